@@ -1,0 +1,51 @@
+//! Appending to logs.
+
+use futures::future::BoxFuture;
+use tidegate_protocol::address::{Offset, TopicPartition};
+
+use crate::{AppendError, NewRecord};
+
+/// Where an append landed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Landed {
+    /// Offset of its first record.
+    pub first: Offset,
+    /// Offset of its last record; `first` for a single record. Other producers' records may lie between.
+    pub last: Offset,
+}
+
+/// The outcome of one [`Producer::append`], once it is known. Dropping it does not take the append back.
+pub type Landing = BoxFuture<'static, Result<Landed, AppendError>>;
+
+/// What a producer is for.
+#[derive(Debug, Clone)]
+pub struct ProducerOptions {
+    /// Shown in the broker's logs; by convention `role-shard`.
+    pub name: String,
+    /// Bytes handed over and not yet known to have landed; an append that would exceed it is refused with
+    /// [`AppendError::Full`]. The caller keeps below it, that is its back-pressure.
+    pub max_in_flight_bytes: usize,
+}
+
+impl Default for ProducerOptions {
+    fn default() -> Self {
+        Self { name: "tidegate".into(), max_in_flight_bytes: 64 << 20 }
+    }
+}
+
+/// One idempotent sender with a queue of its own. A shard's owner has one and drops it with the ownership.
+///
+/// * **Order.** Records of one partition land in the order of the calls, and within a call in the order of the
+///   list. Nothing is said about order across partitions.
+/// * **Durability.** `Ok` means every record of the call is durable as the spine is configured (Kafka `acks=all`;
+///   embedded: written, with `durability=fsync` synced) and readable; `Landed` gives the real offsets.
+/// * **No duplicates** from the client's own retries while the producer lives.
+/// * **No timeout.** An append whose outcome is unknown stays pending for as long as the broker is away; the adapter
+///   retries it. An `Err` is final. After an `Err` later appends may still land, so a record that is missing before
+///   one that landed is possible: readers detect that gap by sequence numbers (DESIGN section 2).
+/// * **Dropping** the producer abandons what has not landed; it may land later or never. Drop does not block for it.
+/// * `append` itself never waits and never blocks; the returned future completes without being polled first.
+pub trait Producer: Send {
+    /// Hands `records` (at least one) over to `to`.
+    fn append(&mut self, to: &TopicPartition, records: Vec<NewRecord>) -> Landing;
+}

@@ -1,0 +1,113 @@
+//! What is appended and what is read.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use tidegate_protocol::address::Offset;
+
+/// Headers of a record, in order. Few, so a plain list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(Cow<'static, str>, Bytes)>);
+
+impl Headers {
+    /// No headers.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// No headers yet, room for `n`.
+    #[must_use]
+    pub fn with_capacity(n: usize) -> Self {
+        Self(Vec::with_capacity(n))
+    }
+
+    /// Adds a header behind the others; names may repeat.
+    pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// The value of the *last* header of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Bytes> {
+        self.0.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v)
+    }
+
+    /// [`Self::get`], when it is UTF-8.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|v| std::str::from_utf8(v).ok())
+    }
+
+    /// All headers in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
+        self.0.iter().map(|(n, v)| (n.as_ref(), v))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Bytes of names and values.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|(n, v)| n.len() + v.len()).sum()
+    }
+}
+
+impl<N: Into<Cow<'static, str>>, V: Into<Bytes>> FromIterator<(N, V)> for Headers {
+    fn from_iter<T: IntoIterator<Item = (N, V)>>(iter: T) -> Self {
+        Self(iter.into_iter().map(|(n, v)| (n.into(), v.into())).collect())
+    }
+}
+
+/// A record to append. `value: None` is a tombstone (keyed topics) or a null value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewRecord {
+    /// Key bytes; decides nothing about the partition, the caller names that itself.
+    pub key: Option<Bytes>,
+    /// Value bytes.
+    pub value: Option<Bytes>,
+    /// Headers.
+    pub headers: Headers,
+}
+
+impl NewRecord {
+    /// Bytes of key, value and headers: what limits and back-pressure count.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len) + self.headers.bytes()
+    }
+}
+
+/// A record as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its place in the partition.
+    pub offset: Offset,
+    /// Milliseconds since the Unix epoch. The broker's own clock where the topic's spec says `broker_time`,
+    /// otherwise what the producer wrote. Data, never the time a policy sees.
+    pub timestamp_ms: i64,
+    /// Key bytes.
+    pub key: Option<Bytes>,
+    /// Value bytes; `None` is a null value.
+    pub value: Option<Bytes>,
+    /// Headers.
+    pub headers: Headers,
+}
+
+impl Record {
+    /// Bytes of key, value and headers.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len) + self.headers.bytes()
+    }
+}
