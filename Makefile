@@ -1,0 +1,30 @@
+# `make` lists what there is. The work is in deploy/ci and deploy/local.
+
+CARGO ?= cargo
+SEEDS ?= 1000
+
+.PHONY: list setup demo test lint sim faults
+
+list: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
+
+setup: ## install by apt and rustup what is missing to build and test (compilers, headers, Java, Maven)
+	@deploy/ci/setup --kafka
+
+demo: ## build the binary and run the demo: one process, a data folder of its own, no broker needed
+	@deploy/ci/setup
+	$(CARGO) run -p tidegate-cli -- demo
+
+test: setup ## every test: the fast ones, then those against a real Kafka that is started for them
+	deploy/ci/test
+
+lint: ## formatting and clippy, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+sim: ## seeded simulation; SEEDS=n seeds from a fresh base, BASE=x the same again, SEED=x one with a trace
+	$(CARGO) run -p tidegate-simulation --bin sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(BASE),--base $(BASE)))
+
+faults: setup ## kill and pause real processes on a real Kafka under load; the last line is the ledger's verdict
+	$(CARGO) build -p tidegate-cli -p tidegate-processes --bins
+	deploy/ci/with-kafka target/debug/faults
