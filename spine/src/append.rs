@@ -44,6 +44,7 @@ impl Default for ProducerOptions {
 ///   retries it. An `Err` is final. After an `Err` later appends may still land, so a record that is missing before
 ///   one that landed is possible: readers detect that gap by sequence numbers (DESIGN section 2).
 /// * **Dropping** the producer abandons what has not landed; it may land later or never. Drop does not block for it.
+///   Landings still held then end as well, with `Ok` or [`AppendError::Fatal`].
 /// * `append` itself never waits and never blocks; the returned future completes without being polled first.
 pub trait Producer: Send {
     /// Hands `records` (at least one) over to `to`.

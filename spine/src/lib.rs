@@ -10,6 +10,8 @@
 //! automatic topic creation, any timeout on an append.
 
 pub mod append;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod error;
 pub mod inbox;
 pub mod keyed;
@@ -54,7 +56,8 @@ pub trait Spine: Send + Sync {
     /// All topics whose name starts with `prefix`.
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>>;
 
-    /// Creates a topic; one that exists is [`SpineError::Invalid`].
+    /// Creates a topic; one that exists is [`SpineError::Invalid`]. When this (and likewise `alter` and `delete`)
+    /// returns, every later call on this spine sees the change.
     fn create<'a>(&'a self, topic: &'a TopicSpec) -> BoxFuture<'a, Result<(), SpineError>>;
 
     /// Alters cleanup, record size and timestamps of an existing topic and adds partitions up to the spec's number.
