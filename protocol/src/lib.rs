@@ -1,3 +1,16 @@
 //! Ids, envelopes, every record and every topic of Tidegate. No IO; depends on nothing of ours.
+//!
+//! Values are JSON so that any consumer of the user's broker can read them; a payload is carried as the exact bytes
+//! of its JSON text. Golden files of every record are in `tests/golden`.
 
 pub mod address;
+pub mod control;
+pub mod decision;
+pub mod facts;
+pub mod fleet;
+pub mod headers;
+pub mod ids;
+pub mod job;
+pub mod outcome;
+pub mod time;
+pub mod topics;

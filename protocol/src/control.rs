@@ -1,0 +1,233 @@
+//! Control records: how a shard changes owner and what a group of facts is made of (DESIGN section 2).
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::address::{Offset, TopicPartition};
+use crate::ids::SenderId;
+use crate::time::Timestamp;
+
+/// The `tg-kind` of a control record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A new owner names its outputs; the record's offset makes its epoch.
+    Claim,
+    /// In an output partition: nothing of a lower epoch of this sender counts from here.
+    Fence,
+    /// In the facts log: no group of a lower epoch counts from here.
+    Barrier,
+    /// A group of facts.
+    Group,
+    /// A chunk of a snapshot.
+    Snapshot,
+    /// The term of a shard's facts log.
+    Term,
+}
+
+impl Kind {
+    /// The header's text.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Claim => "claim",
+            Self::Fence => "fence",
+            Self::Barrier => "barrier",
+            Self::Group => "group",
+            Self::Snapshot => "snapshot",
+            Self::Term => "term",
+        }
+    }
+
+    /// The kind of that word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Claim, Self::Fence, Self::Barrier, Self::Group, Self::Snapshot, Self::Term]
+            .into_iter()
+            .find(|k| k.word() == word)
+    }
+}
+
+/// Number of an ownership: the term of the facts log above the offset of the claim. Higher is newer.
+///
+/// One integer so that foreign consumers can compare it: `term * 2^40 + offset`, below 2^53 for terms below 8192.
+#[must_use]
+pub const fn epoch(term: u32, claim: Offset) -> u64 {
+    ((term as u64) << 40) | (claim & ((1 << 40) - 1))
+}
+
+/// A claim. Value of the record with `tg-kind: claim`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// Format version, 1.
+    pub v: u32,
+    /// Who claims.
+    pub sender: SenderId,
+    /// Term of the facts log as the claimant knows it.
+    pub term: u32,
+    /// Every output partition it may write fenced messages to.
+    pub outputs: Vec<TopicPartition>,
+    /// Process that claims, for people.
+    pub process: String,
+    /// Wall clock of the claimant, milliseconds since the Unix epoch.
+    pub wall_ms: u64,
+    /// Reserved for the signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
+/// A fence or a barrier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Format version, 1.
+    pub v: u32,
+    /// Whose.
+    pub sender: SenderId,
+    /// The epoch it announces.
+    pub epoch: u64,
+    /// Reserved for the signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
+/// The stamp on a stage's message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// Epoch of the sending owner (header `tg-epoch`).
+    pub epoch: u64,
+    /// Number of the message in this epoch and output partition, from 0.
+    pub sequence: u64,
+    /// Offset of the group whose fact it follows from.
+    pub group: Offset,
+    /// The fact's number in the group times 256, plus the ordinal of the message's kind.
+    pub index: u64,
+}
+
+/// What a reader of one output partition keeps of one sender.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SenderMark {
+    /// Who.
+    pub sender: SenderId,
+    /// Highest fence met.
+    pub fence: u64,
+    /// Next sequence expected of epoch `fence`; `None` after a gap: the rest of that epoch is void here.
+    pub next: Option<u64>,
+    /// (group offset, index) of the last message believed.
+    pub last: Option<(Offset, u64)>,
+}
+
+/// What changed of a shard's place in one input partition since the group before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Number of the input in the group's `inputs`.
+    #[serde(rename = "i")]
+    pub input: u32,
+    /// Lowest offset not yet settled.
+    #[serde(rename = "p")]
+    pub position: Offset,
+    /// Newly settled offsets above `position`, as `[from, to)` (in a snapshot: all of them).
+    #[serde(rename = "r", default, skip_serializing_if = "Vec::is_empty")]
+    pub settled: Vec<(Offset, Offset)>,
+    /// Senders' marks as they stood at `position`, those that changed.
+    #[serde(rename = "s", default, skip_serializing_if = "Vec::is_empty")]
+    pub senders: Vec<SenderMark>,
+}
+
+/// One fact in a group.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FactRecord<F> {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The input it settles: number in the group's `inputs`, offset.
+    #[serde(rename = "in", default, skip_serializing_if = "Option::is_none")]
+    pub settles: Option<(u32, Offset)>,
+    /// The fact.
+    pub fact: F,
+}
+
+/// A group of facts, atomic. Value of the record with `tg-kind: group`. `F` is `Box<RawValue>` for readers that only
+/// check the chain.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Group<F> {
+    /// Format version, 1.
+    pub v: u32,
+    /// The writing owner's epoch.
+    pub epoch: u64,
+    /// Number of the group in its epoch, from 0.
+    pub sequence: u64,
+    /// Messages of all groups up to this offset have landed; `None` when none has.
+    pub released: Option<Offset>,
+    /// SHA-256 (hex) of the value of the valid group before; empty for the log's first.
+    pub previous: String,
+    /// Reserved: Merkle root of the facts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// Reserved: signature over root and header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// Input partitions that places and facts refer to by number, `topic/partition` each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<TopicPartition>,
+    /// What changed of the places.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Place>,
+    /// The facts in order.
+    #[serde(default = "Vec::new")]
+    pub facts: Vec<F>,
+}
+
+/// A chunk of a snapshot. Value of the record with `tg-kind: snapshot` on `snapshots`, keyed
+/// `stage.name/shard/epoch/slot.chunk`: two slots per epoch in turn, so that an interrupted write never destroys the
+/// snapshot before.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SnapshotChunk {
+    /// Format version, 1.
+    pub v: u32,
+    /// Whose.
+    pub sender: SenderId,
+    /// The writing owner's epoch.
+    pub epoch: u64,
+    /// The facts offset it stands for: the state after the valid group there.
+    pub offset: Offset,
+    /// Number of this chunk, from 0.
+    pub chunk: u32,
+    /// Number of chunks.
+    pub of: u32,
+    /// This part of the snapshot's text.
+    pub text: String,
+}
+
+/// The body of a snapshot, cut into chunks as text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SnapshotBody {
+    /// Hash of the valid group at the snapshot's offset.
+    pub head: String,
+    /// Epoch and next sequence number of the last valid group.
+    pub sequence: (u64, u64),
+    /// Highest barrier met.
+    pub barrier: u64,
+    /// Claims since that barrier's claim: (epoch, outputs).
+    pub claims: Vec<(u64, Vec<TopicPartition>)>,
+    /// `released` as of the offset.
+    pub released: Option<Offset>,
+    /// `at` of the last fact.
+    pub at: Timestamp,
+    /// Input partitions that `places` refer to.
+    pub inputs: Vec<TopicPartition>,
+    /// Places, whole.
+    pub places: Vec<Place>,
+    /// The stage's state.
+    pub state: Box<RawValue>,
+}
+
+/// The term of a shard's facts log, on `shards`, keyed `stage.name/shard`; raised by `topics apply` alone, when a log
+/// is made anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Term {
+    /// Format version, 1.
+    pub v: u32,
+    /// The shard.
+    pub sender: SenderId,
+    /// Its term, from 0.
+    pub term: u32,
+}

@@ -1,0 +1,209 @@
+//! The facts of the kernel and the scheduler: what their logs hold, as `{"<fact>": {…}}` (an internal tag would not carry
+//! raw JSON through serde). A released version's meaning and what it
+//! emits never change (golden files in `tests/golden`).
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::decision::{Decision, PayloadAt};
+use crate::ids::{JobId, PoolName, TenantId, WorkerId};
+use crate::job::{InputHash, Job, SourcePosition};
+use crate::outcome::{DeadReason, Outcome};
+
+/// A fact of a kernel shard (`decisions.<source>`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KernelFact {
+    /// A policy snapshot of a higher revision, or the first, is used from here on.
+    PolicyAdopted {
+        /// Highest revision of the bundles in it.
+        revision: u64,
+        /// Its hash.
+        snapshot: String,
+    },
+    /// A job got its verdict. Emits to `approved.<pool>`, or to `denied` and `finished`.
+    JobDecided {
+        /// The job.
+        job: Job,
+        /// The decision.
+        decision: Decision,
+        /// Where an allowed job goes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pool: Option<PoolName>,
+        /// Where its payload stands in the source record.
+        payload: PayloadAt,
+        /// `observe: true` sources: audited, nothing is released.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        observed: bool,
+    },
+    /// The same job (tenant, id, input hash) again: its first verdict stands and it runs once.
+    JobRepeated {
+        /// This record.
+        source: SourcePosition,
+        /// The record that was decided.
+        duplicate_of: SourcePosition,
+        /// The job's id.
+        job_id: JobId,
+        /// Its tenant.
+        tenant: TenantId,
+    },
+    /// A record that cannot be a job here. Emits to `dead`, and to `finished` when `job` is known to be its own.
+    RecordRejected {
+        /// This record.
+        source: SourcePosition,
+        /// Why, as a word.
+        reason: DeadReason,
+        /// Why, for people.
+        detail: String,
+        /// Hash of what was rejected.
+        input_hash: InputHash,
+        /// The job, when it could be read and the id is not another's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        job: Option<Box<Job>>,
+    },
+}
+
+/// The fencing token of an attempt: rises for a job with every lease, over owners too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Token {
+    /// Epoch of the owner that granted the lease.
+    pub epoch: u64,
+    /// The job's lease count, from 1.
+    pub attempt: u32,
+}
+
+/// Why a lease ended without a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseEnd {
+    /// No heartbeat for a full term.
+    Silent,
+    /// The worker started anew.
+    NewIncarnation,
+    /// The worker's report under the present epoch does not know of it.
+    NotHeld,
+    /// The worker gave it back (drain, capability withdrawn).
+    GivenBack,
+}
+
+/// A fact of a scheduler shard (`leases.<pool>`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SchedulerFact {
+    /// A worker said Hello, or reported under an older epoch. Emits `Welcome` with this owner's epoch to its lane.
+    /// Any lease of an older incarnation ends with [`LeaseEnd::NewIncarnation`] facts of their own.
+    WorkerWelcomed {
+        /// The worker.
+        worker: WorkerId,
+        /// Its incarnation.
+        incarnation: u64,
+        /// The granting owner's epoch.
+        epoch: u64,
+        /// The lane its messages go to.
+        lane: u32,
+    },
+    /// A job goes to a worker. Emits the assignment to its lane; never emitted again.
+    LeaseGranted {
+        /// The job.
+        source: SourcePosition,
+        /// To whom.
+        worker: WorkerId,
+        /// Which incarnation of it.
+        incarnation: u64,
+        /// The token.
+        token: Token,
+        /// Number of the assignment to this worker in this epoch, from 1.
+        number: u64,
+        /// The lane.
+        lane: u32,
+        /// The record from `approved`: on the job's first lease only, later ones find it in the state.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        work: Option<Box<RawValue>>,
+    },
+    /// A lease ended without result; the job is ready again.
+    LeaseExpired {
+        /// The job.
+        source: SourcePosition,
+        /// The token that is now stale.
+        token: Token,
+        /// Why.
+        end: LeaseEnd,
+    },
+    /// A job ended. Emits `finished`, for `Outcome::Dead` also `dead`, and `Settled` to the worker's lane.
+    JobFinished {
+        /// The job.
+        source: SourcePosition,
+        /// Its id.
+        job_id: JobId,
+        /// Its tenant.
+        tenant: TenantId,
+        /// How.
+        outcome: Outcome,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// The word for `dead`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dead: Option<DeadReason>,
+        /// What the worker gave back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Box<RawValue>>,
+        /// The holder, its token and lane, when a result ended it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Holder>,
+        /// Leases so far.
+        attempts: u32,
+    },
+    /// A result that is not believed. Emits `Settled` (refused) to the worker's lane, so that it stops sending it.
+    ResultRefused {
+        /// The job it names.
+        source: SourcePosition,
+        /// Who sent it, with the token it named and its lane.
+        by: Holder,
+        /// Why: `stale_fence`, `not_holder`, `unknown_job`, `finished`.
+        reason: String,
+    },
+    /// A second live record of a (tenant, job id): ends here, without a `finished` of its own.
+    JobDuplicate {
+        /// This record.
+        source: SourcePosition,
+        /// The live one.
+        duplicate_of: SourcePosition,
+    },
+    /// A waiting job moved to `overflow.<pool>` so that it does not pin its log.
+    JobMoved {
+        /// The job.
+        source: SourcePosition,
+        /// Partition of `overflow.<pool>`.
+        bucket: u32,
+        /// Its record.
+        work: Box<RawValue>,
+    },
+    /// A record on `approved` or `overflow` that is no judged, allowed job. Emits `dead`.
+    WorkRefused {
+        /// Where it stands, `topic/partition@offset`.
+        position: String,
+        /// Why, as a word.
+        reason: DeadReason,
+        /// Why, for people.
+        detail: String,
+        /// Its bytes, lossily as text, cut at 64 KiB.
+        bytes: String,
+    },
+    /// A worker that holds nothing and has long been silent is forgotten.
+    WorkerForgotten {
+        /// The worker.
+        worker: WorkerId,
+    },
+}
+
+/// Who held a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its token.
+    pub token: Token,
+    /// Its lane.
+    pub lane: u32,
+}

@@ -1,0 +1,161 @@
+//! What workers and a pool's scheduler say to each other (`reports.<pool>` and `work.<pool>`; DESIGN section 5).
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::facts::Token;
+use crate::ids::{Capability, WorkerId};
+use crate::job::SourcePosition;
+use crate::outcome::Outcome;
+
+/// A worker's record on `reports.<pool>`, keyed by worker, in the worker's order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// First word of an incarnation, after it fixed its position in its lane.
+    Hello {
+        /// The worker.
+        worker: WorkerId,
+        /// Rises with every start of the worker (milliseconds since the Unix epoch at start, say).
+        incarnation: u64,
+        /// The lane it reads, and from where.
+        lane: u32,
+        /// Offset in the lane from which it reads.
+        lane_position: u64,
+        /// What it can do.
+        capabilities: Vec<Capability>,
+        /// Jobs it can run at once.
+        capacity: u32,
+    },
+    /// Everything restated, so that any one may be lost.
+    Heartbeat {
+        /// The worker.
+        worker: WorkerId,
+        /// Its incarnation.
+        incarnation: u64,
+        /// The lane it reads.
+        lane: u32,
+        /// Epoch of the highest Welcome it has; 0 before the first.
+        epoch: u64,
+        /// What it can do.
+        capabilities: Vec<Capability>,
+        /// Jobs it can run at once.
+        capacity: u32,
+        /// What runs, or has ended and is not yet settled.
+        running: Vec<Held>,
+        /// Number of the highest assignment of `epoch` received.
+        received: u64,
+        /// It accepts assignments of `epoch` up to this number.
+        credit: u64,
+        /// It finishes what runs and takes nothing new.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        draining: bool,
+    },
+    /// A job ended; sent again after every new Welcome until it is settled.
+    Result {
+        /// The worker.
+        worker: WorkerId,
+        /// Its incarnation.
+        incarnation: u64,
+        /// The lane it reads.
+        lane: u32,
+        /// Epoch of the highest Welcome it has.
+        epoch: u64,
+        /// The job.
+        source: SourcePosition,
+        /// The token of the assignment.
+        token: Token,
+        /// `Succeeded`, `Failed`, `Cancelled` or `TimedOut`; anything else is refused.
+        outcome: Outcome,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// What it gives back, JSON text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Box<RawValue>>,
+        /// As in a heartbeat: a result frees a slot, so it carries the new credit.
+        credit: u64,
+    },
+    /// A job was not run and goes back (drain, or an assignment for a capability it no longer has).
+    GiveBack {
+        /// The worker.
+        worker: WorkerId,
+        /// Its incarnation.
+        incarnation: u64,
+        /// Epoch of the highest Welcome it has.
+        epoch: u64,
+        /// The job.
+        source: SourcePosition,
+        /// The token of the assignment.
+        token: Token,
+    },
+    /// A sign of progress of one job.
+    Progress {
+        /// The worker.
+        worker: WorkerId,
+        /// Its incarnation.
+        incarnation: u64,
+        /// The job.
+        source: SourcePosition,
+        /// The token of the assignment.
+        token: Token,
+        /// 0 to 1 when known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fraction: Option<f64>,
+        /// A line for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        note: String,
+    },
+}
+
+/// A job a worker holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The job.
+    pub source: SourcePosition,
+    /// The token of the assignment.
+    pub token: Token,
+}
+
+/// A scheduler's message on `work.<pool>`, header `tg-to` = worker. Kept when its epoch is that of the highest
+/// Welcome met; below it is ignored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Reports name this epoch from now on; assignment numbers start at 1 again.
+    Welcome {
+        /// For which incarnation.
+        incarnation: u64,
+        /// The owner's epoch.
+        epoch: u64,
+        /// Send a heartbeat at least this often, milliseconds.
+        heartbeat_ms: u64,
+        /// A lease lasts this long after the last heartbeat, milliseconds.
+        lease_ms: u64,
+    },
+    /// Run this.
+    Assignment {
+        /// For which incarnation.
+        incarnation: u64,
+        /// Number in this epoch, from 1.
+        number: u64,
+        /// The job.
+        source: SourcePosition,
+        /// The token its result must carry; its epoch is the sender's.
+        token: Token,
+        /// The record from `approved`: `{v, job, decision, payload}`.
+        work: Box<RawValue>,
+    },
+    /// The result of this token was accepted or refused: forget it.
+    Settled {
+        /// The job.
+        source: SourcePosition,
+        /// The token.
+        token: Token,
+        /// Whether it counts.
+        accepted: bool,
+        /// Why not, e.g. `stale_fence`.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+}

@@ -1,0 +1,182 @@
+//! The job: one envelope from the raw topic to its end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::address::Offset;
+use crate::ids::{Capability, JobId, SourceName, TenantId};
+
+/// Who asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actor {
+    /// Id of the agent, person or service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its kind, e.g. `agent`, `human`, `service`.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+}
+
+/// The identity of a record for ever: where it stands in its source. Shown as `source/partition@offset`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourcePosition {
+    /// The source.
+    pub source: SourceName,
+    /// Partition of its topic.
+    pub partition: u32,
+    /// Offset of the record.
+    pub offset: Offset,
+}
+
+/// Text that is not `source/partition@offset`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a source position (`source/partition@offset`)")]
+pub struct BadSourcePosition {
+    /// As written.
+    pub text: String,
+}
+
+impl fmt::Display for SourcePosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}@{}", self.source, self.partition, self.offset)
+    }
+}
+
+impl fmt::Debug for SourcePosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for SourcePosition {
+    type Err = BadSourcePosition;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let (source, rest) = text.rsplit_once('/')?;
+            let (partition, offset) = rest.split_once('@')?;
+            let source = SourceName::new(source).ok()?;
+            Some(Self { source, partition: partition.parse().ok()?, offset: offset.parse().ok()? })
+        };
+        parse().ok_or_else(|| BadSourcePosition { text: text.chars().take(200).collect() })
+    }
+}
+
+impl Serialize for SourcePosition {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SourcePosition {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// SHA-256 of a source record's value and of the attributes taken from its headers; 64 hex digits in records.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InputHash(pub [u8; 32]);
+
+impl InputHash {
+    /// Hashes the value, then, for every attribute taken from a header, its name and value, each with its length
+    /// in front (little-endian u64) so that no two inputs run together. A record without such attributes hashes
+    /// to the plain SHA-256 of its value.
+    pub fn of<'a>(value: &[u8], attributes: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(value);
+        for (name, value) in attributes {
+            for part in [name.as_bytes(), value] {
+                hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+                hash.update(part);
+            }
+        }
+        Self(hash.finalize().into())
+    }
+}
+
+impl fmt::Display for InputHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for InputHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl Serialize for InputHash {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut text = [0_u8; 64];
+        hex::encode_to_slice(self.0, &mut text).map_err(serde::ser::Error::custom)?;
+        to.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
+    }
+}
+
+impl<'de> Deserialize<'de> for InputHash {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+        let mut hash = [0; 32];
+        hex::decode_to_slice(text.as_bytes(), &mut hash).map_err(serde::de::Error::custom)?;
+        Ok(Self(hash))
+    }
+}
+
+/// What is known of a job once the kernel has read it: everything but the payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Id within the tenant.
+    pub id: JobId,
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Dotted name inside the job, e.g. `job.payments.wire`; never a broker topic.
+    pub topic: String,
+    /// Who asks.
+    #[serde(default)]
+    pub actor: Actor,
+    /// What a worker must be able to do.
+    pub capability: Capability,
+    /// Further things a worker must offer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Capability>,
+    /// Risk tags: what the submitter claimed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub risk_tags: Vec<String>,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// 0 (least urgent) to 9; 5 unless told.
+    #[serde(default = "default_priority", skip_serializing_if = "is_default_priority")]
+    pub priority: u8,
+    /// Milliseconds since the Unix epoch after which nobody wants the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u64>,
+    /// The job that spawned it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<JobId>,
+    /// Where its record stands.
+    pub source: SourcePosition,
+    /// What an approval or a ticket binds.
+    pub input_hash: InputHash,
+    /// When its record was appended (the record's own timestamp: data), milliseconds since the Unix epoch.
+    pub submitted_ms: u64,
+}
+
+/// The priority of a job that names none.
+pub const DEFAULT_PRIORITY: u8 = 5;
+
+fn default_priority() -> u8 {
+    DEFAULT_PRIORITY
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_default_priority(priority: &u8) -> bool {
+    *priority == DEFAULT_PRIORITY
+}

@@ -1,0 +1,163 @@
+//! The one table of topics, rendered into docs, plans and exports.
+
+use crate::address::{BadTopicName, TopicName};
+use crate::ids::{PoolName, SourceName};
+
+/// How records of a topic go away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Log without time retention: holds backlog, its reader trims it.
+    Backlog,
+    /// Log kept for the configured time.
+    Log,
+    /// Facts log: kept long.
+    Facts,
+    /// Log kept for minutes (lanes).
+    Short,
+    /// Latest record per key.
+    Keyed,
+}
+
+/// A kind of topic; see [`TABLE`] for what it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// Raw jobs of a source that is ours; an adopted source names its own topic.
+    Raw(SourceName),
+    /// Kernel facts of a source.
+    Decisions(SourceName),
+    /// Commands to the kernel of a source.
+    Commands(SourceName),
+    /// Outcomes told to the kernel of a source.
+    Outcomes(SourceName),
+    /// Allowed jobs of a pool.
+    Approved(PoolName),
+    /// Denied jobs.
+    Denied,
+    /// Scheduler's messages to workers.
+    Work(PoolName),
+    /// Workers' reports.
+    Reports(PoolName),
+    /// Scheduler facts of a pool.
+    Leases(PoolName),
+    /// Waiting jobs moved out of the way.
+    Overflow(PoolName),
+    /// One record per ended job.
+    Finished,
+    /// What could not be handled.
+    Dead,
+    /// Snapshots of all stages.
+    Snapshots,
+    /// Terms of facts logs.
+    Shards,
+}
+
+/// A row of the topic table.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Name with its parameter, without prefix.
+    pub name: &'static str,
+    /// What partitions it.
+    pub partition_by: &'static str,
+    /// Cleanup.
+    pub kind: Kind,
+    /// Whether stages alone may write it: fences are honoured there.
+    pub sealed: bool,
+    /// Who writes.
+    pub writers: &'static str,
+    /// Who reads.
+    pub readers: &'static str,
+}
+
+macro_rules! row {
+    ($name:literal, $by:literal, $kind:ident, $sealed:literal, $writers:literal, $readers:literal) => {
+        Row { name: $name, partition_by: $by, kind: Kind::$kind, sealed: $sealed, writers: $writers, readers: $readers }
+    };
+}
+
+/// The table (DESIGN section 3), in the order of [`Topic`]'s variants.
+pub const TABLE: [Row; 14] = [
+    row!("<source>", "producer's key", Backlog, false, "anyone allowed", "kernel"),
+    row!("decisions.<source>", "source partition", Facts, true, "kernel", "kernel, gateway, audit"),
+    row!("commands.<source>", "source partition", Log, false, "gateway, cli", "kernel"),
+    row!("outcomes.<source>", "source partition", Log, true, "scheduler", "kernel"),
+    row!("approved.<pool>", "tenant bucket", Backlog, true, "kernel", "scheduler"),
+    row!("denied", "job id", Log, false, "kernel", "submitters, gateway"),
+    row!("work.<pool>", "lane", Short, false, "scheduler", "workers of the pool"),
+    row!("reports.<pool>", "pool shard", Log, false, "workers", "scheduler"),
+    row!("leases.<pool>", "pool shard", Facts, true, "scheduler", "scheduler, gateway"),
+    row!("overflow.<pool>", "tenant bucket", Backlog, true, "scheduler", "scheduler"),
+    row!("finished", "run id, else job id", Log, true, "scheduler, kernel", "workflows, gateway, submitters"),
+    row!("dead", "job id or record id", Log, false, "all stages", "operators"),
+    row!("snapshots", "stage, shard, epoch, chunk", Keyed, true, "all stages", "all stages"),
+    row!("shards", "stage/shard", Keyed, true, "topics apply", "all stages"),
+];
+
+impl Topic {
+    /// Its row in [`TABLE`].
+    #[must_use]
+    pub const fn row(&self) -> &'static Row {
+        let [
+            raw,
+            decisions,
+            commands,
+            outcomes,
+            approved,
+            denied,
+            work,
+            reports,
+            leases,
+            overflow,
+            finished,
+            dead,
+            snapshots,
+            shards,
+        ] = &TABLE;
+        match self {
+            Self::Raw(_) => raw,
+            Self::Decisions(_) => decisions,
+            Self::Commands(_) => commands,
+            Self::Outcomes(_) => outcomes,
+            Self::Approved(_) => approved,
+            Self::Denied => denied,
+            Self::Work(_) => work,
+            Self::Reports(_) => reports,
+            Self::Leases(_) => leases,
+            Self::Overflow(_) => overflow,
+            Self::Finished => finished,
+            Self::Dead => dead,
+            Self::Snapshots => snapshots,
+            Self::Shards => shards,
+        }
+    }
+
+    /// The broker's name of it under `prefix` (which brings its own dot, e.g. `tidegate.`).
+    ///
+    /// # Errors
+    /// [`BadTopicName`] when prefix and name together are no topic name.
+    pub fn name(&self, prefix: &str) -> Result<TopicName, BadTopicName> {
+        let name = match self {
+            Self::Raw(source) => format!("{prefix}{source}"),
+            Self::Decisions(source) => format!("{prefix}decisions.{source}"),
+            Self::Commands(source) => format!("{prefix}commands.{source}"),
+            Self::Outcomes(source) => format!("{prefix}outcomes.{source}"),
+            Self::Approved(pool) => format!("{prefix}approved.{pool}"),
+            Self::Denied => format!("{prefix}denied"),
+            Self::Work(pool) => format!("{prefix}work.{pool}"),
+            Self::Reports(pool) => format!("{prefix}reports.{pool}"),
+            Self::Leases(pool) => format!("{prefix}leases.{pool}"),
+            Self::Overflow(pool) => format!("{prefix}overflow.{pool}"),
+            Self::Finished => format!("{prefix}finished"),
+            Self::Dead => format!("{prefix}dead"),
+            Self::Snapshots => format!("{prefix}snapshots"),
+            Self::Shards => format!("{prefix}shards"),
+        };
+        TopicName::new(name)
+    }
+}
+
+/// The partition a key goes to: FNV-1a 64 modulo the number of partitions (at least 1). Fixed for ever.
+#[must_use]
+pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
+    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
+    u32::try_from(hash % u64::from(partitions.max(1))).unwrap_or(0)
+}
