@@ -3,7 +3,7 @@
 CARGO ?= cargo
 SEEDS ?= 1000
 
-.PHONY: list setup demo test lint sim faults
+.PHONY: list setup demo test lint sim faults deny
 
 list: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -28,3 +28,7 @@ sim: ## seeded simulation; SEEDS=n seeds from a fresh base, BASE=x the same agai
 faults: setup ## kill and pause real processes on a real Kafka under load; the last line is the ledger's verdict
 	$(CARGO) build -p tidegate-cli -p tidegate-processes --bins
 	deploy/ci/with-kafka target/debug/faults
+
+deny: ## licences, advisories, bans and sources of the dependencies (needs cargo-deny and the network)
+	@command -v cargo-deny >/dev/null || { echo "make deny: cargo-deny is missing; cargo install --locked cargo-deny" >&2; exit 1; }
+	$(CARGO) deny check
