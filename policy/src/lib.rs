@@ -1,1 +1,97 @@
-//! See ARCHITECTURE.md.
+//! Policy as code: a strict language, an immutable compiled snapshot, and its evaluator.
+//!
+//! Pure: no IO, no clock, no randomness, no async. The kernel, the CLI and workflows use the same three calls:
+//!
+//! ```
+//! use tidegate_policy::{Effect, Scratch, Subject, load};
+//!
+//! let bank = "
+//! id: bank
+//! revision: 1
+//! derivers:
+//!   - { tag: large, topics: [job.pay.>], field: /amount, test: gt, value: 1000 }
+//! rules:
+//!   - { id: pay, match: { topics: [job.pay.>] }, decision: allow }
+//!   - { id: no-large, invariant: true, match: { risk_tags: [large] }, decision: deny, reason: above the limit }
+//! ";
+//! let snapshot = load([("bank.yaml", bank)], None)?;
+//! let mut scratch = Scratch::new();
+//! let mut job = Subject::new("acme", "job.pay.wire", "pay");
+//! job.payload = br#"{"amount": 20}"#;
+//! assert_eq!(snapshot.evaluate(&job, &mut scratch).effect, Effect::Allow);
+//! job.payload = br#"{"amount": 2000}"#;
+//! let verdict = snapshot.evaluate(&job, &mut scratch);
+//! assert_eq!(verdict.effect, Effect::Deny);
+//! assert_eq!(&*verdict.reason, "above the limit");
+//! assert_eq!(&*verdict.rule_ids[0], "no-large");
+//! # Ok::<(), tidegate_policy::Refused>(())
+//! ```
+//!
+//! # Words
+//! A **bundle** is one file: an id, a revision, parameters, derivers and ordered rules. A **set** is all bundles
+//! loaded together. A **snapshot** is a compiled set, **named** by a hash of everything that can change a verdict.
+//! A **deriver** computes a risk **tag** from topic and payload; a tag a submitter sets is a **claim**. A
+//! **restriction** is a rule that takes something away (deny), a **permission** one that does not (allow).
+//!
+//! # How rules match
+//! All fields of `match` must hold; within a list any entry is enough, except `requires` (all of them) and `labels`
+//! (every key, each with any of its values). `topics` are dotted globs: `*` is one segment, a last `>` one or more.
+//! An absent field does not restrict the rule; an empty list is refused.
+//!
+//! # How matches combine
+//! 1. Invariants of all bundles: the most restrictive is a floor that nothing below loosens.
+//! 2. The most specific tier with a match (job, workflow, global) decides: each bundle by its `combine`
+//!    (`first_match`, or `most_restrictive`, the default), and among bundles the most restrictive.
+//! 3. The tenant's default. 4. Deny.
+//!
+//! # What cannot be told counts towards restriction
+//!
+//! | what is so | a restriction on it | a permission on it |
+//! |---|---|---|
+//! | tenant, topic, capability, actor id or actor type missing or empty | matches | does not match |
+//! | a label key missing | matches | does not match |
+//! | a label there with another value | does not match | does not match |
+//! | a required capability or a claimed tag not in the job's set | does not match | does not match |
+//! | a deriver's field there, its test holds | matches | matches |
+//! | a deriver's field there, its test does not hold | does not match | does not match |
+//! | the field missing or `null`, the test is `missing` | matches | matches |
+//! | the field missing or `null`, the deriver says `optional: true` | does not match | does not match |
+//! | the field missing or `null` otherwise | matches | does not match |
+//! | the field of another type than the test is about | matches | does not match |
+//! | a key of the pointer stands twice in its object | matches | does not match |
+//! | the payload is not JSON, too large or too deep | matches | does not match |
+//! | the topic missing, so which derivers apply is unknown | matches | does not match |
+//! | with `/*`: no element | does not match | does not match |
+//! | with `/*`: an element for which the test holds | matches | matches |
+//! | with `/*`: none for which it holds, one that cannot be told | matches | does not match |
+//!
+//! # Failure
+//! [`load`] refuses the whole set with every problem found ([`Refused`]); the caller keeps its last good snapshot.
+//! [`Snapshot::evaluate`] cannot fail.
+//!
+//! # Deliberately absent
+//! Conditions over several fields (`when`), time windows, state, approvals, constraints, shadow and canary modes,
+//! delegation and signatures: a file that uses them is refused, by name, until they are there.
+
+mod cases;
+mod compile;
+mod effect;
+mod evaluate;
+mod glob;
+mod language;
+mod load;
+mod number;
+mod problem;
+mod source;
+mod subject;
+mod verdict;
+
+pub use cases::{CaseResult, run_cases};
+pub use compile::{BundleInfo, Snapshot};
+pub use effect::Effect;
+pub use evaluate::{Explanation, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, RuleTrace, Scratch, TagTrace};
+pub use language::{Remediation, Rule, Tier};
+pub use load::{InUse, is_bundle_file, is_case_file, load};
+pub use problem::{Problem, Refused};
+pub use subject::{Labels, Names, Subject};
+pub use verdict::{MAX_WINNERS, Verdict};

@@ -1,0 +1,112 @@
+//! One file, one bundle.
+
+use super::fields::{Fields, Reader};
+use super::yaml::{self, Value};
+use super::{deriver, rule};
+use crate::effect::Effect;
+use crate::language::{Bundle, Combine, TenantDefault};
+use crate::number::Number;
+use crate::problem::Problem;
+use std::sync::Arc;
+
+/// Reads a bundle, or returns everything that is wrong with it.
+pub(crate) fn read(file: &str, text: &str) -> Result<Bundle, Vec<Problem>> {
+    let root = yaml::parse(file, text).map_err(|problem| vec![problem])?;
+    let mut reader = Reader::new(file);
+    let bundle = read_root(&mut reader, &root);
+    match bundle {
+        Some(bundle) if reader.problems.is_empty() => Ok(bundle),
+        _ => Err(reader.problems),
+    }
+}
+
+fn read_root(reader: &mut Reader<'_>, root: &yaml::Node) -> Option<Bundle> {
+    if matches!(root.value, Value::Null) {
+        reader.problems.push(Problem::new(
+            reader.file,
+            None,
+            "the file is empty",
+            "write a bundle (`id`, `revision`, `rules`) or remove the file",
+        ));
+        return None;
+    }
+    let fields = reader.fields(root, "a bundle")?;
+    let id = reader.required(fields, "id", "the bundle").and_then(|node| reader.name(node, "`id` of the bundle"));
+    let id: Arc<str> = id?.into();
+    let what = format!("bundle `{id}`");
+    reader.only(
+        fields,
+        &what,
+        &["id", "revision", "params", "combine", "tenants", "derivers", "rules"],
+        &["signature", "schemas", "limits"],
+    );
+    let revision = revision(reader, fields, &what);
+    let combine = match fields.get("combine") {
+        None => Some(Combine::MostRestrictive),
+        Some(node) => reader.choice(
+            node,
+            "`combine`",
+            &[("first_match", Combine::FirstMatch), ("most_restrictive", Combine::MostRestrictive)],
+        ),
+    };
+    let params = deriver::params(reader, fields, &what);
+    let defaults = defaults(reader, fields);
+    let derivers = deriver::read_all(reader, fields, &id, &params);
+    let rules = rules(reader, fields, &id, &what);
+    Some(Bundle {
+        id,
+        file: reader.file.into(),
+        line: root.line,
+        revision: revision?,
+        combine: combine?,
+        defaults,
+        derivers,
+        rules,
+    })
+}
+
+fn revision(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Option<u64> {
+    let node = reader.required(fields, "revision", what)?;
+    if let Value::Number(Number::Int(value)) = node.value
+        && let Ok(revision) = u64::try_from(value)
+        && revision > 0
+    {
+        return Some(revision);
+    }
+    reader.wrong(
+        node.line,
+        format!("`revision` of {what} must be a whole number from 1"),
+        "count it up with every change",
+    );
+    None
+}
+
+fn defaults(reader: &mut Reader<'_>, fields: Fields<'_>) -> Vec<TenantDefault> {
+    let Some(tenants) = fields.get("tenants").and_then(|node| reader.fields(node, "`tenants`")) else {
+        return Vec::new();
+    };
+    let mut defaults = Vec::new();
+    for (key, node) in tenants.iter() {
+        let what = format!("tenant `{}`", key.name);
+        if key.name.is_empty() {
+            reader.wrong(key.line, "a tenant has an empty name", "write the tenant's name");
+        }
+        let Some(entry) = reader.fields(node, &what) else { continue };
+        reader.only(entry, &what, &["default"], &[]);
+        let Some(node) = reader.required(entry, "default", &what) else { continue };
+        let words = [("allow", Effect::Allow), ("deny", Effect::Deny)];
+        if let Some(effect) = reader.choice(node, "default", &words) {
+            defaults.push(TenantDefault { line: key.line, tenant: key.name.as_str().into(), effect });
+        }
+    }
+    defaults
+}
+
+fn rules(reader: &mut Reader<'_>, fields: Fields<'_>, bundle: &Arc<str>, what: &str) -> Vec<crate::language::Rule> {
+    let Some(node) = reader.required(fields, "rules", what) else { return Vec::new() };
+    let Some(items) = reader.list(node, &format!("`rules` of {what}")) else { return Vec::new() };
+    if items.is_empty() {
+        reader.wrong(node.line, format!("{what} has no rules"), "write at least one rule or remove the file");
+    }
+    items.iter().filter_map(|item| rule::read(reader, item, bundle)).collect()
+}
