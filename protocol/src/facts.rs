@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::address::{Offset, TopicPartition};
 use crate::decision::{Decision, PayloadAt};
 use crate::ids::{JobId, PoolName, TenantId, WorkerId};
 use crate::job::{InputHash, Job, SourcePosition};
@@ -153,6 +154,17 @@ pub enum SchedulerFact {
         by: Option<Holder>,
         /// Leases so far.
         attempts: u32,
+        /// For `Outcome::Dead` the record from `approved`, which goes to `dead`; absent when that record was itself too
+        /// large: then `dead` names it by position and hash.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        work: Option<Box<RawValue>>,
+    },
+    /// The accepted result came once more (its `Settled` was lost with an owner). Emits `Settled` (accepted) again.
+    ResultRepeated {
+        /// The job, already ended.
+        source: SourcePosition,
+        /// Who sent it, with its token and lane.
+        by: Holder,
     },
     /// A result that is not believed. Emits `Settled` (refused) to the worker's lane, so that it stops sending it.
     ResultRefused {
@@ -160,7 +172,7 @@ pub enum SchedulerFact {
         source: SourcePosition,
         /// Who sent it, with the token it named and its lane.
         by: Holder,
-        /// Why: `stale_fence`, `not_holder`, `unknown_job`, `finished`.
+        /// Why: `stale_fence`, `not_holder`, `unknown_job`, `finished`, `bad_outcome`.
         reason: String,
     },
     /// A second live record of a (tenant, job id): ends here, without a `finished` of its own.
@@ -181,14 +193,16 @@ pub enum SchedulerFact {
     },
     /// A record on `approved` or `overflow` that is no judged, allowed job. Emits `dead`.
     WorkRefused {
-        /// Where it stands, `topic/partition@offset`.
-        position: String,
+        /// Where it stands.
+        partition: TopicPartition,
+        /// Its offset there.
+        offset: Offset,
         /// Why, as a word.
         reason: DeadReason,
         /// Why, for people.
         detail: String,
-        /// Its bytes, lossily as text, cut at 64 KiB.
-        bytes: String,
+        /// SHA-256 of its value (of nothing for a null value).
+        input_hash: InputHash,
     },
     /// A worker that holds nothing and has long been silent is forgotten.
     WorkerForgotten {

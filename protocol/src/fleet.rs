@@ -12,7 +12,8 @@ use crate::outcome::Outcome;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Report {
-    /// First word of an incarnation, after it fixed its position in its lane.
+    /// First word of an incarnation, after it fixed its position in its lane; repeated until a Welcome comes. A worker
+    /// that lost its place in the lane starts a new incarnation.
     Hello {
         /// The worker.
         worker: WorkerId,
@@ -122,7 +123,8 @@ pub struct Held {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// Reports name this epoch from now on; assignment numbers start at 1 again.
+    /// Reports name this epoch from now on; assignment numbers start at 1 again. One for an epoch the incarnation
+    /// already has changes nothing (numbers go on).
     Welcome {
         /// For which incarnation.
         incarnation: u64,
@@ -146,7 +148,8 @@ pub enum Order {
         /// The record from `approved`: `{v, job, decision, payload}`.
         work: Box<RawValue>,
     },
-    /// The result of this token was accepted or refused: forget it.
+    /// The result of this token was accepted or refused: forget it. Refused while it still runs (a heartbeat listed a
+    /// lease that is no longer this worker's): stop it, its result would not count.
     Settled {
         /// The job.
         source: SourcePosition,
