@@ -2,6 +2,8 @@
 
 CARGO ?= cargo
 SEEDS ?= 1000
+# Where `make setup` puts Rust when it has to install it; behind everything else.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 .PHONY: list setup demo test lint sim faults deny
 
