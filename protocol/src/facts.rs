@@ -14,6 +14,7 @@ use crate::outcome::{DeadReason, Outcome};
 /// A fact of a kernel shard (`decisions.<source>`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "nearly every fact is a JobDecided; a box would cost each an allocation")]
 pub enum KernelFact {
     /// A policy snapshot of a higher revision, or the first, is used from here on.
     PolicyAdopted {

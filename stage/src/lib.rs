@@ -1,12 +1,24 @@
 //! Stage and runner: one shape for kernel, scheduler, limits and workflows (DESIGN section 2).
 //!
-//! An ordered log feeds a deterministic step ([`Stage`]); the step returns facts; the runner makes them durable in
+//! An ordered log feeds a deterministic step ([`Stage`]); the step returns facts; the [`runner`] makes them durable in
 //! groups; messages follow. Futures only: the simulation drives the very same code with its own clock and spine.
+//!
+//! [`facts`] and [`marks`] say what of a facts log and of a sealed topic counts; views use them as the runner does.
 
+pub mod control;
+pub mod facts;
+pub mod marks;
 pub mod message;
+pub mod metrics;
+mod place;
+mod ranges;
+pub mod rules;
+pub mod runner;
 pub mod spec;
 pub mod stage;
 
 pub use message::{Delivery, Message, Outbox};
+pub use rules::Rules;
+pub use runner::{Clock, Ended, Run, ShardEvent, Watch};
 pub use spec::{InputKind, InputSpec, Pace, ShardSpec};
 pub use stage::{Arrival, Decision, Input, InputRef, Signal, Stage};

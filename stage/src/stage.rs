@@ -142,6 +142,16 @@ pub trait Stage {
     /// control inputs are always read.
     fn admits(&self, input: u32) -> bool;
 
+    /// What of a fact is counted once it has landed: metric name, label name and label value, all from fixed lists.
+    fn tally(fact: &Self::Fact, count: &mut dyn FnMut(&'static str, &'static str, &'static str)) {
+        let _ = (fact, count);
+    }
+
+    /// Present figures for gauges, by metric name; asked about once a second.
+    fn figures(&self, publish: &mut dyn FnMut(&'static str, f64)) {
+        let _ = publish;
+    }
+
     /// Durable state as JSON text; the same state gives the same bytes (sorted maps).
     ///
     /// # Errors

@@ -1,0 +1,284 @@
+//! A shard's place in one input partition: what is settled, what is open, and the senders' marks at the position.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use tidegate_protocol::address::Offset;
+use tidegate_protocol::control::{Place, SenderMark, Stamp};
+use tidegate_spine::Record;
+
+use crate::Rules;
+use crate::marks::{Belief, Marks, Sign};
+use crate::ranges::Ranges;
+
+/// What the runner does with a record it has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Give it to the stage; on sealed inputs with the sender's number and stamp.
+    Deliver(Option<(usize, Stamp)>),
+    /// Its fact is in the log already, or it is a control record.
+    Skip,
+    /// Not believed.
+    Drop(crate::marks::Drop),
+}
+
+/// The place in one input.
+#[derive(Debug, Clone)]
+pub(crate) struct InputPlace {
+    sealed: bool,
+    rules: Rules,
+    /// The next record has this offset or a higher one.
+    read: Offset,
+    /// Delivered and not yet settled.
+    open: BTreeSet<Offset>,
+    /// Settled before this ownership, above the position reading began at.
+    skip: Ranges,
+    /// Settled since the last group was sealed.
+    fresh: Ranges,
+    /// Marks at the position, and the records between it and the head that move them.
+    base: Marks,
+    signs: VecDeque<(Offset, Sign)>,
+    head: Marks,
+    /// As last recorded in a group.
+    recorded: (Offset, Vec<SenderMark>),
+}
+
+impl InputPlace {
+    /// At the log's start (`position` is then where that is).
+    pub(crate) fn new(sealed: bool, rules: Rules) -> Self {
+        Self {
+            sealed,
+            rules,
+            read: 0,
+            open: BTreeSet::new(),
+            skip: Ranges::default(),
+            fresh: Ranges::default(),
+            base: Marks::new(Vec::new(), rules),
+            signs: VecDeque::new(),
+            head: Marks::new(Vec::new(), rules),
+            recorded: (0, Vec::new()),
+        }
+    }
+
+    /// Folds what a group or a snapshot recorded (replay).
+    pub(crate) fn fold(&mut self, place: &Place) {
+        self.read = self.read.max(place.position);
+        if self.rules.place_ranges {
+            for (from, to) in &place.settled {
+                self.skip.insert(*from, *to);
+            }
+        }
+        let mut senders = self.base.senders().to_vec();
+        for mark in &place.senders {
+            match senders.iter_mut().find(|known| known.sender == mark.sender) {
+                Some(known) => known.clone_from(mark),
+                None => senders.push(mark.clone()),
+            }
+        }
+        self.base = Marks::new(senders, self.rules);
+    }
+
+    /// A fact that settles this offset is in the log (replay).
+    pub(crate) fn fold_settled(&mut self, offset: Offset) {
+        if self.rules.decide_once {
+            self.skip.insert(offset, offset.saturating_add(1));
+        }
+    }
+
+    /// Ends replay: reading starts at the position returned, `None` for the log's start.
+    pub(crate) fn begin(&mut self) -> Option<Offset> {
+        self.skip.trim_below(self.read);
+        self.head = self.base.clone();
+        self.recorded = (self.read, self.base.senders().to_vec());
+        (self.read > 0).then_some(self.read)
+    }
+
+    /// Nothing was recorded: reading begins at the log's start. When that is above zero, records before it are gone,
+    /// so senders' first messages are taken as they come.
+    pub(crate) fn begin_at_log_start(&mut self, start: Offset) {
+        self.read = start;
+        if start > 0 {
+            self.base = Marks::joining_late_under(self.rules);
+            self.head = self.base.clone();
+        }
+    }
+
+    /// Takes a record that was read.
+    pub(crate) fn meet(&mut self, record: &Record) -> Admission {
+        self.read = self.read.max(record.offset.saturating_add(1));
+        if !self.sealed {
+            if self.skip.contains(record.offset) {
+                return Admission::Skip;
+            }
+            self.open.insert(record.offset);
+            return Admission::Deliver(None);
+        }
+        let sign = self.head.sign(record);
+        self.base.learn(&self.head);
+        let Some(sign) = sign else {
+            return match self.head.meet(record) {
+                Belief::Dropped(why) => Admission::Drop(why),
+                Belief::Control | Belief::Believed { .. } => Admission::Skip,
+            };
+        };
+        self.signs.push_back((record.offset, sign));
+        match self.head.meet_sign(sign) {
+            Belief::Control => Admission::Skip,
+            Belief::Dropped(why) => Admission::Drop(why),
+            Belief::Believed { .. } if self.skip.contains(record.offset) => Admission::Skip,
+            Belief::Believed { sender, stamp } => {
+                self.open.insert(record.offset);
+                Admission::Deliver(Some((sender, stamp)))
+            }
+        }
+    }
+
+    /// Everything below `position` was delivered or does not exist.
+    pub(crate) fn reached(&mut self, position: Offset) {
+        self.read = self.read.max(position);
+    }
+
+    /// An input is done with.
+    pub(crate) fn settle(&mut self, offset: Offset) {
+        if self.open.remove(&offset) {
+            self.fresh.insert(offset, offset.saturating_add(1));
+        }
+    }
+
+    /// Whether this record was delivered and is not settled.
+    pub(crate) fn is_open(&self, offset: Offset) -> bool {
+        self.open.contains(&offset)
+    }
+
+    /// Lowest offset not yet settled.
+    pub(crate) fn position(&self) -> Offset {
+        self.open.first().copied().unwrap_or(self.read)
+    }
+
+    /// The next offset to be read.
+    pub(crate) const fn head(&self) -> Offset {
+        self.read
+    }
+
+    /// The marks of senders at the head, by their numbers.
+    pub(crate) const fn marks(&self) -> &Marks {
+        &self.head
+    }
+
+    /// Records between position and head, an upper bound.
+    pub(crate) fn distance(&self) -> u64 {
+        self.read.saturating_sub(self.position())
+    }
+
+    /// Settled ranges above the position, at most (one more than what is open; exact when nothing is missing).
+    pub(crate) fn range_count(&self) -> usize {
+        let mut count = 0;
+        let mut before: Option<Offset> = None;
+        for offset in &self.open {
+            if before.is_none_or(|b| b.saturating_add(1) != *offset) {
+                count += 1;
+            }
+            before = Some(*offset);
+        }
+        count
+    }
+
+    fn advance_base(&mut self) {
+        let position = self.position();
+        while let Some((offset, sign)) = self.signs.front().copied() {
+            if offset >= position {
+                break;
+            }
+            self.base.meet_sign(sign);
+            self.signs.pop_front();
+        }
+    }
+
+    /// What changed since the last call, for the group about to be sealed.
+    pub(crate) fn record(&mut self, input: u32) -> Option<Place> {
+        self.advance_base();
+        let position = self.position();
+        self.fresh.trim_below(position);
+        let senders: Vec<SenderMark> =
+            self.base.senders().iter().filter(|mark| !self.recorded.1.contains(mark)).cloned().collect();
+        let settled: Vec<_> = self.fresh.iter().collect();
+        if position == self.recorded.0 && senders.is_empty() && settled.is_empty() {
+            return None;
+        }
+        if !senders.is_empty() {
+            self.recorded.1 = self.base.senders().to_vec();
+        }
+        self.recorded.0 = position;
+        self.fresh.clear();
+        Some(Place { input, position, settled, senders })
+    }
+
+    /// The whole place as it will be once `also` (inputs whose facts are on their way) is settled.
+    pub(crate) fn whole(&self, input: u32, also: impl IntoIterator<Item = Offset>) -> Place {
+        let mut then = self.clone();
+        for offset in also {
+            then.settle(offset);
+        }
+        then.advance_base();
+        let position = then.position();
+        let mut settled = Ranges::default();
+        for (from, to) in then.skip.iter() {
+            settled.insert(from, to);
+        }
+        // Between position and head everything not open is settled.
+        let mut from = position;
+        for open in &then.open {
+            settled.insert(from, *open);
+            from = open.saturating_add(1);
+        }
+        settled.insert(from, then.read);
+        for open in &then.open {
+            debug_assert!(!settled.contains(*open), "an open record is not settled");
+        }
+        settled.trim_below(position);
+        Place { input, position, settled: settled.iter().collect(), senders: then.base.senders().to_vec() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_spine::Headers;
+
+    use super::*;
+
+    fn record(offset: Offset) -> Record {
+        Record { offset, timestamp_ms: 0, key: None, value: None, headers: Headers::new() }
+    }
+
+    #[test]
+    fn the_position_is_the_lowest_open_offset_and_what_is_settled_above_it_is_skipped_after_a_takeover() {
+        let mut place = InputPlace::new(false, Rules::default());
+        for offset in [0, 1, 4, 5, 9] {
+            assert_eq!(place.meet(&record(offset)), Admission::Deliver(None));
+        }
+        for offset in [0, 4, 9] {
+            place.settle(offset);
+        }
+        let recorded = place.record(0).unwrap();
+        assert_eq!((recorded.position, recorded.settled), (1, vec![(4, 5), (9, 10)]));
+        assert_eq!(place.record(0), None, "nothing changed since");
+
+        let mut next = InputPlace::new(false, Rules::default());
+        next.fold(&Place { input: 0, position: 1, settled: vec![(4, 5), (9, 10)], senders: vec![] });
+        assert_eq!(next.begin(), Some(1));
+        let delivered: Vec<_> =
+            [1, 4, 5, 9, 10].into_iter().filter(|o| next.meet(&record(*o)) == Admission::Deliver(None)).collect();
+        assert_eq!(delivered, [1, 5, 10]);
+    }
+
+    #[test]
+    fn a_whole_place_counts_what_is_on_its_way_as_settled() {
+        let mut place = InputPlace::new(false, Rules::default());
+        for offset in 0..6 {
+            place.meet(&record(offset));
+        }
+        place.settle(0);
+        let whole = place.whole(0, [1, 4]);
+        assert_eq!((whole.position, whole.settled), (2, vec![(4, 5)]));
+        assert_eq!(place.position(), 1, "the place itself is unchanged");
+    }
+}

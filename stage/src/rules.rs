@@ -1,0 +1,45 @@
+//! The parts of the takeover protocol that can be left out, to show that each is needed.
+
+/// Every field is `true` in a working runner. The simulation plants a bug by making one `false`
+/// (`tests/simulation`), and must then turn red; nothing else ever constructs other than [`Rules::default`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a list of independent planted bugs")]
+pub struct Rules {
+    /// Messages wait until their facts have landed.
+    pub facts_first: bool,
+    /// An input whose fact is in the log is never decided again.
+    pub decide_once: bool,
+    /// Readers honour fences.
+    pub fences: bool,
+    /// Fences before the barrier.
+    pub fence_first: bool,
+    /// A `released` mark counts only before any higher claim.
+    pub released_before_claim: bool,
+    /// A gap in an epoch voids the rest of its groups.
+    pub group_sequence: bool,
+    /// A gap in an epoch voids the rest of its messages in that partition.
+    pub message_sequence: bool,
+    /// A snapshot stands for a log prefix at or below `released`, read back.
+    pub snapshot_of_prefix: bool,
+    /// A place has the settled ranges above its position.
+    pub place_ranges: bool,
+    /// What is due fires only after control inputs have been read up to an end fetched afterwards.
+    pub read_before_due: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            facts_first: true,
+            decide_once: true,
+            fences: true,
+            fence_first: true,
+            released_before_claim: true,
+            group_sequence: true,
+            message_sequence: true,
+            snapshot_of_prefix: true,
+            place_ranges: true,
+            read_before_due: true,
+        }
+    }
+}

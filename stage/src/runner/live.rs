@@ -1,0 +1,167 @@
+//! What a live ownership holds, and how it begins.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tidegate_protocol::address::Offset;
+use tidegate_protocol::time::Timestamp;
+use tidegate_spine::{Producer, ReadHandle, Reader, Record};
+
+use super::Run;
+use super::clock::ShardTime;
+use super::due::Due;
+use super::group::{Building, Flying, Sending};
+use super::read_back::ReadBack;
+use super::send::Sender;
+use super::takeover::{Taken, micros};
+use super::watch::Ended;
+use crate::facts::FactsLog;
+use crate::place::InputPlace;
+use crate::spec::InputKind;
+use crate::stage::{Signal, Stage};
+
+/// Turns before the task yields to its executor.
+const TURNS_PER_POLL: usize = 32;
+/// Records read of one input in one turn.
+pub(crate) const RECORDS_PER_READ: usize = 512;
+
+/// An input of a live shard.
+pub(crate) struct LiveInput {
+    pub(crate) handle: ReadHandle,
+    pub(crate) kind: InputKind,
+    pub(crate) place: InputPlace,
+    /// Not to be read now (window full, no policy, place at its bounds): told to the reader so that it stops fetching.
+    pub(crate) paused: bool,
+}
+
+/// One ownership at work.
+pub(crate) struct Live<'a, S: Stage> {
+    pub(crate) run: &'a mut Run<S>,
+    pub(crate) stage: S,
+    pub(crate) time: ShardTime,
+    pub(crate) at: Timestamp,
+    pub(crate) epoch: u64,
+    pub(crate) producer: Box<dyn Producer>,
+    pub(crate) reader: Box<dyn Reader>,
+    pub(crate) inputs: Vec<LiveInput>,
+    pub(crate) sender: Sender,
+    pub(crate) log: FactsLog,
+    /// Number of the next group in this epoch.
+    pub(crate) sequence: u64,
+    /// Hash of the last group sealed.
+    pub(crate) head: String,
+    pub(crate) released: Option<Offset>,
+    pub(crate) building: Building,
+    pub(crate) flying: VecDeque<Flying>,
+    pub(crate) sending: VecDeque<Sending>,
+    pub(crate) sending_bytes: usize,
+    /// What the last sealed group said.
+    pub(crate) said_released: Option<Offset>,
+    pub(crate) sealed_mono: u64,
+    pub(crate) reads_since_seal: u64,
+    pub(crate) last_success: u64,
+    pub(crate) due: Due,
+    pub(crate) read_back: ReadBack,
+    pub(crate) facts_since_snapshot: u64,
+    pub(crate) batch: Vec<Record>,
+    pub(crate) stopping: Option<u64>,
+    pub(crate) published: u64,
+    timer: Option<(u64, BoxFuture<'static, ()>)>,
+}
+
+impl<'a, S: Stage> Live<'a, S> {
+    pub(crate) fn begin(run: &'a mut Run<S>, taken: Taken<S>) -> Result<Self, Ended> {
+        let Taken { mut stage, epoch, log, mut producer, mut reader, places, starts, again, at, .. } = taken;
+        let mono = run.clock.mono_us();
+        let mut time = ShardTime::begin(at, run.clock.as_ref());
+        let at = time.now(run.clock.as_ref());
+        stage.observe(Signal::Owner { epoch }, at);
+        let inputs = (run.spec.inputs.iter().zip(places).zip(starts))
+            .map(|((spec, place), start)| LiveInput {
+                handle: reader.open(&spec.partition, start),
+                kind: spec.kind,
+                place,
+                paused: false,
+            })
+            .collect();
+        let mut sender = Sender::new(&run.spec.sender, epoch, &run.spec.outputs);
+        let mut sending = VecDeque::new();
+        let mut sending_bytes = 0;
+        for (group, messages) in again {
+            let (landings, bytes) = sender.send(producer.as_mut(), group, messages)?;
+            sending_bytes += bytes;
+            sending.push_back(Sending { group, landings, bytes, settles: Vec::new(), submitted_ms: Vec::new() });
+        }
+        reader.pause(taken.facts);
+        let contested = log.highest_claim > epoch;
+        Ok(Self {
+            sequence: 0,
+            head: log.head.clone(),
+            released: log.released,
+            said_released: log.released,
+            read_back: ReadBack::new(taken.facts, taken.facts_read, taken.term, contested, taken.snapshot_keys, mono),
+            due: Due::default(),
+            building: Building::default(),
+            flying: VecDeque::new(),
+            sealed_mono: mono,
+            last_success: mono,
+            published: 0,
+            reads_since_seal: 0,
+            facts_since_snapshot: taken.replayed,
+            batch: Vec::new(),
+            stopping: None,
+            timer: None,
+            run,
+            stage,
+            time,
+            at,
+            epoch,
+            producer,
+            reader,
+            inputs,
+            sender,
+            log,
+            sending,
+            sending_bytes,
+        })
+    }
+
+    /// Runs until the ownership ends.
+    pub(crate) fn poll_turns(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        for _ in 0..TURNS_PER_POLL {
+            match self.turn(cx) {
+                Err(ended) => return Poll::Ready(ended),
+                Ok(true) => {}
+                Ok(false) => {
+                    if !self.set_timer(cx) {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Arms the timer for the earliest thing to come; true when it is already due.
+    fn set_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let pace = &self.run.spec.pace;
+        // What is under way already wakes the task itself and must not keep the timer due.
+        let idle_group = (self.flying.len() < pace.groups_in_flight.max(1))
+            .then(|| self.sealed_mono.saturating_add(micros(pace.idle_group)));
+        let wanted = [idle_group, self.read_back.next_mono(pace), self.due_mono(), self.stopping];
+        let Some(earliest) = wanted.into_iter().flatten().min() else { return false };
+        let earlier = self.timer.as_ref().is_none_or(|(armed, _)| earliest < *armed);
+        if earlier {
+            self.timer = Some((earliest, self.run.clock.sleep_until(earliest)));
+        }
+        let Some((_, sleep)) = &mut self.timer else { return false };
+        if sleep.poll_unpin(cx).is_ready() {
+            self.timer = None;
+            return true;
+        }
+        false
+    }
+}

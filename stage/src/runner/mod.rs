@@ -1,0 +1,117 @@
+//! The runner: makes a stage's facts durable and only then lets its messages go.
+//!
+//! One task per shard. An ownership begins with a takeover ([`takeover`]) and is then a loop of turns ([`live`]): what
+//! has landed, what arrived (control inputs first), what is due, seal the next group. Any failed append, unreadable
+//! input or higher barrier ends the ownership: memory and producer are dropped and, after a pause, the runner takes the
+//! shard over again as a new owner. It never decides again in the same epoch.
+//!
+//! Deliberately absent: cleverness about errors. There is one way out and one way in.
+
+mod clock;
+mod due;
+mod group;
+mod live;
+mod read_back;
+mod send;
+mod snapshot;
+mod takeover;
+mod turn;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::{mpsc, oneshot};
+use futures::future::{Either, select};
+use tidegate_spine::Spine;
+
+pub use clock::Clock;
+pub use watch::{Ended, ShardEvent, Watch};
+
+use crate::Rules;
+use crate::metrics;
+use crate::spec::ShardSpec;
+use crate::stage::Stage;
+use takeover::micros;
+
+/// A shard to be run: what, where, and by which clock.
+pub struct Run<S: Stage> {
+    /// The shard.
+    pub spec: ShardSpec,
+    /// The spine.
+    pub spine: Arc<dyn Spine>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Makes a fresh stage for an ownership, with whatever it needs from outside at hand (the current policy, say).
+    pub make: Box<dyn Fn() -> S + Send + Sync>,
+    /// Soft signals from outside while it runs.
+    pub signals: mpsc::UnboundedReceiver<S::Signal>,
+    /// Ends the run in order: what is decided still lands, then [`Ended::Stopped`]. Dropping the sender does the same.
+    pub stop: oneshot::Receiver<()>,
+    /// Told what happens.
+    pub watch: Arc<dyn Watch>,
+    /// The protocol, whole; only the simulation says otherwise.
+    pub rules: Rules,
+}
+
+impl<S: Stage> Run<S> {
+    /// Owns the shard until it is stopped: takes it over, works, and after any failure takes it over again, with a
+    /// pause that doubles from the shortest to the longest backoff and starts over after an ownership that worked.
+    pub async fn run(mut self) {
+        let (first, longest) = self.spec.pace.backoff;
+        let mut pause = first;
+        loop {
+            let mut worked = false;
+            let ended = self.own(&mut worked).await;
+            // Two members that both believe to own the shard must not supersede each other at full pace.
+            if worked && !matches!(ended, Ended::Superseded { .. }) {
+                pause = first;
+            }
+            let stopped = matches!(ended, Ended::Stopped);
+            if let Ended::Read(error @ tidegate_spine::ReadError::Truncated { .. }) = &ended {
+                self.watch.event(&self.spec.sender, &ShardEvent::InputLost { error: error.clone() });
+            }
+            metrics::ownership_ended(&self.spec.sender, &ended);
+            self.watch.event(&self.spec.sender, &ShardEvent::Ended(ended));
+            if stopped || self.pause(pause).await {
+                return;
+            }
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Waits; true when it was stopped meanwhile.
+    async fn pause(&mut self, pause: Duration) -> bool {
+        let sleep = self.clock.sleep_until(self.clock.mono_us().saturating_add(micros(pause)));
+        matches!(select(&mut self.stop, sleep).await, Either::Left(_))
+    }
+
+    async fn own(&mut self, worked: &mut bool) -> Ended {
+        let taken = {
+            let mut stop = std::mem::replace(&mut self.stop, oneshot::channel().1);
+            let takeover = Box::pin(takeover::take_over(self));
+            let taken = match select(&mut stop, takeover).await {
+                Either::Left(_) => None,
+                Either::Right((taken, _)) => Some(taken),
+            };
+            self.stop = stop;
+            match taken {
+                None => return Ended::Stopped,
+                Some(Err(ended)) => return ended,
+                Some(Ok(taken)) => taken,
+            }
+        };
+        let event = ShardEvent::Owning {
+            epoch: taken.epoch,
+            replayed: taken.replayed,
+            emitted_again: taken.again.iter().map(|(_, m)| m.len() as u64).sum(),
+        };
+        metrics::takeover(&self.spec.sender, taken.epoch, taken.replayed);
+        self.watch.event(&self.spec.sender, &event);
+        *worked = true;
+        match live::Live::begin(self, taken) {
+            Ok(mut live) => std::future::poll_fn(|cx| live.poll_turns(cx)).await,
+            Err(ended) => ended,
+        }
+    }
+}

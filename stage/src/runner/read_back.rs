@@ -1,0 +1,228 @@
+//! Reading the own facts back: whether a newer owner has begun, and whether a snapshot may be written.
+//!
+//! A snapshot counts for a log prefix. It is taken as a group is sealed, and written once that group is released and
+//! the log, read back up to an end fetched after that release, shows no higher claim or barrier: then nobody's fences
+//! can have come before the messages that the snapshot takes for landed.
+
+use std::collections::BTreeMap;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tidegate_protocol::address::{Offset, TopicPartition};
+use tidegate_protocol::control::{Kind, SnapshotBody, epoch};
+use tidegate_spine::{Ends, Landing, NewRecord, ReadHandle, SpineError};
+
+use super::live::{Live, RECORDS_PER_READ};
+use super::snapshot;
+use super::takeover::micros;
+use super::watch::Ended;
+use crate::control::{Meta, meta};
+use crate::spec::Pace;
+use crate::stage::Stage;
+
+type EndsFuture = BoxFuture<'static, Result<Vec<Ends>, SpineError>>;
+
+/// A snapshot taken and not yet written.
+pub(crate) struct Pending {
+    /// Known once its group has landed.
+    pub(crate) offset: Option<Offset>,
+    pub(crate) body: SnapshotBody,
+}
+
+/// A snapshot's records on their way, their keys, and where inputs may be trimmed to after the next one.
+struct Writing {
+    landings: Vec<Landing>,
+    keys: Vec<Bytes>,
+    trim: BTreeMap<TopicPartition, Offset>,
+}
+
+enum Step {
+    Idle,
+    Fetching(EndsFuture),
+    Reading(Offset),
+}
+
+/// Reading back, and snapshots on their way.
+pub(crate) struct ReadBack {
+    handle: ReadHandle,
+    position: Offset,
+    term: u32,
+    /// A higher claim was met: what this owner takes for landed may be fenced.
+    pub(crate) contested: bool,
+    step: Step,
+    checked_mono: u64,
+    pub(crate) pending: Option<Pending>,
+    writing: Option<Writing>,
+    slot: bool,
+    old_keys: Vec<Bytes>,
+    /// Where inputs may be trimmed to once the next snapshot has landed.
+    trim_next: BTreeMap<TopicPartition, Offset>,
+}
+
+impl ReadBack {
+    pub(crate) const fn new(
+        handle: ReadHandle,
+        position: Offset,
+        term: u32,
+        contested: bool,
+        old_keys: Vec<Bytes>,
+        mono: u64,
+    ) -> Self {
+        Self {
+            handle,
+            position,
+            term,
+            contested,
+            step: Step::Idle,
+            checked_mono: mono,
+            pending: None,
+            writing: None,
+            slot: false,
+            old_keys,
+            trim_next: BTreeMap::new(),
+        }
+    }
+
+    /// When the timer must wake for the next one; `None` while one is under way.
+    pub(crate) fn next_mono(&self, pace: &Pace) -> Option<u64> {
+        matches!(self.step, Step::Idle).then(|| self.checked_mono.saturating_add(micros(pace.idle_read_back)))
+    }
+
+    /// Whether a snapshot may be taken now.
+    pub(crate) const fn free(&self) -> bool {
+        self.pending.is_none() && self.writing.is_none() && !self.contested
+    }
+}
+
+impl<S: Stage> Live<'_, S> {
+    /// Reads back when idle for long or when a snapshot waits for it; true when something happened.
+    pub(crate) fn poll_read_back(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        let mut progress = self.poll_snapshot_landing(cx)?;
+        loop {
+            match std::mem::replace(&mut self.read_back.step, Step::Idle) {
+                Step::Idle => {
+                    let ready = self.read_back.pending.as_ref().and_then(|p| p.offset);
+                    let waits = ready.is_some_and(|offset| self.released >= Some(offset))
+                        || (!self.run.rules.snapshot_of_prefix && self.read_back.pending.is_some());
+                    let idle = self
+                        .read_back
+                        .next_mono(&self.run.spec.pace)
+                        .is_none_or(|next| self.run.clock.mono_us() >= next);
+                    if !waits && !idle {
+                        return Ok(progress);
+                    }
+                    let (spine, facts) = (self.run.spine.clone(), self.run.spec.facts.clone());
+                    self.read_back.step =
+                        Step::Fetching(Box::pin(async move { spine.ends(std::slice::from_ref(&facts)).await }));
+                }
+                Step::Fetching(mut ends) => match ends.poll_unpin(cx) {
+                    Poll::Pending => {
+                        self.read_back.step = Step::Fetching(ends);
+                        return Ok(progress);
+                    }
+                    Poll::Ready(Ok(ends)) => {
+                        self.succeeded();
+                        self.reader.resume(self.read_back.handle);
+                        self.read_back.step = Step::Reading(ends.first().map_or(0, |e| e.end));
+                    }
+                    Poll::Ready(Err(_)) => {
+                        self.read_back.checked_mono = self.run.clock.mono_us();
+                        return Ok(progress);
+                    }
+                },
+                Step::Reading(end) => {
+                    if self.read_back.position < end && !self.read_own(cx)? {
+                        self.read_back.step = Step::Reading(end);
+                        return Ok(progress);
+                    }
+                    if self.read_back.position < end {
+                        self.read_back.step = Step::Reading(end);
+                        continue;
+                    }
+                    self.reader.pause(self.read_back.handle);
+                    self.read_back.checked_mono = self.run.clock.mono_us();
+                    progress = true;
+                    self.write_snapshot()?;
+                }
+            }
+        }
+    }
+
+    /// Reads some of the own log; false when nothing is here yet.
+    fn read_own(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        let mut batch = Vec::new();
+        let polled = self.reader.poll_read(self.read_back.handle, RECORDS_PER_READ, cx, &mut batch);
+        let Poll::Ready(read) = polled else { return Ok(false) };
+        self.read_back.position = read.map_err(Ended::Read)?.position;
+        for record in batch {
+            match meta(&record) {
+                Meta::Control { kind: Kind::Barrier, epoch: by, .. } if by > self.epoch => {
+                    return Err(Ended::Superseded { by });
+                }
+                Meta::Control { kind: Kind::Claim, .. } if epoch(self.read_back.term, record.offset) > self.epoch => {
+                    self.read_back.contested = true;
+                }
+                Meta::Control { .. } | Meta::Stamped { .. } | Meta::Foreign => {}
+            }
+        }
+        Ok(true)
+    }
+
+    fn write_snapshot(&mut self) -> Result<(), Ended> {
+        if self.read_back.contested {
+            self.read_back.pending = None;
+            return Ok(());
+        }
+        let released = self.released;
+        let whole = self.run.rules.snapshot_of_prefix;
+        let may = |p: &Pending| if whole { p.offset.is_some_and(|o| released >= Some(o)) } else { p.offset.is_some() };
+        if !self.read_back.pending.as_ref().is_some_and(may) {
+            return Ok(());
+        }
+        let Some(Pending { offset: Some(offset), mut body }) = self.read_back.pending.take() else { return Ok(()) };
+        if !whole {
+            // The planted bug: memory as it is now, which may hold facts that never land.
+            body.state = serde_json::value::RawValue::from_string(self.stage.snapshot()?)?;
+        }
+        self.read_back.slot = !self.read_back.slot;
+        let slot = if self.read_back.slot { 'a' } else { 'b' };
+        let records = snapshot::records(&self.run.spec.sender, self.epoch, slot, offset, &body)?;
+        let to = self.run.spec.snapshots.partition(0);
+        let keys: Vec<Bytes> = records.iter().map(|(key, _)| key.clone()).collect();
+        let landings = records.into_iter().map(|(_, record)| self.producer.append(&to, vec![record])).collect();
+        let trim = body.places.iter().filter_map(|place| {
+            let spec = self.run.spec.inputs.get(place.input as usize)?;
+            spec.trim.then(|| (spec.partition.clone(), place.position))
+        });
+        self.read_back.writing = Some(Writing { landings, keys, trim: trim.collect() });
+        Ok(())
+    }
+
+    fn poll_snapshot_landing(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        let Some(Writing { landings, .. }) = &mut self.read_back.writing else { return Ok(false) };
+        while let Some(landing) = landings.last_mut() {
+            match landing.poll_unpin(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(landed) => landed.map_err(Ended::Append)?,
+            };
+            landings.pop();
+        }
+        let Some(Writing { keys, trim, .. }) = self.read_back.writing.take() else { return Ok(false) };
+        crate::metrics::snapshot(&self.run.spec.sender);
+        // Snapshots of earlier epochs are not needed any more; nobody waits for their removal.
+        let to = self.run.spec.snapshots.partition(0);
+        for key in std::mem::take(&mut self.read_back.old_keys) {
+            if !keys.contains(&key) {
+                drop(self.producer.append(&to, vec![NewRecord { key: Some(key), ..NewRecord::default() }]));
+            }
+        }
+        for (partition, before) in std::mem::replace(&mut self.read_back.trim_next, trim) {
+            if before > 0 {
+                self.trim(partition, before);
+            }
+        }
+        Ok(true)
+    }
+}

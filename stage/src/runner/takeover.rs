@@ -1,0 +1,408 @@
+//! Becoming a shard's owner: claim, fences, barrier, replay (DESIGN section 2; `models/takeover.py`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use futures::future::{Either, join_all, select};
+use tidegate_protocol::address::{Offset, TopicPartition};
+use tidegate_protocol::control::{Claim, FactRecord, Group, Kind, Term, epoch};
+use tidegate_protocol::time::Timestamp;
+use tidegate_spine::keyed::read_whole;
+use tidegate_spine::{AppendError, Producer, ProducerOptions, ReadError, ReadHandle, Reader, Record, Start};
+
+use super::Run;
+use super::snapshot::{Found, find};
+use super::watch::{Ended, ShardEvent};
+use crate::control::{control_record, encode, mark_record};
+use crate::facts::{FactsLog, Met};
+use crate::message::{Delivery, Message, Outbox};
+use crate::place::InputPlace;
+use crate::stage::{InputRef, Stage};
+
+/// A shard taken over: state replayed, nothing read yet.
+pub(crate) struct Taken<S: Stage> {
+    pub(crate) stage: S,
+    pub(crate) epoch: u64,
+    pub(crate) term: u32,
+    pub(crate) log: FactsLog,
+    pub(crate) producer: Box<dyn Producer>,
+    pub(crate) reader: Box<dyn Reader>,
+    pub(crate) facts: ReadHandle,
+    /// Next facts offset to read back.
+    pub(crate) facts_read: Offset,
+    pub(crate) places: Vec<InputPlace>,
+    pub(crate) starts: Vec<Start>,
+    /// Messages of groups that are not released, in order.
+    pub(crate) again: Vec<(Offset, Vec<(u64, Message)>)>,
+    pub(crate) at: Timestamp,
+    pub(crate) snapshot_keys: Vec<bytes::Bytes>,
+    pub(crate) replayed: u64,
+}
+
+type Kept<F> = (Offset, Arc<Vec<Option<usize>>>, Group<FactRecord<F>>);
+
+/// Replay under way.
+struct Replay<'a, S: Stage> {
+    run: &'a Run<S>,
+    stage: S,
+    log: FactsLog,
+    places: Vec<InputPlace>,
+    table: Arc<Vec<Option<usize>>>,
+    /// Valid groups not yet applied: those that are not known to be released.
+    kept: VecDeque<Kept<S::Fact>>,
+    at: Timestamp,
+    replayed: u64,
+}
+
+impl<S: Stage> Replay<'_, S> {
+    fn new_table(&self) -> Arc<Vec<Option<usize>>> {
+        let number = |p: &TopicPartition| self.run.spec.inputs.iter().position(|i| i.partition == *p);
+        Arc::new(self.log.inputs.iter().map(number).collect())
+    }
+
+    fn meet(&mut self, record: &Record, term: u32) -> Result<(), Ended> {
+        match self.log.meet::<S::Fact>(record, term).map_err(Ended::Chain)? {
+            Met::Group(group) => {
+                if !group.inputs.is_empty() {
+                    self.table = self.new_table();
+                }
+                self.kept.push_back((record.offset, self.table.clone(), group));
+                // What is released is applied at once, so that only the tail is held in memory.
+                while let Some((offset, ..)) = self.kept.front() {
+                    if self.log.released.is_none_or(|released| *offset > released) {
+                        break;
+                    }
+                    if let Some(kept) = self.kept.pop_front() {
+                        self.apply(&kept, &BTreeMap::new(), None);
+                    }
+                }
+            }
+            Met::Foreign { why } => {
+                tracing::warn!(shard = %self.run.spec.sender, offset = record.offset, why, "ignored a record in the facts log");
+            }
+            Met::Void { epoch, why } => {
+                tracing::info!(shard = %self.run.spec.sender, offset = record.offset, epoch, ?why, "a group is void");
+            }
+            Met::Claim { .. } | Met::Barrier { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Applies a group's facts; with `outbox`, also gathers their messages.
+    fn apply(
+        &mut self,
+        (_, table, group): &Kept<S::Fact>,
+        inputs: &BTreeMap<InputRef, Record>,
+        mut messages: Option<&mut Vec<(u64, Message)>>,
+    ) {
+        for place in &group.places {
+            let input = table.get(place.input as usize).copied().flatten();
+            if let Some(known) = input.and_then(|i| self.places.get_mut(i)) {
+                known.fold(place);
+            }
+        }
+        for (number, record) in (0_u64..).zip(&group.facts) {
+            let settles = settled(record, table);
+            if let Some(place) = settles.and_then(|s| self.places.get_mut(s.input as usize)) {
+                place.fold_settled(settles.map_or(0, |s| s.offset));
+            }
+            self.stage.apply(&record.fact, record.at);
+            self.at = self.at.max(record.at);
+            self.replayed += 1;
+            if let Some(messages) = messages.as_deref_mut() {
+                let input = settles.and_then(|s| inputs.get(&s));
+                let mut outbox = Outbox::new();
+                self.stage.emit(&record.fact, record.at, input, &mut outbox);
+                let again = outbox.into_messages().into_iter().filter(|m| m.delivery != Delivery::Lane);
+                messages.extend(again.map(|m| (number, m)));
+            }
+        }
+    }
+
+    /// Inputs that unreleased facts emit from.
+    fn wanted(&self) -> Vec<InputRef> {
+        let facts = self.kept.iter().flat_map(|(_, table, group)| group.facts.iter().map(move |f| (table, f)));
+        facts.filter(|(_, f)| self.stage.needs_input(&f.fact)).filter_map(|(table, f)| settled(f, table)).collect()
+    }
+}
+
+fn settled<F>(record: &FactRecord<F>, table: &[Option<usize>]) -> Option<InputRef> {
+    let (input, offset) = record.settles?;
+    let input = table.get(input as usize).copied().flatten()?;
+    Some(InputRef { input: u32::try_from(input).ok()?, offset })
+}
+
+/// Reads on from `handle` until everything below `end` was met.
+async fn read_through(
+    reader: &mut dyn Reader,
+    handle: ReadHandle,
+    mut position: Offset,
+    end: Offset,
+    mut meet: impl FnMut(&Record) -> Result<(), Ended>,
+) -> Result<Offset, Ended> {
+    let mut batch = Vec::new();
+    while position < end {
+        position = poll_fn(|cx| reader.poll_read(handle, 500, cx, &mut batch)).await.map_err(Ended::Read)?.position;
+        for record in batch.drain(..) {
+            meet(&record)?;
+        }
+    }
+    Ok(position)
+}
+
+async fn term_of<S: Stage>(run: &Run<S>) -> Result<u32, Ended> {
+    let records = read_whole(run.spine.as_ref(), &run.spec.shards).await.map_err(Ended::Keyed)?;
+    let own = records.iter().find(|r| r.key.as_deref() == Some(run.spec.sender.as_str().as_bytes()));
+    match own.and_then(|r| r.value.as_deref()) {
+        Some(value) => Ok(serde_json::from_slice::<Term>(value)?.term),
+        None => Ok(0),
+    }
+}
+
+async fn append_one(
+    producer: &mut dyn Producer,
+    to: &TopicPartition,
+    record: tidegate_spine::NewRecord,
+) -> Result<Offset, Ended> {
+    Ok(producer.append(to, vec![record]).await.map_err(Ended::Append)?.first)
+}
+
+/// Fences every output named by a claim that may still be at work. One that does not exist counts as fenced; one that
+/// stalls raises an alarm and is waited for.
+async fn fence<S: Stage>(
+    run: &Run<S>,
+    producer: &mut dyn Producer,
+    outputs: Vec<TopicPartition>,
+    epoch: u64,
+) -> Result<(), Ended> {
+    let mut landings = Vec::new();
+    for output in outputs {
+        let landing = producer.append(&output, vec![mark_record(Kind::Fence, &run.spec.sender, epoch)?]);
+        let alarm = run.clock.sleep_until(run.clock.mono_us().saturating_add(micros(run.spec.pace.fence_alarm)));
+        landings.push(async move {
+            let landed = match select(landing, alarm).await {
+                Either::Left((landed, _)) => landed,
+                Either::Right(((), landing)) => {
+                    run.watch.event(&run.spec.sender, &ShardEvent::FenceStalls { output });
+                    landing.await
+                }
+            };
+            match landed {
+                Ok(_) | Err(AppendError::UnknownTopic { .. }) => Ok(()),
+                Err(error) => Err(Ended::Append(error)),
+            }
+        });
+    }
+    join_all(landings).await.into_iter().collect()
+}
+
+pub(crate) fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Refuses the shard when this machine's clock is more than the allowed skew off the spine's timestamp of the claim.
+fn check_clock(before_us: u64, after_us: u64, claim_ms: i64, allowed: std::time::Duration) -> Result<(), Ended> {
+    let (before, after) = (before_us / 1_000, after_us / 1_000);
+    let claim = u64::try_from(claim_ms).unwrap_or(0);
+    let skew_ms = if claim < before { before - claim } else { claim.saturating_sub(after) };
+    if u128::from(skew_ms) > allowed.as_millis() { Err(Ended::Clock { skew_ms }) } else { Ok(()) }
+}
+
+/// Takes the shard over.
+pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended> {
+    let (spec, spine) = (&run.spec, run.spine.as_ref());
+    let term = term_of(run).await?;
+    let options = ProducerOptions { name: spec.sender.to_string(), max_in_flight_bytes: spec.pace.message_bytes * 4 };
+    let mut producer = spine.producer(options).await.map_err(Ended::Spine)?;
+    let mut reader = spine.reader(spec.sender.as_str()).await.map_err(Ended::Spine)?;
+
+    // 1. The claim names every output; its offset is the epoch.
+    let wall_us = run.clock.wall_us();
+    let claim = Claim {
+        v: 1,
+        sender: spec.sender.clone(),
+        term,
+        outputs: spec.outputs.clone(),
+        process: spec.process.clone(),
+        wall_ms: wall_us / 1_000,
+        signature: None,
+    };
+    let record = control_record(Kind::Claim, &spec.sender, None, encode(&claim)?);
+    let claimed = append_one(producer.as_mut(), &spec.facts, record).await?;
+    let landed_us = run.clock.wall_us();
+    let own = epoch(term, claimed);
+
+    // What is before the claim says which outputs others may still write to.
+    let Found { newest, keys } = find(spine, spec, claimed).await?;
+    let mut stage = (run.make)();
+    let mut log = FactsLog::new(spec.sender.clone(), run.rules);
+    let mut places: Vec<_> = spec.inputs.iter().map(|i| InputPlace::new(i.sealed, run.rules)).collect();
+    let mut at = Timestamp::default();
+    let ends = spine.ends(std::slice::from_ref(&spec.facts)).await.map_err(Ended::Spine)?;
+    let log_start = ends.first().map_or(0, |e| e.start);
+    let mut position = log_start;
+    if let Some((offset, body)) = &newest {
+        stage.restore(body.state.get())?;
+        log.barrier = body.barrier;
+        log.next = (body.sequence.0 == body.barrier).then_some(body.sequence.1);
+        log.head.clone_from(&body.head);
+        log.head_offset = Some(*offset);
+        log.claims.clone_from(&body.claims);
+        log.highest_claim = body.claims.iter().map(|(epoch, _)| *epoch).max().unwrap_or(0);
+        log.released = body.released.max(Some(*offset));
+        log.inputs.clone_from(&body.inputs);
+        at = body.at;
+        for place in &body.places {
+            let input = body.inputs.get(place.input as usize);
+            let number = input.and_then(|p| spec.inputs.iter().position(|i| i.partition == *p));
+            if let Some(known) = number.and_then(|n| places.get_mut(n)) {
+                known.fold(place);
+            }
+        }
+        position = offset.saturating_add(1);
+    }
+    if position < log_start || (newest.is_none() && log_start > 0) {
+        return Err(Ended::FactsLost { start: log_start, snapshot: newest.map(|(offset, _)| offset) });
+    }
+    let start = if position == 0 { Start::Earliest } else { Start::At(position) };
+    let facts = reader.open(&spec.facts, start);
+    let mut replay = Replay { run, stage, log, places, table: Arc::default(), kept: VecDeque::new(), at, replayed: 0 };
+    replay.table = replay.new_table();
+    let mut behind_claim = VecDeque::new();
+    let mut claim_ms = None;
+    position = read_through(reader.as_mut(), facts, position, claimed + 1, |record| {
+        if record.offset > claimed {
+            behind_claim.push_back(record.clone());
+            return Ok(());
+        }
+        if record.offset == claimed {
+            claim_ms = Some(record.timestamp_ms);
+        }
+        replay.meet(record, term)
+    })
+    .await?;
+    if let Some(claim_ms) = claim_ms {
+        check_clock(wall_us, landed_us, claim_ms, spec.pace.clock_skew)?;
+    }
+    let outputs = replay.log.open_outputs();
+
+    // 2. and 3. Fences, then the barrier.
+    let barrier = mark_record(Kind::Barrier, &spec.sender, own)?;
+    let barrier_at = if run.rules.fence_first {
+        fence(run, producer.as_mut(), outputs, own).await?;
+        append_one(producer.as_mut(), &spec.facts, barrier).await?
+    } else {
+        let at = append_one(producer.as_mut(), &spec.facts, barrier).await?;
+        fence(run, producer.as_mut(), outputs, own).await?;
+        at
+    };
+    for record in behind_claim {
+        replay.meet(&record, term)?;
+    }
+    position =
+        read_through(reader.as_mut(), facts, position, barrier_at + 1, |record| replay.meet(record, term)).await?;
+    if replay.log.barrier > own {
+        return Err(Ended::Superseded { by: replay.log.barrier });
+    }
+
+    // 4. What is not released is emitted again, from the inputs where a message needs them.
+    let wanted = replay.wanted();
+    let inputs = fetch(run, reader.as_mut(), wanted).await?;
+    let mut again = Vec::new();
+    while let Some(kept) = replay.kept.pop_front() {
+        let mut messages = Vec::new();
+        replay.apply(&kept, &inputs, Some(&mut messages));
+        again.push((kept.0, messages));
+    }
+    let Replay { stage, log, mut places, at, replayed, .. } = replay;
+    let partitions: Vec<_> = spec.inputs.iter().map(|i| i.partition.clone()).collect();
+    let ends = spine.ends(&partitions).await.map_err(Ended::Spine)?;
+    let starts = places
+        .iter_mut()
+        .zip(ends)
+        .map(|(place, ends)| match place.begin() {
+            Some(position) => Start::At(position),
+            None => {
+                place.begin_at_log_start(ends.start);
+                Start::Earliest
+            }
+        })
+        .collect();
+    Ok(Taken {
+        stage,
+        epoch: own,
+        term,
+        log,
+        producer,
+        reader,
+        facts,
+        facts_read: position,
+        places,
+        starts,
+        again,
+        at,
+        snapshot_keys: keys,
+        replayed,
+    })
+}
+
+/// Reads named input records again.
+async fn fetch<S: Stage>(
+    run: &Run<S>,
+    reader: &mut dyn Reader,
+    wanted: Vec<InputRef>,
+) -> Result<BTreeMap<InputRef, Record>, Ended> {
+    let mut by_input: BTreeMap<u32, Vec<Offset>> = BTreeMap::new();
+    for wanted in wanted {
+        by_input.entry(wanted.input).or_default().push(wanted.offset);
+    }
+    let mut found = BTreeMap::new();
+    for (input, mut offsets) in by_input {
+        offsets.sort_unstable();
+        let (Some(spec), Some(&first), Some(&last)) =
+            (run.spec.inputs.get(input as usize), offsets.first(), offsets.last())
+        else {
+            continue;
+        };
+        let handle = reader.open(&spec.partition, Start::At(first));
+        read_through(reader, handle, first, last + 1, |record| {
+            if offsets.binary_search(&record.offset).is_ok() {
+                found.insert(InputRef { input, offset: record.offset }, record.clone());
+            }
+            Ok(())
+        })
+        .await?;
+        reader.close(handle);
+        if let Some(missing) = offsets.iter().find(|o| !found.contains_key(&InputRef { input, offset: **o })) {
+            return Err(Ended::Read(ReadError::Truncated {
+                from: spec.partition.clone(),
+                requested: *missing,
+                start: None,
+            }));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_outside_the_allowed_skew_refuses_the_shard() {
+        let two = Duration::from_secs(2);
+        for (before_ms, after_ms, claim_ms, good) in [
+            (10_000, 10_050, 10_020, true),
+            (10_000, 10_050, 8_100, true),
+            (10_000, 10_050, 7_900, false),
+            (10_000, 10_050, 12_000, true),
+            (10_000, 10_050, 12_100, false),
+        ] {
+            let checked = check_clock(before_ms * 1_000, after_ms * 1_000, claim_ms, two);
+            assert_eq!(checked.is_ok(), good, "claim at {claim_ms}");
+        }
+    }
+}

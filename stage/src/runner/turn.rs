@@ -1,0 +1,398 @@
+//! One turn: what landed, what arrived, what is due, what can be sealed.
+
+use std::task::{Context, Poll};
+
+use futures::{FutureExt, StreamExt};
+use tidegate_protocol::address::{Offset, TopicPartition};
+use tidegate_protocol::control::{Kind, SnapshotBody};
+use tidegate_spine::Record;
+
+use super::group::{Building, Flying, Header, Sending};
+use super::live::{Live, RECORDS_PER_READ};
+use super::read_back::Pending;
+use super::takeover::micros;
+use super::watch::{Ended, ShardEvent};
+use crate::control::{control_record, value_hash};
+use crate::message::Outbox;
+use crate::metrics;
+use crate::place::Admission;
+use crate::spec::InputKind;
+use crate::stage::{Arrival, Decision, Input, InputRef, Signal, Stage};
+
+/// How long a stop waits for what was decided to land.
+const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+/// How often figures and positions are published.
+const PUBLISH_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl<S: Stage> Live<'_, S> {
+    /// True when something happened and another turn may find more.
+    pub(crate) fn turn(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        self.at = self.time.now(self.run.clock.as_ref());
+        let mut progress = self.poll_flying(cx)?;
+        progress |= self.poll_sending(cx)?;
+        if self.stopping.is_none() && self.run.stop.poll_unpin(cx).is_ready() {
+            self.stopping = Some(self.run.clock.mono_us().saturating_add(micros(STOP_WITHIN)));
+        }
+        if self.stopping.is_none() {
+            while let Poll::Ready(Some(signal)) = self.run.signals.poll_next_unpin(cx) {
+                self.stage.observe(Signal::Outside(signal), self.at);
+                progress = true;
+            }
+            let mut arrived = self.poll_inputs(InputKind::Control, cx)?;
+            arrived |= self.poll_due(cx)?;
+            arrived |= self.poll_inputs(InputKind::Jobs, cx)?;
+            if arrived || progress {
+                self.poll_stage()?;
+                self.bound_places()?;
+            }
+            progress |= arrived;
+            self.publish();
+        }
+        progress |= self.seal_when_due()?;
+        progress |= self.poll_read_back(cx)?;
+        match self.stopping {
+            Some(deadline) if self.is_drained() || self.run.clock.mono_us() >= deadline => Err(Ended::Stopped),
+            _ => Ok(progress),
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.building.facts == 0
+            && self.flying.is_empty()
+            && self.sending.is_empty()
+            && self.said_released == self.released
+    }
+
+    /// Groups land in order; a landed group's messages go out.
+    fn poll_flying(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        let mut progress = false;
+        while let Some(flying) = self.flying.front_mut() {
+            let Poll::Ready(landed) = flying.landing.poll_unpin(cx) else { break };
+            let offset = landed.map_err(Ended::Append)?.first;
+            let Some(Flying { settles, messages, submitted_ms, tally, hash, sequence, snapshot, .. }) =
+                self.flying.pop_front()
+            else {
+                break;
+            };
+            self.succeeded();
+            self.log.head = hash;
+            self.log.head_offset = Some(offset);
+            self.log.next = Some(sequence + 1);
+            if snapshot && let Some(pending) = &mut self.read_back.pending {
+                pending.offset = Some(offset);
+            }
+            metrics::landed(&self.run.spec.sender, &submitted_ms, self.run.clock.wall_us(), &tally);
+            self.send(offset, settles, messages, submitted_ms)?;
+            progress = true;
+        }
+        Ok(progress)
+    }
+
+    fn send(
+        &mut self,
+        group: Offset,
+        settles: Vec<InputRef>,
+        messages: Vec<(u64, crate::Message)>,
+        submitted_ms: Vec<i64>,
+    ) -> Result<(), Ended> {
+        let (landings, bytes) = self.sender.send(self.producer.as_mut(), group, messages)?;
+        self.sending_bytes += bytes;
+        self.sending.push_back(Sending { group, landings, bytes, settles, submitted_ms });
+        Ok(())
+    }
+
+    /// A group whose messages have all landed is released, in order.
+    fn poll_sending(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        let mut progress = false;
+        while let Some(sending) = self.sending.front_mut() {
+            while let Some(landing) = sending.landings.last_mut() {
+                match landing.poll_unpin(cx) {
+                    Poll::Pending => return Ok(progress),
+                    Poll::Ready(landed) => landed.map_err(Ended::Append)?,
+                };
+                sending.landings.pop();
+            }
+            let Some(Sending { group, bytes, settles, submitted_ms, .. }) = self.sending.pop_front() else { break };
+            self.sending_bytes -= bytes;
+            self.released = Some(group);
+            for InputRef { input, offset } in settles {
+                if let Some(input) = self.inputs.get_mut(input as usize) {
+                    input.place.settle(offset);
+                }
+            }
+            metrics::released(&self.run.spec.sender, &submitted_ms, self.run.clock.wall_us());
+            progress = true;
+        }
+        Ok(progress)
+    }
+
+    /// Whether another input may be decided now: groups and messages on their way are bounded.
+    fn has_room(&self) -> bool {
+        let pace = &self.run.spec.pace;
+        self.building.facts < pace.group_facts as u64
+            && self.building.bytes.len() < pace.group_bytes
+            && self.sending_bytes < pace.message_bytes
+    }
+
+    fn poll_inputs(&mut self, kind: InputKind, cx: &mut Context<'_>) -> Result<bool, Ended> {
+        let mut progress = false;
+        for number in 0..self.inputs.len() {
+            if self.inputs.get(number).is_none_or(|i| i.kind != kind) || !self.wants(number) || !self.has_room() {
+                continue;
+            }
+            let mut batch = std::mem::take(&mut self.batch);
+            let handle = self.inputs.get(number).map(|i| i.handle);
+            if let Some(handle) = handle
+                && let Poll::Ready(read) = self.reader.poll_read(handle, RECORDS_PER_READ, cx, &mut batch)
+            {
+                let position = read.map_err(Ended::Read)?.position;
+                for record in batch.drain(..) {
+                    self.arrive(number, &record)?;
+                }
+                if let Some(input) = self.inputs.get_mut(number) {
+                    input.place.reached(position);
+                }
+                progress = true;
+            }
+            self.batch = batch;
+        }
+        Ok(progress)
+    }
+
+    /// Whether a job input is to be read, telling the reader when that changes.
+    fn wants(&mut self, number: usize) -> bool {
+        let pace = &self.run.spec.pace;
+        let Some(input) = self.inputs.get_mut(number) else { return false };
+        if input.kind == InputKind::Control {
+            return true;
+        }
+        let admitted = u32::try_from(number).is_ok_and(|n| self.stage.admits(n));
+        let wanted = admitted && input.place.distance() < pace.place_distance.saturating_mul(2);
+        if wanted == input.paused {
+            input.paused = !wanted;
+            if wanted {
+                self.reader.resume(input.handle);
+            } else {
+                self.reader.pause(input.handle);
+            }
+        }
+        wanted
+    }
+
+    fn arrive(&mut self, number: usize, record: &Record) -> Result<(), Ended> {
+        self.reads_since_seal += 1;
+        let (Some(input), Some(spec)) = (self.inputs.get_mut(number), self.run.spec.inputs.get(number)) else {
+            return Ok(());
+        };
+        let sender = match input.place.meet(record) {
+            Admission::Skip => return Ok(()),
+            Admission::Drop(why) => {
+                metrics::dropped(&self.run.spec.sender, why);
+                return Ok(());
+            }
+            Admission::Deliver(sender) => sender,
+        };
+        let mark = sender.and_then(|(n, stamp)| Some((input.place.marks().senders().get(n)?.sender.clone(), stamp)));
+        let partition: TopicPartition = spec.partition.clone();
+        let at = InputRef { input: u32::try_from(number).unwrap_or(u32::MAX), offset: record.offset };
+        let sender = mark.as_ref().map(|(sender, stamp)| (sender, *stamp));
+        let arrival = Arrival { at, partition: &partition, record, sender };
+        self.stage.observe(Signal::Arrived(arrival), self.at);
+        self.decide(&Input::Record(arrival), Some((at, record)))
+    }
+
+    /// Asks the stage, applies its facts, gathers facts and messages for the next group.
+    pub(crate) fn decide(&mut self, input: &Input<'_>, present: Option<(InputRef, &Record)>) -> Result<(), Ended> {
+        let mut decision = Decision::default();
+        self.stage.decide(input, self.at, &mut decision);
+        let waits = decision.waits;
+        let own = present.map(|(at, _)| at);
+        let mut settled = decision.facts.iter().any(|(_, settles)| settles.is_some() && *settles == own);
+        // Facts of a record that is done with settle it together, whichever of them is free to say so.
+        if !waits
+            && !settled
+            && own.is_some()
+            && let Some((_, settles)) = decision.facts.iter_mut().rev().find(|(_, settles)| settles.is_none())
+        {
+            *settles = own;
+            settled = true;
+        }
+        for (fact, settles) in decision.facts {
+            self.stage.apply(&fact, self.at);
+            let record = present.filter(|(at, _)| settles == Some(*at)).map(|(_, record)| record);
+            let number = self.building.push(&fact, self.at, settles)?;
+            let mut outbox = Outbox::new();
+            self.stage.emit(&fact, self.at, record.filter(|_| self.stage.needs_input(&fact)), &mut outbox);
+            self.building.messages.extend(outbox.messages.into_iter().map(|m| (number, m)));
+            S::tally(&fact, &mut |name, label, value| self.building.tally.push((name, label, value)));
+            self.facts_since_snapshot += 1;
+            if let Some((at, record)) = present
+                && settles == Some(at)
+                && self.inputs.get(at.input as usize).is_some_and(|i| i.kind == InputKind::Jobs)
+            {
+                self.building.submitted_ms.push(record.timestamp_ms);
+            }
+        }
+        if !waits
+            && !settled
+            && let Some(at) = own
+            && let Some(input) = self.inputs.get_mut(at.input as usize)
+        {
+            input.place.settle(at.offset);
+        }
+        Ok(())
+    }
+
+    /// Lets the stage go on by itself for as long as it has facts to give.
+    fn poll_stage(&mut self) -> Result<(), Ended> {
+        while self.has_room() {
+            let before = self.building.facts;
+            self.decide(&Input::Poll, None)?;
+            if self.building.facts == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the oldest waiting jobs of an input whose place is at its bounds.
+    fn bound_places(&mut self) -> Result<(), Ended> {
+        let (most, ranges) = (self.run.spec.pace.place_distance, self.run.spec.pace.place_ranges);
+        for number in 0..self.inputs.len() {
+            while let Some(input) = self.inputs.get(number).filter(|i| i.kind == InputKind::Jobs) {
+                let distance = input.place.distance();
+                let over = distance >= most || (distance > ranges as u64 && input.place.range_count() > ranges);
+                let oldest = input.place.position();
+                if !over || !input.place.is_open(oldest) || !self.has_room() {
+                    break;
+                }
+                let oldest = InputRef { input: u32::try_from(number).unwrap_or(u32::MAX), offset: oldest };
+                let before = self.building.facts;
+                self.decide(&Input::Evict(oldest), None)?;
+                // Its facts may be on their way already; then the position moves as they land.
+                if self.building.facts == before
+                    || self.inputs.get(number).is_some_and(|i| i.place.distance() >= distance)
+                {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn seal_when_due(&mut self) -> Result<bool, Ended> {
+        let pace = &self.run.spec.pace;
+        if self.flying.len() >= pace.groups_in_flight.max(1) {
+            return Ok(false);
+        }
+        let quiet = self.run.clock.mono_us().saturating_sub(self.sealed_mono) >= micros(pace.idle_group);
+        let moved = self.said_released != self.released || self.reads_since_seal > 0;
+        let idle = moved && (quiet || self.reads_since_seal >= pace.idle_records);
+        let last = self.stopping.is_some() && self.sending.is_empty() && self.said_released != self.released;
+        if self.building.facts == 0 && !idle && !last {
+            if quiet {
+                self.sealed_mono = self.run.clock.mono_us();
+            }
+            return Ok(false);
+        }
+        self.seal()?;
+        Ok(true)
+    }
+
+    /// Seals what was gathered as the next group and hands it over.
+    fn seal(&mut self) -> Result<(), Ended> {
+        let Building { bytes, settles, messages, submitted_ms, last_at, tally, .. } =
+            std::mem::take(&mut self.building);
+        let mut places = Vec::new();
+        for (number, input) in (0_u32..).zip(&mut self.inputs) {
+            places.extend(input.place.record(number));
+        }
+        let inputs: Vec<TopicPartition> = match self.sequence {
+            0 => self.run.spec.inputs.iter().map(|i| i.partition.clone()).collect(),
+            _ => Vec::new(),
+        };
+        let header = Header {
+            v: 1,
+            epoch: self.epoch,
+            sequence: self.sequence,
+            released: self.released,
+            previous: &self.head,
+            inputs: &inputs,
+            places: &places,
+        };
+        let value = header.with_facts(&bytes)?;
+        let hash = value_hash(&value);
+        let record = control_record(Kind::Group, &self.run.spec.sender, Some(self.epoch), value);
+        let landing = self.producer.append(&self.run.spec.facts, vec![record]);
+        let snapshot = self.facts_since_snapshot >= self.run.spec.pace.snapshot_facts && self.read_back.free();
+        if snapshot {
+            self.take_snapshot(&hash, &settles, last_at)?;
+        }
+        metrics::group(&self.run.spec.sender, bytes.len());
+        self.said_released = self.released;
+        self.reads_since_seal = 0;
+        self.sealed_mono = self.run.clock.mono_us();
+        let sequence = self.sequence;
+        self.sequence += 1;
+        self.head.clone_from(&hash);
+        let (messages, early) =
+            if self.run.rules.facts_first { (messages, Vec::new()) } else { (Vec::new(), messages) };
+        if !early.is_empty() {
+            // The planted bug: messages before their facts have landed, with a guessed offset.
+            let guess = self.log.head_offset.map_or(0, |o| o + 1);
+            let (landings, bytes) = self.sender.send(self.producer.as_mut(), guess, early)?;
+            self.sending_bytes += bytes;
+            let (settles, submitted_ms) = (Vec::new(), Vec::new());
+            self.sending.push_back(Sending { group: guess, landings, bytes, settles, submitted_ms });
+        }
+        self.flying.push_back(Flying { landing, settles, messages, submitted_ms, tally, hash, sequence, snapshot });
+        Ok(())
+    }
+
+    /// The state as it is after the group being sealed, kept until that group is released.
+    fn take_snapshot(
+        &mut self,
+        head: &str,
+        sealed: &[InputRef],
+        at: tidegate_protocol::time::Timestamp,
+    ) -> Result<(), Ended> {
+        let on_their_way = self.flying.iter().map(|f| &f.settles).chain(self.sending.iter().map(|s| &s.settles));
+        let also: Vec<InputRef> = on_their_way.flatten().chain(sealed).copied().collect();
+        let places = (0_u32..)
+            .zip(&self.inputs)
+            .map(|(n, input)| input.place.whole(n, also.iter().filter(|r| r.input == n).map(|r| r.offset)))
+            .collect();
+        let body = SnapshotBody {
+            head: head.to_owned(),
+            sequence: (self.epoch, self.sequence + 1),
+            barrier: self.epoch,
+            claims: vec![(self.epoch, self.run.spec.outputs.clone())],
+            released: self.released,
+            at,
+            inputs: self.run.spec.inputs.iter().map(|i| i.partition.clone()).collect(),
+            places,
+            state: serde_json::value::RawValue::from_string(self.stage.snapshot()?)?,
+        };
+        self.facts_since_snapshot = 0;
+        self.read_back.pending = Some(Pending { offset: None, body });
+        Ok(())
+    }
+
+    /// Lets an input's settled records go, behind the last snapshot but one.
+    pub(crate) fn trim(&self, partition: TopicPartition, before: Offset) {
+        self.run.watch.event(&self.run.spec.sender, &ShardEvent::TrimWanted { partition, before });
+    }
+
+    fn publish(&mut self) {
+        let mono = self.run.clock.mono_us();
+        if mono.saturating_sub(self.published) < micros(PUBLISH_EVERY) {
+            return;
+        }
+        self.published = mono;
+        let sender = &self.run.spec.sender;
+        self.stage.figures(&mut |name, value| metrics::figure(sender, name, value));
+        let positions = self.run.spec.inputs.iter().zip(&self.inputs);
+        let positions = positions.map(|(spec, input)| (spec.partition.clone(), input.place.position())).collect();
+        self.run.watch.event(sender, &ShardEvent::Positions(positions));
+    }
+}

@@ -1,0 +1,131 @@
+//! What a runner tells its process.
+
+use tidegate_protocol::address::{Offset, TopicPartition};
+use tidegate_protocol::ids::SenderId;
+use tidegate_spine::{AppendError, ReadError, SpineError};
+
+use crate::facts::BrokenChain;
+
+/// Told by a runner as it happens; must not block.
+pub trait Watch: Send + Sync {
+    /// Something happened to the shard.
+    fn event(&self, shard: &SenderId, event: &ShardEvent);
+}
+
+/// What happens to a shard.
+#[derive(Debug)]
+pub enum ShardEvent {
+    /// A takeover is complete: the shard is worked on under this epoch.
+    Owning {
+        /// The epoch.
+        epoch: u64,
+        /// Facts that were replayed.
+        replayed: u64,
+        /// Messages that are emitted again.
+        emitted_again: u64,
+    },
+    /// An output takes no fence; it is waited for.
+    FenceStalls {
+        /// The output.
+        output: TopicPartition,
+    },
+    /// Records of an input are gone before they were read: the shard stands still until an operator accepts the loss.
+    InputLost {
+        /// What the spine said.
+        error: ReadError,
+    },
+    /// Records of an input below `before` are needed no more: behind the last snapshot but one.
+    TrimWanted {
+        /// The partition.
+        partition: TopicPartition,
+        /// Everything below may go.
+        before: Offset,
+    },
+    /// Positions for lag tools.
+    Positions(Vec<(TopicPartition, Offset)>),
+    /// The ownership ended; another begins after a pause unless it was stopped.
+    Ended(Ended),
+}
+
+/// Why an ownership ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// It was asked to stop, and everything decided has landed.
+    #[error("stopped")]
+    Stopped,
+    /// A newer owner has the shard.
+    #[error("superseded by epoch {by}")]
+    Superseded {
+        /// Its epoch.
+        by: u64,
+    },
+    /// An append failed; nothing is decided again in this epoch.
+    #[error("an append failed")]
+    Append(#[source] AppendError),
+    /// An input or the facts log cannot be read.
+    #[error("a read failed")]
+    Read(#[source] ReadError),
+    /// The spine did not answer a question.
+    #[error("the spine did not answer")]
+    Spine(#[source] SpineError),
+    /// Snapshots or terms could not be read.
+    #[error("snapshots or terms could not be read")]
+    Keyed(#[source] tidegate_spine::keyed::ReadWholeError),
+    /// This machine's clock is off.
+    #[error("this machine's clock is {skew_ms} ms off the spine's; set it, then the shard is taken")]
+    Clock {
+        /// By how much.
+        skew_ms: u64,
+    },
+    /// The facts log was altered.
+    #[error("the facts log cannot be trusted")]
+    Chain(#[source] BrokenChain),
+    /// The facts log no longer reaches back to a snapshot.
+    #[error(
+        "the facts log starts at {start}, but the newest complete snapshot stands at {snapshot:?}: facts are lost; restore the log"
+    )]
+    FactsLost {
+        /// Where the log starts.
+        start: Offset,
+        /// Where the snapshot stands.
+        snapshot: Option<Offset>,
+    },
+    /// A stage sends to a partition that its claim does not name: a defect of the stage's spec.
+    #[error("a message goes to `{to}`, which the claim does not name")]
+    Unclaimed {
+        /// Where to.
+        to: TopicPartition,
+    },
+    /// A fact, mark or snapshot could not be written or read as JSON.
+    #[error("a record could not be encoded or decoded: {reason}")]
+    Codec {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Ended {
+    /// The word used in metrics.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Superseded { .. } => "superseded",
+            Self::Append(_) => "append",
+            Self::Read(_) => "read",
+            Self::Spine(_) => "spine",
+            Self::Keyed(_) => "keyed",
+            Self::Clock { .. } => "clock",
+            Self::Chain(_) => "chain",
+            Self::FactsLost { .. } => "facts_lost",
+            Self::Unclaimed { .. } => "unclaimed",
+            Self::Codec { .. } => "codec",
+        }
+    }
+}
+
+impl From<serde_json::Error> for Ended {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Codec { reason: error.to_string() }
+    }
+}
