@@ -1,1 +1,36 @@
-//! See ARCHITECTURE.md.
+//! Workers: what runs jobs. A library (an async Rust handler per capability) and the agent built on it (a command per
+//! job).
+//!
+//! A [`Worker`] reads its own lane of `work.<pool>`, takes assignments under leases, runs them, and says how they ended
+//! on `reports.<pool>` (DESIGN section 5). Delivery to handlers is **at least once**: a job whose lease was lost runs
+//! again elsewhere, and only the result with the current token counts (I5). A handler whose effects must not happen
+//! twice keys them by [`Context::job`]'s tenant and id; [`Context::key`] names the attempt.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`session`] | the protocol towards one shard of a pool: pure, driven by the simulation too |
+//! | [`handler`] | what a user writes: raw, typed, or a closure |
+//! | [`context`] | what a handler is told: job, payload, deadline, cancel signal, progress |
+//! | [`worker`] | settings, checked |
+//! | [`run`] | the loop: lane in, reports out, jobs as tasks; drain |
+//! | [`agent`] | a process per job, and the builtins `noop`, `echo`, `sleep:MS` |
+//! | [`measures`] | every metric with its unit and sentence |
+//!
+//! Failure: while the spine is away everything keeps running and what is to be said gathers; after a full lease without
+//! a report that landed the leases count as lost and the jobs are stopped. A handler that panics failed. A lane that
+//! lost records (`Truncated`) starts a new incarnation.
+//!
+//! Absent on purpose: any broker client, retries (the scheduler's), policy (the kernel's).
+
+pub mod agent;
+pub mod context;
+pub mod handler;
+pub mod measures;
+pub mod run;
+pub mod session;
+pub mod worker;
+
+pub use context::{Cancel, Context};
+pub use handler::{Ending, Failure, Handler, TypedHandler};
+pub use run::{Drained, RunError};
+pub use worker::{Builder, Settings, SettingsError, Worker};

@@ -1,0 +1,163 @@
+//! What a handler is told about its job.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::value::RawValue;
+use tidegate_protocol::decision::{Decision, Judged};
+use tidegate_protocol::job::Job;
+use tokio::sync::{mpsc, watch};
+
+use crate::session::JobKey;
+
+/// Why a job is to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cancel {
+    /// Its lease was lost: it is, or will be, given to another worker, and a result would be refused.
+    LeaseLost,
+    /// Its deadline passed.
+    Deadline,
+    /// The worker is shutting down and waited long enough; the job goes back and runs again elsewhere.
+    Draining,
+}
+
+impl Cancel {
+    /// One line for people.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::LeaseLost => "its lease was lost",
+            Self::Deadline => "its deadline passed",
+            Self::Draining => "the worker is shutting down",
+        }
+    }
+}
+
+/// The worker's side of a job's cancel signal. The first reason stands.
+#[derive(Debug, Clone)]
+pub(crate) struct CancelSignal(Arc<watch::Sender<Option<Cancel>>>);
+
+impl CancelSignal {
+    pub(crate) fn new() -> (Self, watch::Receiver<Option<Cancel>>) {
+        let (to, from) = watch::channel(None);
+        (Self(Arc::new(to)), from)
+    }
+
+    pub(crate) fn set(&self, why: Cancel) {
+        self.0.send_if_modified(|set| set.is_none() && set.replace(why).is_none());
+    }
+}
+
+/// A sign of progress on its way to the loop.
+#[derive(Debug)]
+pub(crate) struct Sign {
+    pub(crate) shard: usize,
+    pub(crate) job: JobKey,
+    pub(crate) fraction: Option<f64>,
+    pub(crate) note: String,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shard: usize,
+    key: JobKey,
+    job: Job,
+    decision: Decision,
+    payload: Box<RawValue>,
+    base64: bool,
+    cancel: watch::Receiver<Option<Cancel>>,
+    signs: mpsc::Sender<Sign>,
+}
+
+/// A running job, as its handler sees it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Context(Arc<Inner>);
+
+impl Context {
+    pub(crate) fn new(
+        shard: usize,
+        key: JobKey,
+        judged: Judged,
+        cancel: watch::Receiver<Option<Cancel>>,
+        signs: mpsc::Sender<Sign>,
+    ) -> Result<Self, serde_json::Error> {
+        let Judged { job, decision, payload, payload_base64, .. } = judged;
+        let base64 = payload.is_none() && payload_base64.is_some();
+        let payload = match (payload, payload_base64) {
+            (Some(json), _) => json,
+            (None, Some(text)) => serde_json::value::to_raw_value(&text)?,
+            (None, None) => serde_json::value::to_raw_value(&())?,
+        };
+        Ok(Self(Arc::new(Inner { shard, key, job, decision, payload, base64, cancel, signs })))
+    }
+
+    /// The job.
+    #[must_use]
+    pub fn job(&self) -> &Job {
+        &self.0.job
+    }
+
+    /// The kernel's decision that let it run.
+    #[must_use]
+    pub fn decision(&self) -> &Decision {
+        &self.0.decision
+    }
+
+    /// The payload's exact JSON text; `null` when there is none. A binary payload is a JSON string of base64, see
+    /// [`Self::payload_is_base64`].
+    #[must_use]
+    pub fn payload(&self) -> &RawValue {
+        &self.0.payload
+    }
+
+    /// Whether the payload was submitted as `payload_base64`.
+    #[must_use]
+    pub fn payload_is_base64(&self) -> bool {
+        self.0.base64
+    }
+
+    /// The job's record and the token of this attempt.
+    #[must_use]
+    pub fn key(&self) -> &JobKey {
+        &self.0.key
+    }
+
+    /// When nobody wants the result any more.
+    #[must_use]
+    pub fn deadline(&self) -> Option<SystemTime> {
+        UNIX_EPOCH.checked_add(Duration::from_millis(self.0.job.deadline?))
+    }
+
+    /// Whether and why the job is to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> Option<Cancel> {
+        *self.0.cancel.borrow()
+    }
+
+    /// Whether its lease is gone, so that nothing it still does counts.
+    #[must_use]
+    pub fn lease_lost(&self) -> bool {
+        self.is_cancelled() == Some(Cancel::LeaseLost)
+    }
+
+    /// Resolves when the job is to stop. After it the handler has the worker's cancel grace before it is dropped.
+    pub async fn cancelled(&self) -> Cancel {
+        let mut signal = self.0.cancel.clone();
+        let why = match signal.wait_for(Option::is_some).await {
+            Ok(why) => *why,
+            Err(_) => Some(Cancel::LeaseLost),
+        };
+        why.unwrap_or(Cancel::LeaseLost)
+    }
+
+    /// Says how far it is (0 to 1 when known) with a line for people. Best effort and sent in batches: of several
+    /// signs within a quarter of a second the latest goes out; some may be dropped under load. Never waits.
+    pub fn progress(&self, fraction: Option<f64>, note: impl Into<String>) {
+        let fraction = fraction.filter(|f| f.is_finite()).map(|f| f.clamp(0.0, 1.0));
+        let mut note = note.into();
+        crate::handler::cut(&mut note, 1 << 10);
+        let sign = Sign { shard: self.0.shard, job: self.0.key.clone(), fraction, note };
+        // A full queue means the loop is busy: progress is the first thing it may lose.
+        let _dropped = self.0.signs.try_send(sign);
+    }
+}

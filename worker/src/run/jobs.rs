@@ -1,0 +1,137 @@
+//! Running jobs, each a task that ends for certain: by itself, or dropped when its grace is over.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, SystemTime};
+
+use futures::FutureExt;
+use tidegate_protocol::outcome::Outcome;
+use tokio::task::{Id, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::context::{Cancel, CancelSignal};
+use crate::handler::{AnyHandler, Ending};
+use crate::session::{Ended, JobKey};
+use crate::{Context, handler};
+
+/// Which job: shard of the pool and assignment.
+pub(super) type Slot = (usize, JobKey);
+
+/// A job's task is over.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) slot: Slot,
+    pub(super) took: Duration,
+    /// `None`: it goes back.
+    pub(super) ended: Option<Ended>,
+}
+
+/// All running jobs. Dropping it drops them.
+#[derive(Default)]
+pub(super) struct Jobs {
+    tasks: JoinSet<(Ending, Option<Cancel>)>,
+    slots: HashMap<Id, (Slot, Instant)>,
+    signals: HashMap<Slot, CancelSignal>,
+}
+
+impl Jobs {
+    pub(super) fn start(
+        &mut self,
+        slot: Slot,
+        handler: Arc<dyn AnyHandler>,
+        context: Context,
+        signal: CancelSignal,
+        grace: Duration,
+    ) {
+        let task = self.tasks.spawn(supervise(handler, context, signal.clone(), grace));
+        self.slots.insert(task.id(), (slot.clone(), Instant::now()));
+        self.signals.insert(slot, signal);
+    }
+
+    pub(super) fn cancel(&self, slot: &Slot, why: Cancel) {
+        if let Some(signal) = self.signals.get(slot) {
+            signal.set(why);
+        }
+    }
+
+    pub(super) fn cancel_all(&self, why: Cancel) {
+        self.signals.values().for_each(|signal| signal.set(why));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn poll_done(&mut self, cx: &mut TaskContext<'_>, max_output: usize) -> Poll<Done> {
+        loop {
+            let (id, ended) = match self.tasks.poll_join_next_with_id(cx) {
+                Poll::Pending | Poll::Ready(None) => return Poll::Pending,
+                Poll::Ready(Some(Ok((id, (ending, cancel))))) => (id, conclude(ending, cancel, max_output)),
+                // Only what a handler's future does while it is dropped can still panic here.
+                Poll::Ready(Some(Err(error))) => {
+                    (error.id(), Some(Ended::failed("the handler panicked while it was stopped")))
+                }
+            };
+            let Some((slot, since)) = self.slots.remove(&id) else { continue };
+            self.signals.remove(&slot);
+            return Poll::Ready(Done { slot, took: since.elapsed(), ended });
+        }
+    }
+}
+
+async fn supervise(
+    handler: Arc<dyn AnyHandler>,
+    context: Context,
+    signal: CancelSignal,
+    grace: Duration,
+) -> (Ending, Option<Cancel>) {
+    let deadline = context.deadline();
+    let watch = context.clone();
+    let contained = AssertUnwindSafe(async move { handler.start(context).await }).catch_unwind();
+    let run = contained.map(|ended| ended.unwrap_or_else(|panic| Ending::failed(words_of(&*panic))));
+    let mut run = std::pin::pin!(run);
+    let too_late = async {
+        match deadline {
+            Some(at) => sleep(at.duration_since(SystemTime::now()).unwrap_or_default()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        ending = &mut run => return (ending, watch.is_cancelled()),
+        _ = watch.cancelled() => {}
+        () = too_late => signal.set(Cancel::Deadline),
+    }
+    let ending = timeout(grace, run).await;
+    let stopped = || Ending::cancelled(format!("did not stop within {grace:?} after it was told to, and was dropped"));
+    (ending.unwrap_or_else(|_| stopped()), watch.is_cancelled())
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the handler panicked: {}", said.unwrap_or("no message"))
+}
+
+/// What a handler's ending means for the job, given what it was told meanwhile.
+fn conclude(ending: Ending, cancel: Option<Cancel>, max_output: usize) -> Option<Ended> {
+    let (outcome, mut reason, output) = match (ending, cancel) {
+        (Ending::Succeeded(output), _) => (Outcome::Succeeded, String::new(), output),
+        // Stopped for the worker's sake, not the job's: it runs again elsewhere.
+        (_, Some(Cancel::Draining)) => return None,
+        (Ending::Failed { reason, .. } | Ending::Cancelled { reason }, Some(Cancel::Deadline)) => {
+            (Outcome::TimedOut, format!("{}: {reason}", Cancel::Deadline.sentence()), None)
+        }
+        (Ending::Failed { reason, output }, _) => (Outcome::Failed, reason, output),
+        (Ending::Cancelled { reason }, _) => (Outcome::Cancelled, reason, None),
+    };
+    handler::cut(&mut reason, handler::REASON);
+    match output {
+        Some(output) if output.get().len() > max_output => {
+            let bytes = output.get().len();
+            Some(Ended::failed(format!("output of {bytes} bytes is larger than the limit of {max_output} bytes")))
+        }
+        output => Some(Ended { outcome, reason, output }),
+    }
+}

@@ -1,0 +1,135 @@
+//! The loop of a worker: one task that owns lane, links and jobs; everything else is told through it.
+//!
+//! Each turn takes whatever is ready (records of the lane, jobs that ended, appends that landed, timers), and only then
+//! says what is to be said: so a burst is one append, and a single result goes out at once. Nothing here waits for the
+//! spine: opening the lane again and making a producer are states, so leases are watched throughout an outage.
+
+mod backoff;
+mod jobs;
+mod lane;
+mod link;
+mod start;
+mod turn;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tidegate_protocol::address::{BadTopicName, TopicName};
+use tidegate_protocol::ids::WorkerId;
+use tidegate_protocol::time::Timestamp;
+use tidegate_spine::{Spine, SpineError};
+
+use crate::Worker;
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Results the scheduler had not settled when the settle limit was over; they may or may not count, and their jobs
+    /// may run again. 0 for a clean end.
+    pub unsettled: usize,
+}
+
+/// A worker cannot start or go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// Prefix and pool make no topic name.
+    #[error("worker `{worker}` has no topics")]
+    Topics {
+        /// The worker.
+        worker: WorkerId,
+        /// Why.
+        source: BadTopicName,
+    },
+    /// A topic does not exist.
+    #[error("worker `{worker}`: topic `{topic}` does not exist; run `tidegate topics apply`")]
+    NoTopic {
+        /// The worker.
+        worker: WorkerId,
+        /// The topic.
+        topic: TopicName,
+    },
+    /// The spine refuses at the start.
+    #[error("worker `{worker}` cannot start")]
+    Spine {
+        /// The worker.
+        worker: WorkerId,
+        /// Why.
+        source: SpineError,
+    },
+    /// Another process has the worker's name and began later.
+    #[error(
+        "another process reports as worker `{worker}` with incarnation {theirs} (ours is {ours}); each process needs a worker id of its own"
+    )]
+    Superseded {
+        /// The name both have.
+        worker: WorkerId,
+        /// Our incarnation.
+        ours: u64,
+        /// Theirs.
+        theirs: u64,
+    },
+}
+
+/// Wall-clock time at the start plus monotonic time since.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    start: Instant,
+    at: Timestamp,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { start: Instant::now(), at: Timestamp(0) + since }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.at + self.start.elapsed()
+    }
+
+    fn instant(&self, at: Timestamp) -> tokio::time::Instant {
+        (self.start + at.since(self.at)).into()
+    }
+}
+
+pub(crate) async fn run(
+    worker: Worker,
+    spine: Arc<dyn Spine>,
+    prefix: &str,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<Drained, RunError> {
+    let mut shutdown = std::pin::pin!(shutdown);
+    let started = tokio::select! {
+        biased;
+        () = &mut shutdown => return Ok(Drained { unsettled: 0 }),
+        started = start::start(worker, spine, prefix) => started?,
+    };
+    started.run(shutdown).await
+}
+
+/// The part of `capacity` a shard gets: an equal share, and of the rest one each to the shards that follow the worker's
+/// own place, so that many small workers spread evenly. Shares add up to `capacity`; a share may be 0.
+fn share(capacity: u32, shards: u32, shard: u32, worker: &WorkerId) -> u32 {
+    let shards = shards.max(1);
+    let first = tidegate_protocol::topics::partition_of(worker.as_str().as_bytes(), shards);
+    let place = (shard + shards - first) % shards;
+    capacity / shards + u32::from(place < capacity % shards)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up_to_the_capacity_whatever_the_number_of_shards() {
+        for name in ["a", "b", "worker-17"] {
+            let worker = WorkerId::new(name).unwrap();
+            for (capacity, shards) in [(1, 1), (8, 1), (8, 3), (2, 5), (1, 4), (100, 7)] {
+                let shares: Vec<u32> = (0..shards).map(|s| share(capacity, shards, s, &worker)).collect();
+                assert_eq!(shares.iter().sum::<u32>(), capacity, "{shares:?}");
+                assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1, "{shares:?}");
+            }
+        }
+    }
+}

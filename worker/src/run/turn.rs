@@ -1,0 +1,371 @@
+//! One turn of the loop after the other, and the drain.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use tidegate_protocol::decision::{Judged, Verdict};
+use tidegate_protocol::fleet::Order;
+use tidegate_protocol::headers;
+use tidegate_protocol::outcome::Outcome;
+use tidegate_protocol::time::Timestamp;
+use tidegate_spine::Record;
+use tokio::sync::mpsc;
+use tokio::time::{Sleep, sleep};
+use tracing::{debug, info, warn};
+
+use super::jobs::{Done, Jobs};
+use super::lane::{Event, Lane};
+use super::link::Link;
+use super::{Clock, Drained, RunError};
+use crate::context::{Cancel, CancelSignal, Sign};
+use crate::measures::Measures;
+use crate::session::{Action, Ended, Incarnation, JobKey};
+use crate::{Context, Worker};
+
+/// Signs of progress that may wait for the loop.
+const SIGNS: usize = 1_024;
+
+/// A drain lasts at least this long, so that assignments sent before the scheduler read of it are given back at once and
+/// need not wait for their leases to run out.
+const LINGER: Duration = Duration::from_millis(250);
+
+/// Where the worker is in its life. Times are when the phase gives up waiting.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Working,
+    /// Running jobs may finish.
+    Draining(Timestamp),
+    /// They were told to stop, and are dropped when their grace is over.
+    Stopping,
+    /// Nothing runs; the last results are to be settled.
+    Settling(Timestamp),
+}
+
+pub(super) struct Loop {
+    worker: Worker,
+    clock: Clock,
+    lane: Lane,
+    links: Vec<Option<Link>>,
+    incarnation: Incarnation,
+    max_output: usize,
+    jobs: Jobs,
+    signs: (mpsc::Sender<Sign>, mpsc::Receiver<Sign>),
+    records: Vec<Record>,
+    timer: Pin<Box<Sleep>>,
+    phase: Phase,
+    /// When a drain may end at the earliest.
+    linger: Timestamp,
+    measures: Measures,
+}
+
+impl Loop {
+    pub(super) fn new(
+        worker: Worker,
+        clock: Clock,
+        lane: Lane,
+        links: Vec<Option<Link>>,
+        incarnation: Incarnation,
+        max_output: usize,
+    ) -> Self {
+        let measures = Measures::of(&worker.pool);
+        measures.incarnations.increment(1);
+        Self {
+            worker,
+            clock,
+            lane,
+            links,
+            incarnation,
+            max_output,
+            jobs: Jobs::default(),
+            signs: mpsc::channel(SIGNS),
+            records: Vec::new(),
+            timer: Box::pin(sleep(Duration::ZERO)),
+            phase: Phase::Working,
+            linger: Timestamp::default(),
+            measures,
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Result<Drained, RunError> {
+        poll_fn(move |cx| self.poll(cx, shutdown.as_mut())).await
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        mut shutdown: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Poll<Result<Drained, RunError>> {
+        loop {
+            if matches!(self.phase, Phase::Working) && shutdown.as_mut().poll(cx).is_ready() {
+                self.begin_drain();
+            }
+            let mut changed = match self.take_in(cx) {
+                Ok(changed) => changed,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            let now = self.clock.now();
+            if let Some(drained) = self.advance(now) {
+                return Poll::Ready(Ok(drained));
+            }
+            self.speak(now);
+            changed |= self.poll_links(cx);
+            let due = self.next_due(now).map(|at| self.clock.instant(at));
+            if let Some(due) = due
+                && due != self.timer.deadline()
+            {
+                self.timer.as_mut().reset(due);
+            }
+            changed |= due.is_some() && self.timer.as_mut().poll(cx).is_ready();
+            if !changed {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Takes whatever is ready; whether there was anything.
+    fn take_in(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, RunError> {
+        let mut changed = false;
+        // Results first: they free the slots that orders may want.
+        while let Poll::Ready(done) = self.jobs.poll_done(cx, self.max_output) {
+            changed = true;
+            self.done(done);
+        }
+        while let Poll::Ready(Some(Sign { shard, job, fraction, note })) = self.signs.1.poll_recv(cx) {
+            changed = true;
+            if let Some(link) = self.link(shard) {
+                link.session.progressed(&job, fraction, note);
+            }
+        }
+        let mut records = std::mem::take(&mut self.records);
+        if let Poll::Ready(event) = self.lane.poll(cx, &mut records) {
+            changed = true;
+            match event {
+                Event::Records => {
+                    for record in records.drain(..) {
+                        self.record(&record)?;
+                    }
+                }
+                Event::Opened { lane, position } => self.begin_again(lane, position)?,
+            }
+        }
+        self.records = records;
+        self.measures.skipped.increment(self.lane.take_skipped());
+        Ok(changed)
+    }
+
+    /// Watches leases and hands over what there is to say.
+    fn speak(&mut self, now: Timestamp) {
+        let (mut free, mut unsettled) = (0, 0);
+        for shard in 0..self.links.len() {
+            let Some(link) = self.link(shard) else { continue };
+            let lost = link.session.fence(now);
+            link.send(now);
+            free += link.session.free();
+            unsettled += link.session.unsettled();
+            if !lost.is_empty() {
+                warn!(jobs = lost.len(), shard, "no report landed for a full lease; its jobs are stopped");
+                for action in lost {
+                    if let Action::LeaseLost { job } = action {
+                        self.lease_lost(shard, job);
+                    }
+                }
+            }
+        }
+        self.measures.running.set(u32::try_from(self.jobs.len()).unwrap_or(u32::MAX));
+        self.measures.credit.set(u32::try_from(free).unwrap_or(u32::MAX));
+        self.measures.unsettled.set(u32::try_from(unsettled).unwrap_or(u32::MAX));
+    }
+
+    fn poll_links(&mut self, cx: &mut TaskContext<'_>) -> bool {
+        let measures = &self.measures;
+        let polled = self.links.iter_mut().flatten().map(|link| link.poll(cx, measures).is_ready());
+        polled.fold(false, |any, ready| any | ready)
+    }
+
+    fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let phase = match self.phase {
+            Phase::Draining(until) => Some(until),
+            Phase::Settling(until) if now < self.linger => Some(until.min(self.linger)),
+            Phase::Settling(until) => Some(until),
+            Phase::Working | Phase::Stopping => None,
+        };
+        // A link that cannot send now wakes the loop by itself; until then only its leases are due.
+        let links = self.links.iter().flatten().filter_map(|link| match link.is_ready() {
+            true => link.session.next_due(now),
+            false => link.session.fence_due(now),
+        });
+        links.chain(phase).min()
+    }
+
+    fn link(&mut self, shard: usize) -> Option<&mut Link> {
+        self.links.get_mut(shard).and_then(Option::as_mut)
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), RunError> {
+        let shard = match record.headers.text(headers::SENDER) {
+            Some(sender) => sender.rsplit('/').next().and_then(|shard| shard.parse().ok()),
+            None => (self.links.len() == 1).then_some(0),
+        };
+        let epoch = record.headers.text(headers::EPOCH).and_then(|epoch| epoch.parse().ok());
+        let order = record.value.as_deref().map(serde_json::from_slice::<Order>);
+        let now = self.clock.now();
+        let actions = match (order, shard.and_then(|shard| Some((shard, self.link(shard)?)))) {
+            (Some(Ok(order)), Some((shard, link))) => (shard, link.session.order(order, epoch, now)),
+            (Some(Err(error)), _) => {
+                self.measures.bad.increment(1);
+                warn!(offset = record.offset, %error, "a record in the lane is no order and was skipped");
+                return Ok(());
+            }
+            (None, _) | (_, None) => {
+                self.measures.bad.increment(1);
+                warn!(offset = record.offset, "a record in the lane has no value or names no shard and was skipped");
+                return Ok(());
+            }
+        };
+        let (shard, actions) = actions;
+        actions.into_iter().try_for_each(|action| self.act(shard, action))
+    }
+
+    fn act(&mut self, shard: usize, action: Action) -> Result<(), RunError> {
+        match action {
+            Action::Run { job, work } => self.start(shard, job, &work),
+            Action::LeaseLost { job } => self.lease_lost(shard, job),
+            Action::Settled { accepted: true, .. } => {}
+            Action::Settled { job, accepted: false, reason } => {
+                self.measures.refused.increment(1);
+                warn!(%job, %reason, "the scheduler refused a result");
+            }
+            Action::GivenBack { job } => {
+                self.measures.given_back.increment(1);
+                debug!(%job, "given back unrun");
+            }
+            Action::Welcomed { epoch } => info!(shard, epoch, "welcomed"),
+            Action::Superseded { incarnation } => {
+                return Err(RunError::Superseded {
+                    worker: self.worker.id.clone(),
+                    ours: self.incarnation.number,
+                    theirs: incarnation,
+                });
+            }
+            Action::Ignored { why } => {
+                self.measures.ignored(why);
+                debug!(why = why.word(), "an order was ignored");
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, shard: usize, key: JobKey, work: &serde_json::value::RawValue) {
+        let judged = match serde_json::from_str::<Judged>(work.get()) {
+            Ok(judged) => judged,
+            Err(error) => {
+                return self.ended(shard, &key, Ended::failed(format!("the worker cannot read the job: {error}")));
+            }
+        };
+        if judged.decision.verdict != Verdict::Allow || judged.job.source != key.source {
+            // The scheduler never sends this; failing closed costs nothing (I3).
+            return self.ended(shard, &key, Ended::failed("the assignment is not for an allowed job"));
+        }
+        let Some(handler) = self.worker.handlers.get(&judged.job.capability).cloned() else {
+            warn!(job = %key, capability = %judged.job.capability, "no handler for an assigned job; it goes back");
+            return self.give_back(shard, &key);
+        };
+        if judged.job.deadline.is_some_and(|deadline| deadline <= self.clock.now().millis()) {
+            let reason = "its deadline had passed before it started".to_owned();
+            return self.ended(shard, &key, Ended { outcome: Outcome::TimedOut, reason, output: None });
+        }
+        let (signal, cancel) = CancelSignal::new();
+        match Context::new(shard, key.clone(), judged, cancel, self.signs.0.clone()) {
+            Ok(context) => {
+                self.jobs.start((shard, key), handler, context, signal, self.worker.settings.cancel_grace);
+            }
+            Err(error) => {
+                self.ended(shard, &key, Ended::failed(format!("the worker cannot read the payload: {error}")))
+            }
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        let (shard, key) = done.slot;
+        self.measures.job_seconds.record(done.took);
+        match done.ended {
+            Some(ended) => self.ended(shard, &key, ended),
+            None => self.give_back(shard, &key),
+        }
+    }
+
+    fn ended(&mut self, shard: usize, key: &JobKey, ended: Ended) {
+        let outcome = ended.outcome;
+        if self.link(shard).is_some_and(|link| link.session.finished(key, ended)) {
+            self.measures.job(outcome);
+        } else {
+            debug!(job = %key, outcome = outcome.word(), "ended after its lease was lost");
+        }
+    }
+
+    fn give_back(&mut self, shard: usize, key: &JobKey) {
+        if self.link(shard).is_some_and(|link| link.session.give_back(key)) {
+            self.measures.given_back.increment(1);
+        }
+    }
+
+    fn lease_lost(&mut self, shard: usize, job: JobKey) {
+        self.measures.leases_lost.increment(1);
+        warn!(%job, "lease lost; the job is stopped");
+        self.jobs.cancel(&(shard, job), Cancel::LeaseLost);
+    }
+
+    fn begin_again(&mut self, lane: u32, lane_position: u64) -> Result<(), RunError> {
+        let now = self.clock.now();
+        let number = now.millis().max(self.incarnation.number + 1);
+        self.incarnation = Incarnation { number, lane, lane_position };
+        self.measures.incarnations.increment(1);
+        info!(worker = %self.worker.id, incarnation = number, "a new incarnation begins");
+        for shard in 0..self.links.len() {
+            let incarnation = self.incarnation;
+            let lost = self.link(shard).map(|link| link.session.restart(incarnation, now)).unwrap_or_default();
+            lost.into_iter().try_for_each(|action| self.act(shard, action))?;
+        }
+        Ok(())
+    }
+
+    fn begin_drain(&mut self) {
+        info!(worker = %self.worker.id, running = self.jobs.len(), "draining");
+        self.links.iter_mut().flatten().for_each(|link| link.session.drain());
+        let now = self.clock.now();
+        self.phase = Phase::Draining(now + self.worker.settings.drain_limit);
+        self.linger = now + LINGER;
+    }
+
+    /// Moves the drain on; `Some` when it is over.
+    fn advance(&mut self, now: Timestamp) -> Option<Drained> {
+        loop {
+            self.phase = match self.phase {
+                Phase::Working => return None,
+                Phase::Draining(_) | Phase::Stopping if self.jobs.len() == 0 => {
+                    Phase::Settling(now + self.worker.settings.settle_limit)
+                }
+                Phase::Draining(until) if until <= now => {
+                    warn!(running = self.jobs.len(), "drain limit reached; what still runs is stopped and goes back");
+                    self.jobs.cancel_all(Cancel::Draining);
+                    Phase::Stopping
+                }
+                Phase::Draining(_) | Phase::Stopping => return None,
+                Phase::Settling(until) => {
+                    let idle = self.links.iter().flatten().all(|link| link.session.is_idle());
+                    if now < until && (!idle || now < self.linger) {
+                        return None;
+                    }
+                    let unsettled = self.links.iter().flatten().map(|link| link.session.unsettled()).sum();
+                    info!(worker = %self.worker.id, unsettled, "drained");
+                    return Some(Drained { unsettled });
+                }
+            };
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! One worker process towards one shard of a pool, as a pure state machine: no IO, no clock, no randomness, no async
+//! runtime. The library drives it with a spine, the simulation with a simulated one.
+//!
+//! Words: an **incarnation** is one life of the worker on one lane; an **epoch** is one owner of the shard, learnt from
+//! its Welcome; a **job** here is one assignment, named by source position and fencing token ([`JobKey`]); a result
+//! is **unsettled** until the owner has said that it counts or does not.
+//!
+//! Invariants:
+//! * An assignment is run only if it names this incarnation and the highest epoch welcomed, and its number is above
+//!   every number met in that epoch; so each is run at most once.
+//! * At most `capacity` jobs occupy a slot. A job that lost its lease keeps its slot until its handler is back.
+//! * Credit is a total: within an epoch it never falls and is at most `received + capacity`. An assignment beyond it,
+//!   or while draining, is given back and not run.
+//! * A heartbeat restates everything that is held: live jobs and unsettled results. What lost its lease is not in it.
+//! * One append at a time: while one is under way, whatever there is to say gathers, and goes out in one batch after it.
+//!
+//! A Welcome of the epoch that is already the highest starts nothing anew; numbers begin again only with a higher epoch.
+//!
+//! Failure: when no append of this worker landed for a full lease, its live jobs count as lost ([`Action::LeaseLost`]):
+//! the owner has, or will have, given them to others, and would refuse their results. Results that were there before
+//! are kept and sent. An append that failed for good is said again in full.
+//!
+//! Absent on purpose: the lane itself (which inbox, which offsets), encoding, and everything about how a job runs.
+
+mod orders;
+mod reports;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tidegate_protocol::facts::Token;
+use tidegate_protocol::ids::{Capability, WorkerId};
+use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::outcome::Outcome;
+use tidegate_protocol::time::Timestamp;
+
+/// Heartbeats are this far apart until a Welcome says otherwise.
+pub const FIRST_HEARTBEAT: Duration = Duration::from_secs(1);
+/// Signs of progress go out in batches at least this far apart.
+pub const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+/// Unsettled results beyond `capacity + UNSETTLED` hold new credit back until the owner settles some.
+pub const UNSETTLED: usize = 1_024;
+
+/// Who the worker is towards one shard. Fixed for the life of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The worker's name, stable over its incarnations.
+    pub worker: WorkerId,
+    /// What it can do.
+    pub capabilities: Vec<Capability>,
+    /// Jobs of this shard it runs at once.
+    pub capacity: u32,
+}
+
+/// One life on one lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incarnation {
+    /// Its number; higher than that of every earlier life of the worker.
+    pub number: u64,
+    /// The lane it reads.
+    pub lane: u32,
+    /// The lane's offset from which it reads.
+    pub lane_position: u64,
+}
+
+/// One assignment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobKey {
+    /// The job's record.
+    pub source: SourcePosition,
+    /// The token its result must carry.
+    pub token: Token,
+}
+
+impl fmt::Display for JobKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (token {}.{})", self.source, self.token.epoch, self.token.attempt)
+    }
+}
+
+/// How a job ended here. `outcome` is `Succeeded`, `Failed`, `Cancelled` or `TimedOut`; a scheduler refuses others.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Why, for people.
+    pub reason: String,
+    /// What it gives back.
+    pub output: Option<Box<RawValue>>,
+}
+
+impl Ended {
+    /// A failure without output.
+    #[must_use]
+    pub fn failed(reason: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Failed, reason: reason.into(), output: None }
+    }
+}
+
+/// Why an order had no effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ignored {
+    /// For an earlier incarnation of this worker.
+    OtherIncarnation,
+    /// From an owner other than the one of the highest Welcome.
+    OtherEpoch,
+    /// Its number, or its job, was met before.
+    Repeated,
+    /// Settles what is not held (any more).
+    NotHeld,
+}
+
+impl Ignored {
+    /// The word used in metrics.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::OtherIncarnation => "other_incarnation",
+            Self::OtherEpoch => "other_epoch",
+            Self::Repeated => "repeated",
+            Self::NotHeld => "not_held",
+        }
+    }
+}
+
+/// What the driver is to do, or to know.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Run it and call [`Session::finished`] (or [`Session::give_back`]) once.
+    Run {
+        /// The job.
+        job: JobKey,
+        /// The record from `approved`, unread.
+        work: Box<RawValue>,
+    },
+    /// Its lease is gone: stop it. [`Session::finished`] is still to be called, it frees the slot; the result goes
+    /// nowhere.
+    LeaseLost {
+        /// The job.
+        job: JobKey,
+    },
+    /// A result was settled.
+    Settled {
+        /// The job.
+        job: JobKey,
+        /// Whether it counts.
+        accepted: bool,
+        /// Why not.
+        reason: String,
+    },
+    /// An assignment came while draining or beyond the credit and goes back unrun.
+    GivenBack {
+        /// The job.
+        job: JobKey,
+    },
+    /// Reports name this epoch from now on.
+    Welcomed {
+        /// The owner's epoch.
+        epoch: u64,
+    },
+    /// Another process reports under this worker's name with a higher incarnation: stop.
+    Superseded {
+        /// Its incarnation.
+        incarnation: u64,
+    },
+    /// The order had no effect.
+    Ignored {
+        /// Why.
+        why: Ignored,
+    },
+}
+
+#[derive(Debug)]
+struct Running {
+    /// When it was received.
+    since: Timestamp,
+    /// Its lease is gone.
+    lost: bool,
+}
+
+#[derive(Debug)]
+struct Progress {
+    fraction: Option<f64>,
+    note: String,
+}
+
+/// What the append under way says that must be said again if it fails.
+#[derive(Debug, Default)]
+struct Flight {
+    hello: bool,
+    results: Vec<JobKey>,
+    give_backs: Vec<JobKey>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Session {
+    identity: Identity,
+    incarnation: Incarnation,
+    /// Highest Welcome; 0 before the first.
+    epoch: u64,
+    heartbeat: Duration,
+    lease: Duration,
+    /// Highest assignment number met in `epoch`.
+    received: u64,
+    /// Highest credit total told or owed in `epoch`.
+    granted: u64,
+    /// Credit total as last handed to an append.
+    told: u64,
+    draining: bool,
+    jobs: BTreeMap<JobKey, Running>,
+    results: BTreeMap<JobKey, Ended>,
+    /// Results to be sent, oldest first; a key without a result was settled meanwhile.
+    unsent: VecDeque<JobKey>,
+    give_backs: VecDeque<JobKey>,
+    progress: BTreeMap<JobKey, Progress>,
+    progress_at: Timestamp,
+    hello_wanted: bool,
+    heartbeat_wanted: bool,
+    heartbeat_at: Timestamp,
+    /// When the append under way was handed over.
+    in_flight: Option<Timestamp>,
+    flight: Flight,
+    /// When the last append that landed was handed over.
+    proven: Timestamp,
+}
+
+impl Session {
+    /// A session that has yet to say Hello. `now` here and below comes from one clock that never goes back.
+    #[must_use]
+    pub fn new(identity: Identity, incarnation: Incarnation, now: Timestamp) -> Self {
+        Self {
+            identity,
+            incarnation,
+            epoch: 0,
+            heartbeat: FIRST_HEARTBEAT,
+            lease: FIRST_HEARTBEAT,
+            received: 0,
+            granted: 0,
+            told: 0,
+            draining: false,
+            jobs: BTreeMap::new(),
+            results: BTreeMap::new(),
+            unsent: VecDeque::new(),
+            give_backs: VecDeque::new(),
+            progress: BTreeMap::new(),
+            progress_at: now,
+            hello_wanted: true,
+            heartbeat_wanted: false,
+            heartbeat_at: now,
+            in_flight: None,
+            flight: Flight::default(),
+            proven: now,
+        }
+    }
+
+    /// A new life on another place in the lane: every lease of the old one is lost, unsettled results are forgotten
+    /// (their owner gives the jobs out again), and Hello is said again. `incarnation.number` must be higher than before.
+    pub fn restart(&mut self, incarnation: Incarnation, now: Timestamp) -> Vec<Action> {
+        let lost = self.lose(|_| true);
+        self.incarnation = incarnation;
+        self.epoch = 0;
+        self.received = 0;
+        self.granted = 0;
+        self.told = 0;
+        self.results.clear();
+        self.unsent.clear();
+        self.give_backs.clear();
+        self.flight = Flight::default();
+        self.hello_wanted = true;
+        self.heartbeat_wanted = false;
+        self.heartbeat_at = now;
+        lost
+    }
+
+    /// The job ended. `false` when its lease was lost (or it is unknown): the result goes nowhere.
+    pub fn finished(&mut self, job: &JobKey, ended: Ended) -> bool {
+        self.progress.remove(job);
+        let held = self.jobs.remove(job).is_some_and(|running| !running.lost);
+        if held {
+            self.unsent.push_back(job.clone());
+            self.results.insert(job.clone(), ended);
+        }
+        held
+    }
+
+    /// The job was not run, or was stopped by the drain, and goes back for another worker. `false` as in `finished`.
+    pub fn give_back(&mut self, job: &JobKey) -> bool {
+        self.progress.remove(job);
+        let held = self.jobs.remove(job).is_some_and(|running| !running.lost);
+        if held {
+            self.give_backs.push_back(job.clone());
+        }
+        held
+    }
+
+    /// A sign of progress; only the latest of a job is kept until it is sent. Not said again if its append fails.
+    pub fn progressed(&mut self, job: &JobKey, fraction: Option<f64>, note: String) {
+        if self.jobs.get(job).is_some_and(|running| !running.lost) {
+            self.progress.insert(job.clone(), Progress { fraction, note });
+        }
+    }
+
+    /// Takes nothing new from here on; what runs may finish.
+    pub fn drain(&mut self) {
+        if !self.draining {
+            self.draining = true;
+            self.heartbeat_wanted = true;
+        }
+    }
+
+    /// Jobs that lost their lease at `now`, because nothing of ours landed for a full lease.
+    pub fn fence(&mut self, now: Timestamp) -> Vec<Action> {
+        let (proven, lease) = (self.proven, self.lease);
+        if proven + lease > now {
+            return Vec::new();
+        }
+        self.lose(|running| proven.max(running.since) + lease <= now)
+    }
+
+    /// Whether nothing is left to do or to say: no job occupies a slot, every result is settled, what else there was to
+    /// say has landed.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.jobs.is_empty() && self.results.is_empty() && self.in_flight.is_none() && !self.has_news()
+    }
+
+    /// Jobs that occupy a slot, lost ones included.
+    #[must_use]
+    pub fn occupied(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Results not yet settled.
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        self.results.len()
+    }
+
+    /// Epoch of the highest Welcome of this incarnation; 0 before the first.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Its present incarnation.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The assignments it would take right now: credit total less the highest number received.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        self.credit().saturating_sub(self.received)
+    }
+
+    /// Marks live jobs that `which` chooses as lost.
+    fn lose(&mut self, which: impl Fn(&Running) -> bool) -> Vec<Action> {
+        let mut lost = Vec::new();
+        for (job, running) in &mut self.jobs {
+            if !running.lost && which(running) {
+                running.lost = true;
+                self.progress.remove(job);
+                lost.push(Action::LeaseLost { job: job.clone() });
+            }
+        }
+        lost
+    }
+
+    /// The credit total of this epoch: never falls, except to what was received when draining.
+    fn credit(&self) -> u64 {
+        if self.draining || self.epoch == 0 {
+            return self.received;
+        }
+        let capacity = self.identity.capacity as usize;
+        let slots = capacity.saturating_sub(self.jobs.len());
+        let room = (capacity + UNSETTLED).saturating_sub(self.results.len());
+        self.granted.max(self.received.saturating_add(slots.min(room) as u64))
+    }
+}

@@ -1,0 +1,175 @@
+//! A worker's settings, checked before anything runs.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_protocol::ids::{BadName, Capability, PoolName, WorkerId};
+use tidegate_spine::Spine;
+
+use crate::handler::{AnyHandler, Handler, Typed, TypedHandler};
+use crate::run::{Drained, RunError};
+
+/// Numbers of a worker, with defaults that suit most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Jobs run at once, 1 to 100,000. Default 8.
+    pub concurrency: u32,
+    /// After shutdown begins, running jobs may finish for this long before they are told to stop. Default 30 s.
+    pub drain_limit: Duration,
+    /// A job that was told to stop and is not back after this is dropped. Default 15 s.
+    pub cancel_grace: Duration,
+    /// At the end of a drain, how long to wait for the scheduler to settle the last results. Default 5 s.
+    pub settle_limit: Duration,
+    /// Largest output of a job, bytes; larger ones are failures. What the topic takes is a limit as well. Default 512 KiB.
+    pub max_output_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            concurrency: 8,
+            drain_limit: Duration::from_secs(30),
+            cancel_grace: Duration::from_secs(15),
+            settle_limit: Duration::from_secs(5),
+            max_output_bytes: 512 << 10,
+        }
+    }
+}
+
+/// A worker that cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// A name breaks its rule.
+    #[error("worker settings: {source}")]
+    Name {
+        /// Which and why.
+        source: BadName,
+    },
+    /// Nothing it could run.
+    #[error("worker `{worker}` has no capability; add at least one")]
+    NoCapability {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// The same capability twice.
+    #[error("worker `{worker}` has capability `{capability}` twice; each has one handler")]
+    Twice {
+        /// The worker.
+        worker: WorkerId,
+        /// The capability.
+        capability: Capability,
+    },
+    /// Concurrency outside its bounds.
+    #[error("worker `{worker}`: concurrency {concurrency} is not 1 to 100000")]
+    Concurrency {
+        /// The worker.
+        worker: WorkerId,
+        /// As set.
+        concurrency: u32,
+    },
+}
+
+/// A worker of one pool, ready to run.
+pub struct Worker {
+    pub(crate) pool: PoolName,
+    pub(crate) id: WorkerId,
+    pub(crate) settings: Settings,
+    pub(crate) handlers: BTreeMap<Capability, Arc<dyn AnyHandler>>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("pool", &self.pool)
+            .field("id", &self.id)
+            .field("settings", &self.settings)
+            .field("capabilities", &self.handlers.keys())
+            .finish()
+    }
+}
+
+impl Worker {
+    /// Begins a worker. `id` must be its own among the workers of the pool and should stay the same over restarts: the
+    /// scheduler then takes the old life's leases back at once, without waiting for them to expire.
+    #[must_use]
+    pub fn builder(pool: PoolName, id: WorkerId) -> Builder {
+        Builder { pool, id, settings: Settings::default(), handlers: Vec::new() }
+    }
+
+    /// Runs until `shutdown` resolves and the drain is over (at most drain limit + cancel grace + settle limit later).
+    /// Must be called inside a tokio runtime with time. Dropping the future stops everything at once, child processes
+    /// of the agent included. `prefix` is that of the topics, e.g. `tidegate.`.
+    ///
+    /// # Errors
+    /// [`RunError`] when the topics or rights are missing at the start, or another process has taken over the worker's
+    /// name. A spine that is away is waited for.
+    pub async fn run(
+        self,
+        spine: Arc<dyn Spine>,
+        prefix: &str,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<Drained, RunError> {
+        crate::run::run(self, spine, prefix, shutdown).await
+    }
+}
+
+/// Collects handlers and settings.
+pub struct Builder {
+    pool: PoolName,
+    id: WorkerId,
+    settings: Settings,
+    handlers: Vec<(String, Arc<dyn AnyHandler>)>,
+}
+
+impl Builder {
+    /// Offers a capability.
+    #[must_use]
+    pub fn capability(mut self, name: impl Into<String>, handler: impl Handler) -> Self {
+        self.handlers.push((name.into(), Arc::new(handler)));
+        self
+    }
+
+    /// Offers a capability whose payload and output serde knows.
+    #[must_use]
+    pub fn typed(self, name: impl Into<String>, handler: impl TypedHandler) -> Self {
+        self.capability(name, Typed(handler))
+    }
+
+    /// Sets how many jobs run at once.
+    #[must_use]
+    pub fn concurrency(mut self, jobs: u32) -> Self {
+        self.settings.concurrency = jobs;
+        self
+    }
+
+    /// Replaces all settings.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// [`SettingsError`]: the first thing that is wrong.
+    pub fn build(self) -> Result<Worker, SettingsError> {
+        let Self { pool, id, settings, handlers: offered } = self;
+        if !(1..=100_000).contains(&settings.concurrency) {
+            return Err(SettingsError::Concurrency { worker: id, concurrency: settings.concurrency });
+        }
+        let mut handlers = BTreeMap::new();
+        for (name, handler) in offered {
+            let capability = Capability::new(&name).map_err(|source| SettingsError::Name { source })?;
+            if handlers.insert(capability.clone(), handler).is_some() {
+                return Err(SettingsError::Twice { worker: id, capability });
+            }
+        }
+        if handlers.is_empty() {
+            return Err(SettingsError::NoCapability { worker: id });
+        }
+        Ok(Worker { pool, id, settings, handlers })
+    }
+}
