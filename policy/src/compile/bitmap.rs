@@ -3,7 +3,7 @@
 //! Intersecting sets looks at summaries first (one bit for 64 rules), so the cost follows the rules that can
 //! still match and not the number of rules. A set of one rule among 10,000 takes some 60 bytes.
 
-/// An immutable set of rule places.
+/// An immutable set of rule slots.
 #[derive(Debug, Default)]
 pub(crate) struct Row {
     /// Bit `w` of word `s`: word `64 * s + w` is stored.
@@ -14,12 +14,12 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// From places in ascending order.
-    pub(crate) fn new(places: impl IntoIterator<Item = u32>) -> Self {
+    /// From slots in ascending order.
+    pub(crate) fn new(slots: impl IntoIterator<Item = u32>) -> Self {
         let mut summary: Vec<u64> = Vec::new();
         let mut words: Vec<(u32, u64)> = Vec::new();
-        for place in places {
-            let (at, bit) = (place / 64, 1_u64 << (place % 64));
+        for slot in slots {
+            let (at, bit) = (slot / 64, 1_u64 << (slot % 64));
             match words.last_mut() {
                 Some((last, word)) if *last == at => *word |= bit,
                 _ => words.push((at, bit)),
@@ -68,7 +68,7 @@ impl Row {
     }
 }
 
-/// The places of the bits of a word, ascending.
+/// The numbers of the bits of a word, ascending.
 pub(crate) fn bits(mut word: u64) -> impl Iterator<Item = u32> {
     std::iter::from_fn(move || {
         (word != 0).then(|| {

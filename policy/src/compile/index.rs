@@ -6,6 +6,9 @@
 //!
 //! Sets that must be contained as a whole (`requires`, `labels`) are indexed by their first element and checked
 //! in full for the survivors (`exact`).
+//!
+//! Bits are **slots**, not places: rules that look at the same tenants, capabilities and topics get neighbouring
+//! slots, so that a job's rules share a few words however they are scattered over files. `places` leads back.
 
 use super::{FixedState, Row};
 use crate::glob::{Glob, Trie};
@@ -20,6 +23,8 @@ type Values = HashMap<Box<str>, RowId, FixedState>;
 #[derive(Debug)]
 pub(crate) struct Index {
     rows: Vec<Row>,
+    /// By slot: the rule's place in order of evaluation.
+    pub(crate) places: Box<[u32]>,
     pub(crate) all: RowId,
     pub(crate) tenant: Single,
     pub(crate) capability: Single,
@@ -103,8 +108,13 @@ impl Index {
     }
 
     pub(super) fn build(rules: &[Rule], derivers: &[Deriver], tags: &[Arc<str>]) -> Self {
-        let mut build = Build { rules, rows: Vec::new() };
+        let mut slots: Vec<(u32, &Rule)> = (0_u32..).zip(rules).collect();
+        // Stable, so that rules alike in all of this stay in order of evaluation.
+        slots.sort_by(|(_, a), (_, b)| neighbourhood(&a.matches).cmp(&neighbourhood(&b.matches)));
+        let places = slots.iter().map(|(place, _)| *place).collect();
+        let mut build = Build { rules: slots.into_iter().map(|(_, rule)| rule).collect(), rows: Vec::new() };
         Self {
+            places,
             all: build.row(|_| true),
             tenant: build.single(|rule| &rule.tenants),
             capability: build.single(|rule| &rule.capabilities),
@@ -125,8 +135,14 @@ fn needs_exact_check(matches: &Match) -> bool {
     matches.requires.len() > 1 || matches.labels.len() > 1
 }
 
+/// What most often tells the rules of one job from the rest, most telling first.
+fn neighbourhood(matches: &Match) -> impl Ord + use<'_> {
+    (&matches.tenants, &matches.capabilities, &matches.topics, &matches.actor_ids, &matches.labels)
+}
+
 struct Build<'r> {
-    rules: &'r [Rule],
+    /// By slot.
+    rules: Vec<&'r Rule>,
     rows: Vec<Row>,
 }
 
@@ -136,24 +152,24 @@ impl<'r> Build<'r> {
         RowId::try_from(self.rows.len() - 1).unwrap_or(RowId::MAX)
     }
 
-    fn places(&self) -> impl Iterator<Item = (u32, &'r Rule)> + use<'r> {
-        (0_u32..).zip(self.rules)
+    fn slots(&self) -> impl Iterator<Item = (u32, &'r Rule)> {
+        (0_u32..).zip(self.rules.iter().copied())
     }
 
-    fn row(&mut self, holds: impl Fn(&Rule) -> bool) -> RowId {
-        let row = Row::new(self.places().filter(|(_, rule)| holds(rule)).map(|(place, _)| place));
+    fn row(&mut self, holds: impl Fn(&'r Rule) -> bool) -> RowId {
+        let row = Row::new(self.slots().filter(|(_, rule)| holds(rule)).map(|(slot, _)| slot));
         self.push(row)
     }
 
     /// One row for every key that any rule lists.
     fn postings<K: Ord>(&mut self, keys: impl Fn(&'r Rule) -> Vec<K>) -> BTreeMap<K, RowId> {
         let mut lists: BTreeMap<K, Vec<u32>> = BTreeMap::new();
-        for (place, rule) in self.places() {
+        for (slot, rule) in self.slots() {
             for key in keys(rule) {
-                lists.entry(key).or_default().push(place);
+                lists.entry(key).or_default().push(slot);
             }
         }
-        lists.into_iter().map(|(key, places)| (key, self.push(Row::new(places)))).collect()
+        lists.into_iter().map(|(key, slots)| (key, self.push(Row::new(slots)))).collect()
     }
 
     fn values(&mut self, texts: impl Fn(&'r Rule) -> Vec<&'r str>) -> Values {
@@ -163,16 +179,10 @@ impl<'r> Build<'r> {
     fn single(&mut self, of: impl Fn(&'r Match) -> &'r TextSet) -> Single {
         Single {
             idle: self.rules.iter().all(|rule| of(&rule.matches).is_empty()),
-            any: self.listed(|rule| of(&rule.matches).is_empty()),
-            missing: self.listed(|rule| rule.effect.restricts() && !of(&rule.matches).is_empty()),
+            any: self.row(|rule| of(&rule.matches).is_empty()),
+            missing: self.row(|rule| rule.effect.restricts() && !of(&rule.matches).is_empty()),
             values: self.values(|rule| of(&rule.matches).iter().map(|text| &**text).collect()),
         }
-    }
-
-    /// As `row`, for closures that borrow from the rules.
-    fn listed(&mut self, holds: impl Fn(&'r Rule) -> bool) -> RowId {
-        let row = Row::new(self.places().filter(|(_, rule)| holds(rule)).map(|(place, _)| place));
-        self.push(row)
     }
 
     fn topics(&mut self, derivers: &[Deriver]) -> Topics {

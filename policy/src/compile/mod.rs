@@ -1,8 +1,7 @@
 //! From checked bundles to one immutable [`Snapshot`](crate::Snapshot).
 //!
 //! Rules get their place in evaluation order: invariants, then the tiers from the most specific, within each by
-//! bundle id and then as written. A rule's place is its bit in every row of the `index`, so reading survivors in
-//! ascending order is reading them in the order that decides.
+//! bundle id and then as written. What matches is found through the `index` and then read by place.
 
 mod bitmap;
 mod index;

@@ -138,7 +138,7 @@ fn intersect(snapshot: &Snapshot, subject: &Subject<'_>, scratch: &mut Scratch, 
             }
             let unsure = exact.map_or(0, |row| row.word(at));
             for bit in bits(rules) {
-                let place = u32::try_from(at * 64).unwrap_or(u32::MAX).saturating_add(bit);
+                let Some(&place) = index.places.get(at * 64 + bit as usize) else { continue };
                 let checked = unsure >> bit & 1 == 0
                     || snapshot.rules.get(place as usize).is_some_and(|rule| holds_in_full(rule, subject));
                 if checked {
@@ -147,6 +147,8 @@ fn intersect(snapshot: &Snapshot, subject: &Subject<'_>, scratch: &mut Scratch, 
             }
         }
     }
+    // From slots back to the order that decides; often it is that order already.
+    survivors.sort_unstable();
 }
 
 /// The rows of each attribute, numbered.
