@@ -1,1 +1,52 @@
-//! See ARCHITECTURE.md.
+//! The safety kernel: judges every job against policy before anything can run it (DESIGN sections 2 to 4).
+//!
+//! A [`Kernel`] is the [`Stage`](tidegate_stage::Stage) of one partition of a source. Its facts are
+//! [`KernelFact`](tidegate_protocol::facts::KernelFact)s, its signal is a compiled policy,
+//! `Arc<tidegate_policy::Snapshot>`. [`shard_spec`] says what it reads and writes.
+//!
+//! # Inputs
+//! | number | partition | kind |
+//! |---|---|---|
+//! | [`INPUT_JOBS`] | of the source | jobs, open: anyone may write, control records there are bad records |
+//! | [`INPUT_COMMANDS`] | the same of `commands.<source>` | control, open: each command is refused and counted |
+//! | [`INPUT_OUTCOMES`] | the same of `outcomes.<source>` | control, sealed: read, counted, without effect yet |
+//!
+//! # Words
+//! A **record** of a source becomes a **job**, or is **rejected** with a reason. A job gets a **verdict** from the
+//! policy. An allowed job is **routed** to a pool. A job id seen lately is **known**.
+//!
+//! # Invariants
+//! - Every record of the source that is decided about is settled by exactly one fact (I1, I4).
+//! - Without a usable policy nothing is admitted, and what is not understood is never allowed (I3).
+//! - Durable state (the adopted policy, the window of known ids) changes in `apply` alone; replay gives equal bytes (I7).
+//! - Everything kept, quoted or written has a bound (I10).
+//!
+//! # Failure
+//! No input makes it panic: what cannot be read goes to `dead` with its bytes and a sentence naming the field. A policy
+//! that is older than, or differs from, what was used before judges nothing ([`PolicyStanding`]).
+//!
+//! # Deliberately absent
+//! Approvals, limits, tickets, delegation and commands: their inputs are there, their facts are not.
+
+mod config;
+mod identity;
+mod judging;
+mod kernel;
+mod messages;
+mod meters;
+pub mod reading;
+mod routes;
+pub mod sources;
+mod standing;
+mod state;
+
+pub use config::{
+    DEFAULT_RECORD_BYTES, INPUT_COMMANDS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig, KernelTopics, LEAST_RECORD_BYTES,
+    PartitionCounts, shard_spec,
+};
+pub use identity::WindowBounds;
+pub use kernel::{Kernel, KernelRefused};
+pub use meters::describe_metrics;
+pub use routes::{ANY_CAPABILITY, BadTopicGlob, Pool, Routes, RoutesRefused, TopicGlob};
+pub use sources::{Format, Mapping, MappingWritten, Source, SourceRefused, SourceWritten, Tenants};
+pub use standing::{PolicyStanding, StandingView};

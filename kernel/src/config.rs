@@ -1,0 +1,130 @@
+//! What a kernel is made from: its source, its routes, its topics, its bounds.
+
+use std::sync::Arc;
+
+use tidegate_protocol::address::{BadTopicName, TopicName};
+use tidegate_protocol::ids::{BadName, SenderId};
+use tidegate_protocol::topics::Topic;
+use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec};
+
+use crate::identity::WindowBounds;
+use crate::routes::Routes;
+use crate::sources::Source;
+
+/// Number of the input that jobs come from: the source's partition.
+pub const INPUT_JOBS: u32 = 0;
+/// Number of the input that commands come from: the same partition of `commands.<source>`.
+pub const INPUT_COMMANDS: u32 = 1;
+/// Number of the input that outcomes come from: the same partition of `outcomes.<source>`.
+pub const INPUT_OUTCOMES: u32 = 2;
+
+/// Least `max_record_bytes`: below it a fact of largest allowed attributes might not fit.
+pub const LEAST_RECORD_BYTES: usize = 128 << 10;
+
+/// Partitions of the topics that all kernels share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionCounts {
+    /// Of `denied`.
+    pub denied: u32,
+    /// Of `finished`.
+    pub finished: u32,
+    /// Of `dead`.
+    pub dead: u32,
+}
+
+/// The topics of the kernels of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelTopics {
+    /// Where its records stand.
+    pub source: TopicName,
+    /// Facts.
+    pub decisions: TopicName,
+    /// Commands.
+    pub commands: TopicName,
+    /// Outcomes.
+    pub outcomes: TopicName,
+    /// Denied jobs.
+    pub denied: TopicName,
+    /// Ended jobs.
+    pub finished: TopicName,
+    /// What could not be handled.
+    pub dead: TopicName,
+    /// Snapshots.
+    pub snapshots: TopicName,
+    /// Terms.
+    pub shards: TopicName,
+    /// Partitions of the shared ones.
+    pub partitions: PartitionCounts,
+}
+
+impl KernelTopics {
+    /// The names under `prefix` (which brings its own dot, e.g. `tidegate.`).
+    ///
+    /// # Errors
+    /// [`BadTopicName`] for the first that no broker would take.
+    pub fn new(prefix: &str, source: &Source, partitions: PartitionCounts) -> Result<Self, BadTopicName> {
+        let name = source.name().clone();
+        Ok(Self {
+            source: source.topic(prefix)?,
+            decisions: Topic::Decisions(name.clone()).name(prefix)?,
+            commands: Topic::Commands(name.clone()).name(prefix)?,
+            outcomes: Topic::Outcomes(name).name(prefix)?,
+            denied: Topic::Denied.name(prefix)?,
+            finished: Topic::Finished.name(prefix)?,
+            dead: Topic::Dead.name(prefix)?,
+            snapshots: Topic::Snapshots.name(prefix)?,
+            shards: Topic::Shards.name(prefix)?,
+            partitions,
+        })
+    }
+}
+
+/// Everything a kernel shard is made from; cheap to clone, one for every ownership.
+#[derive(Debug, Clone)]
+pub struct KernelConfig {
+    /// Its source.
+    pub source: Arc<Source>,
+    /// Number of the shard: the partition of the source.
+    pub shard: u32,
+    /// Where allowed jobs go.
+    pub routes: Arc<Routes>,
+    /// Names of its topics.
+    pub topics: Arc<KernelTopics>,
+    /// Largest record it may write (key, value and headers), in bytes; below the brokers' limits.
+    /// At least [`LEAST_RECORD_BYTES`].
+    pub max_record_bytes: usize,
+    /// Bounds of the window in which a job id counts as seen.
+    pub window: WindowBounds,
+}
+
+/// The usual `max_record_bytes`: with a batch's overhead it stays below a broker's default of 1 MiB.
+pub const DEFAULT_RECORD_BYTES: usize = 1_000_000;
+
+/// The shard a kernel of `config` owns: its inputs in the order of their numbers, every partition it may write fenced
+/// messages to, and its names. `pace` is the usual one, but a snapshot is taken seldom enough that writing the
+/// window of ids stays a small part of the work.
+///
+/// # Errors
+/// [`BadName`] when source and shard make no name of a sender.
+pub fn shard_spec(config: &KernelConfig, process: &str, mut pace: Pace) -> Result<ShardSpec, BadName> {
+    let KernelConfig { source, shard, routes, topics, .. } = config;
+    let input =
+        |topic: &TopicName, kind, sealed, trim| InputSpec { partition: topic.partition(*shard), kind, sealed, trim };
+    let finished = (0..topics.partitions.finished).map(|partition| topics.finished.partition(partition));
+    pace.snapshot_facts =
+        pace.snapshot_facts.max(u64::try_from(config.window.ids).unwrap_or(u64::MAX).saturating_mul(2));
+    Ok(ShardSpec {
+        sender: SenderId::new(format!("kernel.{}/{shard}", source.name()))?,
+        facts: topics.decisions.partition(*shard),
+        inputs: vec![
+            input(&topics.source, InputKind::Jobs, false, !source.adopted()),
+            input(&topics.commands, InputKind::Control, false, false),
+            input(&topics.outcomes, InputKind::Control, true, false),
+        ],
+        outputs: if source.observe() { Vec::new() } else { routes.buckets().chain(finished).collect() },
+        snapshots: topics.snapshots.clone(),
+        shards: topics.shards.clone(),
+        process: process.to_owned(),
+        pace,
+    })
+}

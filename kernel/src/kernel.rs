@@ -1,0 +1,165 @@
+//! The kernel as a stage: what it keeps, and which of its parts each input, fact and signal concerns.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use tidegate_policy::Snapshot;
+use tidegate_protocol::facts::KernelFact;
+use tidegate_protocol::time::Timestamp;
+use tidegate_spine::Record;
+use tidegate_stage::{Arrival, Decision, Input, Outbox, Signal, Stage};
+
+use crate::config::{INPUT_COMMANDS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig, LEAST_RECORD_BYTES};
+use crate::identity::Window;
+use crate::messages;
+use crate::meters::Meters;
+use crate::reading::ReaderMemory;
+use crate::standing::{Adopted, Policies, StandingView};
+use crate::state;
+
+/// The safety kernel of one source partition.
+pub struct Kernel {
+    pub(crate) config: KernelConfig,
+    /// Durable: what was adopted. Soft: what is held.
+    pub(crate) policies: Policies,
+    /// Durable.
+    pub(crate) window: Window,
+    /// Reused by `decide`; holds nothing that a decision depends on.
+    pub(crate) memory: RefCell<Memory>,
+    pub(crate) meters: Meters,
+    /// Soft: for the pace of a log line.
+    refused_commands: Cell<u64>,
+}
+
+/// Buffers of parsing and evaluation.
+pub(crate) struct Memory {
+    pub(crate) reader: ReaderMemory,
+    pub(crate) policy: tidegate_policy::Scratch,
+}
+
+/// A kernel that cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`max_record_bytes` is `{max_record_bytes}`, but facts of largest allowed jobs need {LEAST_RECORD_BYTES}; raise it, and the broker's limit with it"
+)]
+pub struct KernelRefused {
+    /// As configured.
+    pub max_record_bytes: usize,
+}
+
+impl Kernel {
+    /// A kernel without state and without policy: it admits nothing until a policy is given as a signal.
+    ///
+    /// # Errors
+    /// [`KernelRefused`] when records may not be large enough for its facts.
+    pub fn new(config: KernelConfig) -> Result<Self, KernelRefused> {
+        if config.max_record_bytes < LEAST_RECORD_BYTES {
+            return Err(KernelRefused { max_record_bytes: config.max_record_bytes });
+        }
+        Ok(Self {
+            policies: Policies::default(),
+            window: Window::new(config.window),
+            memory: RefCell::new(Memory {
+                reader: ReaderMemory::new(&config.source),
+                policy: tidegate_policy::Scratch::new(),
+            }),
+            meters: Meters::new(config.source.name()),
+            refused_commands: Cell::new(0),
+            config,
+        })
+    }
+
+    /// A view of whether it can judge; take it before the kernel goes to its runner.
+    #[must_use]
+    pub fn standing(&self) -> StandingView {
+        self.policies.view()
+    }
+
+    /// How many job ids the window holds.
+    #[must_use]
+    pub fn known_ids(&self) -> usize {
+        self.window.len()
+    }
+
+    /// Commands (approve, reject, cancel, revoke, redrive) come with approvals. Until then each is read, counted,
+    /// logged and has no effect: it says nothing of a record of the source, so there is no fact it could be.
+    fn refuse_command(&self, arrival: &Arrival<'_>) {
+        self.meters.commands_refused.increment(1);
+        let refused = self.refused_commands.get().saturating_add(1);
+        self.refused_commands.set(refused);
+        if refused.is_power_of_two() {
+            tracing::warn!(
+                partition = %arrival.partition,
+                offset = arrival.at.offset,
+                refused,
+                "a command was refused: this version has no commands; whoever sent it is waiting in vain"
+            );
+        }
+    }
+}
+
+impl Stage for Kernel {
+    type Fact = KernelFact;
+    type Signal = Arc<Snapshot>;
+
+    fn decide(&self, input: &Input<'_>, at: Timestamp, decision: &mut Decision<KernelFact>) {
+        match input {
+            Input::Record(arrival) => match arrival.at.input {
+                INPUT_JOBS => self.judge(arrival, at, decision),
+                INPUT_COMMANDS => self.refuse_command(arrival),
+                INPUT_OUTCOMES => self.meters.outcomes_unused.increment(1),
+                _ => decision.wait(),
+            },
+            // Nothing of the kernel waits or falls due yet.
+            Input::Tick { .. } | Input::Poll | Input::Evict(_) => {}
+        }
+    }
+
+    fn apply(&mut self, fact: &KernelFact, at: Timestamp) {
+        match fact {
+            KernelFact::PolicyAdopted { revision, snapshot } => {
+                self.policies.adopt(Some(Adopted { revision: *revision, snapshot: snapshot.clone() }));
+            }
+            KernelFact::JobDecided { job, .. } => self.window.remember(job, at),
+            KernelFact::RecordRejected { job: Some(job), .. } => self.window.remember(job, at),
+            KernelFact::JobRepeated { .. } | KernelFact::RecordRejected { job: None, .. } => {}
+        }
+    }
+
+    fn emit(&self, fact: &KernelFact, at: Timestamp, input: Option<&Record>, outbox: &mut Outbox) {
+        if let Err(unmade) = messages::emit(&self.config, fact, at, input, outbox) {
+            self.meters.violations.increment(1);
+            tracing::error!(%unmade, "I1 no-loss is broken: report this with the fact");
+        }
+    }
+
+    fn needs_input(&self, fact: &KernelFact) -> bool {
+        messages::needs_input(&self.config, fact)
+    }
+
+    fn observe(&mut self, signal: Signal<'_, Arc<Snapshot>>, _at: Timestamp) {
+        match signal {
+            Signal::Outside(policy) => self.policies.offer(policy),
+            // A policy stays good over a change of owner; nothing else is known softly.
+            Signal::Arrived(_) | Signal::Owner { .. } | Signal::Gap(_) => {}
+        }
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn admits(&self, input: u32) -> bool {
+        input != INPUT_JOBS || self.policies.usable().is_some()
+    }
+
+    fn snapshot(&self) -> Result<String, serde_json::Error> {
+        state::write(self.policies.adopted(), &self.window)
+    }
+
+    fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
+        let adopted = state::read(snapshot, &mut self.window)?;
+        self.policies.adopt(adopted);
+        Ok(())
+    }
+}

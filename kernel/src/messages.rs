@@ -1,0 +1,304 @@
+//! What follows from each fact: fixed for ever once released (golden files in `tests/messages`).
+//!
+//! | fact | ordinal | to | partition by | key | delivery | when |
+//! |---|---|---|---|---|---|---|
+//! | `JobDecided` | 0 | `approved.<pool>` | tenant bucket | tenant/job id | fenced | allowed |
+//! | | 1 | `denied` | job id | job id | advisory | denied |
+//! | | 2 | `finished` | job id | job id | fenced | denied; or allowed for a pool that is gone |
+//! | | 3 | `dead` | job id | job id | advisory | allowed for a pool that is gone |
+//! | `RecordRejected` | 0 | `dead` | job id, else position | the same | advisory | always |
+//! | | 1 | `finished` | job id | job id | fenced | the job is known |
+//! | `PolicyAdopted`, `JobRepeated` | | | | | | |
+//!
+//! Nothing follows from what an `observe: true` source leads to. A pool is gone when the configuration lost it between a
+//! fact and its release: the job ends as dead (`unroutable`) rather than silently.
+//!
+//! `dead` carries the record's value, key (`tg-original-key`) and headers intact, headers of ours (`tg-…`) under
+//! `original-tg-…` so that they act nowhere. What is too large for a record is left out, with the hash in place of it.
+
+use bytes::Bytes;
+use tidegate_protocol::address::TopicName;
+use tidegate_protocol::decision::{Decision, Judged, PayloadAt, Verdict};
+use tidegate_protocol::facts::KernelFact;
+use tidegate_protocol::headers;
+use tidegate_protocol::ids::PoolName;
+use tidegate_protocol::job::{InputHash, Job, SourcePosition};
+use tidegate_protocol::outcome::{DeadReason, Finished, Outcome};
+use tidegate_protocol::time::Timestamp;
+use tidegate_protocol::topics::partition_of;
+use tidegate_spine::{Headers, Record};
+use tidegate_stage::{Delivery, Message, Outbox};
+
+use crate::config::KernelConfig;
+use crate::reading::{CE_ID, CE_SOURCE};
+
+/// Header of `dead`: the record's own key.
+const ORIGINAL_KEY: &str = "tg-original-key";
+/// Headers that go along with a judged job when the record has them.
+const CARRIED: [&str; 3] = [CE_ID, CE_SOURCE, "traceparent"];
+/// Begins the names of our headers.
+const OURS: &str = "tg-";
+/// Begins the names of Kafka Connect's dead-letter headers.
+const CONNECT: &str = "__connect.errors.";
+
+/// Ordinals: what a kind of message is numbered among those of its fact's kind.
+mod ordinal {
+    pub(super) const DECIDED_APPROVED: u8 = 0;
+    pub(super) const DECIDED_DENIED: u8 = 1;
+    pub(super) const DECIDED_FINISHED: u8 = 2;
+    pub(super) const DECIDED_DEAD: u8 = 3;
+    pub(super) const REJECTED_DEAD: u8 = 0;
+    pub(super) const REJECTED_FINISHED: u8 = 1;
+}
+
+/// A fact's messages could not be made: a defect, counted by the caller.
+#[derive(Debug, thiserror::Error)]
+#[error("messages of {source_position} could not be made: {problem}")]
+pub(crate) struct Unmade {
+    source_position: SourcePosition,
+    problem: String,
+}
+
+/// Why a record is in `dead`.
+struct Death<'a> {
+    ordinal: u8,
+    source: &'a SourcePosition,
+    job: Option<&'a Job>,
+    reason: DeadReason,
+    detail: &'a str,
+    input_hash: &'a InputHash,
+}
+
+/// Sends what follows from `fact`.
+pub(crate) fn emit(
+    config: &KernelConfig,
+    fact: &KernelFact,
+    at: Timestamp,
+    input: Option<&Record>,
+    outbox: &mut Outbox,
+) -> Result<(), Unmade> {
+    match fact {
+        KernelFact::PolicyAdopted { .. } | KernelFact::JobRepeated { .. } => Ok(()),
+        KernelFact::JobDecided { observed: true, .. } => Ok(()),
+        KernelFact::JobDecided { job, decision, pool, payload, observed: false } => {
+            let record = given(input, &job.source)?;
+            match (decision.verdict, pool) {
+                (Verdict::Allow, Some(pool)) => approved(config, job, decision, pool, *payload, at, record, outbox),
+                (Verdict::Allow, None) => Err(unmade(&job.source, "it is allowed without a pool")),
+                (Verdict::Deny, _) => {
+                    let value = judged(job, decision, *payload, record)?;
+                    outbox.send(Message {
+                        ordinal: ordinal::DECIDED_DENIED,
+                        delivery: Delivery::Advisory,
+                        to: by_job(&config.topics.denied, config.topics.partitions.denied, job),
+                        key: Some(job_key(job)),
+                        headers: carried(&job.source, record),
+                        value: Some(value),
+                    });
+                    let outcome = (Outcome::Denied, decision.reason.as_str());
+                    finished(config, job, ordinal::DECIDED_FINISHED, outcome, at, outbox)
+                }
+            }
+        }
+        // Of a source that is only observed, unless the job's end was owed before that was configured.
+        KernelFact::RecordRejected { job: None, .. } if config.source.observe() => Ok(()),
+        KernelFact::RecordRejected { source, reason, detail, input_hash, job } => {
+            let record = given(input, source)?;
+            let job = job.as_deref();
+            let death = Death { ordinal: ordinal::REJECTED_DEAD, source, job, reason: *reason, detail, input_hash };
+            dead(config, &death, record, outbox);
+            match job {
+                Some(job) => {
+                    finished(config, job, ordinal::REJECTED_FINISHED, (Outcome::Dead, detail.as_str()), at, outbox)
+                }
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+/// Whether [`emit`] needs the record of this fact.
+pub(crate) fn needs_input(config: &KernelConfig, fact: &KernelFact) -> bool {
+    match fact {
+        KernelFact::PolicyAdopted { .. } | KernelFact::JobRepeated { .. } => false,
+        KernelFact::JobDecided { observed, .. } => !observed,
+        KernelFact::RecordRejected { job, .. } => job.is_some() || !config.source.observe(),
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "a fact's fields and what surrounds it, used once")]
+fn approved(
+    config: &KernelConfig,
+    job: &Job,
+    decision: &Decision,
+    pool: &PoolName,
+    payload: PayloadAt,
+    at: Timestamp,
+    record: &Record,
+    outbox: &mut Outbox,
+) -> Result<(), Unmade> {
+    let Some(to) = config.routes.bucket(pool, job) else {
+        let detail = format!("pool `{pool}` is gone from the configuration since the job was allowed");
+        let death = Death {
+            ordinal: ordinal::DECIDED_DEAD,
+            source: &job.source,
+            job: Some(job),
+            reason: DeadReason::Unroutable,
+            detail: &detail,
+            input_hash: &job.input_hash,
+        };
+        dead(config, &death, record, outbox);
+        return finished(config, job, ordinal::DECIDED_FINISHED, (Outcome::Dead, &detail), at, outbox);
+    };
+    outbox.send(Message {
+        ordinal: ordinal::DECIDED_APPROVED,
+        delivery: Delivery::Fenced,
+        to,
+        key: Some(Bytes::from([job.tenant.as_str(), "/", job.id.as_str()].concat())),
+        headers: carried(&job.source, record),
+        value: Some(judged(job, decision, payload, record)?),
+    });
+    Ok(())
+}
+
+fn finished(
+    config: &KernelConfig,
+    job: &Job,
+    ordinal: u8,
+    (outcome, reason): (Outcome, &str),
+    at: Timestamp,
+    outbox: &mut Outbox,
+) -> Result<(), Unmade> {
+    let end = Finished {
+        v: 1,
+        job_id: job.id.clone(),
+        tenant: job.tenant.clone(),
+        source: job.source.clone(),
+        outcome,
+        reason: reason.to_owned(),
+        output: None,
+        worker: None,
+        attempts: 0,
+        at,
+    };
+    let value = serde_json::to_vec(&end).map_err(|e| unmade(&job.source, e))?;
+    let mut headers = Headers::with_capacity(1);
+    headers.push(headers::SOURCE, job.source.to_string());
+    outbox.send(Message {
+        ordinal,
+        delivery: Delivery::Fenced,
+        to: by_job(&config.topics.finished, config.topics.partitions.finished, job),
+        key: Some(job_key(job)),
+        headers,
+        value: Some(value.into()),
+    });
+    Ok(())
+}
+
+fn dead(config: &KernelConfig, death: &Death<'_>, record: &Record, outbox: &mut Outbox) {
+    let position = death.source.to_string();
+    let key = death.job.map_or_else(|| Bytes::from(position.clone()), job_key);
+    let mut headers = Headers::with_capacity(record.headers.len() + 9);
+    for (name, value) in record.headers.iter().filter(|(name, _)| !name.starts_with(CONNECT)) {
+        if name.starts_with(OURS) {
+            headers.push(format!("original-{name}"), value.clone());
+        } else {
+            headers.push(name.to_owned(), value.clone());
+        }
+    }
+    if let Some(key) = &record.key {
+        headers.push(ORIGINAL_KEY, key.clone());
+    }
+    let mut value = record.value.clone();
+    // Leaves room for the headers below.
+    let most = config.max_record_bytes.saturating_sub(1_024 + key.len() + death.detail.len());
+    let cut = headers.bytes() + value.as_ref().map_or(0, Bytes::len) > most;
+    if cut {
+        value = None;
+        if headers.bytes() > most {
+            headers = Headers::with_capacity(8);
+        }
+    }
+    headers.push(headers::SOURCE, position);
+    headers.push(headers::DEAD_TOPIC, config.topics.source.as_str().to_owned());
+    headers.push(headers::DEAD_PARTITION, death.source.partition.to_string());
+    headers.push(headers::DEAD_OFFSET, death.source.offset.to_string());
+    headers.push(headers::DEAD_STAGE, "kernel");
+    headers.push(headers::DEAD_CLASS, death.reason.word());
+    headers.push(headers::DEAD_MESSAGE, death.detail.to_owned());
+    if cut {
+        headers.push(headers::DEAD_HASH, death.input_hash.to_string());
+    }
+    outbox.send(Message {
+        ordinal: death.ordinal,
+        delivery: Delivery::Advisory,
+        to: config.topics.dead.partition(partition_of(&key, config.topics.partitions.dead)),
+        key: Some(key),
+        headers,
+        value,
+    });
+}
+
+/// The size of the judged job's record, when that is more than `most` bytes.
+pub(crate) fn too_large(
+    job: &Job,
+    decision: &Decision,
+    payload: PayloadAt,
+    record: &Record,
+    most: usize,
+) -> Option<usize> {
+    let headers = carried(&job.source, record).bytes() + STAMPS;
+    let value = record.value.as_deref().unwrap_or_default();
+    // Attributes are bounded and may double in JSON, so what is far below the limit needs no measuring.
+    if value.len() * 2 + headers + MOST_JUDGEMENT < most && said(decision) < MOST_JUDGEMENT / 8 {
+        return None;
+    }
+    let bytes = Judged::encode(job, decision, payload, value).map_or(usize::MAX, |encoded| encoded.len());
+    let bytes = bytes.saturating_add(headers + job.tenant.as_str().len() + job.id.as_str().len() + 1);
+    (bytes > most).then_some(bytes)
+}
+
+/// Room for the stamp headers the runner adds.
+const STAMPS: usize = 512;
+/// What job and decision may take beside twice the record's value: attributes from headers, and the decision.
+const MOST_JUDGEMENT: usize = 64 << 10;
+
+/// Bytes of what policy put into the decision.
+fn said(decision: &Decision) -> usize {
+    let texts = decision.rule_ids.iter().chain(&decision.risk_tags);
+    decision.reason.len() + texts.map(|text| text.len() + 3).sum::<usize>()
+}
+
+fn judged(job: &Job, decision: &Decision, payload: PayloadAt, record: &Record) -> Result<Bytes, Unmade> {
+    let value = record.value.as_deref().unwrap_or_default();
+    Judged::encode(job, decision, payload, value).map(Bytes::from).map_err(|e| unmade(&job.source, e))
+}
+
+fn carried(source: &SourcePosition, record: &Record) -> Headers {
+    let mut carried = Headers::with_capacity(4);
+    carried.push(headers::SOURCE, source.to_string());
+    if !record.headers.is_empty() {
+        for name in CARRIED {
+            if let Some(value) = record.headers.get(name) {
+                carried.push(name, value.clone());
+            }
+        }
+    }
+    carried
+}
+
+fn job_key(job: &Job) -> Bytes {
+    Bytes::copy_from_slice(job.id.as_str().as_bytes())
+}
+
+fn by_job(topic: &TopicName, partitions: u32, job: &Job) -> tidegate_protocol::address::TopicPartition {
+    topic.partition(partition_of(job.id.as_str().as_bytes(), partitions))
+}
+
+fn given<'a>(input: Option<&'a Record>, source: &SourcePosition) -> Result<&'a Record, Unmade> {
+    input.ok_or_else(|| unmade(source, "its record was not given"))
+}
+
+fn unmade(source: &SourcePosition, problem: impl std::fmt::Display) -> Unmade {
+    Unmade { source_position: source.clone(), problem: problem.to_string() }
+}

@@ -1,0 +1,97 @@
+//! CloudEvents in binary mode: attributes from headers, the value is the payload.
+//!
+//! | header | becomes |
+//! |---|---|
+//! | `ce_specversion` | must be `1.0`; says that a record is a CloudEvent |
+//! | `ce_source` and `ce_id` | the job's id, together |
+//! | `ce_type` | `topic`, and `capability` unless `ce_capability` says otherwise |
+//! | `ce_tenant`, `ce_capability`, `ce_actorid`, `ce_actortype`, `ce_parent` | the attribute of that name |
+//! | `ce_requires`, `ce_risktags` | lists, separated by commas |
+//! | `ce_priority`, `ce_deadline` | numbers |
+//! | every other `ce_*` (`ce_time`, `ce_subject`, extensions) | a label of that name, so nothing said is lost |
+//!
+//! `traceparent` is no attribute: it differs between retries of one event, so it is neither hashed nor judged; it goes
+//! along as a header.
+
+use tidegate_protocol::ids::{Capability, JobId, TenantId};
+use tidegate_protocol::job::InputHash;
+
+use super::draft::{Draft, named, priority, room, text, topic};
+use super::refusal::{Refusal, quoted};
+
+/// The header that makes a record a CloudEvent.
+pub(crate) const SPEC_VERSION: &str = "ce_specversion";
+/// Its source: with the id, the event's identity.
+pub(crate) const SOURCE: &str = "ce_source";
+/// Its id within the source.
+pub(crate) const ID: &str = "ce_id";
+/// Begins every attribute's header.
+pub(crate) const PREFIX: &str = "ce_";
+
+/// Reads the attributes; `headers` are the record's `ce_*` headers, none twice.
+pub(crate) fn read(headers: &[(&str, &str)]) -> Result<Draft, Refusal> {
+    let mut draft = Draft::default();
+    let mut kind = None;
+    let (mut has_id, mut has_source) = (false, false);
+    for (name, value) in headers {
+        let value = *value;
+        match *name {
+            SPEC_VERSION if value == "1.0" => {}
+            SPEC_VERSION => return Err(Refusal::header(SPEC_VERSION, format!("is `{}`, not `1.0`", quoted(value)))),
+            ID => has_id = true,
+            SOURCE => has_source = true,
+            "ce_type" => kind = Some(value),
+            "ce_tenant" => draft.tenant = Some(named("ce_tenant", TenantId::new(value))?),
+            "ce_capability" => draft.capability = Some(named("ce_capability", Capability::new(value))?),
+            "ce_actorid" => draft.actor.id = Some(text("ce_actorid", value)?),
+            "ce_actortype" => draft.actor.kind = Some(text("ce_actortype", value)?),
+            "ce_parent" => draft.parent = Some(named("ce_parent", JobId::new(value))?),
+            "ce_requires" => {
+                for entry in entries(value) {
+                    room("ce_requires", draft.requires.len())?;
+                    draft.requires.push(named("ce_requires", Capability::new(entry))?);
+                }
+            }
+            "ce_risktags" => {
+                for entry in entries(value) {
+                    room("ce_risktags", draft.risk_tags.len())?;
+                    draft.risk_tags.push(text("ce_risktags", entry)?);
+                }
+            }
+            "ce_priority" => draft.priority = Some(priority(whole("ce_priority", value)?)?),
+            "ce_deadline" => draft.deadline = Some(whole("ce_deadline", value)?),
+            other => {
+                room("labels", draft.labels.len())?;
+                draft.labels.insert(text(other, other)?, text(other, value)?);
+            }
+        }
+    }
+    for (present, name) in [(has_id, ID), (has_source, SOURCE)] {
+        if !present {
+            return Err(Refusal::header(name, "is missing; every CloudEvent has one"));
+        }
+    }
+    let kind = kind.ok_or_else(|| Refusal::header("ce_type", "is missing; every CloudEvent has one"))?;
+    draft.topic = Some(topic(kind)?);
+    if draft.capability.is_none() {
+        draft.capability = Some(named("ce_type", Capability::new(kind))?);
+    }
+    Ok(draft)
+}
+
+/// The id of a record by its `ce_source` and `ce_id`: `<source>#<id>`, or a hash of both where that would be ambiguous
+/// or no id.
+pub(crate) fn id(headers: &[(&str, &str)]) -> Option<JobId> {
+    let value = |name: &str| headers.iter().find(|(header, _)| *header == name).map(|(_, value)| *value);
+    let (source, id) = (value(SOURCE)?, value(ID)?);
+    let plain = if source.contains('#') { None } else { JobId::new(format!("{source}#{id}")).ok() };
+    plain.or_else(|| JobId::new(format!("ce-{}", InputHash::of(source.as_bytes(), [(ID, id.as_bytes())]))).ok())
+}
+
+fn entries(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+fn whole(header: &str, value: &str) -> Result<u64, Refusal> {
+    value.parse().map_err(|_| Refusal::header(header, format!("is `{}`, not a whole number from 0", quoted(value))))
+}

@@ -1,0 +1,159 @@
+//! The job envelope: `{id, tenant, topic, actor: {id, type}, capability, requires[], risk_tags[], labels{}, priority,
+//! deadline, parent, payload | payload_base64}`.
+//!
+//! A field that is not in this list refuses the record: ignoring it could drop what its writer meant (a misspelt
+//! `deadline`, a restriction of a later version). A field that is `null` counts as absent, except `payload`, whose
+//! `null` is a payload. A field that stands twice refuses the record: two readers might pick different ones.
+
+use tidegate_protocol::decision::PayloadAt;
+use tidegate_protocol::ids::{Capability, JobId, TenantId};
+
+use super::base64;
+use super::document::{Document, NodeAt, ROOT, Shape};
+use super::draft::{Draft, named, priority, room, text, topic};
+use super::refusal::{Refusal, quoted};
+use super::seen::Fields;
+
+const FIELDS: [&str; 13] = [
+    "id",
+    "tenant",
+    "topic",
+    "actor",
+    "capability",
+    "requires",
+    "risk_tags",
+    "labels",
+    "priority",
+    "deadline",
+    "parent",
+    "payload",
+    "payload_base64",
+];
+
+/// Reads an envelope; a base64 payload is decoded into `decoded`.
+pub(crate) fn read(document: Document<'_>, decoded: &mut Vec<u8>) -> Result<Draft, Refusal> {
+    if document.shape(ROOT) != Shape::Object {
+        return Err(Refusal::new(
+            tidegate_protocol::outcome::DeadReason::InvalidField,
+            format!("the value is {}, not a job envelope (an object)", document.shape(ROOT).word()),
+        ));
+    }
+    let mut draft = Draft::default();
+    let mut fields = Fields::new(&FIELDS);
+    for (name, at) in document.members(ROOT) {
+        fields.meet(name)?;
+        let shape = document.shape(at);
+        if shape == Shape::Null && name != "payload" {
+            continue;
+        }
+        match name {
+            "id" => draft.id = Some(named(name, JobId::new(string(name, shape)?))?),
+            "tenant" => draft.tenant = Some(named(name, TenantId::new(string(name, shape)?))?),
+            "topic" => draft.topic = Some(topic(string(name, shape)?)?),
+            "actor" => actor(document, at, &mut draft)?,
+            "capability" => draft.capability = Some(named(name, Capability::new(string(name, shape)?))?),
+            "requires" => {
+                for item in list(document, name, at)? {
+                    room(name, draft.requires.len())?;
+                    draft.requires.push(named(name, Capability::new(string(name, document.shape(item))?))?);
+                }
+            }
+            "risk_tags" => {
+                for item in list(document, name, at)? {
+                    room(name, draft.risk_tags.len())?;
+                    draft.risk_tags.push(text(name, string(name, document.shape(item))?)?);
+                }
+            }
+            "labels" => labels(document, at, &mut draft)?,
+            "priority" => draft.priority = Some(priority(whole(name, shape)?)?),
+            "deadline" => draft.deadline = Some(whole(name, shape)?),
+            "parent" => draft.parent = Some(named(name, JobId::new(string(name, shape)?))?),
+            "payload" => {
+                let (start, end) = place(document, name, at)?;
+                Draft::once("payload", &mut draft.payload, PayloadAt::Json(start, end))?;
+            }
+            _ => {
+                let encoded = string(name, shape)?;
+                let (start, end) = place(document, name, at)?;
+                if base64::decode(encoded.as_bytes(), decoded).is_none() {
+                    return Err(Refusal::field(name, "is no base64 (RFC 4648 section 4, with padding)"));
+                }
+                let twice = draft.payload.replace(PayloadAt::Base64(start, end)).is_some();
+                if twice {
+                    return Err(Refusal::field(name, "stands beside `payload`; a job has one of them"));
+                }
+            }
+        }
+    }
+    Ok(draft)
+}
+
+fn actor(document: Document<'_>, at: NodeAt, draft: &mut Draft) -> Result<(), Refusal> {
+    object("actor", document.shape(at))?;
+    let mut fields = Fields::within("actor", &["id", "type"]);
+    for (name, at) in document.members(at) {
+        fields.meet(name)?;
+        let shape = document.shape(at);
+        if shape == Shape::Null {
+            continue;
+        }
+        let (field, slot) =
+            if name == "id" { ("actor.id", &mut draft.actor.id) } else { ("actor.type", &mut draft.actor.kind) };
+        *slot = Some(text(field, string(field, shape)?)?);
+    }
+    Ok(())
+}
+
+fn labels(document: Document<'_>, at: NodeAt, draft: &mut Draft) -> Result<(), Refusal> {
+    object("labels", document.shape(at))?;
+    for (key, at) in document.members(at) {
+        room("labels", draft.labels.len())?;
+        let Shape::Text(value) = document.shape(at) else {
+            return Err(Refusal::field("labels", format!("has `{}`, whose value is no text", quoted(key))));
+        };
+        if draft.labels.insert(text("labels", key)?, text("labels", value)?).is_some() {
+            return Err(Refusal::field("labels", format!("has `{}` twice", quoted(key))));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn string<'a>(field: &str, shape: Shape<'a>) -> Result<&'a str, Refusal> {
+    match shape {
+        Shape::Text(text) => Ok(text),
+        other => Err(Refusal::field(field, format!("is {}, not a text", other.word()))),
+    }
+}
+
+fn whole(field: &str, shape: Shape<'_>) -> Result<u64, Refusal> {
+    match shape {
+        Shape::Unsigned(number) => Ok(number),
+        other => Err(Refusal::field(field, format!("is {}, not a whole number from 0", other.word()))),
+    }
+}
+
+fn object(field: &str, shape: Shape<'_>) -> Result<(), Refusal> {
+    match shape {
+        Shape::Object => Ok(()),
+        other => Err(Refusal::field(field, format!("is {}, not an object", other.word()))),
+    }
+}
+
+fn list<'a>(
+    document: Document<'a>,
+    field: &str,
+    at: NodeAt,
+) -> Result<impl Iterator<Item = NodeAt> + use<'a>, Refusal> {
+    match document.shape(at) {
+        Shape::List => Ok(document.items(at)),
+        other => Err(Refusal::field(field, format!("is {}, not a list of texts", other.word()))),
+    }
+}
+
+/// Where a payload stands, in the 32 bits a fact keeps.
+pub(crate) fn place(document: Document<'_>, field: &str, at: NodeAt) -> Result<(u32, u32), Refusal> {
+    document
+        .span(at)
+        .and_then(|span| Some((u32::try_from(span.start).ok()?, u32::try_from(span.end).ok()?)))
+        .ok_or_else(|| Refusal::field(field, "could not be located in the record"))
+}

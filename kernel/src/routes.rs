@@ -1,0 +1,182 @@
+//! Which pool an allowed job goes to, and which of its buckets.
+
+use std::collections::BTreeSet;
+
+use tidegate_protocol::address::{BadTopicName, TopicName, TopicPartition};
+use tidegate_protocol::ids::{Capability, PoolName};
+use tidegate_protocol::job::Job;
+use tidegate_protocol::topics::{Topic, partition_of};
+
+/// The capability of a pool that takes every capability: for consumers of one's own behind `approved.<pool>`.
+pub const ANY_CAPABILITY: &str = "*";
+
+/// A pool as the kernel sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// Its name.
+    pub name: PoolName,
+    /// What its workers can do; [`ANY_CAPABILITY`] among them means everything.
+    pub capabilities: BTreeSet<Capability>,
+    /// Job topics it takes, as dotted globs (`*` one segment, a last `>` one or more); none means all.
+    pub topics: Vec<TopicGlob>,
+    /// Partitions of `approved.<pool>`.
+    pub buckets: u32,
+    /// How many of them one tenant has, so that a flood fills its own.
+    pub tenant_buckets: u32,
+}
+
+/// Pools in the order in which they are asked; the first that takes a job gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Routes {
+    pools: Vec<Routed>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Routed {
+    pool: Pool,
+    approved: TopicName,
+}
+
+/// Pools that cannot be routed to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RoutesRefused {
+    /// Two pools of one name.
+    #[error("pool `{pool}` is defined twice; give each pool its own name")]
+    Duplicate {
+        /// The name.
+        pool: PoolName,
+    },
+    /// Numbers of buckets that make no sense.
+    #[error(
+        "pool `{pool}` has {buckets} buckets with {tenant_buckets} for a tenant; write at least 1, and no more for a tenant than there are"
+    )]
+    Buckets {
+        /// The pool.
+        pool: PoolName,
+        /// All.
+        buckets: u32,
+        /// A tenant's.
+        tenant_buckets: u32,
+    },
+    /// Prefix and pool make no topic name.
+    #[error("pool `{pool}` cannot have a topic; choose a shorter name")]
+    Topic {
+        /// The pool.
+        pool: PoolName,
+        /// Why.
+        source: BadTopicName,
+    },
+}
+
+/// A glob over dotted job topics.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TopicGlob(Box<str>);
+
+/// Text that is no glob.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no topic glob: {problem}")]
+pub struct BadTopicGlob {
+    /// As written.
+    pub text: String,
+    /// What is wrong.
+    pub problem: &'static str,
+}
+
+impl TopicGlob {
+    /// Checks `text`: dotted segments, `*` for exactly one, a last `>` for one or more.
+    ///
+    /// # Errors
+    /// [`BadTopicGlob`] with what is wrong.
+    pub fn new(text: &str) -> Result<Self, BadTopicGlob> {
+        let bad = |problem| Err(BadTopicGlob { text: text.chars().take(200).collect(), problem });
+        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return bad("it has white space or a control character");
+        }
+        let mut segments = text.split('.').peekable();
+        while let Some(segment) = segments.next() {
+            match segment {
+                "" => return bad("a segment is empty"),
+                ">" if segments.peek().is_some() => return bad("`>` may only be the last segment"),
+                "*" | ">" => {}
+                _ if segment.contains(['*', '>']) => return bad("a wildcard must be a whole segment"),
+                _ => {}
+            }
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Whether it stands for `topic`.
+    #[must_use]
+    pub fn matches(&self, topic: &str) -> bool {
+        let mut given = topic.split('.');
+        for wanted in self.0.split('.') {
+            match (wanted, given.next()) {
+                (">", Some(_)) => return true,
+                ("*", Some(_)) => {}
+                (wanted, Some(segment)) if wanted == segment => {}
+                _ => return false,
+            }
+        }
+        given.next().is_none()
+    }
+}
+
+impl Pool {
+    /// Whether this pool's workers can do what the job needs, and the job is about topics it takes.
+    fn takes(&self, job: &Job) -> bool {
+        let able = |capability: &Capability| self.capabilities.contains(capability);
+        let everything = self.capabilities.iter().any(|c| c.as_str() == ANY_CAPABILITY);
+        (everything || (able(&job.capability) && job.requires.iter().all(able)))
+            && (self.topics.is_empty() || self.topics.iter().any(|glob| glob.matches(&job.topic)))
+    }
+}
+
+impl Routes {
+    /// Pools in the order in which they are asked. No pools at all are allowed: then every allowed job is unroutable.
+    ///
+    /// # Errors
+    /// [`RoutesRefused`] for the first pool that cannot be routed to.
+    pub fn new(pools: Vec<Pool>, prefix: &str) -> Result<Self, RoutesRefused> {
+        let mut names = BTreeSet::new();
+        let mut routed = Vec::with_capacity(pools.len());
+        for pool in pools {
+            if !names.insert(pool.name.clone()) {
+                return Err(RoutesRefused::Duplicate { pool: pool.name });
+            }
+            if pool.tenant_buckets == 0 || pool.buckets < pool.tenant_buckets {
+                let Pool { name: pool, buckets, tenant_buckets, .. } = pool;
+                return Err(RoutesRefused::Buckets { pool, buckets, tenant_buckets });
+            }
+            let approved = Topic::Approved(pool.name.clone())
+                .name(prefix)
+                .map_err(|source| RoutesRefused::Topic { pool: pool.name.clone(), source })?;
+            routed.push(Routed { pool, approved });
+        }
+        Ok(Self { pools: routed })
+    }
+
+    /// The first pool that takes the job.
+    pub(crate) fn route(&self, job: &Job) -> Option<&PoolName> {
+        self.pools.iter().find(|routed| routed.pool.takes(job)).map(|routed| &routed.pool.name)
+    }
+
+    /// The bucket of a job in a pool: the tenant has `tenant_buckets` neighbouring ones from the hash of its name on,
+    /// and the job's id chooses among them. `None` when there is no such pool any more.
+    pub(crate) fn bucket(&self, pool: &PoolName, job: &Job) -> Option<TopicPartition> {
+        let routed = self.pools.iter().find(|routed| routed.pool.name == *pool)?;
+        let Pool { buckets, tenant_buckets, .. } = routed.pool;
+        let first = partition_of(job.tenant.as_str().as_bytes(), buckets);
+        let chosen = partition_of(job.id.as_str().as_bytes(), tenant_buckets);
+        Some(routed.approved.partition((first + chosen) % buckets))
+    }
+
+    /// Every bucket of every pool.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = TopicPartition> {
+        self.pools.iter().flat_map(|routed| (0..routed.pool.buckets).map(|bucket| routed.approved.partition(bucket)))
+    }
+
+    /// The pools in order.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.pools.iter().map(|routed| &routed.pool)
+    }
+}

@@ -1,0 +1,157 @@
+//! What each attribute of a job is made of, for records that are no job envelopes.
+
+use std::collections::BTreeSet;
+
+use super::written::{MappingWritten, OthersWritten};
+use super::{Hole, Origin, Pointer, Template};
+
+/// A checked mapping from a foreign JSON record to a job; what may be written is in
+/// [`MappingWritten`](super::MappingWritten), how it is carried out in [`crate::reading`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    pub(crate) id: Option<Template>,
+    pub(crate) tenant: Option<Template>,
+    pub(crate) topic: Template,
+    pub(crate) actor_id: Option<Template>,
+    pub(crate) actor_type: Option<Template>,
+    pub(crate) capability: Template,
+    pub(crate) requires: Vec<Template>,
+    pub(crate) risk_tags: Vec<Template>,
+    pub(crate) labels: Vec<(Box<str>, Template)>,
+    pub(crate) priority: Option<Template>,
+    pub(crate) deadline: Option<Template>,
+    pub(crate) parent: Option<Template>,
+    pub(crate) payload: Option<Pointer>,
+    pub(crate) others: Others,
+    /// Headers its templates name, sorted.
+    pub(crate) headers: Vec<Box<str>>,
+}
+
+/// What becomes of top-level fields that are neither used nor dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// Only these may be there.
+    Refused { known: BTreeSet<Box<str>> },
+    /// Anything may.
+    Ignored,
+}
+
+/// Field and problem.
+type Wrong = (&'static str, String);
+
+impl Mapping {
+    /// Checks what was written; the error names the field and what is wrong with it.
+    ///
+    /// # Errors
+    /// A template or pointer that cannot be read, a required attribute that is missing, or a drop that has no meaning.
+    pub fn checked(written: &MappingWritten) -> Result<Self, (&'static str, String)> {
+        let payload = match &written.payload {
+            Some(text) => Some(Pointer::parse(text).map_err(|problem| ("payload", problem))?),
+            None => None,
+        };
+        let mut mapping = Self {
+            id: optional("id", written.id.as_deref())?,
+            tenant: optional("tenant", written.tenant.as_deref())?,
+            topic: required("topic", &written.topic)?,
+            actor_id: optional("actor.id", written.actor.id.as_deref())?,
+            actor_type: optional("actor.type", written.actor.kind.as_deref())?,
+            capability: required("capability", &written.capability)?,
+            requires: list("requires", &written.requires)?,
+            risk_tags: list("risk_tags", &written.risk_tags)?,
+            labels: written
+                .labels
+                .iter()
+                .map(|(key, text)| Ok((key.as_str().into(), template("labels", text)?)))
+                .collect::<Result<_, Wrong>>()?,
+            priority: optional("priority", written.priority.as_deref())?,
+            deadline: optional("deadline", written.deadline.as_deref())?,
+            parent: optional("parent", written.parent.as_deref())?,
+            payload,
+            others: Others::Ignored,
+            headers: Vec::new(),
+        };
+        mapping.headers = mapping.named_headers();
+        mapping.others = mapping.fields(written)?;
+        Ok(mapping)
+    }
+
+    /// Whether it says nothing about the tenant.
+    pub(crate) const fn names_no_tenant(&self) -> bool {
+        self.tenant.is_none()
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        [&self.topic, &self.capability]
+            .into_iter()
+            .chain([&self.id, &self.tenant, &self.actor_id, &self.actor_type].into_iter().flatten())
+            .chain([&self.priority, &self.deadline, &self.parent].into_iter().flatten())
+            .chain(&self.requires)
+            .chain(&self.risk_tags)
+            .chain(self.labels.iter().map(|(_, template)| template))
+    }
+
+    fn holes(&self) -> impl Iterator<Item = &Hole> {
+        self.templates().flat_map(Template::holes)
+    }
+
+    fn named_headers(&self) -> Vec<Box<str>> {
+        let names: BTreeSet<Box<str>> = self
+            .holes()
+            .filter_map(|hole| match &hole.origin {
+                Origin::Header(name) => Some(name.clone()),
+                Origin::Field(_) => None,
+            })
+            .collect();
+        names.into_iter().collect()
+    }
+
+    fn fields(&self, written: &MappingWritten) -> Result<Others, Wrong> {
+        let whole = self.payload.as_ref().is_some_and(|pointer| pointer.tokens.is_empty());
+        let mut known: BTreeSet<Box<str>> = self
+            .holes()
+            .filter_map(|hole| match &hole.origin {
+                Origin::Field(pointer) => pointer.tokens.first().cloned(),
+                Origin::Header(_) => None,
+            })
+            .chain(self.payload.as_ref().and_then(|pointer| pointer.tokens.first().cloned()))
+            .collect();
+        for text in &written.drop {
+            let pointer = Pointer::parse(text).map_err(|problem| ("drop", problem))?;
+            let [field] = pointer.tokens.as_slice() else {
+                return Err(("drop", format!("`{text}` is no top-level field; write `/NAME`")));
+            };
+            if whole {
+                let problem = format!("`{text}` would be carried on, as the payload is the whole record's exact bytes");
+                return Err(("drop", problem));
+            }
+            if !known.insert(field.clone()) {
+                return Err(("drop", format!("`{text}` is used by the mapping or dropped twice")));
+            }
+        }
+        Ok(match written.others {
+            // Whatever is there is carried on in the payload.
+            _ if whole => Others::Ignored,
+            OthersWritten::Refuse => Others::Refused { known },
+            OthersWritten::Ignore => Others::Ignored,
+        })
+    }
+}
+
+fn template(field: &'static str, text: &str) -> Result<Template, Wrong> {
+    Template::parse(text).map_err(|problem| (field, problem))
+}
+
+fn optional(field: &'static str, text: Option<&str>) -> Result<Option<Template>, Wrong> {
+    text.map(|text| template(field, text)).transpose()
+}
+
+fn required(field: &'static str, text: &str) -> Result<Template, Wrong> {
+    if text.is_empty() {
+        return Err((field, "it is missing, and every job has one".to_owned()));
+    }
+    template(field, text)
+}
+
+fn list(field: &'static str, texts: &[String]) -> Result<Vec<Template>, Wrong> {
+    texts.iter().map(|text| template(field, text)).collect()
+}

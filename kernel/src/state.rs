@@ -1,0 +1,48 @@
+//! The kernel's durable state as JSON text: equal states give equal bytes.
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::identity::{Entry, Window};
+use crate::standing::Adopted;
+
+/// Format version.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct StateOut<'a> {
+    v: u32,
+    adopted: Option<&'a Adopted>,
+    window: Entries<'a>,
+}
+
+struct Entries<'a>(&'a Window);
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.entries())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateIn {
+    v: u32,
+    adopted: Option<Adopted>,
+    window: Vec<Entry>,
+}
+
+/// Writes it.
+pub(crate) fn write(adopted: Option<&Adopted>, window: &Window) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&StateOut { v: VERSION, adopted, window: Entries(window) })
+}
+
+/// Reads it: what was adopted; the window is replaced.
+pub(crate) fn read(text: &str, window: &mut Window) -> Result<Option<Adopted>, serde_json::Error> {
+    let error = |problem: String| <serde_json::Error as serde::de::Error>::custom(problem);
+    let state: StateIn = serde_json::from_str(text)?;
+    if state.v != VERSION {
+        return Err(error(format!("kernel state has version {}, this program reads version {VERSION}", state.v)));
+    }
+    window.replace(state.window).map_err(|hash| error(format!("`{hash}` in a kernel state is no hash")))?;
+    Ok(state.adopted)
+}
