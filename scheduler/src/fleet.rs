@@ -1,0 +1,64 @@
+//! What is known of the workers at present. Soft: a new owner knows nothing until a worker reports to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tidegate_protocol::facts::Token;
+use tidegate_protocol::ids::{Capability, WorkerId};
+use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::time::Timestamp;
+
+use crate::place::Load;
+
+/// What a heartbeat under this epoch said.
+#[derive(Debug, Clone)]
+pub(crate) struct Offer {
+    /// Sorted, each once.
+    pub(crate) capabilities: Arc<[Capability]>,
+    pub(crate) capacity: u32,
+    /// Assignments up to this number are accepted.
+    pub(crate) credit: u64,
+    pub(crate) draining: bool,
+}
+
+/// A worker this owner has welcomed.
+#[derive(Debug)]
+pub(crate) struct Present {
+    pub(crate) incarnation: u64,
+    pub(crate) lane: u32,
+    pub(crate) welcomed: Timestamp,
+    /// `None` until its first heartbeat under this epoch.
+    pub(crate) offer: Option<Offer>,
+    /// Number of the last assignment to this incarnation in this epoch.
+    pub(crate) sent: u64,
+    /// When it last reported under this epoch.
+    pub(crate) heard: Timestamp,
+    /// Gets nothing until it reports again.
+    pub(crate) silent: bool,
+    /// Of what it lists but no longer has, what it was told to drop.
+    pub(crate) told: BTreeSet<(SourcePosition, Token)>,
+    pub(crate) last_grant: u64,
+}
+
+impl Present {
+    /// Assignments it can take beyond `in_flight`.
+    pub(crate) fn room(&self, in_flight: usize) -> u64 {
+        match &self.offer {
+            Some(offer) if !self.silent && !offer.draining => {
+                let slots = u64::from(offer.capacity).saturating_sub(in_flight as u64);
+                slots.min(offer.credit.saturating_sub(self.sent))
+            }
+            Some(_) | None => 0,
+        }
+    }
+
+    /// Its load when it has room.
+    pub(crate) fn load(&self, in_flight: usize) -> Option<Load> {
+        let capacity = u64::from(self.offer.as_ref()?.capacity).max(1);
+        let share = ((in_flight as u64) << 16) / capacity;
+        (self.room(in_flight) > 0).then_some(Load { share, last_grant: self.last_grant })
+    }
+}
+
+/// All workers welcomed by this owner.
+pub(crate) type Fleet = BTreeMap<WorkerId, Present>;

@@ -1,0 +1,253 @@
+//! Placement as a problem of its own: classes of jobs on one side, workers with room on the other.
+//!
+//! *Problem*: every class has a requirement and the rank of its first ready job; every worker has capabilities and, when
+//! it can take a job, its load. *Solution*: the best-ranked class that any worker with room can serve, and the least
+//! loaded such worker (among equals the one that waited longest). So a job is never given to a worker that lacks a
+//! capability or has no room, and no job waits while a worker with room could take it.
+//!
+//! Classes are interned requirements, kinds interned sets of capabilities; which kind serves which class is computed
+//! once. Classes that nobody serves cost nothing. One lease costs O(log n), plus the classes a kind serves when its
+//! last free worker fills up or its first gets room, plus at most [`KINDS_LOOKED_AT`] kinds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use tidegate_protocol::ids::{Capability, WorkerId};
+
+use crate::ready::Rank;
+use crate::work::Requirement;
+
+/// An interned requirement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ClassId(pub(crate) u64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct KindId(u64);
+
+/// Where every worker has capabilities of its own, the least loaded of this many kinds is taken, in turn.
+const KINDS_LOOKED_AT: usize = 64;
+
+/// Empty classes are kept for their next job up to this many.
+const CLASSES_KEPT: usize = 1_024;
+
+/// How full a worker is; lower is chosen first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Load {
+    /// In flight over capacity, in 65,536ths.
+    pub(crate) share: u64,
+    /// Number of the pool's grant that it got last.
+    pub(crate) last_grant: u64,
+}
+
+#[derive(Debug)]
+struct Class {
+    requirement: Requirement,
+    head: Option<Rank>,
+    kinds: BTreeSet<KindId>,
+    /// Those of `kinds` with a free worker.
+    open: BTreeSet<KindId>,
+}
+
+#[derive(Debug)]
+struct Kind {
+    capabilities: Arc<[Capability]>,
+    classes: BTreeSet<ClassId>,
+    workers: usize,
+    free: BTreeSet<(Load, WorkerId)>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Placement {
+    classes: BTreeMap<ClassId, Class>,
+    class_of: BTreeMap<Requirement, ClassId>,
+    kinds: BTreeMap<KindId, Kind>,
+    kind_of: BTreeMap<Arc<[Capability]>, KindId>,
+    workers: BTreeMap<WorkerId, (KindId, Option<Load>)>,
+    /// Classes with a ready job and a free worker that serves them.
+    placeable: BTreeSet<(Rank, ClassId)>,
+    next_id: u64,
+    classes_before_purge: usize,
+    last_kind: Option<KindId>,
+    free_workers: usize,
+}
+
+fn serves(capabilities: &[Capability], requirement: &[Capability]) -> bool {
+    requirement.iter().all(|needed| capabilities.binary_search(needed).is_ok())
+}
+
+impl Placement {
+    /// The class of a requirement (sorted, each once).
+    pub(crate) fn class(&mut self, requirement: &Requirement) -> ClassId {
+        if let Some(id) = self.class_of.get(requirement) {
+            return *id;
+        }
+        if self.classes.len() >= self.classes_before_purge.max(CLASSES_KEPT) {
+            self.purge();
+        }
+        let id = ClassId(self.fresh_id());
+        let served = self.kinds.iter_mut().filter(|(_, kind)| serves(&kind.capabilities, requirement));
+        let (mut kinds, mut open) = (BTreeSet::new(), BTreeSet::new());
+        for (kind_id, kind) in served {
+            kind.classes.insert(id);
+            kinds.insert(*kind_id);
+            if !kind.free.is_empty() {
+                open.insert(*kind_id);
+            }
+        }
+        self.class_of.insert(requirement.clone(), id);
+        self.classes.insert(id, Class { requirement: requirement.clone(), head: None, kinds, open });
+        id
+    }
+
+    /// Tells the rank of a class's first ready job.
+    pub(crate) fn set_head(&mut self, id: ClassId, head: Option<Rank>) {
+        let Some(class) = self.classes.get_mut(&id) else { return };
+        if class.head == head {
+            return;
+        }
+        if let Some(before) = class.head {
+            self.placeable.remove(&(before, id));
+        }
+        class.head = head;
+        if let Some(head) = head
+            && !class.open.is_empty()
+        {
+            self.placeable.insert((head, id));
+        }
+    }
+
+    /// Tells what a worker offers (sorted, each once), and its load when it has room.
+    pub(crate) fn set_worker(&mut self, worker: &WorkerId, capabilities: &Arc<[Capability]>, load: Option<Load>) {
+        let known = self.workers.get(worker).copied();
+        if let Some((kind, before)) = known
+            && self.kinds.get(&kind).is_some_and(|kind| kind.capabilities == *capabilities)
+        {
+            if before != load {
+                self.set_load(worker, kind, before, load);
+            }
+            return;
+        }
+        self.remove_worker(worker);
+        let kind = self.kind(capabilities);
+        if let Some(kind) = self.kinds.get_mut(&kind) {
+            kind.workers += 1;
+        }
+        self.workers.insert(worker.clone(), (kind, None));
+        self.set_load(worker, kind, None, load);
+    }
+
+    /// Forgets a worker.
+    pub(crate) fn remove_worker(&mut self, worker: &WorkerId) {
+        let Some((id, before)) = self.workers.get(worker).copied() else { return };
+        self.set_load(worker, id, before, None);
+        self.workers.remove(worker);
+        let Some(kind) = self.kinds.get_mut(&id) else { return };
+        kind.workers -= 1;
+        if kind.workers == 0
+            && let Some(kind) = self.kinds.remove(&id)
+        {
+            self.kind_of.remove(&kind.capabilities);
+            for class in &kind.classes {
+                if let Some(class) = self.classes.get_mut(class) {
+                    class.kinds.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// The solution: which class's first job goes to which worker.
+    pub(crate) fn best(&self) -> Option<(ClassId, &WorkerId)> {
+        let (_, id) = self.placeable.first()?;
+        let open = &self.classes.get(id)?.open;
+        let behind = self.last_kind.map_or(Bound::Unbounded, Bound::Excluded);
+        let ahead = self.last_kind.map_or(Bound::Unbounded, Bound::Included);
+        let in_turn = open.range((behind, Bound::Unbounded)).chain(open.range((Bound::Unbounded, ahead)));
+        let (_, worker) = in_turn.take(KINDS_LOOKED_AT).filter_map(|kind| self.kinds.get(kind)?.free.first()).min()?;
+        Some((*id, worker))
+    }
+
+    /// A worker was given a job: the next search begins behind its kind.
+    pub(crate) fn granted(&mut self, worker: &WorkerId) {
+        self.last_kind = self.workers.get(worker).map(|(kind, _)| *kind);
+    }
+
+    /// Workers with room.
+    pub(crate) fn free_workers(&self) -> usize {
+        self.free_workers
+    }
+
+    fn set_load(&mut self, worker: &WorkerId, id: KindId, before: Option<Load>, load: Option<Load>) {
+        let Some(kind) = self.kinds.get_mut(&id) else { return };
+        let was_open = !kind.free.is_empty();
+        if let Some(before) = before {
+            kind.free.remove(&(before, worker.clone()));
+            self.free_workers -= 1;
+        }
+        if let Some(load) = load {
+            kind.free.insert((load, worker.clone()));
+            self.free_workers += 1;
+        }
+        if let Some(entry) = self.workers.get_mut(worker) {
+            entry.1 = load;
+        }
+        let is_open = !kind.free.is_empty();
+        if was_open == is_open {
+            return;
+        }
+        for class_id in &kind.classes {
+            let Some(class) = self.classes.get_mut(class_id) else { continue };
+            if is_open {
+                class.open.insert(id);
+            } else {
+                class.open.remove(&id);
+            }
+            if let Some(head) = class.head {
+                if class.open.is_empty() {
+                    self.placeable.remove(&(head, *class_id));
+                } else {
+                    self.placeable.insert((head, *class_id));
+                }
+            }
+        }
+    }
+
+    fn kind(&mut self, capabilities: &Arc<[Capability]>) -> KindId {
+        if let Some(id) = self.kind_of.get(capabilities) {
+            return *id;
+        }
+        let id = KindId(self.fresh_id());
+        let mut classes = BTreeSet::new();
+        for (class_id, class) in &mut self.classes {
+            if serves(capabilities, &class.requirement) {
+                class.kinds.insert(id);
+                classes.insert(*class_id);
+            }
+        }
+        self.kind_of.insert(capabilities.clone(), id);
+        self.kinds.insert(id, Kind { capabilities: capabilities.clone(), classes, workers: 0, free: BTreeSet::new() });
+        id
+    }
+
+    /// Drops classes without a job.
+    fn purge(&mut self) {
+        let empty: Vec<ClassId> = self.classes.iter().filter(|(_, c)| c.head.is_none()).map(|(id, _)| *id).collect();
+        for id in empty {
+            if let Some(class) = self.classes.remove(&id) {
+                self.class_of.remove(&class.requirement);
+                for kind in class.kinds {
+                    if let Some(kind) = self.kinds.get_mut(&kind) {
+                        kind.classes.remove(&id);
+                    }
+                }
+            }
+        }
+        self.classes_before_purge = 2 * self.classes.len();
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}

@@ -1,0 +1,1 @@
+//! Placement beside a model that tries every pair.

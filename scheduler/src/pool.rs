@@ -1,0 +1,287 @@
+//! A pool as its schedulers see it: names, numbers of partitions, terms and bounds. As written -> checked.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tidegate_protocol::address::{BadTopicName, TopicName};
+use tidegate_protocol::ids::{BadName, PoolName, SenderId};
+use tidegate_protocol::topics::Topic;
+use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec};
+
+/// What a pool's file may say about scheduling; every field has a default.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tuning {
+    /// A lease lasts this long after the last heartbeat that names it, milliseconds, at least 30.
+    pub lease_ms: u64,
+    /// A worker reports at least this often, milliseconds; at most a third of the lease. Default: a quarter of it.
+    pub heartbeat_ms: Option<u64>,
+    /// Leases that may end badly (silence, a restart of the worker, lost) before the job is dead, at least 1. What a
+    /// worker gave back does not count, but four times as many leases are the most of all.
+    pub max_attempts: u32,
+    /// Most jobs that wait in memory, a shard; the rest waits in the log.
+    pub window_jobs: usize,
+    /// Most bytes of them.
+    pub window_bytes: usize,
+    /// Most workers a shard knows; a further one is not welcomed until one is forgotten.
+    pub max_workers: usize,
+    /// A worker that holds nothing and is silent for this long is forgotten, milliseconds.
+    pub forget_after_ms: u64,
+    /// Largest job record (`{v, job, decision, payload}`) that is handed out, bytes; a larger one is dead.
+    pub max_work_bytes: usize,
+    /// Largest output of a job, bytes; a job with a larger one is dead.
+    pub max_output_bytes: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            lease_ms: 10_000,
+            heartbeat_ms: None,
+            max_attempts: 5,
+            window_jobs: 10_000,
+            window_bytes: 64 << 20,
+            max_workers: 100_000,
+            forget_after_ms: 600_000,
+            max_work_bytes: 1_000_000,
+            max_output_bytes: 900_000,
+        }
+    }
+}
+
+/// Where a pool's shards read and write: fixed by the topics as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Prefix of all topics, with its own dot.
+    pub prefix: String,
+    /// The pool.
+    pub pool: PoolName,
+    /// Shards of the pool = partitions of `reports.<pool>` and `leases.<pool>`, at least 1; fixed for its life.
+    pub shards: u32,
+    /// Partitions of `approved.<pool>`, and of `overflow.<pool>`, at least as many as shards.
+    pub buckets: u32,
+    /// Partitions of `work.<pool>`, at least 1.
+    pub lanes: u32,
+    /// Partitions of `finished`, at least 1.
+    pub finished_partitions: u32,
+    /// Partitions of `dead`, at least 1.
+    pub dead_partitions: u32,
+}
+
+/// A pool that cannot be scheduled as written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPool {
+    /// A number is outside its bounds.
+    #[error("pool `{pool}`: `{field}` is {value}, but must be {bound}")]
+    OutOfBounds {
+        /// The pool.
+        pool: PoolName,
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// The rule.
+        bound: String,
+    },
+    /// Prefix and pool make no topic name.
+    #[error("pool `{pool}` has no valid topics under this prefix")]
+    Topic {
+        /// The pool.
+        pool: PoolName,
+        /// Which name, and why.
+        source: BadTopicName,
+    },
+    /// The pool's name is too long for a sender.
+    #[error("pool `{pool}` has no valid sender name")]
+    Sender {
+        /// The pool.
+        pool: PoolName,
+        /// Why.
+        source: BadName,
+    },
+}
+
+/// A checked pool.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    pub(crate) layout: Layout,
+    pub(crate) lease: Duration,
+    pub(crate) heartbeat: Duration,
+    pub(crate) max_attempts: u32,
+    pub(crate) window_jobs: usize,
+    pub(crate) window_bytes: usize,
+    pub(crate) max_workers: usize,
+    pub(crate) forget_after: Duration,
+    pub(crate) max_work_bytes: usize,
+    pub(crate) max_output_bytes: usize,
+    pub(crate) topics: Topics,
+}
+
+/// Full names of the topics a scheduler meets.
+#[derive(Debug, Clone)]
+pub(crate) struct Topics {
+    pub(crate) approved: TopicName,
+    pub(crate) overflow: TopicName,
+    pub(crate) reports: TopicName,
+    pub(crate) leases: TopicName,
+    pub(crate) work: TopicName,
+    pub(crate) finished: TopicName,
+    pub(crate) dead: TopicName,
+    pub(crate) snapshots: TopicName,
+    pub(crate) shards: TopicName,
+}
+
+impl Pool {
+    /// Checks layout and tuning.
+    ///
+    /// # Errors
+    /// [`BadPool`] names the first field outside its bounds, or the topic that has no valid name.
+    pub fn new(layout: Layout, tuning: &Tuning) -> Result<Self, BadPool> {
+        let pool = layout.pool.clone();
+        let check = |field, value: u64, least: u64, most: u64| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            let bound = format!("{least} to {most}");
+            Err(BadPool::OutOfBounds { pool: pool.clone(), field, value, bound })
+        };
+        let many = u64::from(u32::MAX);
+        check("shards", layout.shards.into(), 1, 10_000)?;
+        check("buckets", layout.buckets.into(), layout.shards.into(), 10_000)?;
+        check("lanes", layout.lanes.into(), 1, 100_000)?;
+        check("finished_partitions", layout.finished_partitions.into(), 1, 100_000)?;
+        check("dead_partitions", layout.dead_partitions.into(), 1, 100_000)?;
+        check("lease_ms", tuning.lease_ms, 30, 86_400_000)?;
+        let heartbeat_ms = tuning.heartbeat_ms.unwrap_or(tuning.lease_ms / 4);
+        check("heartbeat_ms", heartbeat_ms, 1, tuning.lease_ms / 3)?;
+        check("max_attempts", tuning.max_attempts.into(), 1, 1_000)?;
+        check("window_jobs", tuning.window_jobs as u64, 1, 10_000_000)?;
+        check("window_bytes", tuning.window_bytes as u64, 1, 1 << 40)?;
+        check("max_workers", tuning.max_workers as u64, 1, 10_000_000)?;
+        check("forget_after_ms", tuning.forget_after_ms, tuning.lease_ms, many)?;
+        check("max_work_bytes", tuning.max_work_bytes as u64, 1_024, 1 << 30)?;
+        check("max_output_bytes", tuning.max_output_bytes as u64, 64, 1 << 30)?;
+        let name = |topic: Topic| {
+            topic.name(&layout.prefix).map_err(|source| BadPool::Topic { pool: layout.pool.clone(), source })
+        };
+        let pool = || layout.pool.clone();
+        let topics = Topics {
+            approved: name(Topic::Approved(pool()))?,
+            overflow: name(Topic::Overflow(pool()))?,
+            reports: name(Topic::Reports(pool()))?,
+            leases: name(Topic::Leases(pool()))?,
+            work: name(Topic::Work(pool()))?,
+            finished: name(Topic::Finished)?,
+            dead: name(Topic::Dead)?,
+            snapshots: name(Topic::Snapshots)?,
+            shards: name(Topic::Shards)?,
+        };
+        Ok(Self {
+            lease: Duration::from_millis(tuning.lease_ms),
+            heartbeat: Duration::from_millis(heartbeat_ms),
+            max_attempts: tuning.max_attempts,
+            window_jobs: tuning.window_jobs,
+            window_bytes: tuning.window_bytes,
+            max_workers: tuning.max_workers,
+            forget_after: Duration::from_millis(tuning.forget_after_ms),
+            max_work_bytes: tuning.max_work_bytes,
+            max_output_bytes: tuning.max_output_bytes,
+            topics,
+            layout,
+        })
+    }
+
+    /// Whether a job with so many strikes and leases gets no further one.
+    pub(crate) const fn is_spent(&self, strikes: u32, leases: u32) -> bool {
+        strikes >= self.max_attempts || leases / 4 >= self.max_attempts
+    }
+
+    /// The buckets of shard `shard`: those `b` with `b mod shards == shard`.
+    pub(crate) fn buckets_of(&self, shard: u32) -> impl Iterator<Item = u32> + '_ {
+        (0..self.layout.buckets).filter(move |bucket| bucket % self.layout.shards == shard)
+    }
+
+    /// What shard `shard` reads and writes. Inputs in order: its buckets of `approved`, then of `overflow`, then its
+    /// partition of `reports`.
+    ///
+    /// # Errors
+    /// [`BadPool`] when there is no such shard, or the pool's name makes no sender.
+    pub fn shard_spec(&self, shard: u32, process: &str, pace: Pace) -> Result<ShardSpec, BadPool> {
+        let pool = &self.layout.pool;
+        if shard >= self.layout.shards {
+            let bound = format!("below {}", self.layout.shards);
+            return Err(BadPool::OutOfBounds { pool: pool.clone(), field: "shard", value: shard.into(), bound });
+        }
+        let jobs = |topic: &TopicName, bucket| InputSpec {
+            partition: topic.partition(bucket),
+            kind: InputKind::Jobs,
+            sealed: true,
+            trim: true,
+        };
+        let mut inputs: Vec<_> = self.buckets_of(shard).map(|bucket| jobs(&self.topics.approved, bucket)).collect();
+        inputs.extend(self.buckets_of(shard).map(|bucket| jobs(&self.topics.overflow, bucket)));
+        inputs.push(InputSpec {
+            partition: self.topics.reports.partition(shard),
+            kind: InputKind::Control,
+            sealed: false,
+            trim: false,
+        });
+        let mut outputs: Vec<_> = self.buckets_of(shard).map(|bucket| self.topics.overflow.partition(bucket)).collect();
+        outputs.extend((0..self.layout.finished_partitions).map(|n| self.topics.finished.partition(n)));
+        Ok(ShardSpec {
+            sender: SenderId::new(format!("scheduler.{pool}/{shard}"))
+                .map_err(|source| BadPool::Sender { pool: pool.clone(), source })?,
+            facts: self.topics.leases.partition(shard),
+            inputs,
+            outputs,
+            snapshots: self.topics.snapshots.clone(),
+            shards: self.topics.shards.clone(),
+            process: process.to_owned(),
+            pace,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout() -> Layout {
+        Layout {
+            prefix: "t.".into(),
+            pool: PoolName::new("bank").unwrap(),
+            shards: 2,
+            buckets: 5,
+            lanes: 3,
+            finished_partitions: 2,
+            dead_partitions: 1,
+        }
+    }
+
+    #[test]
+    fn a_shard_reads_its_buckets_then_their_overflow_then_its_reports() {
+        let pool = Pool::new(layout(), &Tuning::default()).unwrap();
+        let spec = pool.shard_spec(1, "p", Pace::default()).unwrap();
+        let inputs: Vec<_> = spec.inputs.iter().map(|input| input.partition.to_string()).collect();
+        assert_eq!(
+            inputs,
+            ["t.approved.bank/1", "t.approved.bank/3", "t.overflow.bank/1", "t.overflow.bank/3", "t.reports.bank/1"]
+        );
+        assert!(spec.inputs.iter().take(4).all(|input| input.sealed && input.trim && input.kind == InputKind::Jobs));
+        assert!(spec.inputs.last().is_some_and(|reports| !reports.sealed && reports.kind == InputKind::Control));
+        let outputs: Vec<_> = spec.outputs.iter().map(ToString::to_string).collect();
+        assert_eq!(outputs, ["t.overflow.bank/1", "t.overflow.bank/3", "t.finished/0", "t.finished/1"]);
+        assert_eq!((spec.sender.as_str(), spec.facts.to_string().as_str()), ("scheduler.bank/1", "t.leases.bank/1"));
+    }
+
+    #[test]
+    fn a_bad_number_is_refused_with_its_name_and_bound() {
+        let error = Pool::new(Layout { buckets: 1, ..layout() }, &Tuning::default()).unwrap_err();
+        assert_eq!(error.to_string(), "pool `bank`: `buckets` is 1, but must be 2 to 10000");
+        let error = Pool::new(layout(), &Tuning { heartbeat_ms: Some(5_000), ..Tuning::default() }).unwrap_err();
+        assert_eq!(error.to_string(), "pool `bank`: `heartbeat_ms` is 5000, but must be 1 to 3333");
+        let pool = Pool::new(layout(), &Tuning::default()).unwrap();
+        let error = pool.shard_spec(2, "p", Pace::default()).unwrap_err();
+        assert_eq!(error.to_string(), "pool `bank`: `shard` is 2, but must be below 2");
+    }
+}

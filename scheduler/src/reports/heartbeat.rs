@@ -1,0 +1,101 @@
+//! A heartbeat under this owner's epoch: what runs is renewed, what is missing was lost, what is too much is dropped.
+
+use std::collections::BTreeSet;
+
+use tidegate_protocol::facts::{Holder, LeaseEnd, SchedulerFact, Token};
+use tidegate_protocol::fleet::{Held, Report};
+use tidegate_protocol::ids::WorkerId;
+use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::time::Timestamp;
+use tidegate_stage::{Decision, InputRef};
+
+use super::settle;
+use crate::Scheduler;
+use crate::fleet::Offer;
+use crate::transitions::refused;
+
+/// Soft: the worker's offer and credit, and the terms of what it lists.
+pub(crate) fn note(scheduler: &mut Scheduler, report: &Report, at: Timestamp) {
+    let Report::Heartbeat { worker, capabilities, capacity, running, credit, draining, .. } = report else { return };
+    for held in running {
+        if holds(scheduler, worker, &held.source, held.token) {
+            scheduler.soft.leases.set(&held.source, at + scheduler.pool.lease);
+        }
+    }
+    if let Some(present) = scheduler.soft.fleet.get_mut(worker) {
+        let known = present.offer.take().map(|offer| offer.capabilities);
+        let mut named = capabilities.clone();
+        named.sort_unstable();
+        named.dedup();
+        let capabilities = match known {
+            Some(known) if *known == *named => known,
+            Some(_) | None => named.into(),
+        };
+        present.offer = Some(Offer { capabilities, capacity: *capacity, credit: *credit, draining: *draining });
+        if !present.told.is_empty() {
+            let listed: BTreeSet<_> = running.iter().map(|held| (&held.source, held.token)).collect();
+            present.told.retain(|(source, token)| listed.contains(&(source, *token)));
+        }
+    }
+    scheduler.heard_of(worker, at);
+}
+
+/// A lease the report does not list is lost: at once when it is of an older epoch, or when the worker received later
+/// assignments; otherwise it may still be on its way. An entry that is no lease of this worker is to be dropped, said
+/// once.
+pub(crate) fn decide(
+    scheduler: &Scheduler,
+    report: &Report,
+    epoch: u64,
+    record: InputRef,
+    decision: &mut Decision<SchedulerFact>,
+) {
+    let Report::Heartbeat { worker, lane, running, received, .. } = report else { return };
+    let mut facts = Vec::new();
+    let listed: BTreeSet<(&SourcePosition, Token)> = running.iter().map(|held| (&held.source, held.token)).collect();
+    for (source, job, lease) in scheduler.state.held(worker) {
+        let has_met = job.token.epoch < epoch || lease.number <= *received;
+        if has_met && !listed.contains(&(source, job.token)) {
+            let (source, token) = (source.clone(), job.token);
+            facts.push(SchedulerFact::LeaseExpired { source, token, end: LeaseEnd::NotHeld });
+        }
+    }
+    let told = scheduler.soft.fleet.get(worker).map(|present| &present.told);
+    let mut seen = BTreeSet::new();
+    for Held { source, token } in running {
+        if let Some(reason) = to_drop(scheduler, worker, source, *token)
+            && !told.is_some_and(|told| told.contains(&(source.clone(), *token)))
+            && seen.insert((source, token))
+        {
+            let by = Holder { worker: worker.clone(), token: *token, lane: *lane };
+            facts.push(SchedulerFact::ResultRefused { source: source.clone(), by, reason: reason.into() });
+        }
+    }
+    settle(facts, record, decision);
+}
+
+/// Why a listed job is no longer this worker's; `None` when it is, or its `Settled` is on its way.
+fn to_drop(scheduler: &Scheduler, worker: &WorkerId, source: &SourcePosition, token: Token) -> Option<&'static str> {
+    if holds(scheduler, worker, source, token) {
+        return None;
+    }
+    if scheduler.state.job(source).is_some() {
+        return Some(refused::STALE_FENCE);
+    }
+    match scheduler.state.ended(source) {
+        Some(Some((by, accepted))) if by == worker && *accepted == token => None,
+        Some(_) => Some(refused::FINISHED),
+        None => Some(refused::UNKNOWN_JOB),
+    }
+}
+
+/// Whether the worker has the job under that token.
+pub(crate) fn holds(scheduler: &Scheduler, worker: &WorkerId, source: &SourcePosition, token: Token) -> bool {
+    scheduler.state.job(source).is_some_and(|job| {
+        let present = scheduler.soft.fleet.get(worker);
+        job.token == token
+            && job.lease.as_ref().is_some_and(|lease| {
+                lease.worker == *worker && present.is_some_and(|present| present.incarnation == lease.incarnation)
+            })
+    })
+}

@@ -1,0 +1,336 @@
+//! One shard of one pool as a stage: which file answers what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_protocol::facts::SchedulerFact;
+use tidegate_protocol::ids::WorkerId;
+use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::time::Timestamp;
+use tidegate_spine::Record;
+use tidegate_stage::{Decision, Input, InputRef, Outbox, Signal, Stage};
+
+use crate::clock::Clock;
+use crate::fleet::{Fleet, Present};
+use crate::gauges::{Counts, Gauges};
+use crate::place::Placement;
+use crate::pool::Pool;
+use crate::ready::Ready;
+use crate::reports::Heard;
+use crate::state::State;
+use crate::transition::{self, Event};
+use crate::transitions::{arrived, ended, expired, forgotten, granted, moved, refused, welcomed};
+use crate::window::{Origin, Window};
+
+/// See the crate.
+#[derive(Debug)]
+pub struct Scheduler {
+    pub(crate) pool: Arc<Pool>,
+    /// This shard's buckets, in the order of its inputs.
+    pub(crate) buckets: Vec<u32>,
+    pub(crate) state: State,
+    pub(crate) soft: Soft,
+}
+
+/// All that is forgotten at takeover.
+#[derive(Debug)]
+pub(crate) struct Soft {
+    /// This owner's; `None` in replay.
+    pub(crate) epoch: Option<u64>,
+    pub(crate) window: Window,
+    pub(crate) ready: Ready,
+    pub(crate) placement: Placement,
+    pub(crate) fleet: Fleet,
+    /// When leases end.
+    pub(crate) leases: Clock<SourcePosition>,
+    /// When workers count as silent.
+    pub(crate) silence: Clock<WorkerId>,
+    /// When workers that hold nothing are forgotten.
+    pub(crate) forget: Clock<WorkerId>,
+    /// Requeued jobs with too many strikes.
+    pub(crate) doomed: BTreeSet<SourcePosition>,
+    /// What the record being decided was understood as.
+    pub(crate) heard: Option<(InputRef, Heard)>,
+    pub(crate) counts: Counts,
+}
+
+impl Soft {
+    fn new(pool: &Pool) -> Self {
+        Self {
+            epoch: None,
+            window: Window::new(pool.window_jobs, pool.window_bytes),
+            ready: Ready::default(),
+            placement: Placement::default(),
+            fleet: BTreeMap::new(),
+            leases: Clock::default(),
+            silence: Clock::default(),
+            forget: Clock::default(),
+            doomed: BTreeSet::new(),
+            heard: None,
+            counts: Counts::default(),
+        }
+    }
+}
+
+/// What an input's number means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InputIs {
+    Jobs(Origin),
+    Reports,
+}
+
+impl Scheduler {
+    /// The shard `shard` of the pool, with nothing in it.
+    #[must_use]
+    pub fn new(pool: Arc<Pool>, shard: u32) -> Self {
+        let buckets = pool.buckets_of(shard).collect();
+        let soft = Soft::new(&pool);
+        Self { pool, buckets, state: State::default(), soft }
+    }
+
+    /// Present sizes, and counts since this owner began.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        let room = |(id, present): (&WorkerId, &Present)| present.room(self.state.in_flight(id));
+        let counted =
+            |present: &&Present| !present.silent && present.offer.as_ref().is_some_and(|offer| !offer.draining);
+        Gauges {
+            waiting: self.soft.window.len(),
+            waiting_bytes: self.soft.window.bytes(),
+            leased: self.state.leased(),
+            requeued: self.state.requeued(),
+            workers: self.state.workers().len(),
+            workers_present: self.soft.fleet.values().filter(counted).count(),
+            workers_free: self.soft.placement.free_workers(),
+            free_credit: self.soft.fleet.iter().map(room).sum(),
+            counts: self.soft.counts.clone(),
+        }
+    }
+
+    pub(crate) fn input(&self, number: u32) -> InputIs {
+        let (number, buckets) = (number as usize, self.buckets.len());
+        if number < buckets {
+            InputIs::Jobs(Origin::Approved)
+        } else if number < 2 * buckets {
+            InputIs::Jobs(Origin::Overflow)
+        } else {
+            InputIs::Reports
+        }
+    }
+
+    /// The bucket a job input carries.
+    pub(crate) fn bucket(&self, number: u32) -> u32 {
+        self.buckets.get(number as usize % self.buckets.len().max(1)).copied().unwrap_or(0)
+    }
+
+    /// Brings placement and clocks up to what is known of a worker.
+    pub(crate) fn refresh(&mut self, worker: &WorkerId, at: Timestamp) {
+        let in_flight = self.state.in_flight(worker);
+        let soft = &mut self.soft;
+        let present = soft.fleet.get(worker);
+        match present.and_then(|present| Some((present, present.offer.as_ref()?))) {
+            Some((present, offer)) => {
+                soft.placement.set_worker(worker, &offer.capabilities, present.load(in_flight));
+            }
+            None => soft.placement.remove_worker(worker),
+        }
+        if in_flight == 0 {
+            soft.forget.set(worker, present.map_or(at, |present| present.heard) + self.pool.forget_after);
+        } else {
+            soft.forget.stop(worker);
+        }
+    }
+
+    /// Puts a job that waits or was requeued where it can be leased.
+    pub(crate) fn offer(&mut self, source: &SourcePosition) {
+        let soft = &mut self.soft;
+        let (work, again) = match (self.state.job(source), soft.window.get(source)) {
+            (Some(job), _) if self.pool.is_spent(job.strikes, job.token.attempt) => {
+                soft.doomed.insert(source.clone());
+                return;
+            }
+            (Some(job), _) => (&job.work, true),
+            (None, Some(waiting)) => (&waiting.work, false),
+            (None, None) => return,
+        };
+        let class = soft.placement.class(&work.requirement);
+        soft.ready.insert(source, class, again, work.priority, work.deadline);
+        soft.placement.set_head(class, soft.ready.head(class).map(|(rank, _)| rank));
+    }
+
+    /// The opposite.
+    pub(crate) fn withdraw(&mut self, source: &SourcePosition) {
+        let soft = &mut self.soft;
+        soft.doomed.remove(source);
+        if let Some(class) = soft.ready.remove(source) {
+            soft.placement.set_head(class, soft.ready.head(class).map(|(rank, _)| rank));
+        }
+    }
+
+    /// A new ownership: nothing is known of the present, every lease and every worker has a full term.
+    fn begin(&mut self, epoch: u64, at: Timestamp) {
+        self.soft = Soft::new(&self.pool);
+        self.soft.epoch = Some(epoch);
+        let mut requeued = Vec::new();
+        for job in self.state.jobs() {
+            if job.lease.is_some() {
+                self.soft.leases.set(&job.work.source, at + self.pool.lease);
+            } else {
+                requeued.push(job.work.source.clone());
+            }
+        }
+        for source in requeued {
+            self.offer(&source);
+        }
+        for worker in self.state.workers() {
+            if self.state.in_flight(worker) == 0 {
+                self.soft.forget.set(worker, at + self.pool.forget_after);
+            }
+        }
+    }
+
+    /// Nothing could be read for `gap`: silence in it says nothing of the workers.
+    fn excuse(&mut self, gap: Duration, at: Timestamp) {
+        if gap > self.pool.lease / 3 {
+            self.soft.leases.set_all(at + self.pool.lease);
+            self.soft.silence.set_all(at + self.pool.lease);
+        }
+    }
+
+    /// Workers not heard of for a lease get nothing until they report again.
+    fn sweep(&mut self, at: Timestamp) {
+        let silent: Vec<WorkerId> = self.soft.silence.due(at).cloned().collect();
+        for worker in silent {
+            self.soft.silence.stop(&worker);
+            if let Some(present) = self.soft.fleet.get_mut(&worker) {
+                present.silent = true;
+            }
+            self.refresh(&worker, at);
+        }
+    }
+}
+
+/// The job a fact is about, and what it does to it.
+fn about(fact: &SchedulerFact) -> Option<(&SourcePosition, Event)> {
+    match fact {
+        SchedulerFact::LeaseGranted { source, .. } => Some((source, Event::Granted)),
+        SchedulerFact::LeaseExpired { source, .. } => Some((source, Event::Expired)),
+        SchedulerFact::JobFinished { source, .. } => Some((source, Event::Finished)),
+        SchedulerFact::JobMoved { source, .. } => Some((source, Event::Moved)),
+        SchedulerFact::ResultRefused { source, .. }
+        | SchedulerFact::ResultRepeated { source, .. }
+        | SchedulerFact::JobDuplicate { source, .. } => Some((source, Event::Aside)),
+        SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::WorkRefused { .. }
+        | SchedulerFact::WorkerForgotten { .. } => None,
+    }
+}
+
+impl Stage for Scheduler {
+    type Fact = SchedulerFact;
+    type Signal = ();
+
+    fn decide(&self, input: &Input<'_>, at: Timestamp, decision: &mut Decision<SchedulerFact>) {
+        let Some(epoch) = self.soft.epoch else {
+            decision.wait();
+            return;
+        };
+        match input {
+            Input::Record(arrival) => self.decide_record(arrival.at, epoch, decision),
+            Input::Tick { fresh } => {
+                expired::tick(self, *fresh, decision);
+                ended::tick(self, *fresh, decision);
+                forgotten::tick(self, *fresh, decision);
+            }
+            Input::Poll => {
+                if !ended::doomed(self, decision) && !granted::next(self, epoch, at, decision) {
+                    moved::relieve(self, decision);
+                }
+            }
+            Input::Evict(input) => moved::evict(self, *input, decision),
+        }
+    }
+
+    fn apply(&mut self, fact: &SchedulerFact, at: Timestamp) {
+        if let Some((source, event)) = about(fact)
+            && transition::next(self.state.phase(source), event).is_none()
+        {
+            self.soft.counts.impossible_facts += 1;
+            return;
+        }
+        match fact {
+            SchedulerFact::WorkerWelcomed { worker, incarnation, lane, .. } => {
+                welcomed::apply(self, worker, *incarnation, *lane, at);
+            }
+            SchedulerFact::LeaseGranted { source, worker, incarnation, token, number, work, .. } => {
+                let lease = crate::state::Lease { worker: worker.clone(), incarnation: *incarnation, number: *number };
+                granted::apply(self, source, lease, *token, work.as_deref(), at);
+            }
+            SchedulerFact::LeaseExpired { source, end, .. } => expired::apply(self, source, *end, at),
+            SchedulerFact::JobFinished { source, outcome, by, .. } => {
+                ended::apply(self, source, *outcome, by.as_ref(), at);
+            }
+            SchedulerFact::ResultRefused { source, by, reason } => refused::apply(self, source, by, reason),
+            SchedulerFact::ResultRepeated { .. } => self.soft.counts.repeated += 1,
+            SchedulerFact::JobDuplicate { .. } => self.soft.counts.duplicates += 1,
+            SchedulerFact::JobMoved { source, .. } => moved::apply(self, source),
+            SchedulerFact::WorkRefused { .. } => self.soft.counts.work_refused += 1,
+            SchedulerFact::WorkerForgotten { worker } => forgotten::apply(self, worker),
+        }
+    }
+
+    fn emit(&self, fact: &SchedulerFact, at: Timestamp, input: Option<&Record>, outbox: &mut Outbox) {
+        match fact {
+            SchedulerFact::WorkerWelcomed { .. } => welcomed::emit(self, fact, outbox),
+            SchedulerFact::LeaseGranted { .. } => granted::emit(self, fact, outbox),
+            SchedulerFact::JobFinished { .. } => ended::emit(self, fact, at, input, outbox),
+            SchedulerFact::ResultRefused { .. } | SchedulerFact::ResultRepeated { .. } => {
+                refused::emit(self, fact, outbox);
+            }
+            SchedulerFact::JobMoved { .. } => moved::emit(self, fact, outbox),
+            SchedulerFact::WorkRefused { .. } => arrived::emit(self, fact, input, outbox),
+            SchedulerFact::LeaseExpired { .. }
+            | SchedulerFact::JobDuplicate { .. }
+            | SchedulerFact::WorkerForgotten { .. } => {}
+        }
+    }
+
+    fn needs_input(&self, fact: &SchedulerFact) -> bool {
+        arrived::needs_input(fact)
+    }
+
+    fn observe(&mut self, signal: Signal<'_, ()>, at: Timestamp) {
+        match signal {
+            Signal::Arrived(arrival) => {
+                self.sweep(at);
+                self.hear(&arrival, at);
+            }
+            Signal::Outside(()) => {}
+            Signal::Owner { epoch } => self.begin(epoch, at),
+            Signal::Gap(gap) => self.excuse(gap, at),
+        }
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        let soft = &self.soft;
+        [soft.leases.next(), soft.ready.next_deadline(), soft.forget.next()].into_iter().flatten().min()
+    }
+
+    fn admits(&self, input: u32) -> bool {
+        match self.input(input) {
+            InputIs::Jobs(origin) => self.soft.window.admits(origin),
+            InputIs::Reports => true,
+        }
+    }
+
+    fn snapshot(&self) -> Result<String, serde_json::Error> {
+        self.state.snapshot()
+    }
+
+    fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
+        self.state = State::restore(snapshot)?;
+        self.soft = Soft::new(&self.pool);
+        Ok(())
+    }
+}

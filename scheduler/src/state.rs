@@ -1,0 +1,265 @@
+//! The durable state: jobs that are leased or requeued, the workers known, and who ended what of late.
+//!
+//! Changed by facts alone, so replay and snapshot give the same bytes (I7). Waiting jobs are not in it: they stay in
+//! their log until a fact takes them out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tidegate_protocol::facts::{LeaseEnd, Token};
+use tidegate_protocol::ids::{JobId, TenantId, WorkerId};
+use tidegate_protocol::job::SourcePosition;
+
+use crate::transition::Phase;
+use crate::work::Work;
+
+/// Ended jobs that are remembered. Part of the state's meaning: another number gives other snapshots.
+const ENDED_REMEMBERED: usize = 8_192;
+
+/// Who has a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lease {
+    pub(crate) worker: WorkerId,
+    pub(crate) incarnation: u64,
+    /// Number of its assignment in the token's epoch.
+    pub(crate) number: u64,
+}
+
+/// A job that was leased at least once and has not ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) work: Work,
+    /// Of the last lease.
+    pub(crate) token: Token,
+    /// Leases that ended in a way that speaks against the job.
+    pub(crate) strikes: u32,
+    /// `None`: requeued.
+    pub(crate) lease: Option<Lease>,
+}
+
+/// What must be known of a worker over owners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Worker {
+    pub(crate) incarnation: u64,
+    pub(crate) lane: u32,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    jobs: BTreeMap<SourcePosition, Job>,
+    held: BTreeMap<WorkerId, BTreeSet<SourcePosition>>,
+    live: BTreeMap<(TenantId, JobId), SourcePosition>,
+    workers: BTreeMap<WorkerId, Worker>,
+    ended: BTreeMap<SourcePosition, Option<(WorkerId, Token)>>,
+    ended_order: VecDeque<SourcePosition>,
+    leased: usize,
+}
+
+impl State {
+    pub(crate) fn phase(&self, source: &SourcePosition) -> Phase {
+        match self.jobs.get(source) {
+            Some(Job { lease: Some(_), .. }) => Phase::Leased,
+            Some(Job { lease: None, .. }) => Phase::Requeued,
+            None if self.ended.contains_key(source) => Phase::Ended,
+            None => Phase::Waiting,
+        }
+    }
+
+    pub(crate) fn job(&self, source: &SourcePosition) -> Option<&Job> {
+        self.jobs.get(source)
+    }
+
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values()
+    }
+
+    /// Jobs leased now.
+    pub(crate) fn leased(&self) -> usize {
+        self.leased
+    }
+
+    /// Jobs whose lease ended and that are ready again.
+    pub(crate) fn requeued(&self) -> usize {
+        self.jobs.len() - self.leased
+    }
+
+    /// The live job of that name, when it was leased before.
+    pub(crate) fn live(&self, name: &(TenantId, JobId)) -> Option<&SourcePosition> {
+        self.live.get(name)
+    }
+
+    pub(crate) fn worker(&self, worker: &WorkerId) -> Option<&Worker> {
+        self.workers.get(worker)
+    }
+
+    pub(crate) fn workers(&self) -> impl ExactSizeIterator<Item = &WorkerId> {
+        self.workers.keys()
+    }
+
+    /// What a worker holds.
+    pub(crate) fn held(&self, worker: &WorkerId) -> impl Iterator<Item = (&SourcePosition, &Job, &Lease)> {
+        self.held.get(worker).into_iter().flatten().filter_map(|source| {
+            let job = self.jobs.get(source)?;
+            Some((source, job, job.lease.as_ref()?))
+        })
+    }
+
+    /// How many jobs a worker holds.
+    pub(crate) fn in_flight(&self, worker: &WorkerId) -> usize {
+        self.held.get(worker).map_or(0, BTreeSet::len)
+    }
+
+    /// `Some` for a job that ended of late; in it the accepted result's sender and token, when a result ended it.
+    pub(crate) fn ended(&self, source: &SourcePosition) -> Option<Option<&(WorkerId, Token)>> {
+        self.ended.get(source).map(Option::as_ref)
+    }
+
+    /// `work` is wanted on the first lease, ignored on later ones. False when it was wanted and is missing.
+    pub(crate) fn grant(&mut self, source: &SourcePosition, work: Option<Work>, token: Token, lease: Lease) -> bool {
+        let worker = lease.worker.clone();
+        if let Some(job) = self.jobs.get_mut(source) {
+            job.token = token;
+            job.lease = Some(lease);
+        } else {
+            let Some(work) = work else { return false };
+            self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
+            self.jobs.insert(source.clone(), Job { work, token, strikes: 0, lease: Some(lease) });
+        }
+        self.held.entry(worker).or_default().insert(source.clone());
+        self.leased += 1;
+        true
+    }
+
+    /// Ends a lease; the worker that had it.
+    pub(crate) fn expire(&mut self, source: &SourcePosition, end: LeaseEnd) -> Option<WorkerId> {
+        let job = self.jobs.get_mut(source)?;
+        let lease = job.lease.take()?;
+        job.strikes += match end {
+            LeaseEnd::Silent | LeaseEnd::NewIncarnation | LeaseEnd::NotHeld => 1,
+            LeaseEnd::GivenBack => 0,
+        };
+        self.let_go(&lease.worker, source);
+        Some(lease.worker)
+    }
+
+    /// Ends a job; the worker that had it.
+    pub(crate) fn finish(&mut self, source: &SourcePosition, by: Option<(WorkerId, Token)>) -> Option<WorkerId> {
+        self.ended.insert(source.clone(), by);
+        self.ended_order.push_back(source.clone());
+        if self.ended_order.len() > ENDED_REMEMBERED
+            && let Some(oldest) = self.ended_order.pop_front()
+        {
+            self.ended.remove(&oldest);
+        }
+        let job = self.jobs.remove(source)?;
+        let name = (job.work.tenant, job.work.id);
+        if self.live.get(&name) == Some(source) {
+            self.live.remove(&name);
+        }
+        let lease = job.lease?;
+        self.let_go(&lease.worker, source);
+        Some(lease.worker)
+    }
+
+    pub(crate) fn welcome(&mut self, worker: &WorkerId, incarnation: u64, lane: u32) {
+        self.workers.insert(worker.clone(), Worker { incarnation, lane });
+    }
+
+    pub(crate) fn forget(&mut self, worker: &WorkerId) {
+        self.workers.remove(worker);
+    }
+
+    fn let_go(&mut self, worker: &WorkerId, source: &SourcePosition) {
+        self.leased -= 1;
+        if let Some(held) = self.held.get_mut(worker) {
+            held.remove(source);
+            if held.is_empty() {
+                self.held.remove(worker);
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SnapshotOut<'a> {
+    v: u32,
+    jobs: Vec<JobOut<'a>>,
+    workers: Vec<(&'a WorkerId, u64, u32)>,
+    ended: Vec<(&'a SourcePosition, Option<&'a (WorkerId, Token)>)>,
+}
+
+#[derive(Serialize)]
+struct JobOut<'a> {
+    token: Token,
+    strikes: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<&'a Lease>,
+    work: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct SnapshotIn {
+    v: u32,
+    jobs: Vec<JobIn>,
+    workers: Vec<(WorkerId, u64, u32)>,
+    ended: Vec<(SourcePosition, Option<(WorkerId, Token)>)>,
+}
+
+#[derive(Deserialize)]
+struct JobIn {
+    token: Token,
+    strikes: u32,
+    #[serde(default)]
+    lease: Option<Lease>,
+    work: Box<RawValue>,
+}
+
+impl State {
+    /// As JSON text; the same state gives the same bytes.
+    pub(crate) fn snapshot(&self) -> Result<String, serde_json::Error> {
+        let jobs = self.jobs.values().map(|job| JobOut {
+            token: job.token,
+            strikes: job.strikes,
+            lease: job.lease.as_ref(),
+            work: &job.work.text,
+        });
+        let ended = self.ended_order.iter().filter_map(|source| Some((source, self.ended.get(source)?.as_ref())));
+        serde_json::to_string(&SnapshotOut {
+            v: 1,
+            jobs: jobs.collect(),
+            workers: self.workers.iter().map(|(id, worker)| (id, worker.incarnation, worker.lane)).collect(),
+            ended: ended.collect(),
+        })
+    }
+
+    /// The state of which `text` is the snapshot.
+    pub(crate) fn restore(text: &str) -> Result<Self, serde_json::Error> {
+        let snapshot: SnapshotIn = serde_json::from_str(text)?;
+        if snapshot.v != 1 {
+            return Err(serde_json::Error::custom(format!("snapshot version {} is not known here", snapshot.v)));
+        }
+        let mut state = Self::default();
+        for JobIn { token, strikes, lease, work } in snapshot.jobs {
+            let work = Work::of(Arc::from(work)).map_err(|no| serde_json::Error::custom(no.detail))?;
+            let source = work.source.clone();
+            state.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
+            if let Some(lease) = &lease {
+                state.held.entry(lease.worker.clone()).or_default().insert(source.clone());
+                state.leased += 1;
+            }
+            state.jobs.insert(source, Job { work, token, strikes, lease });
+        }
+        for (worker, incarnation, lane) in snapshot.workers {
+            state.welcome(&worker, incarnation, lane);
+        }
+        for (source, by) in snapshot.ended {
+            state.ended_order.push_back(source.clone());
+            state.ended.insert(source, by);
+        }
+        Ok(state)
+    }
+}

@@ -1,0 +1,60 @@
+//! The life of a job, whole.
+
+/// Where a job stands in the durable state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing durable is known of it: it waits in its log (or has not come, or ended long ago).
+    Waiting,
+    /// A worker has it.
+    Leased,
+    /// Its lease ended without a result; it is ready again.
+    Requeued,
+    /// It ended.
+    Ended,
+}
+
+/// What a fact does to its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// `LeaseGranted`.
+    Granted,
+    /// `LeaseExpired`.
+    Expired,
+    /// `JobFinished`.
+    Finished,
+    /// `JobMoved`.
+    Moved,
+    /// `ResultRefused`, `ResultRepeated`, `JobDuplicate`: about a record or a report, not the job.
+    Aside,
+}
+
+/// Where the event leads; `None` when it cannot happen: then the fact is not believed and counted.
+pub(crate) const fn next(from: Phase, event: Event) -> Option<Phase> {
+    use Event::{Aside, Expired, Finished, Granted, Moved};
+    use Phase::{Ended, Leased, Requeued, Waiting};
+    match (from, event) {
+        (Waiting, Granted) => Some(Leased),
+        (Waiting, Expired) => None,
+        (Waiting, Finished) => Some(Ended), // its deadline passed, or it is too large
+        (Waiting, Moved) => Some(Waiting),  // in `overflow` from now on
+        (Waiting, Aside) => Some(Waiting),
+
+        (Leased, Granted) => None, // never two holders
+        (Leased, Expired) => Some(Requeued),
+        (Leased, Finished) => Some(Ended),
+        (Leased, Moved) => None,
+        (Leased, Aside) => Some(Leased),
+
+        (Requeued, Granted) => Some(Leased),
+        (Requeued, Expired) => None,
+        (Requeued, Finished) => Some(Ended), // deadline, or too many attempts; never a result
+        (Requeued, Moved) => None,           // its bytes are in the state, it pins no log
+        (Requeued, Aside) => Some(Requeued),
+
+        (Ended, Granted) => None,
+        (Ended, Expired) => None,
+        (Ended, Finished) => None, // I5: one completion
+        (Ended, Moved) => None,
+        (Ended, Aside) => Some(Ended),
+    }
+}

@@ -1,0 +1,119 @@
+//! A record on `approved` or `overflow`: it waits, or is refused, or is a second one of a live job.
+
+use tidegate_protocol::facts::SchedulerFact;
+use tidegate_protocol::job::{InputHash, SourcePosition};
+use tidegate_protocol::outcome::{DeadReason, Outcome};
+use tidegate_spine::Record;
+use tidegate_stage::{Arrival, Decision, InputRef, Outbox};
+
+use super::Dead;
+use crate::Scheduler;
+use crate::transition::Phase;
+use crate::window::Origin;
+use crate::work::Work;
+
+/// What a job record was understood as when it arrived.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// It is in the window.
+    Waits,
+    /// This fact settles it.
+    Ends(Box<SchedulerFact>),
+}
+
+/// Takes a record in: into the window, or tells the fact that settles it.
+pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Origin) -> Fate {
+    if scheduler.soft.window.at(arrival.at).is_some() {
+        return Fate::Waits;
+    }
+    let value = arrival.record.value.as_ref();
+    let work = match Work::read(value) {
+        Ok(work) => work,
+        Err(no) => {
+            let value = value.map_or(&b""[..], |value| value);
+            return Fate::Ends(Box::new(SchedulerFact::WorkRefused {
+                partition: arrival.partition.clone(),
+                offset: arrival.at.offset,
+                reason: no.reason,
+                detail: no.detail,
+                input_hash: InputHash::of(value, []),
+            }));
+        }
+    };
+    if let Some(live) = live(scheduler, &work) {
+        let fact = SchedulerFact::JobDuplicate { source: work.source, duplicate_of: live };
+        return Fate::Ends(Box::new(fact));
+    }
+    let (bytes, most) = (work.bytes(), scheduler.pool.max_work_bytes);
+    if bytes > most {
+        return Fate::Ends(Box::new(SchedulerFact::JobFinished {
+            source: work.source,
+            job_id: work.id,
+            tenant: work.tenant,
+            outcome: Outcome::Dead,
+            reason: format!("its record of {bytes} bytes is over the limit of {most}"),
+            dead: Some(DeadReason::TooLarge),
+            output: None,
+            by: None,
+            attempts: 0,
+            work: None,
+        }));
+    }
+    let source = work.source.clone();
+    scheduler.soft.window.insert(arrival.at, origin, work);
+    scheduler.offer(&source);
+    Fate::Waits
+}
+
+/// The live job of that name, or the same record once more.
+fn live(scheduler: &Scheduler, work: &Work) -> Option<SourcePosition> {
+    match scheduler.state.phase(&work.source) {
+        Phase::Leased | Phase::Requeued | Phase::Ended => return Some(work.source.clone()),
+        Phase::Waiting => {}
+    }
+    let name = (work.tenant.clone(), work.id.clone());
+    scheduler.state.live(&name).or_else(|| scheduler.soft.window.live(&name)).cloned()
+}
+
+pub(crate) fn decide(fate: &Fate, at: InputRef, decision: &mut Decision<SchedulerFact>) {
+    match fate {
+        Fate::Waits => decision.wait(),
+        Fate::Ends(fact) => decision.settle(at, (**fact).clone()),
+    }
+}
+
+/// `dead` carries the record's own bytes, or its hash.
+pub(crate) fn needs_input(fact: &SchedulerFact) -> bool {
+    match fact {
+        SchedulerFact::WorkRefused { .. } => true,
+        SchedulerFact::JobFinished { dead, by, work, .. } => {
+            *dead == Some(DeadReason::TooLarge) && by.is_none() && work.is_none()
+        }
+        SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::LeaseGranted { .. }
+        | SchedulerFact::LeaseExpired { .. }
+        | SchedulerFact::ResultRefused { .. }
+        | SchedulerFact::ResultRepeated { .. }
+        | SchedulerFact::JobDuplicate { .. }
+        | SchedulerFact::JobMoved { .. }
+        | SchedulerFact::WorkerForgotten { .. } => false,
+    }
+}
+
+pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, input: Option<&Record>, out: &mut Outbox) {
+    let SchedulerFact::WorkRefused { partition, offset, reason, detail, input_hash } = fact else { return };
+    let fits = |value: &&bytes::Bytes| value.len() <= scheduler.pool.max_work_bytes;
+    let value = input.and_then(|record| record.value.as_ref()).filter(fits).cloned();
+    let dead = Dead {
+        key: &format!("{partition}@{offset}"),
+        topic: partition.topic.as_str(),
+        partition: partition.partition,
+        offset: *offset,
+        reason: *reason,
+        detail,
+        source: None,
+        hash: value.is_none().then(|| input_hash.to_string()),
+        value,
+    };
+    scheduler.dead(0, dead, out);
+}

@@ -1,0 +1,170 @@
+//! `JobFinished`: a job ends, by a result, its deadline, or too many strikes.
+
+use serde_json::value::RawValue;
+use tidegate_protocol::facts::{Holder, SchedulerFact};
+use tidegate_protocol::fleet::Order;
+use tidegate_protocol::headers;
+use tidegate_protocol::job::{InputHash, SourcePosition};
+use tidegate_protocol::outcome::{DeadReason, Finished, Outcome};
+use tidegate_protocol::time::Timestamp;
+use tidegate_protocol::topics::partition_of;
+use tidegate_spine::{Headers, Record};
+use tidegate_stage::{Decision, Delivery, Message, Outbox};
+
+use super::Dead;
+use super::expired::AT_ONCE;
+use crate::Scheduler;
+use crate::state::Job;
+use crate::work::Work;
+
+/// The end of `job` by a result that counts.
+pub(crate) fn by_result(
+    scheduler: &Scheduler,
+    job: &Job,
+    by: Holder,
+    outcome: Outcome,
+    reason: &str,
+    output: Option<&RawValue>,
+) -> SchedulerFact {
+    let (bytes, most) = (output.map_or(0, |output| output.get().len()), scheduler.pool.max_output_bytes);
+    let fits = bytes <= most;
+    SchedulerFact::JobFinished {
+        source: job.work.source.clone(),
+        job_id: job.work.id.clone(),
+        tenant: job.work.tenant.clone(),
+        outcome: if fits { outcome } else { Outcome::Dead },
+        reason: if fits {
+            reason.to_owned()
+        } else {
+            format!("its output of {bytes} bytes is over the limit of {most}; its worker said {}", outcome.word())
+        },
+        dead: (!fits).then_some(DeadReason::TooLarge),
+        output: output.filter(|_| fits).map(ToOwned::to_owned),
+        by: Some(by),
+        attempts: job.token.attempt,
+        work: (!fits).then(|| job.work.text.as_ref().to_owned()),
+    }
+}
+
+/// Ready jobs whose deadline has passed.
+pub(crate) fn tick(scheduler: &Scheduler, fresh: Timestamp, decision: &mut Decision<SchedulerFact>) {
+    for source in scheduler.soft.ready.overdue(fresh).take(AT_ONCE) {
+        timed_out(scheduler, source, decision);
+    }
+}
+
+/// The end of a job that waits, or waits again, beyond its deadline.
+pub(crate) fn timed_out(scheduler: &Scheduler, source: &SourcePosition, decision: &mut Decision<SchedulerFact>) {
+    let end = |work: &Work, attempts| SchedulerFact::JobFinished {
+        source: work.source.clone(),
+        job_id: work.id.clone(),
+        tenant: work.tenant.clone(),
+        outcome: Outcome::TimedOut,
+        reason: "its deadline passed before a worker ended it".into(),
+        dead: None,
+        output: None,
+        by: None,
+        attempts,
+        work: None,
+    };
+    if let Some(job) = scheduler.state.job(source) {
+        decision.fact(end(&job.work, job.token.attempt));
+    } else if let Some(waiting) = scheduler.soft.window.get(source) {
+        decision.settle(waiting.input, end(&waiting.work, 0));
+    }
+}
+
+/// The end of one job with too many strikes; false when there is none.
+pub(crate) fn doomed(scheduler: &Scheduler, decision: &mut Decision<SchedulerFact>) -> bool {
+    let Some(job) = scheduler.soft.doomed.first().and_then(|source| scheduler.state.job(source)) else { return false };
+    decision.fact(SchedulerFact::JobFinished {
+        source: job.work.source.clone(),
+        job_id: job.work.id.clone(),
+        tenant: job.work.tenant.clone(),
+        outcome: Outcome::Dead,
+        reason: format!("leased {} times without a result, {} of them ended badly", job.token.attempt, job.strikes),
+        dead: Some(DeadReason::MaxAttempts),
+        output: None,
+        by: None,
+        attempts: job.token.attempt,
+        work: Some(job.work.text.as_ref().to_owned()),
+    });
+    true
+}
+
+pub(crate) fn apply(
+    scheduler: &mut Scheduler,
+    source: &SourcePosition,
+    outcome: Outcome,
+    by: Option<&Holder>,
+    at: Timestamp,
+) {
+    scheduler.withdraw(source);
+    scheduler.soft.window.remove(source);
+    let by = by.map(|by| (by.worker.clone(), by.token));
+    let worker = scheduler.state.finish(source, by);
+    if scheduler.soft.epoch.is_none() {
+        return;
+    }
+    scheduler.soft.leases.stop(source);
+    *scheduler.soft.counts.finished.entry(outcome).or_default() += 1;
+    if let Some(worker) = worker {
+        scheduler.refresh(&worker, at);
+    }
+}
+
+pub(crate) fn emit(
+    scheduler: &Scheduler,
+    fact: &SchedulerFact,
+    at: Timestamp,
+    input: Option<&Record>,
+    out: &mut Outbox,
+) {
+    let SchedulerFact::JobFinished { source, job_id, tenant, outcome, reason, dead, output, by, attempts, work } = fact
+    else {
+        return;
+    };
+    let finished = Finished {
+        v: 1,
+        job_id: job_id.clone(),
+        tenant: tenant.clone(),
+        source: source.clone(),
+        outcome: *outcome,
+        reason: reason.clone(),
+        output: output.clone(),
+        worker: by.as_ref().map(|by| by.worker.clone()),
+        attempts: *attempts,
+        at,
+    };
+    // A record of plain strings, numbers and raw JSON can always be written.
+    let Ok(value) = serde_json::to_vec(&finished) else { return };
+    let key = job_id.as_str().as_bytes();
+    out.send(Message {
+        ordinal: 0,
+        delivery: Delivery::Fenced,
+        to: scheduler.pool.topics.finished.partition(partition_of(key, scheduler.pool.layout.finished_partitions)),
+        key: Some(key.to_vec().into()),
+        headers: Headers::from_iter([(headers::SOURCE, source.to_string())]),
+        value: Some(value.into()),
+    });
+    if let Some(word) = dead {
+        let value = work.as_ref().map(|work| work.get().as_bytes().to_vec().into());
+        let hash = || input.and_then(|record| record.value.as_ref()).map(|value| InputHash::of(value, []).to_string());
+        let dead = Dead {
+            key: job_id.as_str(),
+            topic: source.source.as_str(),
+            partition: source.partition,
+            offset: source.offset,
+            reason: *word,
+            detail: reason,
+            source: Some(source),
+            hash: if value.is_none() { hash() } else { None },
+            value,
+        };
+        scheduler.dead(1, dead, out);
+    }
+    if let Some(by) = by {
+        let order = Order::Settled { source: source.clone(), token: by.token, accepted: true, reason: String::new() };
+        scheduler.order(2, by.lane, &by.worker, Some(source), &order, out);
+    }
+}

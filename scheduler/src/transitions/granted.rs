@@ -1,0 +1,96 @@
+//! `LeaseGranted`: a job goes to a worker.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tidegate_protocol::facts::{SchedulerFact, Token};
+use tidegate_protocol::fleet::Order;
+use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::time::Timestamp;
+use tidegate_stage::{Decision, Outbox};
+
+use super::ended;
+use crate::Scheduler;
+use crate::state::Lease;
+use crate::transition::Phase;
+use crate::work::Work;
+
+/// One lease, or the end of the job whose turn it is and whose deadline has passed; false when nothing can be placed.
+pub(crate) fn next(scheduler: &Scheduler, epoch: u64, at: Timestamp, decision: &mut Decision<SchedulerFact>) -> bool {
+    let soft = &scheduler.soft;
+    let Some((class, worker)) = soft.placement.best() else { return false };
+    let Some((_, source)) = soft.ready.head(class) else { return false };
+    let Some(present) = soft.fleet.get(worker) else { return false };
+    let (job, waiting) = (scheduler.state.job(source), soft.window.get(source));
+    let Some(work) = job.map(|job| &job.work).or(waiting.map(|waiting| &waiting.work)) else { return false };
+    if work.deadline.is_some_and(|deadline| deadline <= at) {
+        ended::timed_out(scheduler, source, decision);
+        return true;
+    }
+    if present.heard + scheduler.pool.lease <= at {
+        return false; // silent, and not swept yet
+    }
+    let fact = SchedulerFact::LeaseGranted {
+        source: source.clone(),
+        worker: worker.clone(),
+        incarnation: present.incarnation,
+        token: Token { epoch, attempt: job.map_or(0, |job| job.token.attempt).saturating_add(1) },
+        number: present.sent + 1,
+        lane: present.lane,
+        work: if job.is_none() { Some(work.text.as_ref().to_owned()) } else { None },
+    };
+    match waiting {
+        Some(waiting) if job.is_none() => decision.settle(waiting.input, fact),
+        Some(_) | None => decision.fact(fact),
+    }
+    true
+}
+
+pub(crate) fn apply(
+    scheduler: &mut Scheduler,
+    source: &SourcePosition,
+    lease: Lease,
+    token: Token,
+    work: Option<&RawValue>,
+    at: Timestamp,
+) {
+    scheduler.withdraw(source);
+    let waited = scheduler.soft.window.remove(source).map(|waiting| waiting.work);
+    let work = match (scheduler.state.phase(source), waited, work) {
+        (Phase::Requeued, ..) => None,
+        // What the window holds is what the fact was made of.
+        (Phase::Waiting | Phase::Leased | Phase::Ended, Some(work), _) => Some(work),
+        (Phase::Waiting | Phase::Leased | Phase::Ended, None, Some(text)) => Work::of(Arc::from(text.to_owned())).ok(),
+        (Phase::Waiting | Phase::Leased | Phase::Ended, None, None) => None,
+    };
+    let (worker, number) = (lease.worker.clone(), lease.number);
+    if !scheduler.state.grant(source, work, token, lease) {
+        scheduler.soft.counts.impossible_facts += 1;
+        return;
+    }
+    if scheduler.soft.epoch.is_none() {
+        return;
+    }
+    let soft = &mut scheduler.soft;
+    soft.counts.granted += 1;
+    soft.leases.set(source, at + scheduler.pool.lease);
+    if let Some(present) = soft.fleet.get_mut(&worker) {
+        present.sent = number;
+        present.last_grant = soft.counts.granted;
+    }
+    soft.placement.granted(&worker);
+    scheduler.refresh(&worker, at);
+}
+
+pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox) {
+    let SchedulerFact::LeaseGranted { source, worker, incarnation, token, number, lane, .. } = fact else { return };
+    let Some(job) = scheduler.state.job(source).filter(|job| job.token == *token) else { return };
+    let order = Order::Assignment {
+        incarnation: *incarnation,
+        number: *number,
+        source: source.clone(),
+        token: *token,
+        work: job.work.text.as_ref().to_owned(),
+    };
+    scheduler.order(0, *lane, worker, Some(source), &order, out);
+}

@@ -1,0 +1,50 @@
+//! `ResultRefused` and `ResultRepeated`: the sender of a result learns that it does not count, or that it did.
+
+use tidegate_protocol::facts::{Holder, SchedulerFact};
+use tidegate_protocol::fleet::Order;
+use tidegate_protocol::job::SourcePosition;
+use tidegate_stage::Outbox;
+
+use crate::Scheduler;
+
+/// The token is not the job's current one.
+pub(crate) const STALE_FENCE: &str = "stale_fence";
+/// The token is current, but another worker's or incarnation's.
+pub(crate) const NOT_HOLDER: &str = "not_holder";
+/// No such job is leased, requeued or remembered.
+pub(crate) const UNKNOWN_JOB: &str = "unknown_job";
+/// The job ended, by another result or without one.
+pub(crate) const FINISHED: &str = "finished";
+/// A worker may not say so.
+pub(crate) const BAD_OUTCOME: &str = "bad_outcome";
+
+pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, by: &Holder, reason: &str) {
+    let soft = &mut scheduler.soft;
+    if soft.epoch.is_none() {
+        return;
+    }
+    if reason == STALE_FENCE {
+        soft.counts.stale_fences += 1;
+    }
+    *soft.counts.refused.entry(reason.to_owned()).or_default() += 1;
+    if let Some(present) = soft.fleet.get_mut(&by.worker) {
+        present.told.insert((source.clone(), by.token));
+    }
+}
+
+pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox) {
+    let (source, by, accepted, reason) = match fact {
+        SchedulerFact::ResultRefused { source, by, reason } => (source, by, false, reason.clone()),
+        SchedulerFact::ResultRepeated { source, by } => (source, by, true, String::new()),
+        SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::LeaseGranted { .. }
+        | SchedulerFact::LeaseExpired { .. }
+        | SchedulerFact::JobFinished { .. }
+        | SchedulerFact::JobDuplicate { .. }
+        | SchedulerFact::JobMoved { .. }
+        | SchedulerFact::WorkRefused { .. }
+        | SchedulerFact::WorkerForgotten { .. } => return,
+    };
+    let order = Order::Settled { source: source.clone(), token: by.token, accepted, reason };
+    scheduler.order(0, by.lane, &by.worker, Some(source), &order, out);
+}

@@ -1,0 +1,68 @@
+//! `WorkerWelcomed`: a worker learns this owner's epoch; leases of its older incarnations end first.
+
+use std::collections::BTreeSet;
+
+use tidegate_protocol::facts::{LeaseEnd, SchedulerFact};
+use tidegate_protocol::fleet::Order;
+use tidegate_protocol::ids::WorkerId;
+use tidegate_protocol::time::Timestamp;
+use tidegate_stage::{Decision, InputRef, Outbox};
+
+use crate::Scheduler;
+use crate::fleet::Present;
+
+/// The last fact settles the report: should an owner end between them, the report is decided again and the rest follows.
+pub(crate) fn decide(
+    scheduler: &Scheduler,
+    worker: &WorkerId,
+    incarnation: u64,
+    lane: u32,
+    epoch: u64,
+    report: InputRef,
+    decision: &mut Decision<SchedulerFact>,
+) {
+    for (source, job, lease) in scheduler.state.held(worker) {
+        if lease.incarnation < incarnation {
+            decision.fact(SchedulerFact::LeaseExpired {
+                source: source.clone(),
+                token: job.token,
+                end: LeaseEnd::NewIncarnation,
+            });
+        }
+    }
+    decision.settle(report, SchedulerFact::WorkerWelcomed { worker: worker.clone(), incarnation, epoch, lane });
+}
+
+pub(crate) fn apply(scheduler: &mut Scheduler, worker: &WorkerId, incarnation: u64, lane: u32, at: Timestamp) {
+    scheduler.state.welcome(worker, incarnation, lane);
+    if scheduler.soft.epoch.is_none() {
+        return;
+    }
+    scheduler.soft.counts.welcomed += 1;
+    let before = scheduler.soft.fleet.get(worker).filter(|present| present.incarnation == incarnation);
+    let present = Present {
+        incarnation,
+        lane,
+        welcomed: at,
+        offer: None,
+        sent: before.map_or(0, |present| present.sent),
+        heard: at,
+        silent: false,
+        told: BTreeSet::new(),
+        last_grant: before.map_or(0, |present| present.last_grant),
+    };
+    scheduler.soft.fleet.insert(worker.clone(), present);
+    scheduler.refresh(worker, at);
+}
+
+pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox) {
+    let SchedulerFact::WorkerWelcomed { worker, incarnation, epoch, lane } = fact else { return };
+    let millis = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    let order = Order::Welcome {
+        incarnation: *incarnation,
+        epoch: *epoch,
+        heartbeat_ms: millis(scheduler.pool.heartbeat),
+        lease_ms: millis(scheduler.pool.lease),
+    };
+    scheduler.order(0, *lane, worker, None, &order, out);
+}

@@ -1,0 +1,119 @@
+//! An approved record as the scheduler reads it: once, without its payload.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use tidegate_protocol::decision::Verdict;
+use tidegate_protocol::ids::{Capability, JobId, TenantId};
+use tidegate_protocol::job::{Job, SourcePosition};
+use tidegate_protocol::outcome::DeadReason;
+use tidegate_protocol::time::Timestamp;
+
+/// What a worker must offer: the job's capability and what it requires, sorted, each once.
+pub(crate) type Requirement = Arc<[Capability]>;
+
+/// A judged, allowed job with its record's exact text.
+#[derive(Debug, Clone)]
+pub(crate) struct Work {
+    pub(crate) source: SourcePosition,
+    pub(crate) tenant: TenantId,
+    pub(crate) id: JobId,
+    pub(crate) requirement: Requirement,
+    pub(crate) priority: u8,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) text: Arc<RawValue>,
+}
+
+/// A record that is no judged, allowed job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NotWork {
+    pub(crate) reason: DeadReason,
+    pub(crate) detail: String,
+}
+
+#[derive(Deserialize)]
+struct Lean {
+    v: u32,
+    job: Job,
+    decision: LeanDecision,
+    #[serde(default, rename = "payload")]
+    _payload: IgnoredAny,
+}
+
+#[derive(Deserialize)]
+struct LeanDecision {
+    verdict: Verdict,
+}
+
+impl Work {
+    /// Reads a record's value.
+    pub(crate) fn read(value: Option<&Bytes>) -> Result<Self, NotWork> {
+        let no = |reason, detail: String| NotWork { reason, detail };
+        let value = value.ok_or_else(|| no(DeadReason::NullValue, "the record has a null value".into()))?;
+        let text = std::str::from_utf8(value).map_err(|error| no(DeadReason::Unparsable, error.to_string()))?;
+        let text = RawValue::from_string(text.to_owned())
+            .map_err(|error| no(DeadReason::Unparsable, format!("no JSON: {error}")))?;
+        Self::of(Arc::from(text))
+    }
+
+    /// Reads a record's JSON text.
+    pub(crate) fn of(text: Arc<RawValue>) -> Result<Self, NotWork> {
+        let no = |reason, detail: String| NotWork { reason, detail };
+        let lean: Lean = serde_json::from_str(text.get())
+            .map_err(|error| no(DeadReason::InvalidField, format!("no judged job: {error}")))?;
+        if lean.v != 1 {
+            return Err(no(DeadReason::InvalidField, format!("format version {} is not known here", lean.v)));
+        }
+        match lean.decision.verdict {
+            Verdict::Allow => {}
+            Verdict::Deny => return Err(no(DeadReason::Forged, "its verdict is not allow".into())),
+        }
+        let Job { id, tenant, capability, mut requires, priority, deadline, source, .. } = lean.job;
+        requires.push(capability);
+        requires.sort_unstable();
+        requires.dedup();
+        let deadline = deadline.map(|ms| Timestamp(ms.saturating_mul(1_000)));
+        Ok(Self { source, tenant, id, requirement: requires.into(), priority, deadline, text })
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.get().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver;
+
+    #[test]
+    fn an_allowed_job_is_read_and_its_text_kept_exactly() {
+        let mut job = driver::job("a", 7);
+        job.requires = vec![Capability::new("gpu").unwrap(), Capability::new("echo").unwrap()];
+        let value = driver::approved(&job, r#"{ "b" : 1.0 }"#);
+        let work = Work::read(Some(&value)).unwrap();
+        assert_eq!(work.requirement.iter().map(Capability::as_str).collect::<Vec<_>>(), ["echo", "gpu"]);
+        assert_eq!(work.text.get().as_bytes(), &value[..]);
+        assert_eq!((work.id.as_str(), work.source.offset), ("a", 7));
+    }
+
+    #[test]
+    fn what_is_no_allowed_job_is_refused_with_its_reason() {
+        let reason = |value: Option<&[u8]>| {
+            let value = value.map(Bytes::copy_from_slice);
+            Work::read(value.as_ref()).map(|_| ()).unwrap_err().reason
+        };
+        let good = driver::approved(&driver::job("a", 1), "1");
+        let denied = String::from_utf8(good.to_vec()).unwrap().replace(r#""verdict":"allow""#, r#""verdict":"deny""#);
+        assert_eq!(reason(None), DeadReason::NullValue);
+        assert_eq!(reason(Some(b"\xff")), DeadReason::Unparsable);
+        assert_eq!(reason(Some(&good[..40])), DeadReason::Unparsable);
+        assert_eq!(reason(Some(b"{}")), DeadReason::InvalidField);
+        assert_eq!(reason(Some(denied.as_bytes())), DeadReason::Forged);
+        let newer = String::from_utf8(good.to_vec()).unwrap().replace(r#""v":1"#, r#""v":2"#);
+        assert_eq!(reason(Some(newer.as_bytes())), DeadReason::InvalidField);
+    }
+}

@@ -1,0 +1,145 @@
+//! Makers of jobs, records and reports.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tidegate_protocol::decision::{Decision, Judged, PayloadAt, Verdict};
+use tidegate_protocol::facts::Token;
+use tidegate_protocol::fleet::{Held, Report};
+use tidegate_protocol::ids::{Capability, JobId, PoolName, SourceName, TenantId, WorkerId};
+use tidegate_protocol::job::{Actor, DEFAULT_PRIORITY, InputHash, Job, SourcePosition};
+use tidegate_protocol::outcome::Outcome;
+use tidegate_scheduler::Layout;
+
+pub fn position(offset: u64) -> SourcePosition {
+    SourcePosition { source: SourceName::new("jobs").unwrap(), partition: 0, offset }
+}
+
+pub fn worker(name: &str) -> WorkerId {
+    WorkerId::new(name).unwrap()
+}
+
+pub fn capabilities(names: &[&str]) -> Vec<Capability> {
+    names.iter().map(|name| Capability::new(name).unwrap()).collect()
+}
+
+/// A job of tenant `t` that needs `echo`.
+pub fn job(id: &str, offset: u64) -> Job {
+    Job {
+        id: JobId::new(id).unwrap(),
+        tenant: TenantId::new("t").unwrap(),
+        topic: "job.test".into(),
+        actor: Actor::default(),
+        capability: Capability::new("echo").unwrap(),
+        requires: Vec::new(),
+        risk_tags: Vec::new(),
+        labels: BTreeMap::new(),
+        priority: DEFAULT_PRIORITY,
+        deadline: None,
+        parent: None,
+        source: position(offset),
+        input_hash: InputHash::of(id.as_bytes(), []),
+        submitted_ms: 0,
+    }
+}
+
+fn decision(verdict: Verdict) -> Decision {
+    Decision {
+        verdict,
+        reason: String::new(),
+        rule_ids: Vec::new(),
+        risk_tags: Vec::new(),
+        snapshot: "s".into(),
+        constraints: None,
+        ticket: None,
+    }
+}
+
+/// The record the kernel writes to `approved`.
+pub fn approved(job: &Job, payload: &str) -> Bytes {
+    let at = PayloadAt::Json(0, u32::try_from(payload.len()).unwrap());
+    Judged::encode(job, &decision(Verdict::Allow), at, payload.as_bytes()).unwrap().into()
+}
+
+/// One that must never be there.
+pub fn denied(job: &Job) -> Bytes {
+    Judged::encode(job, &decision(Verdict::Deny), PayloadAt::None, b"").unwrap().into()
+}
+
+pub fn layout() -> Layout {
+    Layout {
+        prefix: "tg.".into(),
+        pool: PoolName::new("p").unwrap(),
+        shards: 1,
+        buckets: 2,
+        lanes: 4,
+        finished_partitions: 2,
+        dead_partitions: 1,
+    }
+}
+
+pub fn hello(name: &str, incarnation: u64, capabilities: Vec<Capability>, capacity: u32) -> Report {
+    Report::Hello { worker: worker(name), incarnation, lane: 0, lane_position: 0, capabilities, capacity }
+}
+
+/// What a worker of the tests knows of itself.
+#[derive(Debug, Clone)]
+pub struct Says {
+    pub name: String,
+    pub incarnation: u64,
+    pub lane: u32,
+    pub epoch: u64,
+    pub capabilities: Vec<Capability>,
+    pub capacity: u32,
+    pub running: Vec<Held>,
+    pub received: u64,
+    pub credit: u64,
+    pub draining: bool,
+}
+
+impl Says {
+    pub fn hello(&self) -> Report {
+        Report::Hello {
+            worker: worker(&self.name),
+            incarnation: self.incarnation,
+            lane: self.lane,
+            lane_position: 0,
+            capabilities: self.capabilities.clone(),
+            capacity: self.capacity,
+        }
+    }
+
+    pub fn heartbeat(&self) -> Report {
+        Report::Heartbeat {
+            worker: worker(&self.name),
+            incarnation: self.incarnation,
+            lane: self.lane,
+            epoch: self.epoch,
+            capabilities: self.capabilities.clone(),
+            capacity: self.capacity,
+            running: self.running.clone(),
+            received: self.received,
+            credit: self.credit,
+            draining: self.draining,
+        }
+    }
+
+    pub fn result(&self, source: SourcePosition, token: Token, outcome: Outcome) -> Report {
+        Report::Result {
+            worker: worker(&self.name),
+            incarnation: self.incarnation,
+            lane: self.lane,
+            epoch: self.epoch,
+            source,
+            token,
+            outcome,
+            reason: String::new(),
+            output: None,
+            credit: self.credit,
+        }
+    }
+
+    pub fn give_back(&self, source: SourcePosition, token: Token) -> Report {
+        Report::GiveBack { worker: worker(&self.name), incarnation: self.incarnation, epoch: self.epoch, source, token }
+    }
+}

@@ -1,0 +1,228 @@
+//! A shard, its logs and its owners.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_protocol::facts::SchedulerFact;
+use tidegate_protocol::fleet::Report;
+use tidegate_protocol::time::Timestamp;
+use tidegate_scheduler::{Layout, Pool, Scheduler, Tuning};
+use tidegate_spine::{Headers, Record};
+use tidegate_stage::{Arrival, Decision, Delivery, Input, InputRef, Message, Outbox, Pace, ShardSpec, Signal, Stage};
+
+/// What one step led to.
+#[derive(Debug, Default)]
+pub struct Step {
+    pub facts: Vec<SchedulerFact>,
+    pub messages: Vec<Message>,
+}
+
+/// How a new owner comes to its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Replay,
+    Snapshot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Unread,
+    Waits,
+    Settled,
+}
+
+pub struct Shard {
+    pub pool: Arc<Pool>,
+    pub spec: ShardSpec,
+    pub stage: Scheduler,
+    pub at: Timestamp,
+    pub epoch: u64,
+    /// Facts as their log holds them, with `at`.
+    pub log: Vec<(Timestamp, String)>,
+    inputs: Vec<Vec<(Record, Place)>>,
+}
+
+impl Shard {
+    /// Shard 0 of the pool under its first owner, of epoch 1, at second 1.
+    pub fn new(layout: Layout, tuning: &Tuning) -> Self {
+        let pool = Arc::new(Pool::new(layout, tuning).unwrap());
+        let spec = pool.shard_spec(0, "test", Pace::default()).unwrap();
+        let stage = Scheduler::new(pool.clone(), 0);
+        let inputs = spec.inputs.iter().map(|_| Vec::new()).collect();
+        let mut shard = Self { pool, spec, stage, at: Timestamp(1_000_000), epoch: 1, log: Vec::new(), inputs };
+        shard.stage.observe(Signal::Owner { epoch: 1 }, shard.at);
+        shard
+    }
+
+    pub fn reports_input(&self) -> usize {
+        self.inputs.len() - 1
+    }
+
+    /// Lets time pass.
+    pub fn wait(&mut self, by: Duration) {
+        self.at = self.at + by;
+    }
+
+    /// Appends to an input without reading it.
+    pub fn append(&mut self, input: usize, value: Option<Bytes>, headers: Headers) -> InputRef {
+        let log = &mut self.inputs[input];
+        let offset = log.len() as u64;
+        log.push((Record { offset, timestamp_ms: 0, key: None, value, headers }, Place::Unread));
+        InputRef { input: u32::try_from(input).unwrap(), offset }
+    }
+
+    /// A record on `approved`, bucket 0, read at once when it is admitted.
+    pub fn approved(&mut self, value: Bytes) -> Step {
+        self.append(0, Some(value), Headers::new());
+        self.read()
+    }
+
+    /// A report, read at once.
+    pub fn report(&mut self, report: &Report) -> Step {
+        self.raw_report(Some(serde_json::to_vec(report).unwrap().into()), Headers::new())
+    }
+
+    pub fn raw_report(&mut self, value: Option<Bytes>, headers: Headers) -> Step {
+        let input = self.reports_input();
+        self.append(input, value, headers);
+        self.read()
+    }
+
+    /// Reads everything that is admitted, reports first, as the runner does.
+    pub fn read(&mut self) -> Step {
+        let mut step = Step::default();
+        while let Some(at) = self.next_unread() {
+            self.at = self.at + Duration::from_micros(1);
+            let (input, offset) = (at.input as usize, usize::try_from(at.offset).unwrap());
+            let record = self.inputs[input][offset].0.clone();
+            let partition = self.spec.inputs[input].partition.clone();
+            let arrival = Arrival { at, partition: &partition, record: &record, sender: None };
+            self.stage.observe(Signal::Arrived(arrival), self.at);
+            let mut decision = Decision::default();
+            self.stage.decide(&Input::Record(arrival), self.at, &mut decision);
+            let settles_itself = decision.facts().iter().any(|(_, settles)| *settles == Some(at));
+            assert!(decision.facts().is_empty() || settles_itself, "facts of a record settle it");
+            assert!(!decision.waits() || decision.facts().is_empty(), "a record that waits has no facts");
+            self.inputs[input][offset].1 = if decision.waits() { Place::Waits } else { Place::Settled };
+            if settles_itself {
+                self.inputs[input][offset].1 = Place::Waits;
+            }
+            self.enact(&decision, Some(at), &mut step);
+        }
+        step
+    }
+
+    /// Asks until nothing more is possible.
+    pub fn poll(&mut self) -> Step {
+        let mut step = Step::default();
+        loop {
+            let mut decision = Decision::default();
+            self.stage.decide(&Input::Poll, self.at, &mut decision);
+            if decision.facts().is_empty() {
+                return step;
+            }
+            self.enact(&decision, None, &mut step);
+        }
+    }
+
+    /// Time passes and all reports are read: whatever is due fires.
+    pub fn tick(&mut self) -> Step {
+        self.tick_fresh(self.at)
+    }
+
+    pub fn tick_fresh(&mut self, fresh: Timestamp) -> Step {
+        let mut step = Step::default();
+        let mut decision = Decision::default();
+        self.stage.decide(&Input::Tick { fresh }, self.at, &mut decision);
+        self.enact(&decision, None, &mut step);
+        step
+    }
+
+    pub fn gap(&mut self, gap: Duration) {
+        self.stage.observe(Signal::Gap(gap), self.at);
+    }
+
+    pub fn evict(&mut self, input: InputRef) -> Step {
+        let mut step = Step::default();
+        let mut decision = Decision::default();
+        self.stage.decide(&Input::Evict(input), self.at, &mut decision);
+        self.enact(&decision, None, &mut step);
+        step
+    }
+
+    /// A new owner, with `epoch`: by replay of all facts, or by snapshot. Both must give the same bytes. What waits is
+    /// unread again.
+    pub fn takeover(&mut self, way: Way, epoch: u64) {
+        let snapshot = self.stage.snapshot().unwrap();
+        let mut stage = Scheduler::new(self.pool.clone(), 0);
+        match way {
+            Way::Replay => {
+                for (at, fact) in &self.log {
+                    let fact = serde_json::from_str(fact).unwrap();
+                    stage.apply(&fact, *at);
+                    stage.emit(&fact, *at, None, &mut Outbox::new());
+                }
+            }
+            Way::Snapshot => stage.restore(&snapshot).unwrap(),
+        }
+        assert_eq!(stage.snapshot().unwrap(), snapshot, "I7: a replayed state is the state");
+        stage.observe(Signal::Owner { epoch }, self.at);
+        self.stage = stage;
+        self.epoch = epoch;
+        for (_, place) in self.inputs.iter_mut().flatten() {
+            if *place == Place::Waits {
+                *place = Place::Unread;
+            }
+        }
+    }
+
+    /// Records of job inputs that are neither settled nor lost: what must still end.
+    pub fn unsettled(&self) -> usize {
+        let jobs = self.inputs.len() - 1;
+        self.inputs.iter().take(jobs).flatten().filter(|(_, place)| *place != Place::Settled).count()
+    }
+
+    fn next_unread(&self) -> Option<InputRef> {
+        let reports = self.reports_input();
+        std::iter::once(reports).chain(0..reports).find_map(|input| {
+            let number = u32::try_from(input).unwrap();
+            let offset = self.inputs[input].iter().position(|(_, place)| *place == Place::Unread)?;
+            self.stage.admits(number).then_some(InputRef { input: number, offset: offset as u64 })
+        })
+    }
+
+    fn enact(&mut self, decision: &Decision<SchedulerFact>, deciding: Option<InputRef>, step: &mut Step) {
+        for (fact, settles) in decision.facts() {
+            let text = serde_json::to_string(fact).unwrap();
+            let fact: SchedulerFact = serde_json::from_str(&text).unwrap();
+            let mut input = None;
+            if let Some(at) = settles {
+                let slot = &mut self.inputs[at.input as usize][usize::try_from(at.offset).unwrap()];
+                assert_eq!(slot.1, Place::Waits, "an input is settled once, and was read before: {fact:?}");
+                slot.1 = Place::Settled;
+                input = self.stage.needs_input(&fact).then(|| slot.0.clone());
+                assert!(input.is_none() || *settles == deciding, "only the record being decided may be needed");
+            }
+            self.log.push((self.at, text));
+            self.stage.apply(&fact, self.at);
+            let mut outbox = Outbox::new();
+            self.stage.emit(&fact, self.at, input.as_ref(), &mut outbox);
+            let messages = outbox.into_messages();
+            let mut ordinals = BTreeMap::new();
+            for message in &messages {
+                let before = ordinals.insert(message.to.clone(), message.ordinal);
+                assert!(before < Some(message.ordinal), "ordinals rise in a partition");
+                if message.delivery == Delivery::Fenced {
+                    assert!(self.spec.outputs.contains(&message.to), "{} is not in the claim", message.to);
+                }
+                if let Some(input) = self.spec.inputs.iter().position(|input| input.partition == message.to) {
+                    self.append(input, message.value.clone(), message.headers.clone());
+                }
+            }
+            step.facts.push(fact);
+            step.messages.extend(messages);
+        }
+    }
+}
