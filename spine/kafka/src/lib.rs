@@ -1,1 +1,42 @@
-//! See ARCHITECTURE.md.
+//! The spine on Apache Kafka, by librdkafka.
+//!
+//! * [`KafkaOptions`]: brokers and librdkafka settings; those a promise rests on cannot be overruled.
+//! * [`KafkaSpine`]: the adapter. Every client it makes runs on threads of its own; no async runtime is needed.
+//!
+//! How promises are kept: appends go through an idempotent producer (`acks=all`, no timeout) per
+//! [`Producer`](tidegate_spine::Producer), whose reports complete the landings; readers assign partitions by hand and
+//! take records from one queue a partition, which wakes them; groups are cooperative-sticky and fetch nothing;
+//! positions move over transaction markers and compacted records by end-of-partition events; a position the log no
+//! longer has is `Truncated`, checked against the log's real ends. librdkafka's errors are sorted once, in `failure`.
+//!
+//! What it needs on the cluster: the rights that DESIGN section 3's table implies, and for readers DESCRIBE on the
+//! group `tidegate-readers` (librdkafka asks for its coordinator; nothing is ever committed there).
+//!
+//! Failure behaviour: an outage leaves appends and reads pending and fails questions as `Unavailable` within
+//! [`KafkaOptions::request_timeout`]; wrong credentials or rights are `Denied`, in the broker's words.
+//!
+//! Deliberately absent: transactions, topics created by use, OIDC token refresh (librdkafka is built without curl),
+//! Kerberos. A member with a static name (`instance`) that leaves keeps its shards until its session ends: Kafka
+//! takes them from nobody earlier.
+
+mod asking;
+mod connection;
+mod delivery;
+mod failure;
+mod keeper;
+mod late;
+mod limits;
+mod membership;
+mod names;
+mod options;
+mod producer;
+mod queue;
+mod reader;
+mod settings;
+mod spine;
+mod threads;
+mod topics;
+mod watch;
+
+pub use options::{BadSetting, BadUrl, KafkaOptions};
+pub use spine::KafkaSpine;

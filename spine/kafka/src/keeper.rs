@@ -1,0 +1,57 @@
+//! Serves the clients that nobody polls: their log lines, errors and token refreshes.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+
+/// A client whose own queue brings nothing but events.
+pub(crate) trait Serve: Send + Sync {
+    /// Takes what has gathered.
+    fn serve(&self);
+}
+
+impl<C: ConsumerContext + 'static> Serve for BaseConsumer<C> {
+    fn serve(&self) {
+        for _ in 0..32 {
+            // The context hears of it; records come by partition queues, not here.
+            let _ = self.poll(Duration::ZERO);
+        }
+    }
+}
+
+/// How often; only log lines wait for it.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// One thread for all clients of a spine; ends with it.
+pub(crate) struct Keeper {
+    clients: Arc<Mutex<Vec<Weak<dyn Serve>>>>,
+}
+
+impl Keeper {
+    pub(crate) fn start() -> std::io::Result<Self> {
+        let clients = Arc::<Mutex<Vec<Weak<dyn Serve>>>>::default();
+        let kept = Arc::downgrade(&clients);
+        std::thread::Builder::new().name("kafka-keep".into()).spawn(move || {
+            while let Some(clients) = kept.upgrade() {
+                let mut living = Vec::new();
+                clients.lock().unwrap_or_else(PoisonError::into_inner).retain(|client| {
+                    living.extend(client.upgrade());
+                    client.strong_count() > 0
+                });
+                // Without the lock: serving may take a while.
+                for client in living.drain(..) {
+                    client.serve();
+                }
+                drop(clients);
+                std::thread::sleep(PERIOD);
+            }
+        })?;
+        Ok(Self { clients })
+    }
+
+    /// Serves `client` for as long as it lives.
+    pub(crate) fn keep(&self, client: Weak<dyn Serve>) {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+    }
+}

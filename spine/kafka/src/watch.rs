@@ -1,0 +1,111 @@
+//! What a client says besides answers: log lines and errors.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::client::Client;
+use rdkafka::config::RDKafkaLogLevel as Level;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use crate::failure::{self, Failure};
+
+/// Passes log lines on and remembers the latest error, so that a silence can be explained.
+pub(crate) struct Watch {
+    name: String,
+    latest: Mutex<Latest>,
+}
+
+#[derive(Default)]
+struct Latest {
+    error: Option<(Code, String)>,
+    denied: Option<String>,
+}
+
+impl Watch {
+    pub(crate) fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), latest: Mutex::default() }
+    }
+
+    /// Why nobody answers, as far as the client has said.
+    pub(crate) fn silence(&self) -> Failure {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&latest.denied, &latest.error) {
+            (Some(reason), _) => Failure::Denied(reason.clone()),
+            (None, Some((_, reason))) => Failure::Unavailable(reason.clone()),
+            (None, None) => Failure::Unavailable("no broker has answered".into()),
+        }
+    }
+
+    /// A broker has answered: what was said before explains nothing any more.
+    pub(crate) fn heard(&self) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Latest::default();
+    }
+
+    fn denied(&self) -> Option<String> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).denied.clone()
+    }
+
+    fn note(&self, code: Code, reason: &str) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if failure::denied(code) {
+            latest.denied = Some(reason.to_owned());
+        }
+        // That all are down says nothing about why; what came before it does.
+        if code != Code::AllBrokersDown || latest.error.is_none() {
+            latest.error = Some((code, reason.to_owned()));
+        }
+    }
+}
+
+impl ClientContext for Watch {
+    fn log(&self, level: Level, facility: &str, line: &str) {
+        let client = self.name.as_str();
+        match level {
+            // Settings of the other kind of client; we set some for all.
+            _ if facility == "CONFWARN" => tracing::debug!(client, facility, "{line}"),
+            Level::Emerg | Level::Alert | Level::Critical => tracing::error!(client, facility, "{line}"),
+            // librdkafka goes on by itself; somebody should look if it lasts.
+            Level::Error | Level::Warning => tracing::warn!(client, facility, "{line}"),
+            Level::Notice => tracing::info!(client, facility, "{line}"),
+            Level::Info | Level::Debug => tracing::debug!(client, facility, "{line}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = failure::code(&error);
+        if matches!(code, Code::PartitionEOF | Code::AutoOffsetReset) {
+            return;
+        }
+        if failure::denied(code) {
+            tracing::error!(client = %self.name, "{reason}");
+        } else {
+            tracing::debug!(client = %self.name, %error, "{reason}");
+        }
+        self.note(code, reason);
+    }
+}
+
+/// Waits until `client` has heard from a broker. `serve` lets it report errors, for at most the time given.
+pub(crate) fn reached<C: ClientContext>(
+    client: &Client<C>,
+    watch: &Watch,
+    within: Duration,
+    serve: impl Fn(),
+) -> Result<(), Failure> {
+    const SLICE: Duration = Duration::from_millis(20);
+    let until = Instant::now() + within;
+    loop {
+        // Wakes as soon as the first metadata arrives.
+        if client.fetch_cluster_id(SLICE).is_some() {
+            return Ok(());
+        }
+        serve();
+        if let Some(reason) = watch.denied() {
+            return Err(Failure::Denied(reason));
+        }
+        if Instant::now() >= until {
+            return Err(watch.silence());
+        }
+    }
+}
