@@ -36,7 +36,7 @@ use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
-/// Heartbeats are this far apart until a Welcome says otherwise.
+/// Hello is said again this often until a Welcome comes; from then on heartbeats are as far apart as it says.
 pub const FIRST_HEARTBEAT: Duration = Duration::from_secs(1);
 /// Signs of progress go out in batches at least this far apart.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(250);
@@ -307,7 +307,8 @@ impl Session {
     pub fn drain(&mut self) {
         if !self.draining {
             self.draining = true;
-            self.heartbeat_wanted = true;
+            // Before the first Welcome nobody can assign anything.
+            self.heartbeat_wanted = self.epoch > 0;
         }
     }
 

@@ -20,9 +20,12 @@ impl Session {
         }
         let mut reports = Vec::new();
         self.flight = Flight::default();
-        if std::mem::take(&mut self.hello_wanted) {
+        let mut due = self.heartbeat_at + self.heartbeat <= now;
+        if self.hello_wanted || (self.epoch == 0 && due) {
+            self.hello_wanted = false;
             self.flight.hello = true;
             self.heartbeat_at = now;
+            due = false;
             reports.push(self.hello());
         }
         let credit = self.credit();
@@ -38,7 +41,7 @@ impl Session {
             self.progress_into(&mut reports);
         }
         let news = self.heartbeat_wanted || (credit != self.told && !told);
-        if news || self.heartbeat_at + self.heartbeat <= now {
+        if news || due {
             self.heartbeat_wanted = false;
             self.heartbeat_at = now;
             reports.push(self.restatement(credit));
@@ -69,7 +72,7 @@ impl Session {
         for job in flight.give_backs.into_iter().rev() {
             self.give_backs.push_front(job);
         }
-        self.heartbeat_wanted = true;
+        self.heartbeat_wanted = self.epoch > 0;
     }
 
     /// The append under way holds a record that the spine does not take: every result in it that carries an output
