@@ -1,0 +1,116 @@
+//! Errors as clients see them.
+
+use axum::Json;
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use crate::submit::NotSubmitted;
+use crate::view::TooManyWait;
+
+/// The body of every error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A word for programs; never changes its meaning.
+    pub error: String,
+    /// What went wrong.
+    pub detail: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// A refusal with its status.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) body: Refusal,
+}
+
+impl Refused {
+    pub(super) fn new(status: StatusCode, error: &str, detail: impl Into<String>, hint: &str) -> Self {
+        Self { status, body: Refusal { error: error.to_owned(), detail: detail.into(), hint: hint.to_owned() } }
+    }
+
+    pub(super) fn bad_request(error: &str, detail: impl Into<String>, hint: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error, detail, hint)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// The client learns what to do, the log what the spine said.
+impl From<&NotSubmitted> for Refused {
+    fn from(error: &NotSubmitted) -> Self {
+        let detail = error.to_string();
+        match error {
+            NotSubmitted::NotAnObject { .. } => {
+                Self::bad_request("not_a_job", detail, "send one JSON object, or one object a line")
+            }
+            NotSubmitted::BadName { .. } => Self::bad_request("bad_name", detail, "choose another name"),
+            NotSubmitted::TooLarge { .. } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                detail,
+                "store the payload elsewhere and send a reference, or raise the source's `limits.max_bytes`",
+            ),
+            NotSubmitted::Busy => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, "nothing landed: send it again in a moment")
+            }
+            NotSubmitted::Refused(cause) => {
+                tracing::warn!(error = %cause, "a submitted job was refused by the spine");
+                Self::new(
+                    StatusCode::BAD_GATEWAY,
+                    "spine_refused",
+                    detail,
+                    "nothing landed; the operator's log says why",
+                )
+            }
+            NotSubmitted::Away(cause) => {
+                tracing::warn!(error = %cause, "a job cannot be submitted: no producer");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "spine_unavailable",
+                    detail,
+                    "nothing landed: send it again when `/readyz` says so",
+                )
+            }
+            NotSubmitted::Unknown => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "outcome_unknown",
+                detail,
+                "send it again with the same `id`: the same job runs once",
+            ),
+        }
+    }
+}
+
+impl From<TooManyWait> for Refused {
+    fn from(error: TooManyWait) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_waiting",
+            error.to_string(),
+            "ask without `wait`, or later",
+        )
+    }
+}
+
+pub(super) async fn no_such_route(uri: Uri) -> Refused {
+    Refused::new(
+        StatusCode::NOT_FOUND,
+        "no_such_route",
+        format!("there is nothing at `{}`", uri.path()),
+        "see `tidegate dev --help`; `/v1` is served by the role gateway alone",
+    )
+}

@@ -1,0 +1,73 @@
+//! Routes.
+//!
+//! | route | |
+//! |---|---|
+//! | `POST /v1/jobs?source=` | one JSON object, or JSON lines |
+//! | `GET /v1/jobs/{id}?tenant=&wait=30s` | the story of a job, by id or by source position |
+//! | `GET /v1/jobs?limit=&state=&tenant=` | the newest jobs |
+//! | `GET /v1/jobs?since=N&wait=30s` | jobs changed since change number N |
+//! | `GET /v1/dead?limit=`, `GET /v1/dead/{at}` | what could not be handled |
+//! | `GET /metrics`, `/healthz`, `/readyz` | for machines, without key |
+//!
+//! `/v1` wants `Authorization: Bearer KEY`. Errors are `{error, detail, hint}`; what only an operator may know goes to
+//! the log instead.
+
+mod answer;
+mod bearer;
+mod counted;
+mod dead;
+mod jobs;
+mod params;
+mod state;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+pub use answer::{Refusal, Refused};
+pub use dead::DeadList;
+pub use jobs::{Line, Lines};
+pub use state::{Api, Health, Readiness};
+
+/// All routes. `/v1` is there only where `api` is.
+pub fn router(health: Health, api: Option<Api>) -> Router {
+    let health = Router::new()
+        .route("/healthz", get(state::healthz))
+        .route("/readyz", get(state::readyz))
+        .route("/metrics", get(state::metrics))
+        .with_state(Arc::new(health));
+    let all = match api {
+        Some(api) => health.merge(v1(Arc::new(api))),
+        None => health,
+    };
+    all.fallback(answer::no_such_route).layer(middleware::from_fn(counted::count))
+}
+
+fn v1(api: Arc<Api>) -> Router {
+    let body = DefaultBodyLimit::max(api.body_bytes);
+    Router::new()
+        .route("/v1/jobs", get(jobs::list).post(jobs::submit))
+        .route("/v1/jobs/{id}", get(jobs::get))
+        .route("/v1/dead", get(dead::list))
+        .route("/v1/dead/{at}", get(dead::show))
+        .layer(body)
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), bearer::check))
+        .with_state(api)
+}
+
+/// Serves until `stop` completes, then lets open requests end.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
+}

@@ -1,0 +1,129 @@
+//! Which records of a log count, and what they say.
+
+use serde::de::{DeserializeOwned, IgnoredAny};
+use tidegate_protocol::control::{FactRecord, Group};
+use tidegate_protocol::facts::{KernelFact, SchedulerFact};
+use tidegate_protocol::headers;
+use tidegate_protocol::ids::SenderId;
+use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::outcome::Finished;
+use tidegate_spine::Record;
+use tidegate_stage::Rules;
+use tidegate_stage::control::{Meta, meta};
+use tidegate_stage::facts::{FactsLog, Met};
+use tidegate_stage::marks::{Belief, Marks};
+
+use super::View;
+use super::story::DeadRecord;
+use super::tail::Holds;
+
+/// Bytes of a dead record shown in lists.
+const PREVIEW: usize = 2 << 10;
+
+/// State of reading one partition.
+pub(super) struct Follower {
+    holds: Holds,
+    log: Option<FactsLog>,
+    marks: Marks,
+    /// The log's start is gone: the first group met sets the baseline.
+    late: bool,
+}
+
+impl Follower {
+    pub(super) fn new(holds: Holds, sender: &str, late: bool) -> Self {
+        // Only facts logs have one sender; names of sources and pools always make a good one.
+        let log = SenderId::new(sender).ok().map(|sender| FactsLog::new(sender, Rules::default()));
+        let marks = if late { Marks::joining_late() } else { Marks::new(Vec::new(), Rules::default()) };
+        Self { holds, log, marks, late }
+    }
+
+    /// Reading jumps over records that are gone.
+    pub(super) fn start_late(&mut self) {
+        self.late = true;
+        self.marks = Marks::joining_late();
+    }
+
+    pub(super) fn take(&mut self, view: &View, partition: u32, record: &Record) {
+        match self.holds.clone() {
+            Holds::Decisions => {
+                for fact in self.facts::<KernelFact>(record) {
+                    view.kernel_fact(fact.at, fact.fact);
+                }
+            }
+            Holds::Leases(pool) => {
+                for fact in self.facts::<SchedulerFact>(record) {
+                    view.scheduler_fact(&pool, fact.at, fact.fact);
+                }
+            }
+            Holds::Finished => match self.marks.meet(record) {
+                Belief::Believed { .. } => match serde_json::from_slice::<Finished>(value(record)) {
+                    Ok(finished) => view.finished(finished),
+                    Err(_) => dropped("unreadable"),
+                },
+                Belief::Control => {}
+                Belief::Dropped(why) => dropped(why.word()),
+            },
+            // Open to all writers and only shown: whatever it says is shown as it stands.
+            Holds::Dead => match meta(record) {
+                Meta::Control { .. } => {}
+                Meta::Stamped { .. } | Meta::Foreign => view.dead(dead(partition, record, PREVIEW)),
+            },
+        }
+    }
+
+    fn facts<F: DeserializeOwned>(&mut self, record: &Record) -> Vec<FactRecord<F>> {
+        let Some(log) = &mut self.log else { return Vec::new() };
+        if self.late
+            && let Meta::Control { epoch, .. } = meta(record)
+            && let Ok(group) = serde_json::from_slice::<Group<IgnoredAny>>(value(record))
+        {
+            log.barrier = epoch;
+            log.next = Some(group.sequence);
+            log.head = group.previous;
+            self.late = false;
+        }
+        match log.meet::<F>(record, 0) {
+            Ok(Met::Group(group)) => return group.facts,
+            Ok(Met::Claim { .. } | Met::Barrier { .. }) => {}
+            Ok(Met::Void { .. }) => dropped("void"),
+            Ok(Met::Foreign { .. }) => dropped("foreign"),
+            Err(broken) => {
+                tracing::error!(error = %broken, "a facts log does not hold together");
+                dropped("broken_chain");
+                self.late = true;
+            }
+        }
+        Vec::new()
+    }
+}
+
+fn value(record: &Record) -> &[u8] {
+    record.value.as_deref().unwrap_or_default()
+}
+
+fn dropped(why: &'static str) {
+    metrics::counter!(crate::metrics::VIEW_DROPPED, "why" => why).increment(1);
+}
+
+/// Reads a record of `dead` by its headers; at most `preview` bytes of the value as text.
+#[must_use]
+pub fn dead(partition: u32, record: &Record, preview: usize) -> DeadRecord {
+    let text = |name| record.headers.text(name).unwrap_or_default().to_owned();
+    let value = value(record);
+    let original = match (text(headers::DEAD_TOPIC), text(headers::DEAD_PARTITION), text(headers::DEAD_OFFSET)) {
+        (topic, _, _) if topic.is_empty() => String::new(),
+        (topic, partition, offset) => format!("{topic}/{partition}@{offset}"),
+    };
+    DeadRecord {
+        at: format!("{partition}@{}", record.offset),
+        source: record.headers.text(headers::SOURCE).and_then(|text| text.parse::<SourcePosition>().ok()),
+        original,
+        stage: text(headers::DEAD_STAGE),
+        reason: text(headers::DEAD_CLASS),
+        detail: text(headers::DEAD_MESSAGE),
+        timestamp_ms: record.timestamp_ms,
+        bytes: value.len(),
+        preview: String::from_utf8_lossy(value.get(..preview).unwrap_or(value)).into_owned(),
+        input_hash: text(headers::DEAD_HASH),
+    }
+}

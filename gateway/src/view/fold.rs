@@ -1,0 +1,158 @@
+//! What each fact and message changes in a story.
+
+use serde_json::value::RawValue;
+use tidegate_protocol::decision::Verdict;
+use tidegate_protocol::facts::{KernelFact, SchedulerFact};
+use tidegate_protocol::ids::PoolName;
+use tidegate_protocol::job::Job;
+use tidegate_protocol::outcome::{Finished, Outcome};
+use tidegate_protocol::time::Timestamp;
+
+use super::shelf::Shelf;
+use super::story::{Attempt, DeadCause, State, Story, millis};
+
+/// Most leases a story remembers.
+const ATTEMPTS: usize = 16;
+
+pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
+    match fact {
+        KernelFact::PolicyAdopted { .. } => {}
+        KernelFact::JobDecided { job, decision, pool, payload: _, observed } => {
+            let source = job.source.clone();
+            shelf.change(&source, |story| {
+                if story.state == State::Unknown {
+                    story.state = match (observed, decision.verdict) {
+                        (true, Verdict::Allow | Verdict::Deny) => State::Observed,
+                        (false, Verdict::Allow) => State::Approved,
+                        (false, Verdict::Deny) => State::Denied,
+                    };
+                }
+                if !observed && decision.verdict == Verdict::Deny {
+                    end(story, at, Outcome::Denied, &decision.reason);
+                }
+                take_job(story, job);
+                story.times.decided_ms = Some(millis(at));
+                story.decision = Some(decision);
+                story.pool = story.pool.take().or(pool);
+            });
+        }
+        KernelFact::JobRepeated { source, duplicate_of, job_id: _, tenant: _ } => shelf.repeat(&source, &duplicate_of),
+        KernelFact::RecordRejected { source, reason, detail, input_hash: _, job } => {
+            shelf.change(&source, |story| {
+                story.state = State::Dead;
+                end(story, at, Outcome::Dead, &detail);
+                story.dead = Some(DeadCause { reason, detail });
+                story.times.decided_ms = Some(millis(at));
+                if let Some(job) = job {
+                    take_job(story, *job);
+                }
+            });
+        }
+    }
+}
+
+pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact: SchedulerFact) {
+    match fact {
+        SchedulerFact::LeaseGranted { source, worker, token, .. } => shelf.change(&source, |story| {
+            story.pool = Some(pool.clone());
+            if !story.state.is_ended() {
+                story.state = State::Running;
+            }
+            let now = millis(at);
+            story.times.leased_ms.get_or_insert(now);
+            let attempt = Attempt {
+                attempt: token.attempt,
+                epoch: token.epoch,
+                worker,
+                leased_ms: now,
+                ended_ms: None,
+                lost: None,
+            };
+            if story.attempts.len() == ATTEMPTS {
+                story.attempts.remove(0);
+            }
+            story.attempts.push(attempt);
+        }),
+        SchedulerFact::LeaseExpired { source, token, end } => shelf.change(&source, |story| {
+            if !story.state.is_ended() {
+                story.state = State::Approved;
+            }
+            if let Some(lease) =
+                story.attempts.iter_mut().find(|a| (a.epoch, a.attempt) == (token.epoch, token.attempt))
+            {
+                lease.ended_ms = Some(millis(at));
+                lease.lost = Some(end);
+            }
+        }),
+        SchedulerFact::JobFinished { source, job_id, tenant, outcome, reason, dead, output, by, .. } => {
+            let keep = shelf.bounds().output_bytes;
+            shelf.change(&source, |story| {
+                story.pool = Some(pool.clone());
+                story.id.get_or_insert(job_id);
+                story.tenant.get_or_insert(tenant);
+                story.state = State::of(outcome);
+                end(story, at, outcome, &reason);
+                take_output(story, output, keep);
+                if let Some(word) = dead {
+                    story.dead = Some(DeadCause { reason: word, detail: reason });
+                }
+                if let Some(by) = by
+                    && let Some(lease) =
+                        story.attempts.iter_mut().find(|a| (a.epoch, a.attempt) == (by.token.epoch, by.token.attempt))
+                {
+                    lease.ended_ms = Some(millis(at));
+                }
+            });
+        }
+        SchedulerFact::JobDuplicate { source, duplicate_of } => shelf.change(&source, |story| {
+            story.state = State::Duplicate;
+            story.duplicate_of = Some(duplicate_of);
+            story.times.finished_ms = Some(millis(at));
+        }),
+        SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::ResultRefused { .. }
+        | SchedulerFact::ResultRepeated { .. }
+        | SchedulerFact::JobMoved { .. }
+        | SchedulerFact::WorkRefused { .. }
+        | SchedulerFact::WorkerForgotten { .. } => {}
+    }
+}
+
+pub(super) fn finished(shelf: &mut Shelf, finished: Finished) {
+    let keep = shelf.bounds().output_bytes;
+    let Finished { v: _, job_id, tenant, source, outcome, reason, output, worker: _, attempts: _, at } = finished;
+    if shelf.at(&source).is_some_and(|story| story.outcome.is_some() && story.source == source) {
+        return;
+    }
+    shelf.change(&source, |story| {
+        story.id.get_or_insert(job_id);
+        story.tenant.get_or_insert(tenant);
+        story.state = State::of(outcome);
+        end(story, at, outcome, &reason);
+        take_output(story, output, keep);
+    });
+}
+
+fn end(story: &mut Story, at: Timestamp, outcome: Outcome, reason: &str) {
+    story.outcome = Some(outcome);
+    reason.clone_into(&mut story.reason);
+    story.times.finished_ms = Some(millis(at));
+}
+
+fn take_job(story: &mut Story, job: Job) {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are below 2^53")]
+    let submitted = job.submitted_ms as f64;
+    story.times.submitted_ms = Some(submitted);
+    story.id = Some(job.id.clone());
+    story.tenant = Some(job.tenant.clone());
+    story.job = Some(job);
+}
+
+fn take_output(story: &mut Story, output: Option<Box<RawValue>>, keep: usize) {
+    let (kept, left_out) = match output {
+        Some(output) if output.get().len() > keep => (None, true),
+        fits => (fits, false),
+    };
+    story.output = kept;
+    story.output_left_out = left_out;
+}

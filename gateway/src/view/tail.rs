@@ -1,0 +1,173 @@
+//! Reads the logs a view is made of, from their start, and goes on for as long as the process lives.
+//!
+//! One reader for all partitions. An outage is waited out by the reader; what retention has taken is skipped with a
+//! warning, the view then knows less. Nothing here can stop a stage.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
+use tidegate_protocol::ids::{PoolName, SourceName};
+use tidegate_spine::{Ends, ReadError, ReadHandle, Reader, Record, Spine, SpineError, Start};
+
+use super::View;
+use super::believe::Follower;
+
+/// Records taken of one partition before the next has its turn.
+const TURN: usize = 512;
+/// Pause before reading is tried again after it failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The topics a view reads.
+#[derive(Debug, Clone)]
+pub struct ViewTopics {
+    /// `decisions.<source>` of each source.
+    pub decisions: Vec<(SourceName, TopicName)>,
+    /// `leases.<pool>` of each pool.
+    pub leases: Vec<(PoolName, TopicName)>,
+    /// `finished`.
+    pub finished: TopicName,
+    /// `dead`.
+    pub dead: TopicName,
+}
+
+/// What a partition holds.
+#[derive(Debug, Clone)]
+pub(super) enum Holds {
+    Decisions,
+    Leases(PoolName),
+    Finished,
+    Dead,
+}
+
+struct Followed {
+    partition: TopicPartition,
+    follower: Follower,
+    /// Where reading goes on; `None` at the log's start.
+    position: Option<Offset>,
+    /// What was there when reading began.
+    goal: Offset,
+    handle: Option<ReadHandle>,
+}
+
+impl ViewTopics {
+    fn all(&self) -> Vec<(String, TopicName, Holds)> {
+        let decisions = self.decisions.iter().map(|(s, t)| (format!("kernel.{s}"), t.clone(), Holds::Decisions));
+        let leases = self.leases.iter().map(|(p, t)| (format!("scheduler.{p}"), t.clone(), Holds::Leases(p.clone())));
+        let rest = [(self.finished.clone(), Holds::Finished), (self.dead.clone(), Holds::Dead)];
+        decisions.chain(leases).chain(rest.into_iter().map(|(t, h)| (String::new(), t, h))).collect()
+    }
+}
+
+/// Feeds `view` for ever; dropped to stop. Failures are logged and tried again.
+pub async fn run(spine: Arc<dyn Spine>, topics: ViewTopics, view: Arc<View>) {
+    let mut known: BTreeMap<TopicPartition, Followed> = BTreeMap::new();
+    loop {
+        match look_up(&*spine, &topics, &mut known).await {
+            Ok(()) => {
+                if let Err(error) = follow(&*spine, &view, &mut known).await {
+                    tracing::warn!(error = %error, "the view of jobs stopped reading; it starts again");
+                }
+            }
+            Err(error) => tracing::warn!(error = %error, "the view of jobs cannot read its topics; it tries again"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Learns which partitions there are and where they end.
+async fn look_up(
+    spine: &dyn Spine,
+    topics: &ViewTopics,
+    known: &mut BTreeMap<TopicPartition, Followed>,
+) -> Result<(), SpineError> {
+    let all = topics.all();
+    let names: Vec<TopicName> = all.iter().map(|(_, topic, _)| topic.clone()).collect();
+    let states = spine.describe(&names).await?;
+    for ((sender, topic, holds), state) in all.into_iter().zip(states) {
+        let state = state.ok_or_else(|| SpineError::UnknownTopic { topic: topic.clone() })?;
+        let partitions: Vec<TopicPartition> = (0..state.partitions).map(|p| topic.partition(p)).collect();
+        for (partition, Ends { start, end }) in partitions.iter().zip(spine.ends(&partitions).await?) {
+            let sender = format!("{sender}/{}", partition.partition);
+            known.entry(partition.clone()).or_insert_with(|| Followed {
+                partition: partition.clone(),
+                follower: Follower::new(holds.clone(), &sender, start > 0),
+                position: None,
+                goal: end,
+                handle: None,
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn follow(
+    spine: &dyn Spine,
+    view: &View,
+    known: &mut BTreeMap<TopicPartition, Followed>,
+) -> Result<(), FollowError> {
+    let mut reader = spine.reader("view").await.map_err(FollowError::Open)?;
+    for followed in known.values_mut() {
+        let start = followed.position.map_or(Start::Earliest, Start::At);
+        followed.handle = Some(reader.open(&followed.partition, start));
+    }
+    let mut batch: Vec<Record> = Vec::with_capacity(TURN);
+    loop {
+        poll_fn(|cx| read_some(&mut *reader, view, known, &mut batch, cx)).await?;
+        metrics::gauge!(crate::metrics::VIEW_JOBS).set(count(view.len()));
+        if !view.is_caught_up() && known.values().all(|f| f.position.unwrap_or(0) >= f.goal) {
+            view.caught_up.send_replace(true);
+        }
+        // A view that has much to read must not keep a thread from a shard.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// One turn for every partition that has something.
+fn read_some(
+    reader: &mut dyn Reader,
+    view: &View,
+    known: &mut BTreeMap<TopicPartition, Followed>,
+    batch: &mut Vec<Record>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), FollowError>> {
+    let mut moved = false;
+    for followed in known.values_mut() {
+        let Some(handle) = followed.handle else { continue };
+        match reader.poll_read(handle, TURN, cx, batch) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(progress)) => {
+                moved = true;
+                for record in batch.drain(..) {
+                    followed.follower.take(view, followed.partition.partition, &record);
+                }
+                followed.position = Some(progress.position);
+            }
+            Poll::Ready(Err(error)) => {
+                batch.clear();
+                if let ReadError::Truncated { .. } = error {
+                    followed.position = None;
+                    followed.follower.start_late();
+                }
+                return Poll::Ready(Err(FollowError::Read(error)));
+            }
+        }
+    }
+    if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error("{0}")]
+    Open(SpineError),
+    #[error("{0}")]
+    Read(ReadError),
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of jobs in memory is below 2^53")]
+fn count(n: usize) -> f64 {
+    n as f64
+}
