@@ -26,21 +26,27 @@ impl InUse {
     }
 }
 
-/// Whether a file of this name holds a bundle: `*.yaml` or `*.yml`, but not `*.test.yaml` or `*.test.yml`.
+/// Whether a file of this name holds a bundle: `*.yaml` or `*.yml`, but not test cases and no hidden file (editors
+/// keep half-written copies under such names).
 pub fn is_bundle_file(name: &str) -> bool {
-    !is_case_file(name) && has_ending(name, &[".yaml", ".yml"])
+    !is_case_file(name) && !is_hidden(name) && has_ending(name, &[".yaml", ".yml"])
 }
 
-/// Whether a file of this name holds test cases: `*.test.yaml` or `*.test.yml`.
+/// Whether a file of this name holds test cases: `*.test.yaml` or `*.test.yml`, not hidden.
 pub fn is_case_file(name: &str) -> bool {
-    has_ending(name, &[".test.yaml", ".test.yml"])
+    !is_hidden(name) && has_ending(name, &[".test.yaml", ".test.yml"])
+}
+
+fn is_hidden(name: &str) -> bool {
+    name.rsplit(['/', '\\']).next().is_some_and(|last| last.starts_with('.'))
 }
 
 fn has_ending(name: &str, endings: &[&str]) -> bool {
     endings.iter().any(|ending| name.ends_with(ending))
 }
 
-/// Loads a set of bundles, one a file. Files that hold test cases are passed over; every other one counts.
+/// Loads a set of bundles, one a file. Files that hold test cases ([`is_case_file`]) are passed over; every other one
+/// counts, whatever its name.
 ///
 /// # Errors
 /// The whole set is refused when anything in any file is wrong, when rule or bundle ids come twice, when tenants

@@ -7,7 +7,9 @@ use std::sync::Arc;
 pub const MAX_WINNERS: usize = 16;
 
 /// The verdict on one subject.
+/// Only [`Snapshot::evaluate`](crate::Snapshot::evaluate) makes one; it will carry constraints and approvals too.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Verdict {
     /// What happens to the job.
     pub effect: Effect,

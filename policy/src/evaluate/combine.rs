@@ -69,7 +69,13 @@ fn hear(ruling: &mut Option<Ruling>, rule: &Rule) {
                 held.rule_ids.push(Arc::clone(&rule.id));
             }
         }
-        Some(_) | None => {
+        Some(held) => {
+            held.effect = rule.effect;
+            held.reason = Arc::clone(&rule.reason);
+            held.rule_ids.clear();
+            held.rule_ids.push(Arc::clone(&rule.id));
+        }
+        None => {
             let rule_ids = vec![Arc::clone(&rule.id)];
             *ruling = Some(Ruling { effect: rule.effect, reason: Arc::clone(&rule.reason), rule_ids });
         }

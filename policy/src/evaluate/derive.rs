@@ -7,6 +7,7 @@ use crate::language::{Deriver, Scalar, Scalars, Test};
 use crate::number::Number;
 use crate::subject::{Subject, present};
 use simd_json::{Node, StaticNode};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// What is known of a tag. Several derivers of one tag: the strongest holds.
@@ -85,9 +86,8 @@ fn test(deriver: &Deriver, value: &[Node<'_>]) -> Outcome {
         Test::Greater(limit) => number(node).and_then(|number| number.order(*limit)).map(Ordering::is_gt),
         Test::Less(limit) => number(node).and_then(|number| number.order(*limit)).map(Ordering::is_lt),
         Test::AddressNotIn { addresses, domains } => text(node).map(|text| {
-            let lower = text.to_ascii_lowercase();
-            plain_address(&lower)
-                .is_none_or(|(_, domain)| !domains.contains(domain) && !addresses.contains(lower.as_str()))
+            let lower = lower_case(text);
+            plain_address(&lower).is_none_or(|(_, domain)| !domains.contains(domain) && !addresses.contains(&*lower))
         }),
     };
     match holds {
@@ -95,6 +95,14 @@ fn test(deriver: &Deriver, value: &[Node<'_>]) -> Outcome {
         Some(false) => Outcome::Absent,
         // Another type than the test is about.
         None => Outcome::Uncertain,
+    }
+}
+
+/// Copies only what has capitals.
+fn lower_case(text: &str) -> Cow<'_, str> {
+    match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(text.to_ascii_lowercase()),
+        false => Cow::Borrowed(text),
     }
 }
 

@@ -20,7 +20,8 @@ use crate::verdict::Verdict;
 impl Snapshot {
     /// Judges a subject. Never fails: what cannot be told counts towards restriction.
     ///
-    /// Allocates nothing but the lists of the verdict once `scratch` has grown to its working size.
+    /// Allocates nothing but the lists of the verdict once `scratch` has grown to its working size (and a copy of an
+    /// e-mail address that has capitals, where a deriver looks at one).
     pub fn evaluate(&self, subject: &Subject<'_>, scratch: &mut Scratch) -> Verdict {
         derive::derive(self, subject, scratch);
         select::select(self, subject, scratch);

@@ -86,5 +86,6 @@ fn names_tell_bundles_from_cases() {
             && is_case_file("a.test.yaml")
             && is_case_file("a.test.yml")
     );
+    assert!(!is_bundle_file(".a.yaml.yaml") && !is_bundle_file("dir/.#a.yaml") && !is_case_file(".a.test.yaml"));
     assert!(!is_bundle_file("a.test.yaml") && !is_bundle_file("README.md") && !is_case_file("a.yaml"));
 }
