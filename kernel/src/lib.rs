@@ -47,6 +47,7 @@ pub use config::{
 pub use identity::WindowBounds;
 pub use kernel::{Kernel, KernelRefused};
 pub use meters::describe_metrics;
+pub use reading::{Refusal, envelope_of_line};
 pub use routes::{ANY_CAPABILITY, BadTopicGlob, Pool, Routes, RoutesRefused, TopicGlob};
 pub use sources::{Format, Mapping, MappingWritten, Source, SourceRefused, SourceWritten, Tenants};
 pub use standing::{PolicyStanding, StandingView};

@@ -242,3 +242,128 @@ fn list_index(token: &str) -> Option<usize> {
     let plain = token == "0" || (!token.starts_with('0') && token.bytes().all(|b| b.is_ascii_digit()));
     plain.then(|| token.parse().ok()).flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+    use std::collections::BTreeMap;
+
+    fn spans(text: &str) -> BTreeMap<String, String> {
+        ParserMemory::new(64)
+            .parse(text.as_bytes(), |document| {
+                document
+                    .members(ROOT)
+                    .map(|(name, at)| (name.to_owned(), text[document.span(at).unwrap()].to_owned()))
+                    .collect()
+            })
+            .unwrap()
+    }
+
+    fn raw(text: &str) -> BTreeMap<String, String> {
+        let parsed: BTreeMap<String, Box<RawValue>> = serde_json::from_str(text).unwrap();
+        parsed.into_iter().map(|(name, value)| (name, value.get().to_owned())).collect()
+    }
+
+    #[test]
+    fn spans_are_the_exact_bytes_of_each_value() {
+        for text in [
+            r#"{"a":1}"#,
+            r#" { "a" : -1.5e3 , "b":"x" } "#,
+            r#"{"a":"\\\"}{[]:,","b":{"c":[1,{"d":"]"}]},"e":[],"f":{}}"#,
+            "{\"a\":\n\t[ 1 , 2 ]\r\n,\"b\":true , \"c\" :false,\"d\":null }",
+            r#"{"\u0061\"":"\u00e9\\","é":"ü"}"#,
+            r#"{"a":"","b":"\\","c":"\\\\\""}"#,
+        ] {
+            assert_eq!(spans(text), raw(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bare_value_is_its_own_span() {
+        for text in ["1", " \"x\" ", "[1]", "null\n", "{}", "-0.5", "true"] {
+            let span = ParserMemory::new(64).parse(text.as_bytes(), |document| document.span(ROOT).unwrap()).unwrap();
+            assert_eq!(&text[span], text.trim());
+        }
+    }
+
+    #[test]
+    fn nesting_beyond_the_limit_is_told_apart_from_bad_json() {
+        let mut memory = ParserMemory::new(3);
+        assert_eq!(memory.parse(b"[[[1]]]", |_| ()), Ok(()));
+        assert_eq!(memory.parse(b"[[[[1]]]]", |_| ()), Err(NotJson::TooDeep));
+        let bomb = vec![b'['; 1 << 20];
+        assert_eq!(memory.parse(&bomb, |_| ()), Err(NotJson::TooDeep));
+        assert!(matches!(memory.parse(b"{\"a\":", |_| ()), Err(NotJson::Malformed { .. })));
+        assert_eq!(memory.parse(b"{\"a\":1}", |document| document.members(ROOT).count()), Ok(1));
+    }
+
+    #[test]
+    fn pointers_lead_to_one_value_or_none() {
+        let text = br#"{"a":{"b":[10,{"c":"x"}],"d":1,"d":2},"":7}"#;
+        ParserMemory::new(64)
+            .parse(text, |document| {
+                let find = |pointer: &str| document.find(&Pointer::parse(pointer).unwrap());
+                let shape = |pointer: &str| find(pointer).unwrap().map(|at| document.shape(at));
+                assert_eq!(shape("/a/b/1/c"), Some(Shape::Text("x")));
+                assert_eq!(shape("/a/b/0"), Some(Shape::Unsigned(10)));
+                assert_eq!(shape("/a/b/01"), None);
+                assert_eq!(shape("/a/b/2"), None);
+                assert_eq!(shape("/a/b/0/c"), None);
+                assert_eq!(shape("/"), Some(Shape::Unsigned(7)));
+                assert_eq!(shape(""), Some(Shape::Object));
+                assert_eq!(find("/a/d"), Err(Ambiguous));
+            })
+            .unwrap();
+    }
+
+    fn json() -> impl Strategy<Value = String> {
+        let space = || prop::sample::select(vec!["", " ", "\n", "\t \r\n"]);
+        let text = || any::<String>().prop_map(|s| serde_json::to_string(&s).unwrap());
+        let scalar = prop_oneof![
+            text(),
+            any::<i64>().prop_map(|n| n.to_string()),
+            any::<u64>().prop_map(|n| n.to_string()),
+            (-1e9..1e9_f64).prop_map(|n| serde_json::to_string(&n).unwrap()),
+            prop::sample::select(vec!["true", "false", "null", "0", "-1", "1E5", "\"\\ud83d\\ude00\\/\"", "\"\\\\\""])
+                .prop_map(str::to_owned),
+        ];
+        scalar.prop_recursive(6, 60, 8, move |inner| {
+            let list = prop::collection::vec((inner.clone(), space()), 0..6).prop_map(|items| {
+                let items: Vec<String> = items.into_iter().map(|(item, s)| format!("{s}{item}{s}")).collect();
+                format!("[{}]", items.join(","))
+            });
+            let object = prop::collection::btree_map(any::<String>(), (inner, space()), 0..6).prop_map(|members| {
+                let members: Vec<String> = members
+                    .into_iter()
+                    .map(|(name, (value, s))| format!("{s}{}{s}:{s}{value}{s}", serde_json::to_string(&name).unwrap()))
+                    .collect();
+                format!("{{{}}}", members.join(","))
+            });
+            prop_oneof![list, object]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn spans_agree_with_serde_json(values in prop::collection::vec((any::<String>(), json()), 0..8), space in " {0,3}") {
+            let names: BTreeMap<String, String> = values.into_iter().collect();
+            let members: Vec<String> = names
+                .iter()
+                .map(|(name, value)| format!("{}{space}:{space}{value}{space}", serde_json::to_string(name).unwrap()))
+                .collect();
+            let text = format!("{space}{{{space}{}}}{space}", members.join(","));
+            prop_assert_eq!(spans(&text), raw(&text));
+        }
+
+        #[test]
+        fn no_bytes_make_the_parser_panic_or_misplace(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let parsed = ParserMemory::new(8).parse(&bytes, |document| document.span(ROOT));
+            if let Ok(span) = parsed {
+                let span = span.unwrap();
+                prop_assert!(serde_json::from_slice::<Box<RawValue>>(&bytes[span]).is_ok());
+            }
+        }
+    }
+}

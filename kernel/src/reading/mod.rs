@@ -16,6 +16,7 @@ mod cloudevents;
 mod document;
 mod draft;
 mod envelope;
+mod line;
 mod mapped;
 mod refusal;
 mod seen;
@@ -31,6 +32,7 @@ use tidegate_spine::Record;
 pub(crate) use cloudevents::{ID as CE_ID, SOURCE as CE_SOURCE};
 pub(crate) use document::ParserMemory;
 pub use draft::{MAX_ATTRIBUTE_BYTES, MAX_ENTRIES, MAX_TEXT_BYTES, MAX_TOPIC_BYTES, MAX_TOPIC_SEGMENTS};
+pub use line::envelope_of_line;
 pub use refusal::Refusal;
 pub(crate) use refusal::quoted;
 
@@ -135,7 +137,7 @@ impl ReaderMemory {
                     Ok(draft)
                 }
             })
-            .map_err(|not_json| syntax(not_json, source.max_depth(), value))??;
+            .map_err(|not_json| syntax(&not_json, source.max_depth(), value))??;
         Ok((draft, made_id))
     }
 }
@@ -179,7 +181,7 @@ fn texts<'a>(raw: &[(&'a str, &'a Bytes)]) -> Result<Vec<(&'a str, &'a str)>, Re
     Ok(headers)
 }
 
-fn syntax(not_json: NotJson, max_depth: usize, value: &[u8]) -> Refusal {
+fn syntax(not_json: &NotJson, max_depth: usize, value: &[u8]) -> Refusal {
     match not_json {
         NotJson::TooDeep => Refusal::new(
             DeadReason::TooDeep,
