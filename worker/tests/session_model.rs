@@ -2,7 +2,7 @@
 //!
 //! The scheduler's side is played by the script: owners that come and go, messages lost, repeated, late from owners
 //! already deposed; appends that fail. The model knows only what was told to run and what came back.
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

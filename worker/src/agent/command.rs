@@ -63,7 +63,7 @@ impl CommandHandler {
     fn spawn(&self, context: &Context) -> io::Result<Child> {
         let mut command = Command::new(&self.program);
         command.args(&self.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for name in environment::withheld() {
+        for name in environment::withheld(std::env::vars_os().map(|(name, _)| name)) {
             command.env_remove(name);
         }
         command.envs(environment::of(context)).process_group(0).kill_on_drop(true).spawn()

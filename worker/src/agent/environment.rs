@@ -61,7 +61,19 @@ pub(super) fn of(context: &Context) -> Vec<(&'static str, String)> {
     variables
 }
 
-/// Names in the worker's own environment that are not handed on.
-pub(super) fn withheld() -> impl Iterator<Item = OsString> {
-    std::env::vars_os().map(|(name, _)| name).filter(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+/// Which names of the worker's own environment are not handed on.
+pub(super) fn withheld(own: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    own.filter(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workers_own_settings_are_not_handed_on() {
+        let own = ["PATH", "TIDEGATE_SPINE", "TIDEGATE_KAFKA_PASSWORD", "MY_TIDEGATE_X"].map(OsString::from);
+        let withheld: Vec<OsString> = withheld(own.into_iter()).collect();
+        assert_eq!(withheld, ["TIDEGATE_SPINE", "TIDEGATE_KAFKA_PASSWORD"]);
+    }
 }

@@ -1,0 +1,273 @@
+//! A scheduler's side played by a script, over a real embedded spine.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test"
+)]
+#![allow(dead_code, clippy::allow_attributes, reason = "every test file uses another part")]
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::value::RawValue;
+use tempfile::TempDir;
+use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
+use tidegate_protocol::address::TopicName;
+use tidegate_protocol::decision::{Decision, Judged, PayloadAt, Verdict};
+use tidegate_protocol::facts::Token;
+use tidegate_protocol::fleet::{Order, Report};
+use tidegate_protocol::ids::{Capability, JobId, PoolName, TenantId, WorkerId};
+use tidegate_protocol::job::{Actor, InputHash, Job};
+use tidegate_protocol::outcome::Outcome;
+use tidegate_spine::inbox::lane_of;
+use tidegate_spine::{
+    Cleanup, Headers, NewRecord, Producer, ProducerOptions, ReadHandle, Reader, Spine, Start, TopicSpec,
+};
+use tidegate_worker::session::JobKey;
+use tidegate_worker::{Builder, Drained, RunError, Worker};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub(crate) mod faulty;
+
+pub(crate) const LANES: u32 = 4;
+const PREFIX: &str = "t.";
+
+pub(crate) struct Rig {
+    pub(crate) spine: Arc<dyn Spine>,
+    pub(crate) work: TopicName,
+    producer: Box<dyn Producer>,
+    reader: Box<dyn Reader>,
+    handles: Vec<ReadHandle>,
+    reports: Vec<Vec<Report>>,
+    pub(crate) incarnation: u64,
+    pub(crate) lease_ms: u64,
+    _folder: TempDir,
+}
+
+pub(crate) struct Running {
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<Drained, RunError>>,
+}
+
+impl Running {
+    pub(crate) fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Drops the worker on the spot.
+    pub(crate) fn abort(self) {
+        self.task.abort();
+    }
+
+    pub(crate) async fn ended(self) -> Result<Drained, RunError> {
+        within(self.task).await.unwrap()
+    }
+}
+
+/// Fails instead of hanging.
+pub(crate) async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it takes longer than 30 s")
+}
+
+pub(crate) fn now_ms() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+pub(crate) fn worker() -> Builder {
+    Worker::builder(PoolName::new("p").unwrap(), WorkerId::new("w1").unwrap())
+}
+
+pub(crate) fn spec(name: &TopicName, partitions: u32) -> TopicSpec {
+    TopicSpec {
+        name: name.clone(),
+        partitions,
+        cleanup: Cleanup::Log { retention_ms: None },
+        max_record_bytes: 4 << 20,
+        broker_time: true,
+        replication: None,
+    }
+}
+
+/// A job that is allowed; change it before `assign`.
+pub(crate) fn job(offset: u64, capability: &str) -> Job {
+    Job {
+        id: JobId::new(format!("job-{offset}")).unwrap(),
+        tenant: TenantId::new("acme").unwrap(),
+        topic: "job.test".into(),
+        actor: Actor::default(),
+        capability: Capability::new(capability).unwrap(),
+        requires: Vec::new(),
+        risk_tags: Vec::new(),
+        labels: [].into(),
+        priority: 5,
+        deadline: None,
+        parent: None,
+        source: format!("jobs/0@{offset}").parse().unwrap(),
+        input_hash: InputHash([7; 32]),
+        submitted_ms: 0,
+    }
+}
+
+/// How a job ended, as its result says.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) job: JobKey,
+    pub(crate) outcome: Outcome,
+    pub(crate) reason: String,
+    pub(crate) output: Option<String>,
+}
+
+impl Rig {
+    pub(crate) async fn new(shards: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let spine: Arc<dyn Spine> = Arc::new(EmbeddedSpine::open(EmbeddedOptions::new(folder.path())).unwrap());
+        let work = TopicName::new("t.work.p").unwrap();
+        let reports = TopicName::new("t.reports.p").unwrap();
+        spine.create(&spec(&work, LANES)).await.unwrap();
+        spine.create(&spec(&reports, shards)).await.unwrap();
+        let producer = spine.producer(ProducerOptions::default()).await.unwrap();
+        let mut reader = spine.reader("rig").await.unwrap();
+        let handles = (0..shards).map(|shard| reader.open(&reports.partition(shard), Start::Earliest)).collect();
+        let reports = (0..shards).map(|_| Vec::new()).collect();
+        Self { spine, work, producer, reader, handles, reports, incarnation: 0, lease_ms: 20_000, _folder: folder }
+    }
+
+    pub(crate) fn start(&self, builder: Builder) -> Running {
+        self.start_on(Arc::clone(&self.spine), builder)
+    }
+
+    pub(crate) fn start_on(&self, spine: Arc<dyn Spine>, builder: Builder) -> Running {
+        let (stop, stopped) = oneshot::channel();
+        let worker = builder.build().unwrap();
+        let task = tokio::spawn(async move {
+            let shutdown = async move { stopped.await.unwrap_or_default() };
+            worker.run(spine, PREFIX, shutdown).await
+        });
+        Running { stop: Some(stop), task }
+    }
+
+    /// The next report of a shard that `which` wants; what lies before it is passed over.
+    pub(crate) async fn next<T>(&mut self, shard: usize, which: impl Fn(&Report) -> Option<T>) -> T {
+        let (reader, handle, queue) = (&mut self.reader, self.handles[shard], &mut self.reports[shard]);
+        let find = async {
+            loop {
+                while !queue.is_empty() {
+                    if let Some(found) = which(&queue.remove(0)) {
+                        return found;
+                    }
+                }
+                let mut records = Vec::new();
+                poll_fn(|cx| reader.poll_read(handle, 100, cx, &mut records)).await.unwrap();
+                let read = |value: &[u8]| serde_json::from_slice::<Report>(value).unwrap();
+                queue.extend(records.iter().map(|record| read(record.value.as_ref().unwrap())));
+            }
+        };
+        within(find).await
+    }
+
+    /// Waits for a Hello and answers it.
+    pub(crate) async fn welcome(&mut self, shard: usize, epoch: u64) -> u32 {
+        let hello = |report: &Report| match report {
+            Report::Hello { incarnation, capacity, .. } => Some((*incarnation, *capacity)),
+            _ => None,
+        };
+        let (incarnation, capacity) = self.next(shard, hello).await;
+        self.incarnation = incarnation;
+        let welcome = Order::Welcome { incarnation, epoch, heartbeat_ms: 200, lease_ms: self.lease_ms };
+        self.order(shard, epoch, &welcome).await;
+        capacity
+    }
+
+    /// The credit total of the next heartbeat under `epoch`.
+    pub(crate) async fn credit(&mut self, shard: usize, wanted: u64) -> u64 {
+        let credit = |report: &Report| match report {
+            Report::Heartbeat { epoch, credit, .. } if *epoch == wanted => Some(*credit),
+            _ => None,
+        };
+        self.next(shard, credit).await
+    }
+
+    pub(crate) async fn order(&mut self, shard: usize, epoch: u64, order: &Order) {
+        let value = serde_json::to_vec(order).unwrap();
+        self.lane(shard, epoch, "w1", value).await;
+    }
+
+    pub(crate) async fn lane(&mut self, shard: usize, epoch: u64, to: &str, value: Vec<u8>) {
+        let headers: Headers =
+            [("tg-to", to.to_owned()), ("tg-sender", format!("scheduler.p/{shard}")), ("tg-epoch", epoch.to_string())]
+                .into_iter()
+                .collect();
+        let record = NewRecord { key: None, value: Some(value.into()), headers };
+        let lane = self.work.partition(lane_of("w1", LANES));
+        within(self.producer.append(&lane, vec![record])).await.unwrap();
+    }
+
+    /// Assigns `job` with `payload` to the worker; its offset is the number too.
+    pub(crate) async fn assign(&mut self, shard: usize, epoch: u64, job: &Job, payload: &str) -> JobKey {
+        self.assign_as(shard, epoch, job, payload, Verdict::Allow).await
+    }
+
+    pub(crate) async fn assign_as(
+        &mut self,
+        shard: usize,
+        epoch: u64,
+        job: &Job,
+        payload: &str,
+        verdict: Verdict,
+    ) -> JobKey {
+        let decision = Decision {
+            verdict,
+            reason: "test".into(),
+            rule_ids: Vec::new(),
+            risk_tags: Vec::new(),
+            snapshot: "s1".into(),
+            constraints: None,
+            ticket: None,
+        };
+        let at = PayloadAt::Json(0, u32::try_from(payload.len()).unwrap());
+        let work = Judged::encode(job, &decision, at, payload.as_bytes()).unwrap();
+        let work = RawValue::from_string(String::from_utf8(work).unwrap()).unwrap();
+        let key = JobKey { source: job.source.clone(), token: Token { epoch, attempt: 1 } };
+        let order = Order::Assignment {
+            incarnation: self.incarnation,
+            number: job.source.offset,
+            source: key.source.clone(),
+            token: key.token,
+            work,
+        };
+        self.order(shard, epoch, &order).await;
+        key
+    }
+
+    pub(crate) async fn settle(&mut self, shard: usize, epoch: u64, job: &JobKey, accepted: bool) {
+        let reason = if accepted { "" } else { "not_holder" }.to_owned();
+        let order = Order::Settled { source: job.source.clone(), token: job.token, accepted, reason };
+        self.order(shard, epoch, &order).await;
+    }
+
+    /// The next result.
+    pub(crate) async fn result(&mut self, shard: usize) -> Said {
+        let result = |report: &Report| match report {
+            Report::Result { source, token, outcome, reason, output, .. } => Some(Said {
+                job: JobKey { source: source.clone(), token: *token },
+                outcome: *outcome,
+                reason: reason.clone(),
+                output: output.as_ref().map(|output| output.get().to_owned()),
+            }),
+            _ => None,
+        };
+        self.next(shard, result).await
+    }
+
+    pub(crate) async fn given_back(&mut self, shard: usize) -> JobKey {
+        let back = |report: &Report| match report {
+            Report::GiveBack { source, token, .. } => Some(JobKey { source: source.clone(), token: *token }),
+            _ => None,
+        };
+        self.next(shard, back).await
+    }
+}

@@ -1,0 +1,268 @@
+//! A worker over a real embedded spine, with a scripted scheduler.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test")]
+
+mod rig;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rig::{Rig, job, now_ms, spec, within, worker};
+use serde::{Deserialize, Serialize};
+use tidegate_protocol::address::TopicName;
+use tidegate_protocol::decision::Verdict;
+use tidegate_protocol::fleet::{Order, Report};
+use tidegate_protocol::outcome::Outcome;
+use tidegate_worker::agent::Builtin;
+use tidegate_worker::{Cancel, Context, Drained, Ending, Failure, RunError, Settings, TypedHandler};
+use tokio::sync::mpsc;
+
+/// Runs until told to stop and says why.
+async fn until_cancelled(context: Context) -> Ending {
+    let why = context.cancelled().await;
+    Ending::cancelled(format!("{why:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_goes_from_its_lane_to_a_settled_result_and_the_worker_drains() {
+    let mut rig = Rig::new(1).await;
+    let mut running = rig.start(worker().capability("echo", Builtin::Echo).concurrency(2));
+    assert_eq!(rig.welcome(0, 5).await, 2);
+    assert_eq!(rig.credit(0, 5).await, 2);
+    let key = rig.assign(0, 5, &job(1, "echo"), r#"{ "a": [1.10] }"#).await;
+    let said = rig.result(0).await;
+    assert_eq!((said.job, said.outcome), (key.clone(), Outcome::Succeeded));
+    assert_eq!(said.output.as_deref(), Some(r#"{ "a": [1.10] }"#), "the payload's exact bytes");
+    running.stop();
+    let held = |report: &Report| match report {
+        Report::Heartbeat { draining: true, running, .. } => Some(running.len()),
+        _ => None,
+    };
+    assert_eq!(rig.next(0, held).await, 1, "an unsettled result is still held");
+    rig.settle(0, 5, &key, true).await;
+    assert_eq!(running.ended().await.unwrap(), Drained { unsettled: 0 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_is_a_failure_of_its_job_alone() {
+    let mut rig = Rig::new(1).await;
+    let explode = |context: Context| async move {
+        assert!(context.payload().get() == "1", "payload {} makes it explode", context.payload());
+        Ending::Succeeded(None)
+    };
+    let _running = rig.start(worker().capability("x", explode));
+    rig.welcome(0, 5).await;
+    rig.credit(0, 5).await;
+    rig.assign(0, 5, &job(1, "x"), "2").await;
+    let said = rig.result(0).await;
+    assert_eq!(said.outcome, Outcome::Failed);
+    assert_eq!(said.reason, "the handler panicked: payload 2 makes it explode");
+    rig.assign(0, 5, &job(2, "x"), "1").await;
+    assert_eq!(rig.result(0).await.outcome, Outcome::Succeeded);
+}
+
+#[derive(Deserialize)]
+struct Numbers {
+    of: Vec<u32>,
+}
+
+#[derive(Serialize)]
+struct Sum {
+    sum: u32,
+}
+
+struct Add;
+
+impl TypedHandler for Add {
+    type Input = Numbers;
+    type Output = Sum;
+
+    async fn run(&self, input: Numbers, _context: Context) -> Result<Sum, Failure> {
+        let sum = input.of.iter().try_fold(0_u32, |sum, n| sum.checked_add(*n));
+        Ok(Sum { sum: sum.ok_or_else(|| Failure::new("too much"))? })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_typed_handler_reads_and_writes_what_serde_knows() {
+    let mut rig = Rig::new(1).await;
+    let _running = rig.start(worker().typed("add", Add));
+    rig.welcome(0, 5).await;
+    rig.credit(0, 5).await;
+    let table = [
+        (r#"{"of":[1,2,3]}"#, Outcome::Succeeded, "", Some(r#"{"sum":6}"#)),
+        (r#"{"of":[4294967295,1]}"#, Outcome::Failed, "too much", None),
+        (r#"{"off":1}"#, Outcome::Failed, "payload is not what this capability takes: missing field `of`", None),
+    ];
+    for (number, (payload, outcome, reason, output)) in (1..).zip(table) {
+        rig.assign(0, 5, &job(number, "add"), payload).await;
+        let said = rig.result(0).await;
+        assert_eq!((said.outcome, said.output.as_deref()), (outcome, output), "{payload}");
+        assert!(said.reason.starts_with(reason), "{payload}: {}", said.reason);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_stops_a_job_and_one_that_has_passed_starts_none() {
+    let mut rig = Rig::new(1).await;
+    let _running = rig.start(worker().capability("wait", until_cancelled));
+    rig.welcome(0, 5).await;
+    rig.credit(0, 5).await;
+    let mut soon = job(1, "wait");
+    soon.deadline = Some(now_ms() + 300);
+    rig.assign(0, 5, &soon, "null").await;
+    let said = rig.result(0).await;
+    assert_eq!((said.outcome, said.reason.as_str()), (Outcome::TimedOut, "its deadline passed: Deadline"));
+    assert!(now_ms() >= soon.deadline.unwrap());
+    let mut past = job(2, "wait");
+    past.deadline = Some(now_ms() - 1);
+    rig.assign(0, 5, &past, "null").await;
+    let said = rig.result(0).await;
+    assert_eq!((said.outcome, said.reason.as_str()), (Outcome::TimedOut, "its deadline had passed before it started"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_lease_stops_the_job_and_frees_its_slot_without_a_result() {
+    let mut rig = Rig::new(1).await;
+    let (told, mut seen) = mpsc::unbounded_channel();
+    let watch = move |context: Context| {
+        let told = told.clone();
+        async move {
+            context.progress(Some(0.5), "half");
+            told.send(context.cancelled().await).unwrap();
+            assert!(context.lease_lost());
+            Ending::Succeeded(None)
+        }
+    };
+    let _running = rig.start(worker().capability("wait", watch).concurrency(1));
+    rig.welcome(0, 5).await;
+    assert_eq!(rig.credit(0, 5).await, 1);
+    let key = rig.assign(0, 5, &job(1, "wait"), "null").await;
+    let progress = |report: &Report| match report {
+        Report::Progress { fraction, note, .. } => Some((*fraction, note.clone())),
+        _ => None,
+    };
+    assert_eq!(rig.next(0, progress).await, (Some(0.5), "half".to_owned()));
+    rig.settle(0, 5, &key, false).await;
+    assert_eq!(within(seen.recv()).await, Some(Cancel::LeaseLost));
+    let after = |report: &Report| match report {
+        Report::Result { .. } => Some(Err("a result of a lost lease")),
+        Report::Heartbeat { credit: 2, running, .. } => Some(Ok(running.len())),
+        _ => None,
+    };
+    assert_eq!(rig.next(0, after).await, Ok(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_the_drain_limit_jobs_are_stopped_and_go_back_even_if_they_do_not_listen() {
+    let mut rig = Rig::new(1).await;
+    let settings = Settings {
+        drain_limit: Duration::from_millis(100),
+        cancel_grace: Duration::from_millis(200),
+        ..Settings::default()
+    };
+    let deaf = |_: Context| std::future::pending::<Ending>();
+    let builder = worker().settings(settings).capability("listens", until_cancelled).capability("deaf", deaf);
+    let mut running = rig.start(builder);
+    rig.welcome(0, 5).await;
+    rig.credit(0, 5).await;
+    let listens = rig.assign(0, 5, &job(1, "listens"), "null").await;
+    let deaf = rig.assign(0, 5, &job(2, "deaf"), "null").await;
+    let both = |report: &Report| match report {
+        Report::Heartbeat { running, .. } if running.len() == 2 => Some(()),
+        _ => None,
+    };
+    rig.next(0, both).await;
+    running.stop();
+    assert_eq!(rig.given_back(0).await, listens);
+    assert_eq!(rig.given_back(0).await, deaf);
+    assert_eq!(running.ended().await.unwrap(), Drained { unsettled: 0 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_allowed_or_not_offered_is_never_run() {
+    let mut rig = Rig::new(1).await;
+    let runs = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&runs);
+    let count = move |_: Context| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Ending::Succeeded(None) }
+    };
+    let _running = rig.start(worker().capability("count", count));
+    rig.welcome(0, 5).await;
+    rig.credit(0, 5).await;
+    rig.lane(0, 5, "w1", b"no order".to_vec()).await;
+    rig.lane(0, 5, "another", b"not ours".to_vec()).await;
+    rig.assign_as(0, 5, &job(1, "count"), "null", Verdict::Deny).await;
+    let said = rig.result(0).await;
+    assert_eq!((said.outcome, said.reason.as_str()), (Outcome::Failed, "the assignment is not for an allowed job"));
+    let other = rig.assign(0, 5, &job(2, "other"), "null").await;
+    assert_eq!(rig.given_back(0).await, other);
+    assert_eq!(runs.load(Ordering::SeqCst), 0);
+    rig.assign(0, 5, &job(3, "count"), "null").await;
+    assert_eq!(rig.result(0).await.outcome, Outcome::Succeeded);
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_shard_has_its_own_owner_and_its_share_of_the_slots() {
+    let mut rig = Rig::new(2).await;
+    let _running = rig.start(worker().capability("echo", Builtin::Echo).concurrency(3));
+    let shares = (rig.welcome(0, 5).await, rig.welcome(1, 8).await);
+    assert_eq!(shares.0 + shares.1, 3);
+    rig.credit(0, 5).await;
+    rig.credit(1, 8).await;
+    let (left, right) = (rig.assign(0, 5, &job(1, "echo"), "1").await, rig.assign(1, 8, &job(1, "echo"), "2").await);
+    let (first, second) = (rig.result(0).await, rig.result(1).await);
+    assert_eq!((first.job, first.output.as_deref()), (left, Some("1")));
+    assert_eq!((second.job, second.output.as_deref()), (right, Some("2")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_too_large_for_its_limit_is_a_failure_that_says_so() {
+    let mut rig = Rig::new(1).await;
+    let settings = Settings { max_output_bytes: 100, ..Settings::default() };
+    let _running = rig.start(worker().settings(settings).capability("echo", Builtin::Echo));
+    rig.welcome(0, 5).await;
+    rig.credit(0, 5).await;
+    rig.assign(0, 5, &job(1, "echo"), &format!("\"{}\"", "x".repeat(99))).await;
+    let said = rig.result(0).await;
+    assert_eq!(said.outcome, Outcome::Failed);
+    assert_eq!(said.reason, "output of 101 bytes is larger than the limit of 100 bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_lane_begins_a_new_incarnation() {
+    let mut rig = Rig::new(1).await;
+    let _running = rig.start(worker().capability("echo", Builtin::Echo));
+    rig.welcome(0, 5).await;
+    rig.credit(0, 5).await;
+    let before = rig.incarnation;
+    rig.spine.delete(&rig.work).await.unwrap();
+    rig.spine.create(&spec(&rig.work, rig::LANES)).await.unwrap();
+    rig.welcome(0, 5).await;
+    assert!(rig.incarnation > before);
+    rig.credit(0, 5).await;
+    rig.assign(0, 5, &job(1, "echo"), "7").await;
+    assert_eq!(rig.result(0).await.output.as_deref(), Some("7"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_with_the_name_ends_the_first() {
+    let mut rig = Rig::new(1).await;
+    let running = rig.start(worker().capability("echo", Builtin::Echo));
+    rig.welcome(0, 5).await;
+    let theirs = rig.incarnation + 1;
+    let welcome = Order::Welcome { incarnation: theirs, epoch: 5, heartbeat_ms: 200, lease_ms: 2_000 };
+    rig.order(0, 5, &welcome).await;
+    let error = running.ended().await.unwrap_err();
+    assert!(matches!(&error, RunError::Superseded { theirs: t, .. } if *t == theirs), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_topic_is_an_error_at_the_start_that_says_what_to_do() {
+    let rig = Rig::new(1).await;
+    rig.spine.delete(&TopicName::new("t.reports.p").unwrap()).await.unwrap();
+    let error = rig.start(worker().capability("echo", Builtin::Echo)).ended().await.unwrap_err();
+    assert_eq!(error.to_string(), "worker `w1`: topic `t.reports.p` does not exist; run `tidegate topics apply`");
+}
