@@ -1,6 +1,6 @@
 //! How fast the adapter is: two hops at a fixed rate, and one hop as fast as it goes.
 //!
-//! `TIDEGATE_TEST_KAFKA=host:port cargo run -p tidegate-kafka --example hops -- [RATE] [SECONDS] [name=value ...]`
+//! `TIDEGATE_TEST_KAFKA=host:port cargo run -p tidegate-kafka --example hops -- [RATE] [SECONDS] [RECORDS] [name=value ...]`
 //! with librdkafka settings to try. Two hops: a record is appended, read, appended to a second topic, and read there;
 //! measured from the time it was due. Three: the same with a fact acknowledged in between.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement for people")]
@@ -29,7 +29,8 @@ fn main() {
     let spine: Arc<dyn Spine> = Arc::new(block_on(KafkaSpine::open(options)).unwrap());
     ends(&spine);
     // The broker's JIT is cold at first.
-    for (count, what) in [(100_000, "warm-up"), (600_000, "one hop, as fast as it goes")] {
+    let records: usize = numbers.get(2).map_or(600_000, |n| n.parse().unwrap());
+    for (count, what) in [(100_000, "warm-up"), (records, "one hop, as fast as it goes")] {
         one_hop(&spine, count, what);
     }
     hops(&spine, rate, seconds, false);
