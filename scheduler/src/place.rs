@@ -178,6 +178,11 @@ impl Placement {
         self.free_workers
     }
 
+    #[cfg(test)]
+    pub(crate) fn classes(&self) -> usize {
+        self.classes.len()
+    }
+
     fn set_load(&mut self, worker: &WorkerId, id: KindId, before: Option<Load>, load: Option<Load>) {
         let Some(kind) = self.kinds.get_mut(&id) else { return };
         let was_open = !kind.free.is_empty();

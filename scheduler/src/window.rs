@@ -135,7 +135,7 @@ impl Window {
         let (has_jobs, has_bytes) = (share.by_age.len(), share.bytes);
         if has_jobs >= jobs || has_bytes >= bytes {
             share.full = true;
-        } else if has_jobs <= jobs / 4 * 3 && has_bytes <= bytes / 4 * 3 {
+        } else if has_jobs <= jobs * 3 / 4 && has_bytes <= bytes / 4 * 3 {
             share.full = false;
         }
     }

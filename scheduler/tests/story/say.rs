@@ -1,0 +1,137 @@
+//! Facts, messages and gauges in words.
+
+use tidegate_protocol::facts::{Holder, SchedulerFact, Token};
+use tidegate_protocol::fleet::Order;
+use tidegate_protocol::headers;
+use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::outcome::Finished;
+use tidegate_scheduler::Gauges;
+use tidegate_stage::Message;
+
+type Name<'a> = &'a dyn Fn(&SourcePosition) -> String;
+
+fn token(token: Token) -> String {
+    format!("{}/{}", token.epoch, token.attempt)
+}
+
+fn by(by: &Holder) -> String {
+    format!("{}'s {}", by.worker.as_str(), token(by.token))
+}
+
+pub(super) fn fact(fact: &SchedulerFact, name: Name<'_>) -> String {
+    match fact {
+        SchedulerFact::WorkerWelcomed { worker, incarnation, epoch, lane } => {
+            format!("WorkerWelcomed {} incarnation {incarnation}, epoch {epoch}, lane {lane}", worker.as_str())
+        }
+        SchedulerFact::LeaseGranted { source, worker, incarnation, token: t, number, work, .. } => format!(
+            "LeaseGranted {} to {} incarnation {incarnation}, token {}, number {number}{}",
+            name(source),
+            worker.as_str(),
+            token(*t),
+            if work.is_some() { ", with its record" } else { "" }
+        ),
+        SchedulerFact::LeaseExpired { source, token: t, end } => {
+            format!("LeaseExpired {} token {}: {end:?}", name(source), token(*t))
+        }
+        SchedulerFact::JobFinished { source, outcome, reason, dead, by: holder, attempts, work, output, .. } => {
+            let mut text = format!("JobFinished {} {} after {attempts}", name(source), outcome.word());
+            if let Some(dead) = dead {
+                text += &format!(", dead: {}", dead.word());
+            }
+            if let Some(holder) = holder {
+                text += &format!(", by {}", by(holder));
+            }
+            if let Some(output) = output {
+                text += &format!(", output {output}");
+            }
+            if work.is_some() {
+                text += ", with its record";
+            }
+            if reason.is_empty() { text } else { format!("{text} ({reason})") }
+        }
+        SchedulerFact::ResultRefused { source, by: holder, reason } => {
+            format!("ResultRefused {} from {}: {reason}", name(source), by(holder))
+        }
+        SchedulerFact::ResultRepeated { source, by: holder } => {
+            format!("ResultRepeated {} from {}", name(source), by(holder))
+        }
+        SchedulerFact::JobDuplicate { source, duplicate_of } => {
+            format!("JobDuplicate {} of {}", name(source), name(duplicate_of))
+        }
+        SchedulerFact::JobMoved { source, bucket, .. } => format!("JobMoved {} to bucket {bucket}", name(source)),
+        SchedulerFact::WorkRefused { partition, offset, reason, .. } => {
+            format!("WorkRefused {partition}@{offset}: {}", reason.word())
+        }
+        SchedulerFact::WorkerForgotten { worker } => format!("WorkerForgotten {}", worker.as_str()),
+    }
+}
+
+pub(super) fn message(message: &Message, name: Name<'_>) -> String {
+    let value = message.value.as_deref().unwrap_or_default();
+    let header = |key| message.headers.text(key).unwrap_or("");
+    let what = match message.to.topic.as_str() {
+        "tg.work.p" => format!("for {}: {}", header(headers::TO), order(value, name)),
+        "tg.finished" => {
+            let finished: Finished = serde_json::from_slice(value).unwrap();
+            assert_eq!(message.key.as_deref(), Some(finished.job_id.as_str().as_bytes()));
+            format!("{} {}", finished.job_id.as_str(), finished.outcome.word())
+        }
+        "tg.dead" => format!(
+            "{}@{} {}, {}",
+            header(headers::DEAD_TOPIC),
+            header(headers::DEAD_OFFSET),
+            header(headers::DEAD_CLASS),
+            if message.value.is_some() { format!("{} bytes", value.len()) } else { "by its hash".into() }
+        ),
+        "tg.overflow.p" => format!("{} bytes of {}", value.len(), name(&header(headers::SOURCE).parse().unwrap())),
+        topic => panic!("nothing is sent to {topic}"),
+    };
+    format!("-> {} {:?}: {what}", message.to.to_string().trim_start_matches("tg."), message.delivery)
+}
+
+fn order(value: &[u8], name: Name<'_>) -> String {
+    match serde_json::from_slice(value).unwrap() {
+        Order::Welcome { incarnation, epoch, .. } => format!("Welcome epoch {epoch}, incarnation {incarnation}"),
+        Order::Assignment { incarnation, number, source, token: t, .. } => {
+            format!("Assignment {number} of {}, token {}, incarnation {incarnation}", name(&source), token(t))
+        }
+        Order::Settled { source, token: t, accepted, reason } => {
+            let how = if accepted { "accepted".to_owned() } else { format!("refused, {reason}") };
+            format!("Settled {} token {}: {how}", name(&source), token(t))
+        }
+    }
+}
+
+pub(super) fn gauges(gauges: &Gauges) -> Vec<String> {
+    let counts = &gauges.counts;
+    let plain = [
+        ("waiting", gauges.waiting as u64),
+        ("leased", gauges.leased as u64),
+        ("requeued", gauges.requeued as u64),
+        ("workers", gauges.workers as u64),
+        ("workers present", gauges.workers_present as u64),
+        ("workers free", gauges.workers_free as u64),
+        ("free credit", gauges.free_credit),
+        ("granted", counts.granted),
+        ("stale fences", counts.stale_fences),
+        ("repeated", counts.repeated),
+        ("welcomed", counts.welcomed),
+        ("forgotten", counts.forgotten),
+        ("duplicates", counts.duplicates),
+        ("moved", counts.moved),
+        ("work refused", counts.work_refused),
+        ("bad reports", counts.bad_reports),
+        ("old incarnation reports", counts.old_incarnation_reports),
+        ("reports ahead", counts.reports_ahead),
+        ("workers refused", counts.workers_refused),
+        ("idle give-backs", counts.idle_give_backs),
+        ("progress", counts.progress),
+        ("impossible facts", counts.impossible_facts),
+    ];
+    let mut lines: Vec<String> =
+        plain.into_iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what}: {n}")).collect();
+    lines.extend(counts.expired.iter().map(|(end, n)| format!("expired {end}: {n}")));
+    lines.extend(counts.finished.iter().map(|(outcome, n)| format!("finished {}: {n}", outcome.word())));
+    lines.extend(counts.refused.iter().map(|(reason, n)| format!("refused {reason}: {n}")));
+    lines
+}
