@@ -22,7 +22,6 @@ type Segments = Vec<(Arc<SegmentFile>, Extent)>;
 /// When the folder or a file cannot be read or changed.
 pub(crate) fn segments(folder: &Path, at: &TopicPartition) -> io::Result<Segments> {
     let mut log: Segments = Vec::new();
-    let mut torn = false;
     for (segment, indexed) in candidates(folder)? {
         let expected = log.last().map(|(_, extent): &(_, Extent)| extent.end);
         if expected.is_some_and(|end| segment.base < end) {
@@ -30,8 +29,7 @@ pub(crate) fn segments(folder: &Path, at: &TopicPartition) -> io::Result<Segment
             segment.remove()?;
             continue;
         }
-        if torn || expected.is_some_and(|end| segment.base > end) {
-            torn = true;
+        if expected.is_some_and(|end| segment.base > end) {
             let aside = segment.set_aside()?;
             tracing::error!(partition = %at, file = %aside.display(), "records behind a torn segment were set aside");
             continue;

@@ -67,6 +67,8 @@ fn a_trim_removes_whole_segments_below_it() {
     block_on(spine.trim(&log, 300)).unwrap();
     assert!(bytes(folder.path()) < before / 2 && files(folder.path(), "log").len() < count / 2 + 1);
     assert_eq!(ends(&spine, &log), Ends { start: 300, end: 400 });
+    let kept: Vec<String> = (300..400).map(|n| format!("{n:050}")).collect();
+    assert_eq!(values(&read(&spine, &log)), kept);
     // Neither back nor beyond the end.
     block_on(spine.trim(&log, 100)).unwrap();
     assert_eq!(ends(&spine, &log).start, 300);

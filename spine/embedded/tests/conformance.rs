@@ -63,7 +63,7 @@ mod fsync_with_small_segments {
     use super::*;
 
     async fn fixture() -> Folder {
-        Folder::open(Durability::Fsync, 4 << 10, 1)
+        Folder::open(Durability::Fsync, 1 << 10, 1)
     }
 
     tidegate_spine::conformance!(fixture, block_on);
