@@ -30,12 +30,18 @@ impl Default for WindowBounds {
 
 /// The first 128 bits of an input hash: enough to tell inputs apart, half the memory and snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ShortHash(u128);
+pub(crate) struct ShortHash(u128);
 
 impl ShortHash {
     fn of(hash: &InputHash) -> Self {
         let InputHash(bytes) = hash;
         Self(bytes.iter().take(16).fold(0, |sum, byte| (sum << 8) | u128::from(*byte)))
+    }
+}
+
+impl Serialize for ShortHash {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{:032x}", self.0))
     }
 }
 
@@ -67,14 +73,20 @@ pub(crate) enum Known {
 #[derive(Debug)]
 pub(crate) struct Window {
     bounds: WindowBounds,
+    /// Looked up, never walked through: its order shows nowhere, and its random keys keep submitters, who choose the
+    /// ids, from crowding a bucket.
     seen: HashMap<Identity, Seen>,
     /// Keys in the order they came.
     order: VecDeque<Identity>,
 }
 
-/// An entry in a snapshot: tenant, id, short hash in hex, offset, at.
-#[derive(Serialize, Deserialize)]
+/// An entry of a snapshot as read: tenant, id, short hash in hex, offset, at.
+#[derive(Deserialize)]
 pub(crate) struct Entry(TenantId, JobId, String, Offset, Timestamp);
+
+/// The same as written.
+#[derive(Serialize)]
+pub(crate) struct EntryOut<'a>(&'a str, &'a str, ShortHash, Offset, Timestamp);
 
 impl Window {
     pub(crate) fn new(bounds: WindowBounds) -> Self {
@@ -125,11 +137,10 @@ impl Window {
     }
 
     /// Entries in the order they came.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = EntryOut<'_>> {
         self.order.iter().filter_map(|identity| {
             let seen = self.seen.get(identity)?;
-            let hash = format!("{:032x}", seen.hash.0);
-            Some(Entry(identity.tenant.clone(), identity.id.clone(), hash, seen.offset, seen.at))
+            Some(EntryOut(identity.tenant.as_str(), identity.id.as_str(), seen.hash, seen.offset, seen.at))
         })
     }
 

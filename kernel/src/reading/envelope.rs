@@ -119,24 +119,24 @@ fn labels(document: Document<'_>, at: NodeAt, draft: &mut Draft) -> Result<(), R
 }
 
 pub(crate) fn string<'a>(field: &str, shape: Shape<'a>) -> Result<&'a str, Refusal> {
-    match shape {
-        Shape::Text(text) => Ok(text),
-        other => Err(Refusal::field(field, format!("is {}, not a text", other.word()))),
-    }
+    let Shape::Text(text) = shape else {
+        return Err(Refusal::field(field, format!("is {}, not a text", shape.word())));
+    };
+    Ok(text)
 }
 
 fn whole(field: &str, shape: Shape<'_>) -> Result<u64, Refusal> {
-    match shape {
-        Shape::Unsigned(number) => Ok(number),
-        other => Err(Refusal::field(field, format!("is {}, not a whole number from 0", other.word()))),
-    }
+    let Shape::Unsigned(number) = shape else {
+        return Err(Refusal::field(field, format!("is {}, not a whole number from 0", shape.word())));
+    };
+    Ok(number)
 }
 
 fn object(field: &str, shape: Shape<'_>) -> Result<(), Refusal> {
-    match shape {
-        Shape::Object => Ok(()),
-        other => Err(Refusal::field(field, format!("is {}, not an object", other.word()))),
+    if shape != Shape::Object {
+        return Err(Refusal::field(field, format!("is {}, not an object", shape.word())));
     }
+    Ok(())
 }
 
 fn list<'a>(
@@ -144,10 +144,11 @@ fn list<'a>(
     field: &str,
     at: NodeAt,
 ) -> Result<impl Iterator<Item = NodeAt> + use<'a>, Refusal> {
-    match document.shape(at) {
-        Shape::List => Ok(document.items(at)),
-        other => Err(Refusal::field(field, format!("is {}, not a list of texts", other.word()))),
+    let shape = document.shape(at);
+    if shape != Shape::List {
+        return Err(Refusal::field(field, format!("is {}, not a list of texts", shape.word())));
     }
+    Ok(document.items(at))
 }
 
 /// Where a payload stands, in the 32 bits a fact keeps.

@@ -50,7 +50,7 @@ pub fn envelope_of_line(mapping: &Mapping, line: &[u8], id: Option<&JobId>) -> R
     let max_depth = SourceLimitsWritten::default().max_depth;
     let draft = ParserMemory::new(max_depth)
         .parse(line, |document| mapped::read(mapping, &mapped::Filling { document, headers: &[] }))
-        .map_err(|not_json| syntax(&not_json, max_depth, line))??;
+        .map_err(|not_json| syntax(not_json, max_depth, line))??;
     write(&draft, line, id).map_err(|e| Refusal::new(DeadReason::Unparsable, e.to_string()))
 }
 

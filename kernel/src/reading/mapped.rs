@@ -128,7 +128,7 @@ impl<'a> Filling<'a> {
                 && !alone
                 && value.contains('.')
             {
-                let problem = format!("as {} is `{}`, which is not one segment", hole.shown(), quoted(value));
+                let problem = format!("takes {}, which is `{}`, not one segment", hole.shown(), quoted(value));
                 return Err(Refusal::field("topic", problem));
             }
             Ok(value)

@@ -137,7 +137,7 @@ impl ReaderMemory {
                     Ok(draft)
                 }
             })
-            .map_err(|not_json| syntax(&not_json, source.max_depth(), value))??;
+            .map_err(|not_json| syntax(not_json, source.max_depth(), value))??;
         Ok((draft, made_id))
     }
 }
@@ -181,17 +181,21 @@ fn texts<'a>(raw: &[(&'a str, &'a Bytes)]) -> Result<Vec<(&'a str, &'a str)>, Re
     Ok(headers)
 }
 
-fn syntax(not_json: &NotJson, max_depth: usize, value: &[u8]) -> Refusal {
+fn syntax(not_json: NotJson, max_depth: usize, value: &[u8]) -> Refusal {
     match not_json {
         NotJson::TooDeep => Refusal::new(
             DeadReason::TooDeep,
             format!("the value is nested deeper than {max_depth}, the source's limit"),
         ),
-        NotJson::Malformed { at } => {
+        NotJson::Malformed => {
             let detail = match std::str::from_utf8(value) {
                 Err(error) => format!("the value is not UTF-8 from byte {}", error.valid_up_to()),
                 Ok(_) if value.is_empty() => "the value is empty, not JSON".to_owned(),
-                Ok(_) => format!("the value of {} bytes is not JSON; the parser stopped near byte {at}", value.len()),
+                // The fast parser does not say where it stopped; this one does, and does not recurse either.
+                Ok(text) => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+                    Err(error) => format!("the value is not JSON: {error}"),
+                    Ok(_) => "the value has a number that does not fit into 64 bits; send it as a text".to_owned(),
+                },
             };
             Refusal::new(DeadReason::Unparsable, detail)
         }

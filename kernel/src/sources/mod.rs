@@ -38,7 +38,7 @@ pub enum Format {
     /// CloudEvents in binary mode only.
     CloudEvents,
     /// A foreign JSON record.
-    Mapped(Mapping),
+    Mapped(Box<Mapping>),
 }
 
 /// A checked source.

@@ -190,7 +190,7 @@ impl SourceWritten {
                         "map `tenant`, or give the source a constant one",
                     ));
                 }
-                Format::Mapped(mapping)
+                Format::Mapped(Box::new(mapping))
             }
             (FormatWritten::Mapped, None) => {
                 return Err(refused(

@@ -1,5 +1,8 @@
 //! The kernel as a stage: facts, messages, replay.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that meets what it does not expect must fail")]
+#![expect(clippy::disallowed_methods, reason = "the crate has no IO; its scenarios and golden files are files")]
+
 mod messages;
 mod properties;
 mod scenarios;
