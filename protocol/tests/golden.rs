@@ -1,0 +1,185 @@
+//! Golden files: what was ever written must be read for ever, and is written the same.
+//!
+//! `golden/<type>[.<variant>][.<form>].json` holds one record as it stands on a broker. `least` leaves out everything
+//! optional, `full` has it all. A format that changes gets new files; old ones stay.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that meets what it does not expect must fail")]
+#![expect(clippy::disallowed_methods, reason = "the crate has no IO; its golden files are files")]
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use tidegate_protocol::control::{Claim, FactRecord, Group, Mark, SnapshotBody, SnapshotChunk, Term};
+use tidegate_protocol::decision::{Decision, Judged, PayloadAt};
+use tidegate_protocol::facts::{KernelFact, SchedulerFact};
+use tidegate_protocol::fleet::{Order, Report};
+use tidegate_protocol::job::Job;
+use tidegate_protocol::outcome::Finished;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// Names of the golden files, without `.json`.
+fn names() -> BTreeSet<String> {
+    let files = fs::read_dir(folder()).unwrap();
+    files.filter_map(|f| f.unwrap().file_name().to_str()?.strip_suffix(".json").map(str::to_owned)).collect()
+}
+
+fn text(name: &str) -> String {
+    fs::read_to_string(folder().join(format!("{name}.json"))).unwrap().trim_end().to_owned()
+}
+
+/// Decodes a file and encodes it again: equal bytes, and nothing lost on the way.
+fn same<T: Serialize + DeserializeOwned + Debug>(name: &str) -> T {
+    let text = text(name);
+    let value: T = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name} can no longer be read: {e}"));
+    let encoded = serde_json::to_string(&value).unwrap();
+    assert_eq!(encoded, text, "{name} is written differently");
+    let again: T = serde_json::from_str(&encoded).unwrap();
+    assert_eq!(format!("{value:?}"), format!("{again:?}"), "{name}");
+    value
+}
+
+/// A judged job is written around the payload's own bytes.
+fn judged(name: &str) -> Judged {
+    let text = text(name);
+    let value: Judged = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name} can no longer be read: {e}"));
+    let record = match (&value.payload, &value.payload_base64) {
+        (Some(raw), None) => raw.get().to_owned(),
+        (None, Some(base64)) => serde_json::to_string(base64).unwrap(),
+        (payload, base64) => {
+            assert!(payload.is_none() && base64.is_none(), "{name} has two payloads");
+            String::new()
+        }
+    };
+    let end = u32::try_from(record.len()).unwrap();
+    let at = match (record.is_empty(), value.payload_base64.is_some()) {
+        (true, _) => PayloadAt::None,
+        (false, false) => PayloadAt::Json(0, end),
+        (false, true) => PayloadAt::Base64(0, end),
+    };
+    let encoded = Judged::encode(&value.job, &value.decision, at, record.as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(encoded).unwrap(), text, "{name} is written differently");
+    value
+}
+
+/// The file name's word for each variant: a new variant does not compile without one.
+fn kernel_word(fact: &KernelFact) -> &'static str {
+    match fact {
+        KernelFact::PolicyAdopted { .. } => "policy_adopted",
+        KernelFact::JobDecided { .. } => "job_decided",
+        KernelFact::JobRepeated { .. } => "job_repeated",
+        KernelFact::RecordRejected { .. } => "record_rejected",
+    }
+}
+
+fn scheduler_word(fact: &SchedulerFact) -> &'static str {
+    match fact {
+        SchedulerFact::WorkerWelcomed { .. } => "worker_welcomed",
+        SchedulerFact::LeaseGranted { .. } => "lease_granted",
+        SchedulerFact::LeaseExpired { .. } => "lease_expired",
+        SchedulerFact::JobFinished { .. } => "job_finished",
+        SchedulerFact::ResultRefused { .. } => "result_refused",
+        SchedulerFact::JobDuplicate { .. } => "job_duplicate",
+        SchedulerFact::JobMoved { .. } => "job_moved",
+        SchedulerFact::WorkRefused { .. } => "work_refused",
+        SchedulerFact::WorkerForgotten { .. } => "worker_forgotten",
+        SchedulerFact::ResultRepeated { .. } => "result_repeated",
+    }
+}
+
+fn report_word(report: &Report) -> &'static str {
+    match report {
+        Report::Hello { .. } => "hello",
+        Report::Heartbeat { .. } => "heartbeat",
+        Report::Result { .. } => "result",
+        Report::GiveBack { .. } => "give_back",
+        Report::Progress { .. } => "progress",
+    }
+}
+
+fn order_word(order: &Order) -> &'static str {
+    match order {
+        Order::Welcome { .. } => "welcome",
+        Order::Assignment { .. } => "assignment",
+        Order::Settled { .. } => "settled",
+    }
+}
+
+#[test]
+fn every_record_is_read_and_written_as_ever() {
+    let mut met = BTreeSet::new();
+    for name in names() {
+        let mut parts = name.split('.');
+        let (kind, variant) = (parts.next().unwrap(), parts.next().unwrap_or_default());
+        let word = match kind {
+            "claim" => drop_in(same::<Claim>(&name)),
+            "mark" => drop_in(same::<Mark>(&name)),
+            "group" => {
+                // As a stage reads it, and as one who only checks the chain does.
+                same::<Group<Box<RawValue>>>(&name);
+                drop_in(same::<Group<FactRecord<KernelFact>>>(&name))
+            }
+            "snapshot_chunk" => drop_in(same::<SnapshotChunk>(&name)),
+            "snapshot_body" => drop_in(same::<SnapshotBody>(&name)),
+            "term" => drop_in(same::<Term>(&name)),
+            "job" => drop_in(same::<Job>(&name)),
+            "decision" => drop_in(same::<Decision>(&name)),
+            "judged" => drop_in(judged(&name)),
+            "finished" => drop_in(same::<Finished>(&name)),
+            "kernel_fact" => kernel_word(&same(&name)),
+            "scheduler_fact" => scheduler_word(&same(&name)),
+            "report" => report_word(&same(&name)),
+            "order" => order_word(&same(&name)),
+            other => panic!("`{other}` is no record of the protocol"),
+        };
+        assert!(word.is_empty() || word == variant, "{name} holds `{word}`");
+        met.insert(format!("{kind}.{word}"));
+    }
+    let expected = [
+        "claim.",
+        "decision.",
+        "finished.",
+        "group.",
+        "job.",
+        "judged.",
+        "kernel_fact.job_decided",
+        "kernel_fact.job_repeated",
+        "kernel_fact.policy_adopted",
+        "kernel_fact.record_rejected",
+        "mark.",
+        "order.assignment",
+        "order.settled",
+        "order.welcome",
+        "report.give_back",
+        "report.heartbeat",
+        "report.hello",
+        "report.progress",
+        "report.result",
+        "scheduler_fact.job_duplicate",
+        "scheduler_fact.job_finished",
+        "scheduler_fact.job_moved",
+        "scheduler_fact.lease_expired",
+        "scheduler_fact.lease_granted",
+        "scheduler_fact.result_refused",
+        "scheduler_fact.result_repeated",
+        "scheduler_fact.work_refused",
+        "scheduler_fact.worker_forgotten",
+        "scheduler_fact.worker_welcomed",
+        "snapshot_body.",
+        "snapshot_chunk.",
+        "term.",
+    ];
+    assert_eq!(met.iter().map(String::as_str).collect::<Vec<_>>(), expected, "a record has no golden file");
+}
+
+/// A record without variants has no word.
+fn drop_in<T>(_record: T) -> &'static str {
+    ""
+}
