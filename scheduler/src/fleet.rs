@@ -10,11 +10,18 @@ use tidegate_protocol::time::Timestamp;
 
 use crate::place::Load;
 
+/// Most jobs a worker holds, whatever it says: bounds what one report can lead to.
+pub(crate) const MOST_HELD: u32 = 1_000;
+
+/// Most entries remembered in [`Present::told`]; beyond it a worker may be told again.
+const MOST_TOLD: usize = 4_096;
+
 /// What a heartbeat under this epoch said.
 #[derive(Debug, Clone)]
 pub(crate) struct Offer {
     /// Sorted, each once.
     pub(crate) capabilities: Arc<[Capability]>,
+    /// At most [`MOST_HELD`].
     pub(crate) capacity: u32,
     /// Assignments up to this number are accepted.
     pub(crate) credit: u64,
@@ -41,6 +48,13 @@ pub(crate) struct Present {
 }
 
 impl Present {
+    /// It is told to drop that.
+    pub(crate) fn tell(&mut self, source: &SourcePosition, token: Token) {
+        if self.told.len() < MOST_TOLD {
+            self.told.insert((source.clone(), token));
+        }
+    }
+
     /// Assignments it can take beyond `in_flight`.
     pub(crate) fn room(&self, in_flight: usize) -> u64 {
         match &self.offer {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::{BadTopicName, TopicName};
 use tidegate_protocol::ids::{BadName, PoolName, SenderId};
 use tidegate_protocol::topics::Topic;
 use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec};
 
 /// What a pool's file may say about scheduling; every field has a default.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tuning {
     /// A lease lasts this long after the last heartbeat that names it, milliseconds, at least 30.

@@ -17,7 +17,7 @@ use crate::transition::Phase;
 use crate::work::Work;
 
 /// Ended jobs that are remembered. Part of the state's meaning: another number gives other snapshots.
-const ENDED_REMEMBERED: usize = 8_192;
+const ENDED_REMEMBERED: usize = 4_096;
 
 /// Who has a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the stories are files")]
 fn every_story_is_as_it_is_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     let write = std::env::var("SCENARIOS").is_ok_and(|how| how == "write");

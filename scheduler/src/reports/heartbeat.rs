@@ -11,8 +11,11 @@ use tidegate_stage::{Decision, InputRef};
 
 use super::settle;
 use crate::Scheduler;
-use crate::fleet::Offer;
+use crate::fleet::{MOST_HELD, Offer};
 use crate::transitions::refused;
+
+/// Most entries of one heartbeat that are told to be dropped; the rest is by a later one.
+const DROPPED_AT_ONCE: usize = 100;
 
 /// Soft: the worker's offer and credit, and the terms of what it lists.
 pub(crate) fn note(scheduler: &mut Scheduler, report: &Report, at: Timestamp) {
@@ -31,7 +34,8 @@ pub(crate) fn note(scheduler: &mut Scheduler, report: &Report, at: Timestamp) {
             Some(known) if *known == *named => known,
             Some(_) | None => named.into(),
         };
-        present.offer = Some(Offer { capabilities, capacity: *capacity, credit: *credit, draining: *draining });
+        present.offer =
+            Some(Offer { capabilities, capacity: (*capacity).min(MOST_HELD), credit: *credit, draining: *draining });
         if !present.told.is_empty() {
             let listed: BTreeSet<_> = running.iter().map(|held| (&held.source, held.token)).collect();
             present.told.retain(|(source, token)| listed.contains(&(source, *token)));
@@ -62,7 +66,11 @@ pub(crate) fn decide(
     }
     let told = scheduler.soft.fleet.get(worker).map(|present| &present.told);
     let mut seen = BTreeSet::new();
+    let most = facts.len() + DROPPED_AT_ONCE;
     for Held { source, token } in running {
+        if facts.len() == most {
+            break;
+        }
         if let Some(reason) = to_drop(scheduler, worker, source, *token)
             && !told.is_some_and(|told| told.contains(&(source.clone(), *token)))
             && seen.insert((source, token))
@@ -98,4 +106,34 @@ pub(crate) fn holds(scheduler: &Scheduler, worker: &WorkerId, source: &SourcePos
                 lease.worker == *worker && present.is_some_and(|present| present.incarnation == lease.incarnation)
             })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_protocol::facts::Token;
+
+    use crate::Tuning;
+    use crate::driver::{Says, Shard, approved, held, job, layout};
+
+    #[test]
+    fn one_heartbeat_leads_to_a_bounded_number_of_facts() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        let running = (0..5_000).map(|n| held(n, Token { epoch: 1, attempt: 1 })).collect();
+        let says = Says { epoch: 1, running, ..Says::of("w") };
+        shard.report(&says.hello());
+        assert_eq!(shard.report(&says.heartbeat()).facts.len(), 100);
+        assert_eq!(shard.report(&says.heartbeat()).facts.len(), 100);
+    }
+
+    #[test]
+    fn a_worker_holds_a_thousand_jobs_at_most_whatever_it_says() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        for n in 0..1_100 {
+            shard.approved(approved(&job(&format!("j{n}"), n), "1"));
+        }
+        let says = Says { epoch: 1, capacity: u32::MAX, credit: u64::MAX, ..Says::of("w") };
+        shard.report(&says.hello());
+        shard.report(&says.heartbeat());
+        assert_eq!(shard.poll().facts.len(), 1_000);
+    }
 }

@@ -117,3 +117,44 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, input: Option<&R
     };
     scheduler.dead(0, dead, out);
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_protocol::headers;
+    use tidegate_stage::Delivery;
+
+    use crate::driver::{Shard, approved, denied, job, layout};
+    use crate::{Counts, Tuning};
+
+    #[test]
+    fn an_allowed_job_waits_and_leaves_no_fact() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        assert!(shard.approved(approved(&job("a", 1), "1")).facts.is_empty());
+        assert_eq!((shard.unsettled(), shard.stage.gauges().waiting), (1, 1));
+    }
+
+    #[test]
+    fn a_denied_job_on_approved_is_settled_and_dead_with_its_own_bytes() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        let bytes = denied(&job("a", 1));
+        let step = shard.approved(bytes.clone());
+        let dead = step.messages.first().unwrap();
+        assert_eq!((dead.delivery, dead.value.as_ref()), (Delivery::Advisory, Some(&bytes)));
+        assert_eq!(dead.headers.text(headers::DEAD_CLASS), Some("forged"));
+        assert_eq!(dead.headers.text(headers::DEAD_TOPIC), Some("tg.approved.p"));
+        assert_eq!((shard.unsettled(), shard.stage.gauges().waiting), (0, 0));
+        assert_eq!(shard.stage.gauges().counts, Counts { work_refused: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn a_record_too_large_to_hand_out_is_dead_by_reference_and_hash() {
+        let mut shard = Shard::new(layout(), &Tuning { max_work_bytes: 1_024, ..Tuning::default() });
+        let step = shard.approved(approved(&job("a", 1), &format!("\"{}\"", "x".repeat(1_024))));
+        let finished: Vec<_> = step.messages.iter().map(|m| (m.ordinal, m.delivery, m.value.is_some())).collect();
+        assert_eq!(finished, [(0, Delivery::Fenced, true), (1, Delivery::Advisory, false)]);
+        let dead = step.messages.last().unwrap();
+        assert_eq!(dead.headers.get(headers::DEAD_HASH).map(|hash| hash.len()), Some(64));
+        assert_eq!(dead.headers.text(headers::DEAD_CLASS), Some("too_large"));
+        assert_eq!(shard.unsettled(), 0);
+    }
+}

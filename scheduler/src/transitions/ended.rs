@@ -168,3 +168,32 @@ pub(crate) fn emit(
         scheduler.order(2, by.lane, &by.worker, Some(source), &order, out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_protocol::facts::Token;
+    use tidegate_protocol::outcome::{Finished, Outcome};
+    use tidegate_stage::{Delivery, Stage};
+
+    use crate::Tuning;
+    use crate::driver::{Says, Shard, approved, job, layout, position};
+
+    #[test]
+    fn an_end_is_told_once_with_the_time_it_was_decided_and_a_second_is_not_believed() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        shard.approved(approved(&job("a", 1), "1"));
+        let says = Says { epoch: 1, ..Says::of("w") };
+        shard.report(&says.hello());
+        shard.report(&says.heartbeat());
+        shard.poll();
+        let mut step = shard.report(&says.result(position(1), Token { epoch: 1, attempt: 1 }, Outcome::Failed));
+        let kinds: Vec<_> = step.messages.iter().map(|m| (m.ordinal, m.delivery)).collect();
+        assert_eq!(kinds, [(0, Delivery::Fenced), (2, Delivery::Lane)]);
+        let finished: Finished = serde_json::from_slice(step.messages[0].value.as_ref().unwrap()).unwrap();
+        assert_eq!((finished.outcome, finished.attempts, finished.at), (Outcome::Failed, 1, shard.at));
+        let (fact, before) = (step.facts.remove(0), shard.stage.snapshot().unwrap());
+        shard.stage.apply(&fact, shard.at);
+        assert_eq!(shard.stage.snapshot().unwrap(), before);
+        assert_eq!(shard.stage.gauges().counts.impossible_facts, 1);
+    }
+}

@@ -36,3 +36,30 @@ pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, end: Lea
     scheduler.offer(source);
     scheduler.refresh(&worker, at);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tidegate_protocol::time::Timestamp;
+    use tidegate_stage::Stage;
+
+    use crate::Tuning;
+    use crate::driver::{Says, Shard, approved, job, layout};
+
+    #[test]
+    fn a_lease_is_due_a_term_after_the_last_report_that_lists_it_and_no_earlier() {
+        let mut shard = Shard::new(layout(), &Tuning { lease_ms: 1_000, ..Tuning::default() });
+        shard.approved(approved(&job("a", 1), "1"));
+        shard.report(&Says::of("w").hello());
+        shard.report(&Says { epoch: 1, ..Says::of("w") }.heartbeat());
+        shard.poll();
+        let due = shard.stage.next_due().unwrap();
+        assert_eq!(due, shard.at + Duration::from_secs(1));
+        shard.wait(Duration::from_secs(2));
+        assert!(shard.tick_fresh(Timestamp(due.0 - 1)).facts.is_empty());
+        assert_eq!(shard.tick_fresh(due).facts.len(), 1);
+        assert_eq!(shard.stage.gauges().requeued, 1);
+        assert!(shard.poll().facts.is_empty(), "not to the same silence");
+    }
+}

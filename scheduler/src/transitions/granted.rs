@@ -94,3 +94,48 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
     };
     scheduler.order(0, *lane, worker, Some(source), &order, out);
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_protocol::facts::SchedulerFact;
+    use tidegate_protocol::headers;
+    use tidegate_stage::{Delivery, Outbox, Stage};
+
+    use crate::Tuning;
+    use crate::driver::{Says, Shard, approved, job, layout};
+
+    #[test]
+    fn the_first_lease_carries_the_record_and_its_assignment_the_same_text() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        let text = approved(&job("a", 1), "{ \"n\" : 1.50 }");
+        shard.approved(text.clone());
+        shard.report(&Says::of("w").hello());
+        shard.report(&Says { epoch: 1, ..Says::of("w") }.heartbeat());
+        let step = shard.poll();
+        let [SchedulerFact::LeaseGranted { work: Some(work), .. }] = &step.facts[..] else { panic!("{step:?}") };
+        assert_eq!(work.get().as_bytes(), &text[..]);
+        let message = step.messages.first().unwrap();
+        assert_eq!((message.delivery, message.headers.text(headers::TO)), (Delivery::Lane, Some("w")));
+        let sent = message.value.as_ref().unwrap();
+        assert!(sent.windows(text.len()).any(|part| part == &text[..]));
+    }
+
+    #[test]
+    fn a_second_lease_of_a_leased_job_is_not_believed() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        shard.approved(approved(&job("a", 1), "1"));
+        shard.report(&Says::of("w").hello());
+        shard.report(&Says { epoch: 1, ..Says::of("w") }.heartbeat());
+        let mut fact = shard.poll().facts.remove(0);
+        let before = shard.stage.snapshot().unwrap();
+        if let SchedulerFact::LeaseGranted { worker, token, .. } = &mut fact {
+            *worker = crate::driver::worker("thief");
+            token.attempt = 2;
+        }
+        shard.stage.apply(&fact, shard.at);
+        let mut outbox = Outbox::new();
+        shard.stage.emit(&fact, shard.at, None, &mut outbox);
+        assert_eq!((shard.stage.snapshot().unwrap(), outbox.into_messages().len()), (before, 0));
+        assert_eq!(shard.stage.gauges().counts.impossible_facts, 1);
+    }
+}

@@ -55,3 +55,27 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
         value: Some(Bytes::copy_from_slice(work.get().as_bytes())),
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_stage::{Delivery, InputRef};
+
+    use crate::Tuning;
+    use crate::driver::{Shard, approved, job, layout};
+
+    #[test]
+    fn an_evicted_job_goes_to_the_bucket_of_the_same_number_with_its_bytes_and_waits_there() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        let text = approved(&job("a", 1), "1");
+        let at = shard.append(1, Some(text.clone()), tidegate_spine::Headers::new());
+        shard.read();
+        let step = shard.evict(at);
+        let moved = step.messages.first().unwrap();
+        assert_eq!((moved.to.to_string().as_str(), moved.delivery), ("tg.overflow.p/1", Delivery::Fenced));
+        assert_eq!(moved.value.as_ref(), Some(&text));
+        assert_eq!(shard.stage.gauges().waiting, 0);
+        shard.read();
+        assert_eq!((shard.stage.gauges().waiting, shard.unsettled()), (1, 1));
+        assert!(shard.evict(InputRef { input: 0, offset: 9 }).facts.is_empty());
+    }
+}

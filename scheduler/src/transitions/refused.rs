@@ -28,7 +28,7 @@ pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, by: &Hol
     }
     *soft.counts.refused.entry(reason.to_owned()).or_default() += 1;
     if let Some(present) = soft.fleet.get_mut(&by.worker) {
-        present.told.insert((source.clone(), by.token));
+        present.tell(source, by.token);
     }
 }
 

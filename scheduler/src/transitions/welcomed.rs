@@ -66,3 +66,28 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
     };
     scheduler.order(0, *lane, worker, None, &order, out);
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_protocol::facts::SchedulerFact;
+    use tidegate_protocol::fleet::Order;
+
+    use crate::Tuning;
+    use crate::driver::{Shard, capabilities, hello, layout};
+
+    #[test]
+    fn a_hello_is_answered_with_epoch_and_terms_and_repeated_at_most_every_half_heartbeat() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        let hello = hello("w", 4, capabilities(&["echo"]), 1);
+        let step = shard.report(&hello);
+        assert!(matches!(&step.facts[..], [SchedulerFact::WorkerWelcomed { incarnation: 4, epoch: 1, .. }]));
+        let order = serde_json::from_slice(step.messages.first().unwrap().value.as_ref().unwrap()).unwrap();
+        assert!(
+            matches!(order, Order::Welcome { incarnation: 4, epoch: 1, heartbeat_ms: 2_500, lease_ms: 10_000 }),
+            "{order:?}"
+        );
+        assert!(shard.report(&hello).facts.is_empty());
+        shard.wait(std::time::Duration::from_millis(1_251));
+        assert_eq!(shard.report(&hello).facts.len(), 1);
+    }
+}

@@ -97,7 +97,27 @@ pub struct Says {
     pub draining: bool,
 }
 
+pub fn held(offset: u64, token: Token) -> Held {
+    Held { source: position(offset), token }
+}
+
 impl Says {
+    /// A worker that can `echo`, one at a time.
+    pub fn of(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            incarnation: 1,
+            lane: 0,
+            epoch: 0,
+            capabilities: capabilities(&["echo"]),
+            capacity: 1,
+            running: Vec::new(),
+            received: 0,
+            credit: 1,
+            draining: false,
+        }
+    }
+
     pub fn hello(&self) -> Report {
         Report::Hello {
             worker: worker(&self.name),

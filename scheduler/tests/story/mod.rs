@@ -20,6 +20,8 @@
 //! A worker keeps what it last said of incarnation, lane, capabilities and capacity. After each line the shard is asked
 //! whether more is possible, as the runner does.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod say;
 
 use std::collections::BTreeMap;
@@ -209,18 +211,7 @@ impl Story {
     }
 
     fn worker(&mut self, name: &str, verb: &str, words: &Words<'_>) -> Step {
-        let says = self.workers.entry(name.to_owned()).or_insert_with(|| Says {
-            name: name.to_owned(),
-            incarnation: 1,
-            lane: 0,
-            epoch: 0,
-            capabilities: capabilities(&["echo"]),
-            capacity: 1,
-            running: Vec::new(),
-            received: 0,
-            credit: 1,
-            draining: false,
-        });
+        let says = self.workers.entry(name.to_owned()).or_insert_with(|| Says::of(name));
         says.incarnation = words.number("incarnation").unwrap_or(says.incarnation);
         says.lane = words.number("lane").map_or(says.lane, |n| u32::try_from(n).unwrap());
         if let Some(can) = words.get("can") {

@@ -151,7 +151,7 @@ impl Model {
         assert!(Some(token) > job.last && token.epoch == self.epoch, "I5: tokens rise");
         assert_eq!(first, job.last.is_none(), "the record is in the first lease's fact");
         assert_eq!(token.attempt, job.last.map_or(0, |last| last.attempt) + 1);
-        let known = self.workers.get_mut(&key).expect("nothing before a heartbeat under this epoch");
+        let known = self.workers.get_mut(&key).unwrap_or_else(|| panic!("nothing before a heartbeat under this epoch"));
         assert!(!known.draining && job.needs.is_subset(&known.can), "only to who can and will");
         assert_eq!(number, known.sent + 1, "numbers have no gaps");
         assert!(number <= known.credit && (holds as u64) < known.capacity, "never beyond credit or capacity");
