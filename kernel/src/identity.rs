@@ -167,3 +167,69 @@ impl Window {
         self.order.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidegate_protocol::ids::Capability;
+    use tidegate_protocol::job::{Actor, SourcePosition};
+
+    fn job(id: &str, value: &str, offset: Offset) -> Job {
+        let none: [(&str, &[u8]); 0] = [];
+        Job {
+            id: JobId::new(id).unwrap(),
+            tenant: TenantId::new("acme").unwrap(),
+            topic: "job".to_owned(),
+            actor: Actor::default(),
+            capability: Capability::new("pay").unwrap(),
+            requires: Vec::new(),
+            risk_tags: Vec::new(),
+            labels: std::collections::BTreeMap::new(),
+            priority: 5,
+            deadline: None,
+            parent: None,
+            source: SourcePosition { source: "jobs".to_owned().try_into().unwrap(), partition: 0, offset },
+            input_hash: InputHash::of(value.as_bytes(), none),
+            submitted_ms: 0,
+        }
+    }
+
+    fn window(ids: usize) -> Window {
+        Window::new(WindowBounds { age: Duration::from_secs(10), ids })
+    }
+
+    #[test]
+    fn an_id_is_known_until_its_age_is_beyond_the_bound() {
+        let mut window = window(10);
+        window.remember(&job("a", "x", 7), Timestamp(0));
+        for (micros, expected) in [(0, Known::Repeat(7)), (10_000_000, Known::Repeat(7)), (10_000_001, Known::New)] {
+            assert_eq!(window.look_up(&job("a", "x", 9), Timestamp(micros)), expected, "{micros}");
+        }
+        assert_eq!(window.look_up(&job("a", "y", 9), Timestamp(1)), Known::Conflict(7));
+        assert_eq!(window.look_up(&job("b", "x", 9), Timestamp(1)), Known::New);
+        window.remember(&job("a", "y", 9), Timestamp(10_000_001));
+        assert_eq!(window.look_up(&job("a", "y", 11), Timestamp(10_000_002)), Known::Repeat(9));
+        assert_eq!(window.len(), 1);
+    }
+
+    #[test]
+    fn beyond_the_bound_the_oldest_goes_first() {
+        let mut window = window(3);
+        for (offset, id) in (0..).zip(["a", "b", "c", "d"]) {
+            window.remember(&job(id, "x", offset), Timestamp(offset));
+        }
+        assert_eq!(window.len(), 3);
+        assert_eq!(window.look_up(&job("a", "x", 9), Timestamp(9)), Known::New);
+        assert_eq!(window.look_up(&job("b", "x", 9), Timestamp(9)), Known::Repeat(1));
+        assert_eq!(window.look_up(&job("d", "x", 9), Timestamp(9)), Known::Repeat(3));
+    }
+
+    #[test]
+    fn an_id_made_from_a_position_takes_no_room() {
+        let mut window = window(3);
+        window.remember(&job("jobs/0@5", "x", 5), Timestamp(0));
+        assert_eq!(window.len(), 0);
+        window.remember(&job("jobs/0@5", "x", 6), Timestamp(0));
+        assert_eq!(window.len(), 1, "an id that looks like another record's position is an ordinary one");
+    }
+}

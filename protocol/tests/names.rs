@@ -1,7 +1,5 @@
 //! Names, positions, hashes and numbers that records are found by.
 
-#![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect must fail")]
-
 use proptest::prelude::*;
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::control::{Kind, epoch};

@@ -181,7 +181,7 @@ impl SourceWritten {
             (FormatWritten::CloudEvents, None) => Format::CloudEvents,
             (FormatWritten::Mapped, Some(written)) => {
                 let mapping = Mapping::checked(written).map_err(|(field, problem)| {
-                    refused(&format!("`mapping.{field}`"), problem, "see the table of templates in `docs`")
+                    refused(&format!("`mapping.{field}`"), problem, "a value is text with `{/json/pointer}` or `{header:NAME}` in it, each with an optional `|default`")
                 })?;
                 if mapping.names_no_tenant() && !matches!(tenants, Tenants::Constant(_)) {
                     return Err(refused(

@@ -1,13 +1,16 @@
 //! Configuration: what a source may say, and what a shard consists of.
 
 use tidegate_kernel::{
-    Kernel, KernelRefused, Mapping, MappingWritten, Routes, RoutesRefused, SourceWritten, TopicGlob, envelope_of_line,
-    shard_spec,
+    DEFAULT_RECORD_BYTES, INPUT_JOBS, Kernel, KernelRefused, Mapping, MappingWritten, Routes, RoutesRefused,
+    SourceWritten, TopicGlob, envelope_of_line, shard_spec,
 };
+use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::ids::JobId;
+use tidegate_protocol::outcome::DeadReason;
+use tidegate_spine::Headers;
 use tidegate_stage::{InputKind, Pace, Stage};
 
-use crate::shard::{PLAIN, config, pool, source};
+use crate::shard::{PLAIN, Shard, config, pool, record, source};
 
 fn refused(yaml: &str) -> String {
     serde_saphyr::from_str::<SourceWritten>(yaml).unwrap().checked().unwrap_err().to_string()
@@ -30,23 +33,23 @@ fn a_source_that_cannot_be_used_says_where_why_and_what_to_do() {
         ),
         (
             "{name: a, tenants: {constant: x}, format: mapped, mapping: {capability: c}}",
-            ["`mapping.topic`", "missing", "templates"],
+            ["`mapping.topic`", "missing", "optional `|default`"],
         ),
         (
             "{name: a, tenants: {constant: x}, format: mapped, mapping: {topic: '{x}', capability: c}}",
-            ["`mapping.topic`", "`{x}`", "templates"],
+            ["`mapping.topic`", "`{x}`", "optional `|default`"],
         ),
         (
             "{name: a, tenants: {constant: x}, format: mapped, mapping: {topic: t, capability: c, drop: [/a/b]}}",
-            ["`mapping.drop`", "top-level", "templates"],
+            ["`mapping.drop`", "top-level", "optional `|default`"],
         ),
         (
             "{name: a, tenants: {constant: x}, format: mapped, mapping: {topic: t, capability: c, payload: '', drop: [/a]}}",
-            ["`mapping.drop`", "exact bytes", "templates"],
+            ["`mapping.drop`", "exact bytes", "optional `|default`"],
         ),
         (
             "{name: a, tenants: {constant: x}, format: mapped, mapping: {topic: '{/a}', capability: c, drop: [/a]}}",
-            ["`mapping.drop`", "used", "templates"],
+            ["`mapping.drop`", "used", "optional `|default`"],
         ),
         ("{name: a, tenants: any, limits: {max_bytes: 0}}", ["`limits.max_bytes`", "`0`", "broker"]),
         ("{name: a, tenants: any, limits: {max_depth: 9999}}", ["`limits.max_depth`", "`9999`", "64"]),
@@ -123,6 +126,27 @@ fn what_cannot_work_is_refused_at_the_start() {
 }
 
 #[test]
+fn what_headers_make_too_large_is_dead_by_reference() {
+    let mut shard = Shard::usual();
+    let headers: Headers = [("ce_source", "x".repeat(600_000)), ("ce_id", "y".repeat(600_000))].into_iter().collect();
+    let job = br#"{"id":"j1","tenant":"acme","topic":"job.pay.wire","capability":"pay","payload":{"amount":1}}"#;
+    let outcome = shard.feed(INPUT_JOBS, record(Some(job), headers));
+    assert!(
+        matches!(
+            &outcome.facts[..],
+            [_, KernelFact::RecordRejected { reason: DeadReason::TooLarge, job: Some(_), .. }]
+        ),
+        "{:?}",
+        outcome.facts
+    );
+    let largest = outcome.messages.iter().map(|m| m.headers.bytes() + m.value.as_ref().map_or(0, |v| v.len())).max();
+    assert!(largest < Some(DEFAULT_RECORD_BYTES), "{largest:?}");
+    let dead = outcome.messages.iter().find(|m| m.to.topic.as_str() == "tidegate.dead").unwrap();
+    assert_eq!(dead.value, None);
+    assert!(dead.headers.get(tidegate_protocol::headers::DEAD_HASH).is_some());
+}
+
+#[test]
 fn globs_are_about_segments() {
     for (glob, topic, expected) in [
         ("job.pay.wire", "job.pay.wire", true),
@@ -161,7 +185,7 @@ fn agent_traces_become_envelopes_that_a_source_reads() {
         String::from_utf8(envelope.clone()).unwrap(),
         r#"{"id":"j1","tenant":"banking","topic":"job.banking.send_money","capability":"send_money","payload":{"amount":  98.70, "subject": "Car\t"}}"#
     );
-    let mut shard = crate::shard::Shard::usual();
+    let mut shard = Shard::usual();
     let outcome = shard.job(std::str::from_utf8(&envelope).unwrap());
     assert_eq!(outcome.messages.len(), 2, "read as a job, and denied: {outcome:?}");
     let refusal =
