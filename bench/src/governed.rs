@@ -1,0 +1,242 @@
+//! The Tidegate side: kernels, a scheduler and a no-op worker, as the roles run them, in this process.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::channel::{mpsc, oneshot};
+use futures::future::{BoxFuture, FutureExt};
+use tidegate_kernel::{Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes, SourceWritten, WindowBounds};
+use tidegate_policy::Snapshot;
+use tidegate_protocol::address::TopicName;
+use tidegate_protocol::ids::{Capability, PoolName, SenderId, SourceName, WorkerId};
+use tidegate_protocol::time::Timestamp;
+use tidegate_protocol::topics::Topic;
+use tidegate_scheduler::{Layout, Scheduler, Tuning};
+use tidegate_spine::{Cleanup, Spine, TopicSpec};
+use tidegate_stage::{Clock, Pace, Rules, Run, ShardEvent, Signal, Stage, Watch};
+use tidegate_worker::Worker;
+use tidegate_worker::agent::Builtin;
+use tokio::task::JoinHandle;
+
+/// Partitions of the topics all share.
+pub(crate) const SHARED: u32 = 4;
+/// Buckets of the pool.
+pub(crate) const BUCKETS: u32 = 4;
+/// Lanes of the pool.
+const LANES: u32 = 4;
+/// Rules of the policy besides the one that allows: a realistic set is not one rule.
+const RULES: usize = 50;
+
+/// The machine's clocks.
+struct MachineClock(Instant);
+
+impl Clock for MachineClock {
+    fn wall_us(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn mono_us(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn sleep_until(&self, deadline: u64) -> BoxFuture<'static, ()> {
+        tokio::time::sleep_until((self.0 + Duration::from_micros(deadline)).into()).boxed()
+    }
+}
+
+struct Log;
+
+impl Watch for Log {
+    fn event(&self, shard: &SenderId, event: &ShardEvent) {
+        match event {
+            ShardEvent::Positions(_) | ShardEvent::TrimWanted { .. } => {}
+            ShardEvent::Ended(tidegate_stage::Ended::Stopped) | ShardEvent::Owning { .. } => {
+                tracing::debug!(%shard, ?event);
+            }
+            ShardEvent::Ended(_) | ShardEvent::FenceStalls { .. } | ShardEvent::InputLost { .. } => {
+                tracing::error!(%shard, ?event, "a shard of the bench failed");
+            }
+        }
+    }
+}
+
+/// Names of one run.
+#[derive(Clone)]
+pub(crate) struct Names {
+    pub(crate) prefix: String,
+    pub(crate) source: SourceName,
+    pub(crate) pool: PoolName,
+}
+
+impl Names {
+    pub(crate) fn new(prefix: String) -> anyhow::Result<Self> {
+        Ok(Self { prefix, source: SourceName::new("jobs.raw")?, pool: PoolName::new("bench")? })
+    }
+
+    pub(crate) fn topic(&self, topic: &Topic) -> anyhow::Result<TopicName> {
+        Ok(topic.name(&self.prefix)?)
+    }
+
+    /// Every topic of the run.
+    pub(crate) fn specs(&self, partitions: u32) -> anyhow::Result<Vec<TopicSpec>> {
+        let (source, pool) = (&self.source, &self.pool);
+        let all = [
+            (Topic::Raw(source.clone()), partitions),
+            (Topic::Decisions(source.clone()), partitions),
+            (Topic::Commands(source.clone()), partitions),
+            (Topic::Outcomes(source.clone()), partitions),
+            (Topic::Approved(pool.clone()), BUCKETS),
+            (Topic::Overflow(pool.clone()), BUCKETS),
+            (Topic::Denied, SHARED),
+            (Topic::Work(pool.clone()), LANES),
+            (Topic::Reports(pool.clone()), 1),
+            (Topic::Leases(pool.clone()), 1),
+            (Topic::Finished, SHARED),
+            (Topic::Dead, SHARED),
+            (Topic::Snapshots, 1),
+            (Topic::Shards, 1),
+        ];
+        all.into_iter()
+            .map(|(topic, partitions)| {
+                let keyed = matches!(topic, Topic::Snapshots | Topic::Shards);
+                Ok(TopicSpec {
+                    name: self.topic(&topic)?,
+                    partitions,
+                    cleanup: if keyed { Cleanup::Keyed } else { Cleanup::Log { retention_ms: None } },
+                    max_record_bytes: 1 << 20,
+                    broker_time: matches!(topic, Topic::Decisions(_) | Topic::Leases(_)),
+                    replication: None,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The roles at work.
+pub(crate) struct Governed {
+    stops: Vec<oneshot::Sender<()>>,
+    tasks: Vec<JoinHandle<()>>,
+    worker: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+fn policy() -> anyhow::Result<Snapshot> {
+    let mut text = String::from("id: bench\nrevision: 1\nrules:\n");
+    for n in 0..RULES {
+        text.push_str(&format!(
+            "  - {{ id: no-{n}, match: {{ topics: [\"job.forbidden.{n}.>\"] }}, decision: deny, reason: forbidden }}\n"
+        ));
+    }
+    text.push_str("  - { id: calls, match: { topics: [\"job.bench.>\"] }, decision: allow }\n");
+    Ok(tidegate_policy::load([("bench.yaml", text)], None)?)
+}
+
+impl Governed {
+    /// Starts a kernel a partition; with `slots`, a scheduler and a worker too. Topics exist.
+    pub(crate) fn start(
+        spine: &Arc<dyn Spine>,
+        names: &Names,
+        partitions: u32,
+        slots: Option<u32>,
+        pace: &Pace,
+    ) -> anyhow::Result<Self> {
+        let written: SourceWritten =
+            serde_json::from_value(serde_json::json!({ "name": "jobs.raw", "tenants": "any" }))?;
+        let source = Arc::new(written.checked()?);
+        let pool = Pool {
+            name: names.pool.clone(),
+            capabilities: BTreeSet::from([Capability::new("noop")?]),
+            topics: Vec::new(),
+            buckets: BUCKETS,
+            tenant_buckets: BUCKETS,
+        };
+        let routes = Arc::new(Routes::new(vec![pool], &names.prefix)?);
+        let shared = PartitionCounts { denied: SHARED, finished: SHARED, dead: SHARED };
+        let topics = Arc::new(KernelTopics::new(&names.prefix, &source, shared)?);
+        let snapshot = Arc::new(policy()?);
+        let clock: Arc<dyn Clock> = Arc::new(MachineClock(Instant::now()));
+        let mut governed = Self { stops: Vec::new(), tasks: Vec::new(), worker: None };
+        for shard in 0..partitions {
+            let config = KernelConfig {
+                source: source.clone(),
+                shard,
+                routes: routes.clone(),
+                topics: topics.clone(),
+                max_record_bytes: 1_000_000,
+                window: WindowBounds::default(),
+            };
+            Kernel::new(config.clone())?;
+            let spec = tidegate_kernel::shard_spec(&config, "bench", pace.clone())?;
+            let snapshot = snapshot.clone();
+            let make = move || {
+                let mut kernel = match Kernel::new(config.clone()) {
+                    Ok(kernel) => kernel,
+                    Err(error) => unreachable!("checked before: {error}"),
+                };
+                kernel.observe(Signal::Outside(snapshot.clone()), Timestamp::default());
+                kernel
+            };
+            governed.run(spine, &clock, spec, make);
+        }
+        let Some(slots) = slots else { return Ok(governed) };
+        let layout = Layout {
+            prefix: names.prefix.clone(),
+            pool: names.pool.clone(),
+            shards: 1,
+            buckets: BUCKETS,
+            lanes: LANES,
+            finished_partitions: SHARED,
+            dead_partitions: SHARED,
+        };
+        let pool = Arc::new(tidegate_scheduler::Pool::new(layout, &Tuning::default())?);
+        let spec = pool.shard_spec(0, "bench", pace.clone())?;
+        governed.run(spine, &clock, spec, move || Scheduler::new(pool.clone(), 0));
+        let worker = Worker::builder(names.pool.clone(), WorkerId::new("bench-worker")?)
+            .capability("noop", Builtin::Noop)
+            .concurrency(slots)
+            .build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (spine, prefix) = (spine.clone(), names.prefix.clone());
+        let task = tokio::spawn(async move {
+            if let Err(error) = worker.run(spine, &prefix, stopped.map(|_| ())).await {
+                tracing::error!(%error, "the worker of the bench failed");
+            }
+        });
+        governed.worker = Some((stop, task));
+        Ok(governed)
+    }
+
+    fn run<S: Stage + Send + 'static>(
+        &mut self,
+        spine: &Arc<dyn Spine>,
+        clock: &Arc<dyn Clock>,
+        spec: tidegate_stage::ShardSpec,
+        make: impl Fn() -> S + Send + Sync + 'static,
+    ) {
+        let (stop, stopped) = oneshot::channel();
+        let run = Run {
+            spec,
+            spine: spine.clone(),
+            clock: clock.clone(),
+            make: Box::new(make),
+            signals: mpsc::unbounded().1,
+            stop: stopped,
+            watch: Arc::new(Log),
+            rules: Rules::default(),
+        };
+        self.stops.push(stop);
+        self.tasks.push(tokio::spawn(run.run()));
+    }
+
+    /// Stops everything in order.
+    pub(crate) async fn stop(self) {
+        if let Some((stop, task)) = self.worker {
+            drop(stop);
+            drop(task.await);
+        }
+        drop(self.stops);
+        for task in self.tasks {
+            drop(task.await);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The load: open loop, on a thread of its own, so that nothing that is measured can slow it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_protocol::address::TopicName;
+use tidegate_spine::{Headers, NewRecord, Producer};
+
+use crate::board::Board;
+use crate::options::Rate;
+
+/// Most records handed over in one go, so that a late generator catches up in slices.
+const BURST: usize = 256;
+/// How long the generator sleeps at most between looks at the clock.
+const TICK: Duration = Duration::from_micros(200);
+
+/// Sends to one side.
+pub(crate) struct Load {
+    producer: Box<dyn Producer>,
+    topic: TopicName,
+    partitions: u32,
+    board: Board,
+    size: usize,
+    number: u64,
+    run: String,
+}
+
+impl Load {
+    pub(crate) fn new(
+        producer: Box<dyn Producer>,
+        topic: TopicName,
+        partitions: u32,
+        board: Board,
+        size: usize,
+    ) -> Self {
+        let run = topic.as_str().to_owned();
+        Self { producer, topic, partitions, board, size, number: 0, run }
+    }
+
+    /// Where what is sent is noted.
+    pub(crate) fn board(&self) -> Board {
+        self.board.clone()
+    }
+
+    fn job(&self, number: u64) -> Bytes {
+        let mut text = format!(
+            r#"{{"id":"{}-{number}","tenant":"bench","topic":"job.bench.call","actor":{{"id":"agent-{}","type":"agent"}},"capability":"noop","labels":{{"run":"bench"}},"payload":{{"number":{number},"text":""#,
+            self.run,
+            number % 97,
+        );
+        let filler = self.size.saturating_sub(text.len() + 3);
+        text.extend(std::iter::repeat_n('x', filler));
+        text.push_str(r#""}}"#);
+        Bytes::from(text)
+    }
+
+    /// Offers jobs for `time`; a measured slice counts in the figures. Returns seconds it took.
+    pub(crate) fn offer(
+        &mut self,
+        rate: Rate,
+        in_flight: u64,
+        time: Duration,
+        measured: bool,
+        stop: &Arc<AtomicBool>,
+    ) -> f64 {
+        let began = self.board.now_us();
+        let length = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let mut due = 0_u64;
+        loop {
+            let now = self.board.now_us().saturating_sub(began);
+            if now >= length || stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let ready = match rate {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    clippy::cast_precision_loss,
+                    reason = "a count of jobs of one slice"
+                )]
+                Rate::PerSecond(rate) => ((now as f64 * rate / 1e6) as u64).saturating_sub(due),
+                Rate::Max => in_flight.saturating_sub(self.board.open()),
+            };
+            if ready == 0 {
+                std::thread::sleep(TICK);
+                continue;
+            }
+            let count = usize::try_from(ready).unwrap_or(BURST).min(BURST);
+            self.burst(
+                count,
+                |n| match rate {
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        clippy::cast_precision_loss,
+                        reason = "microseconds of one slice"
+                    )]
+                    Rate::PerSecond(rate) => began + ((due + n) as f64 * 1e6 / rate) as u64,
+                    Rate::Max => began + now,
+                },
+                measured,
+            );
+            due += count as u64;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of one slice")]
+        let took = self.board.now_us().saturating_sub(began) as f64 / 1e6;
+        took
+    }
+
+    fn burst(&mut self, count: usize, intended: impl Fn(u64) -> u64, measured: bool) {
+        let mut batches: Vec<Vec<NewRecord>> = vec![Vec::new(); self.partitions as usize];
+        for n in 0..count as u64 {
+            let partition = u32::try_from(self.number % u64::from(self.partitions)).unwrap_or(0);
+            let value = self.job(self.number);
+            self.number += 1;
+            self.board.sending(partition, intended(n), measured);
+            if let Some(batch) = batches.get_mut(partition as usize) {
+                batch.push(NewRecord { key: None, value: Some(value), headers: Headers::new() });
+            }
+        }
+        for (partition, batch) in (0..self.partitions).zip(batches) {
+            if !batch.is_empty() {
+                // Landings are not awaited: arrivals do not wait for answers. A failed one shows as lost.
+                drop(self.producer.append(&self.topic.partition(partition), batch));
+            }
+        }
+    }
+}

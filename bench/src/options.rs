@@ -1,0 +1,78 @@
+//! What a run is asked to do.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Scenario {
+    /// Raw record to verdict: the kernel alone.
+    Decisions,
+    /// Raw record to `finished`: kernel, scheduler and no-op workers.
+    Jobs,
+}
+
+/// How fast jobs are offered.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Rate {
+    /// Open loop: so many a second, whether or not answers come.
+    PerSecond(f64),
+    /// As fast as goes with a bounded number in flight; only throughput is meaningful.
+    Max,
+}
+
+impl std::str::FromStr for Rate {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        match text.parse::<f64>() {
+            Ok(rate) if rate >= 1.0 && rate <= 1e7 => Ok(Self::PerSecond(rate)),
+            _ => Err(format!("`{text}` is neither `max` nor a number of jobs a second from 1 to 10000000")),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text);
+    match number.parse::<f64>() {
+        Ok(seconds) if (1.0..=3600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("`{text}` is no duration from 1s to 3600s")),
+    }
+}
+
+/// `tidegate bench decisions|jobs …`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BenchArgs {
+    /// What is measured.
+    #[arg(value_enum)]
+    pub scenario: Scenario,
+    /// `kafka://host:port`, or `embedded:FOLDER` (a new folder below it is used and removed).
+    #[arg(long)]
+    pub spine: String,
+    /// Jobs a second (open loop), or `max` (bounded in flight, throughput only).
+    #[arg(long, default_value = "1000")]
+    pub rate: Rate,
+    /// Time each side is loaded, e.g. `20s`.
+    #[arg(long, default_value = "20s", value_parser = seconds)]
+    pub duration: Duration,
+    /// Bytes of a raw record, at least 256.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=900_000))]
+    pub size: u32,
+    /// Also measure the floor: the same appends through the bare client, in alternating slices.
+    #[arg(long)]
+    pub floor: bool,
+    /// Partitions of the source.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub partitions: u32,
+    /// Worker processes' worth of slots, for `jobs`.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub slots: u32,
+    /// Jobs in flight at most, for `--rate max`.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub in_flight: u32,
+}

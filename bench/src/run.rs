@@ -1,0 +1,286 @@
+//! A run from its topics to its report.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
+use tidegate_kafka::{KafkaOptions, KafkaSpine};
+use tidegate_protocol::address::TopicName;
+use tidegate_protocol::topics::Topic;
+use tidegate_spine::{Cleanup, ProducerOptions, Spine, TopicSpec};
+use tidegate_stage::Pace;
+use tokio::task::JoinHandle;
+
+use crate::board::{Board, Milestone};
+use crate::floor::bare::Bare;
+use crate::floor::chain::{Link, Sizes, spawn};
+use crate::floor::kafka::BareKafka;
+use crate::floor::spine::BareSpine;
+use crate::governed::{Governed, Names};
+use crate::load::Load;
+use crate::options::{BenchArgs, Rate, Scenario};
+use crate::readers::watch;
+use crate::report::{Report, Spent, report, side};
+
+/// Load before anything is measured.
+const WARM_UP: Duration = Duration::from_secs(3);
+/// Length of a slice.
+const SLICE: Duration = Duration::from_secs(5);
+/// How long what was sent may take to come out.
+const SETTLE: Duration = Duration::from_secs(15);
+
+/// One side as the loop sees it.
+struct Loaded {
+    board: Board,
+    load: Load,
+    spent: Spent,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// CPU seconds of this process so far.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    // Fields 14 and 15 of proc(5), counted behind the name; the unit is 1/100 s on Linux.
+    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+async fn open(url: &str, run: &str) -> anyhow::Result<(Arc<dyn Spine>, Option<std::path::PathBuf>, Arc<dyn Bare>)> {
+    if url.starts_with("embedded:") {
+        let mut options = EmbeddedOptions::from_str(url)?;
+        options.folder = options.folder.join(format!("bench-{run}"));
+        let folder = options.folder.clone();
+        let spine: Arc<dyn Spine> = Arc::new(EmbeddedSpine::open(options)?);
+        return Ok((spine.clone(), Some(folder), Arc::new(BareSpine(spine))));
+    }
+    let options = KafkaOptions::parse(url)?;
+    let bare = BareKafka::new(options.brokers.join(","), options.settings.clone());
+    Ok((Arc::new(KafkaSpine::open(options).await?), None, Arc::new(bare)))
+}
+
+/// Runs what `args` ask for.
+///
+/// # Errors
+/// When the spine cannot be opened, topics cannot be made, or a side sees nothing at all.
+pub async fn run(args: &BenchArgs) -> anyhow::Result<Report> {
+    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
+    let run = format!("{stamp}-{}", std::process::id());
+    let (spine, folder, bare) = open(&args.spine, &run).await.context("the spine could not be opened")?;
+    let prefix = format!("bench-{run}.");
+    let outcome = measured(args, &spine, &bare, &prefix).await;
+    for topic in spine.list(&prefix).await.unwrap_or_default() {
+        if let Err(error) = spine.delete(&topic).await {
+            tracing::warn!(%topic, %error, "a topic of the run could not be deleted");
+        }
+    }
+    drop((spine, bare));
+    if let Some(folder) = folder
+        && let Err(error) = std::fs::remove_dir_all(&folder)
+    {
+        tracing::warn!(folder = %folder.display(), %error, "the run's folder could not be removed");
+    }
+    outcome
+}
+
+async fn measured(
+    args: &BenchArgs,
+    spine: &Arc<dyn Spine>,
+    bare: &Arc<dyn Bare>,
+    prefix: &str,
+) -> anyhow::Result<Report> {
+    let names = Names::new(prefix.to_owned())?;
+    for spec in names.specs(args.partitions)? {
+        spine.create(&spec).await.with_context(|| format!("topic `{}` could not be made", spec.name))?;
+    }
+    let began = Instant::now();
+    let last = if args.scenario == Scenario::Jobs { Milestone::Finished } else { Milestone::Released };
+    let slots = (args.scenario == Scenario::Jobs).then_some(args.slots);
+    let governed = Governed::start(spine, &names, args.partitions, slots, &Pace::default())?;
+    let load = load(spine, args, names.topic(&Topic::Raw(names.source.clone()))?, began, last).await?;
+    let board = load.board();
+    let decisions = names.topic(&Topic::Decisions(names.source.clone()))?;
+    let approved = names.topic(&Topic::Approved(names.pool.clone()))?;
+    let finished = names.topic(&Topic::Finished)?;
+    let tasks = instruments(spine, args, &board, decisions, approved, finished).await?;
+    let mut ours = Loaded { board, load, spent: Spent::default(), tasks };
+    let stop = Arc::new(AtomicBool::new(false));
+    // The warm-up also tells the sizes of what is appended.
+    ours = slice(args, ours, WARM_UP, false, &stop).await?;
+    let mut theirs = None;
+    if args.floor {
+        let sizes = crate::floor::sizes(spine, &names, args).await?;
+        let mut floor = floor(args, spine, bare, prefix, sizes, began, last).await?;
+        floor = slice(args, floor, WARM_UP, false, &stop).await?;
+        theirs = Some(floor);
+    }
+    let mut left = args.duration;
+    while !left.is_zero() {
+        let length = if theirs.is_some() { left.min(SLICE) } else { left };
+        ours = slice(args, ours, length, true, &stop).await?;
+        if let Some(floor) = theirs.take() {
+            theirs = Some(slice(args, floor, length, true, &stop).await?);
+        }
+        left -= length;
+    }
+    stop.store(true, Ordering::Relaxed);
+    governed.stop().await;
+    let floor = theirs.map(|floor| {
+        floor.tasks.iter().for_each(JoinHandle::abort);
+        side(&floor.board, floor.spent)
+    });
+    ours.tasks.iter().for_each(JoinHandle::abort);
+    let tidegate = side(&ours.board, ours.spent);
+    Ok(report(args, spine.url().to_owned(), &ours.board, tidegate, floor))
+}
+
+async fn load(
+    spine: &Arc<dyn Spine>,
+    args: &BenchArgs,
+    topic: TopicName,
+    began: Instant,
+    last: Milestone,
+) -> anyhow::Result<Load> {
+    let options = ProducerOptions { name: "bench-load".into(), max_in_flight_bytes: 1 << 30 };
+    let producer = spine.producer(options).await?;
+    let board = Board::new(began, args.partitions, last);
+    Ok(Load::new(producer, topic, args.partitions, board, args.size as usize))
+}
+
+async fn instruments(
+    spine: &Arc<dyn Spine>,
+    args: &BenchArgs,
+    board: &Board,
+    decisions: TopicName,
+    approved: TopicName,
+    finished: TopicName,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let mut tasks = Vec::new();
+    let mut add = async |topic, partitions, milestone| {
+        tasks.extend(watch(spine.clone(), topic, partitions, milestone, board.clone()).await?);
+        anyhow::Ok(())
+    };
+    match args.scenario {
+        Scenario::Decisions => {
+            add(decisions, args.partitions, Milestone::Decided).await?;
+            add(approved, crate::governed::BUCKETS, Milestone::Released).await?;
+        }
+        Scenario::Jobs => add(finished, crate::governed::SHARED, Milestone::Finished).await?,
+    }
+    Ok(tasks)
+}
+
+/// Loads a side for a slice on a thread of its own, then waits until what was sent has come out.
+async fn slice(
+    args: &BenchArgs,
+    side: Loaded,
+    length: Duration,
+    counts: bool,
+    stop: &Arc<AtomicBool>,
+) -> anyhow::Result<Loaded> {
+    let Loaded { board, mut load, mut spent, tasks } = side;
+    let (rate, in_flight, stop) = (args.rate, u64::from(args.in_flight), stop.clone());
+    let cpu = cpu_seconds();
+    let (load, seconds) = tokio::task::spawn_blocking(move || {
+        let seconds = load.offer(rate, in_flight, length, counts, &stop);
+        (load, seconds)
+    })
+    .await?;
+    let drained = Instant::now();
+    while board.open() > 0 && drained.elapsed() < SETTLE {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    if counts {
+        spent.cpu += cpu_seconds() - cpu;
+        // At the highest rate what is in flight at the end belongs to the time it took to come out.
+        spent.seconds += seconds + if args.rate == Rate::Max { drained.elapsed().as_secs_f64() } else { 0.0 };
+    }
+    Ok(Loaded { board, load, spent, tasks })
+}
+
+async fn floor(
+    args: &BenchArgs,
+    spine: &Arc<dyn Spine>,
+    bare: &Arc<dyn Bare>,
+    prefix: &str,
+    sizes: Sizes,
+    began: Instant,
+    last: Milestone,
+) -> anyhow::Result<Loaded> {
+    let name = |text: &str| TopicName::new(format!("{prefix}floor.{text}"));
+    let (raw, decisions, approved, leases, work, reports, finished) = (
+        name("raw")?,
+        name("decisions")?,
+        name("approved")?,
+        name("leases")?,
+        name("work")?,
+        name("reports")?,
+        name("finished")?,
+    );
+    let topics = [
+        (&raw, args.partitions),
+        (&decisions, args.partitions),
+        (&approved, crate::governed::BUCKETS),
+        (&leases, 1),
+        (&work, 1),
+        (&reports, 1),
+        (&finished, crate::governed::SHARED),
+    ];
+    for (topic, partitions) in topics {
+        let spec = TopicSpec {
+            name: topic.clone(),
+            partitions,
+            cleanup: Cleanup::Log { retention_ms: None },
+            max_record_bytes: 4 << 20,
+            broker_time: false,
+            replication: None,
+        };
+        spine.create(&spec).await?;
+    }
+    let mut tasks = Vec::new();
+    for partition in 0..args.partitions {
+        tasks.push(spawn(
+            bare.clone(),
+            Link {
+                name: "kernel",
+                from: vec![raw.partition(partition)],
+                groups: Some(decisions.partition(partition)),
+                fact: sizes.fact,
+                to: approved.clone(),
+                partitions: crate::governed::BUCKETS,
+                size: sizes.verdict,
+                carries: true,
+                first: true,
+            },
+        ));
+    }
+    if args.scenario == Scenario::Jobs {
+        let link = |name, from, groups, fact, to: &TopicName, partitions, size| Link {
+            name,
+            from,
+            groups,
+            fact,
+            to: to.clone(),
+            partitions,
+            size,
+            carries: false,
+            first: false,
+        };
+        let buckets = (0..crate::governed::BUCKETS).map(|b| approved.partition(b)).collect();
+        let facts = Some(leases.partition(0));
+        tasks.push(spawn(bare.clone(), link("lease", buckets, facts.clone(), sizes.lease, &work, 1, sizes.assignment)));
+        tasks.push(spawn(bare.clone(), link("work", vec![work.partition(0)], None, 0, &reports, 1, sizes.report)));
+        let shared = crate::governed::SHARED;
+        tasks.push(spawn(
+            bare.clone(),
+            link("finish", vec![reports.partition(0)], facts, sizes.end, &finished, shared, sizes.finished),
+        ));
+    }
+    let load = load(spine, args, raw, began, last).await?;
+    let board = load.board();
+    tasks.extend(instruments(spine, args, &board, decisions, approved, finished).await?);
+    Ok(Loaded { board, load, spent: Spent::default(), tasks })
+}
