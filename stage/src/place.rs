@@ -30,6 +30,9 @@ pub(crate) struct InputPlace {
     read: Offset,
     /// Delivered and not yet settled.
     open: BTreeSet<Offset>,
+    /// Decided before being read again in this ownership (a held record whose time was over at the takeover), and not
+    /// yet settled.
+    ahead: BTreeSet<Offset>,
     /// Settled before this ownership, above the position reading began at.
     skip: Ranges,
     /// Settled since the last group was sealed.
@@ -50,6 +53,7 @@ impl InputPlace {
             rules,
             read: 0,
             open: BTreeSet::new(),
+            ahead: BTreeSet::new(),
             skip: Ranges::default(),
             fresh: Ranges::default(),
             base: Marks::new(Vec::new(), rules),
@@ -106,11 +110,7 @@ impl InputPlace {
     pub(crate) fn meet(&mut self, record: &Record) -> Admission {
         self.read = self.read.max(record.offset.saturating_add(1));
         if !self.sealed {
-            if self.skip.contains(record.offset) {
-                return Admission::Skip;
-            }
-            self.open.insert(record.offset);
-            return Admission::Deliver(None);
+            return if self.admit(record.offset) { Admission::Deliver(None) } else { Admission::Skip };
         }
         let sign = self.head.sign(record);
         self.base.learn(&self.head);
@@ -124,11 +124,26 @@ impl InputPlace {
         match self.head.meet_sign(sign) {
             Belief::Control => Admission::Skip,
             Belief::Dropped(why) => Admission::Drop(why),
-            Belief::Believed { .. } if self.skip.contains(record.offset) => Admission::Skip,
-            Belief::Believed { sender, stamp } => {
-                self.open.insert(record.offset);
+            Belief::Believed { sender, stamp } if self.admit(record.offset) => {
                 Admission::Deliver(Some((sender, stamp)))
             }
+            Belief::Believed { .. } => Admission::Skip,
+        }
+    }
+
+    /// Whether a record that was read is to be decided. One that was decided ahead of being read is only open.
+    fn admit(&mut self, offset: Offset) -> bool {
+        if self.skip.contains(offset) {
+            return false;
+        }
+        self.open.insert(offset);
+        !self.ahead.contains(&offset)
+    }
+
+    /// A fact that settles this record was decided; it may not have been read again yet in this ownership.
+    pub(crate) fn decided(&mut self, offset: Offset) {
+        if offset >= self.read {
+            self.ahead.insert(offset);
         }
     }
 
@@ -139,7 +154,11 @@ impl InputPlace {
 
     /// An input is done with.
     pub(crate) fn settle(&mut self, offset: Offset) {
+        let ahead = self.ahead.remove(&offset);
         if self.open.remove(&offset) {
+            self.fresh.insert(offset, offset.saturating_add(1));
+        } else if ahead {
+            self.skip.insert(offset, offset.saturating_add(1));
             self.fresh.insert(offset, offset.saturating_add(1));
         }
     }
@@ -268,6 +287,22 @@ mod tests {
         let delivered: Vec<_> =
             [1, 4, 5, 9, 10].into_iter().filter(|o| next.meet(&record(*o)) == Admission::Deliver(None)).collect();
         assert_eq!(delivered, [1, 5, 10]);
+    }
+
+    #[test]
+    fn a_record_that_is_decided_before_it_is_read_again_is_not_decided_twice() {
+        let mut place = InputPlace::new(false, Rules::default());
+        place.fold(&Place { input: 0, position: 3, settled: vec![], senders: vec![] });
+        assert_eq!(place.begin(), Some(3));
+        for offset in [3, 4] {
+            place.decided(offset);
+        }
+        place.settle(4);
+        let delivered: Vec<_> =
+            [3, 4, 5].into_iter().filter(|o| place.meet(&record(*o)) == Admission::Deliver(None)).collect();
+        assert_eq!((delivered, place.position()), (vec![5], 3));
+        place.settle(3);
+        assert_eq!(place.position(), 5);
     }
 
     #[test]

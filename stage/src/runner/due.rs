@@ -45,6 +45,8 @@ impl<S: Stage> Live<'_, S> {
     /// When the timer must wake for a tick; `None` while nothing is due or a tick is under way.
     pub(crate) fn due_mono(&self) -> Option<u64> {
         match self.due.step {
+            // Without room what lands next wakes the task.
+            Step::Idle if !self.has_room() => None,
             Step::Idle => self.stage.next_due().map(|due| self.time.mono_at(due).max(self.due.not_before)),
             Step::Fetching(..) | Step::Reading(..) => None,
         }
@@ -66,7 +68,8 @@ impl<S: Stage> Live<'_, S> {
             match std::mem::take(&mut self.due.step) {
                 Step::Idle => {
                     let mono = self.run.clock.mono_us();
-                    if self.stage.next_due().is_none_or(|due| due > self.at) || mono < self.due.not_before {
+                    let due = self.stage.next_due().is_some_and(|due| due <= self.at);
+                    if !due || mono < self.due.not_before || !self.has_room() {
                         return Ok(false);
                     }
                     let control = self.control_inputs();
@@ -98,7 +101,7 @@ impl<S: Stage> Live<'_, S> {
                 },
                 Step::Reading(since, targets) => {
                     let behind = |(n, end): &(usize, u64)| self.inputs.get(*n).is_some_and(|i| i.place.head() < *end);
-                    if targets.iter().any(behind) {
+                    if targets.iter().any(behind) || !self.has_room() {
                         self.due.step = Step::Reading(since, targets);
                         return Ok(false);
                     }

@@ -32,6 +32,10 @@ pub(crate) struct LiveInput {
     pub(crate) handle: ReadHandle,
     pub(crate) kind: InputKind,
     pub(crate) place: InputPlace,
+    /// Read and not yet decided: what came in one read may be more than a group or a window has room for.
+    pub(crate) arrived: VecDeque<Record>,
+    /// Where the place is once those are decided.
+    pub(crate) reached: Offset,
     /// Not to be read now (window full, no policy, place at its bounds): told to the reader so that it stops fetching.
     pub(crate) paused: bool,
 }
@@ -82,7 +86,9 @@ impl<'a, S: Stage> Live<'a, S> {
             .map(|((spec, place), start)| LiveInput {
                 handle: reader.open(&spec.partition, start),
                 kind: spec.kind,
+                reached: place.head(),
                 place,
+                arrived: VecDeque::new(),
                 paused: false,
             })
             .collect();

@@ -127,7 +127,7 @@ impl<S: Stage> Live<'_, S> {
     }
 
     /// Whether another input may be decided now: groups and messages on their way are bounded.
-    fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let pace = &self.run.spec.pace;
         self.building.facts < pace.group_facts as u64
             && self.building.bytes.len() < pace.group_bytes
@@ -140,23 +140,31 @@ impl<S: Stage> Live<'_, S> {
             if self.inputs.get(number).is_none_or(|i| i.kind != kind) || !self.wants(number) || !self.has_room() {
                 continue;
             }
-            let mut batch = std::mem::take(&mut self.batch);
-            let handle = self.inputs.get(number).map(|i| i.handle);
-            if let Some(handle) = handle
-                && let Poll::Ready(read) = self.reader.poll_read(handle, RECORDS_PER_READ, cx, &mut batch)
-            {
-                let position = read.map_err(Ended::Read)?.position;
-                for record in batch.drain(..) {
-                    self.arrive(number, &record)?;
+            let Some(input) = self.inputs.get_mut(number) else { continue };
+            if input.arrived.is_empty() {
+                match self.reader.poll_read(input.handle, RECORDS_PER_READ, cx, &mut self.batch) {
+                    Poll::Pending => continue,
+                    Poll::Ready(read) => input.reached = read.map_err(Ended::Read)?.position,
                 }
-                if let Some(input) = self.inputs.get_mut(number) {
-                    input.place.reached(position);
-                }
-                progress = true;
+                input.arrived.extend(self.batch.drain(..));
             }
-            self.batch = batch;
+            self.take_arrived(number)?;
+            progress = true;
         }
         Ok(progress)
+    }
+
+    /// Decides what was read for as long as there is room.
+    fn take_arrived(&mut self, number: usize) -> Result<(), Ended> {
+        while self.has_room() && self.wants(number) {
+            let Some(input) = self.inputs.get_mut(number) else { return Ok(()) };
+            let Some(record) = input.arrived.pop_front() else {
+                input.place.reached(input.reached);
+                return Ok(());
+            };
+            self.arrive(number, &record)?;
+        }
+        Ok(())
     }
 
     /// Whether a job input is to be read, telling the reader when that changes.
@@ -221,6 +229,11 @@ impl<S: Stage> Live<'_, S> {
             self.stage.apply(&fact, self.at);
             let record = present.filter(|(at, _)| settles == Some(*at)).map(|(_, record)| record);
             let number = self.building.push(&fact, self.at, settles)?;
+            if let Some(InputRef { input, offset }) = settles
+                && let Some(input) = self.inputs.get_mut(input as usize)
+            {
+                input.place.decided(offset);
+            }
             let mut outbox = Outbox::new();
             self.stage.emit(&fact, self.at, record.filter(|_| self.stage.needs_input(&fact)), &mut outbox);
             self.building.messages.extend(outbox.messages.into_iter().map(|m| (number, m)));
