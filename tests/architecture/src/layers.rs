@@ -54,7 +54,20 @@ pub const LAYERS: &[Layer] = &[
             "tidegate-worker",
         ],
     ),
-    acting("tidegate-bench", &["tidegate-node", "tidegate-worker", "tidegate-spine", "tidegate-protocol"]),
+    acting(
+        "tidegate-bench",
+        &[
+            "tidegate-embedded",
+            "tidegate-kafka",
+            "tidegate-kernel",
+            "tidegate-policy",
+            "tidegate-protocol",
+            "tidegate-scheduler",
+            "tidegate-spine",
+            "tidegate-stage",
+            "tidegate-worker",
+        ],
+    ),
     acting(
         "tidegate-cli",
         &[
