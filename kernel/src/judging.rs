@@ -48,20 +48,19 @@ impl Kernel {
         let (job, payload) = match outcome {
             Ok(read) => read,
             Err(refusal) => {
-                decision.settle(arrival.at, self.rejected(position, refusal, input_hash, None));
+                decision.settle(arrival.at, rejected(position, refusal, input_hash, None));
                 return;
             }
         };
         let fact = match self.window.look_up(&job, at) {
             Known::Repeat(offset) => {
-                self.meters.repeated.increment(1);
                 let duplicate_of = SourcePosition { offset, ..position.clone() };
                 KernelFact::JobRepeated { source: position, duplicate_of, job_id: job.id, tenant: job.tenant }
             }
             Known::Conflict(offset) => {
                 let first = SourcePosition { offset, ..position.clone() };
                 let detail = format!("job id `{}` was used at {first} with another input", quoted(job.id.as_str()));
-                self.rejected(position, Refusal::new(DeadReason::IdConflict, detail), input_hash, None)
+                rejected(position, Refusal::new(DeadReason::IdConflict, detail), input_hash, None)
             }
             Known::New => {
                 let value = arrival.record.value.as_deref().unwrap_or_default();
@@ -82,7 +81,7 @@ impl Kernel {
         {
             let most = self.config.max_record_bytes;
             let detail = format!("the judged job would have {bytes} bytes, a record here has at most {most}");
-            return self.rejected(position, Refusal::new(DeadReason::TooLarge, detail), input_hash, Some(job));
+            return rejected(position, Refusal::new(DeadReason::TooLarge, detail), input_hash, Some(job));
         }
         let pool = match decision.verdict {
             Verdict::Allow => self.config.routes.route(&job).cloned(),
@@ -94,23 +93,15 @@ impl Kernel {
                 quoted(job.capability.as_str()),
                 quoted(&job.topic)
             );
-            return self.rejected(position, Refusal::new(DeadReason::Unroutable, detail), input_hash, Some(job));
+            return rejected(position, Refusal::new(DeadReason::Unroutable, detail), input_hash, Some(job));
         }
-        self.meters.decided(decision.verdict);
         KernelFact::JobDecided { job, decision, pool, payload, observed }
     }
+}
 
-    fn rejected(
-        &self,
-        source: SourcePosition,
-        refusal: Refusal,
-        input_hash: InputHash,
-        job: Option<Job>,
-    ) -> KernelFact {
-        self.meters.dead(refusal.reason);
-        let Refusal { reason, detail } = refusal;
-        KernelFact::RecordRejected { source, reason, detail, input_hash, job: job.map(Box::new) }
-    }
+fn rejected(source: SourcePosition, refusal: Refusal, input_hash: InputHash, job: Option<Job>) -> KernelFact {
+    let Refusal { reason, detail } = refusal;
+    KernelFact::RecordRejected { source, reason, detail, input_hash, job: job.map(Box::new) }
 }
 
 fn subject<'a>(job: &'a Job, payload: &'a [u8]) -> Subject<'a> {

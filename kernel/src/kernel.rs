@@ -12,7 +12,7 @@ use tidegate_stage::{Arrival, Decision, Input, Outbox, Signal, Stage};
 use crate::config::{INPUT_COMMANDS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig, LEAST_RECORD_BYTES};
 use crate::identity::Window;
 use crate::messages;
-use crate::meters::Meters;
+use crate::meters::{self, Meters};
 use crate::reading::ReaderMemory;
 use crate::standing::{Adopted, Policies, StandingView};
 use crate::state;
@@ -151,6 +151,14 @@ impl Stage for Kernel {
 
     fn admits(&self, input: u32) -> bool {
         input != INPUT_JOBS || self.policies.usable().is_some()
+    }
+
+    fn tally(fact: &KernelFact, count: &mut dyn FnMut(&'static str, &'static str, &'static str)) {
+        meters::tally(fact, count);
+    }
+
+    fn figures(&self, publish: &mut dyn FnMut(&'static str, f64)) {
+        meters::figures(self.window.len(), self.policies.adopted().map(|adopted| adopted.revision), publish);
     }
 
     fn snapshot(&self) -> Result<String, serde_json::Error> {

@@ -1,37 +1,65 @@
 //! What a kernel counts. Every name, label and sentence of this crate's metrics is here.
+//!
+//! What facts say is counted once they have landed, so nothing is counted that an ended ownership never wrote, and nothing
+//! twice in replay. The rest is counted as it happens.
 
-use metrics::{Counter, Unit, counter, describe_counter};
-use tidegate_protocol::decision::Verdict;
+use metrics::{Counter, Unit, counter, describe_counter, describe_gauge};
+use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::ids::SourceName;
-use tidegate_protocol::outcome::DeadReason;
 
+const RECORDS: &str = "tidegate_kernel_records_total";
 const DECISIONS: &str = "tidegate_kernel_decisions_total";
-const REPEATED: &str = "tidegate_kernel_repeated_total";
 const DEAD: &str = "tidegate_kernel_dead_total";
 const COMMANDS_REFUSED: &str = "tidegate_kernel_commands_refused_total";
 const OUTCOMES_UNUSED: &str = "tidegate_kernel_outcomes_unused_total";
 const VIOLATIONS: &str = "tidegate_kernel_invariant_violations_total";
+const KNOWN_IDS: &str = "tidegate_kernel_known_ids";
+const POLICY_REVISION: &str = "tidegate_kernel_policy_revision";
 
 /// Tells the recorder what this crate's metrics mean; call once, after it is installed.
 pub fn describe_metrics() {
     for (name, sentence) in [
-        (DECISIONS, "Jobs judged, by source and verdict."),
-        (REPEATED, "Records that repeat a job seen before, by source."),
-        (DEAD, "Records that could not be jobs and went to `dead`, by source and reason."),
+        (RECORDS, "Records settled, by what they turned out to be: decided, observed, repeated or rejected."),
+        (DECISIONS, "Jobs judged, by verdict."),
+        (DEAD, "Records that could not be jobs and went to `dead`, by reason."),
         (COMMANDS_REFUSED, "Command records read and refused, by source: this version knows no commands."),
         (OUTCOMES_UNUSED, "Outcome records read for which this version has no use, by source."),
-        (VIOLATIONS, "Facts whose messages could not be made; each is a defect. Should stay 0."),
+        (VIOLATIONS, "Facts whose messages could not be made, by source; each is a defect. Should stay 0."),
     ] {
         describe_counter!(name, Unit::Count, sentence);
     }
+    describe_gauge!(KNOWN_IDS, Unit::Count, "Job ids in the window in which a job that comes twice runs once.");
+    describe_gauge!(POLICY_REVISION, Unit::Count, "Revision of the policy last used.");
 }
 
-/// Handles, taken once so that counting costs no look-up.
+/// What counts of a fact that has landed.
+pub(crate) fn tally(fact: &KernelFact, count: &mut dyn FnMut(&'static str, &'static str, &'static str)) {
+    match fact {
+        KernelFact::PolicyAdopted { .. } => {}
+        KernelFact::JobDecided { decision, observed, .. } => {
+            count(RECORDS, "outcome", if *observed { "observed" } else { "decided" });
+            count(DECISIONS, "verdict", decision.verdict.word());
+        }
+        KernelFact::JobRepeated { .. } => count(RECORDS, "outcome", "repeated"),
+        KernelFact::RecordRejected { reason, .. } => {
+            count(RECORDS, "outcome", "rejected");
+            count(DEAD, "reason", reason.word());
+        }
+    }
+}
+
+/// Present figures.
+pub(crate) fn figures(known_ids: usize, revision: Option<u64>, publish: &mut dyn FnMut(&'static str, f64)) {
+    #[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^53")]
+    let figure = |number: u64| number as f64;
+    publish(KNOWN_IDS, figure(u64::try_from(known_ids).unwrap_or(u64::MAX)));
+    if let Some(revision) = revision {
+        publish(POLICY_REVISION, figure(revision));
+    }
+}
+
+/// Handles of what is counted as it happens, taken once so that counting costs no look-up.
 pub(crate) struct Meters {
-    source: String,
-    allowed: Counter,
-    denied: Counter,
-    pub(crate) repeated: Counter,
     pub(crate) commands_refused: Counter,
     pub(crate) outcomes_unused: Counter,
     pub(crate) violations: Counter,
@@ -39,28 +67,11 @@ pub(crate) struct Meters {
 
 impl Meters {
     pub(crate) fn new(source: &SourceName) -> Self {
-        let source = source.to_string();
-        let decisions = |verdict: Verdict| counter!(DECISIONS, "source" => source.clone(), "verdict" => verdict.word());
+        let of = |name: &'static str| counter!(name, "source" => source.to_string());
         Self {
-            allowed: decisions(Verdict::Allow),
-            denied: decisions(Verdict::Deny),
-            repeated: counter!(REPEATED, "source" => source.clone()),
-            commands_refused: counter!(COMMANDS_REFUSED, "source" => source.clone()),
-            outcomes_unused: counter!(OUTCOMES_UNUSED, "source" => source.clone()),
-            violations: counter!(VIOLATIONS, "source" => source.clone()),
-            source,
+            commands_refused: of(COMMANDS_REFUSED),
+            outcomes_unused: of(OUTCOMES_UNUSED),
+            violations: of(VIOLATIONS),
         }
-    }
-
-    pub(crate) fn decided(&self, verdict: Verdict) {
-        match verdict {
-            Verdict::Allow => self.allowed.increment(1),
-            Verdict::Deny => self.denied.increment(1),
-        }
-    }
-
-    /// Rare, so it looks its counter up.
-    pub(crate) fn dead(&self, reason: DeadReason) {
-        counter!(DEAD, "source" => self.source.clone(), "reason" => reason.word()).increment(1);
     }
 }

@@ -147,6 +147,33 @@ fn what_headers_make_too_large_is_dead_by_reference() {
 }
 
 #[test]
+fn facts_are_counted_by_what_they_say() {
+    let mut shard = Shard::usual();
+    let job = r#"{"id":"j1","tenant":"acme","topic":"job.pay.wire","capability":"pay","payload":{"amount":1}}"#;
+    let mut counted = Vec::new();
+    for record in [job, job, "x", r#"{"id":"j2","tenant":"acme","topic":"job.x","capability":"pay"}"#] {
+        for fact in shard.job(record).facts {
+            Kernel::tally(&fact, &mut |name, label, value| counted.push(format!("{name} {label}={value}")));
+        }
+    }
+    assert_eq!(
+        counted,
+        [
+            "tidegate_kernel_records_total outcome=decided",
+            "tidegate_kernel_decisions_total verdict=allow",
+            "tidegate_kernel_records_total outcome=repeated",
+            "tidegate_kernel_records_total outcome=rejected",
+            "tidegate_kernel_dead_total reason=unparsable",
+            "tidegate_kernel_records_total outcome=decided",
+            "tidegate_kernel_decisions_total verdict=deny",
+        ]
+    );
+    let mut figures = Vec::new();
+    shard.kernel.figures(&mut |name, value| figures.push(format!("{name} {value}")));
+    assert_eq!(figures, ["tidegate_kernel_known_ids 2", "tidegate_kernel_policy_revision 1"]);
+}
+
+#[test]
 fn globs_are_about_segments() {
     for (glob, topic, expected) in [
         ("job.pay.wire", "job.pay.wire", true),
