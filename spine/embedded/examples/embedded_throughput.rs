@@ -1,6 +1,6 @@
 //! How fast the embedded spine is with nothing above it.
 //!
-//! `cargo run -p tidegate-embedded --example throughput -- [folder] [seconds a run] [os|fsync]`
+//! `cargo run -p tidegate-embedded --example embedded_throughput -- [folder] [seconds a run] [os|fsync]`
 //!
 //! For 1 and 4 partitions of 1 KiB records: the most it takes with a bounded window in flight while a reader reads
 //! everything, then append and end-to-end latency from the intended time at fixed rates.
@@ -188,6 +188,28 @@ fn paced(spine: &EmbeddedSpine, partitions: u32, rate: u32, seconds: u64) {
     block_on(spine.delete(&topic)).unwrap();
 }
 
+/// The control: the same pace handed to another thread and nothing else. What this shows is the machine, not the spine.
+fn handoff(rate: u32, seconds: u64) {
+    let origin = Instant::now();
+    let (hand, handed) = std::sync::mpsc::channel::<Duration>();
+    let waiting = thread::spawn(move || {
+        let mut latency = Histogram::<u64>::new(3).unwrap();
+        for intended in handed {
+            latency.record(u64::try_from(origin.elapsed().saturating_sub(intended).as_micros()).unwrap()).unwrap();
+        }
+        latency
+    });
+    for n in 0..u64::from(rate) * seconds {
+        let intended = Duration::from_secs_f64(n as f64 / f64::from(rate));
+        while let Some(early) = intended.checked_sub(origin.elapsed()).filter(|e| !e.is_zero()) {
+            thread::sleep(early);
+        }
+        hand.send(intended).unwrap();
+    }
+    drop(hand);
+    println!("{rate:6}/s, no spine:     {}", show("handoff", &waiting.join().unwrap()));
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let folder = PathBuf::from(args.next().unwrap_or_else(|| "throughput-data".into()));
@@ -199,14 +221,16 @@ fn main() {
     drop(std::fs::remove_dir_all(&folder));
     let spine = EmbeddedSpine::open(EmbeddedOptions { durability, ..EmbeddedOptions::new(&folder) }).unwrap();
     println!("{}", spine.url());
+    // First the paced runs: deleting the gigabytes of the others keeps the disk busy for a while.
     for partitions in [1, 4] {
-        for batch in [1, 16, 64] {
-            most(&spine, partitions, batch, seconds);
+        for rate in [1_000, 10_000, 25_000] {
+            handoff(rate, seconds);
+            paced(&spine, partitions, rate, seconds);
         }
     }
     for partitions in [1, 4] {
-        for rate in [1_000, 10_000, 25_000] {
-            paced(&spine, partitions, rate, seconds);
+        for batch in [1, 16, 64] {
+            most(&spine, partitions, batch, seconds);
         }
     }
     drop(spine);
