@@ -155,9 +155,25 @@ impl Topic {
     }
 }
 
-/// The partition a key goes to: FNV-1a 64 modulo the number of partitions (at least 1). Fixed for ever.
+/// The partition a key goes to: FNV-1a 64, its bits mixed by MurmurHash3's finalizer (the low bits of FNV alone depend
+/// only on the low bits of each byte, so short names would cluster), modulo the number of partitions (at least 1).
+/// Fixed for ever: writers and readers compute it.
 #[must_use]
 pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
     let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3));
-    u32::try_from(hash % u64::from(partitions.max(1))).unwrap_or(0)
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    u32::try_from((hash ^ (hash >> 33)) % u64::from(partitions.max(1))).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn short_names_spread_over_partitions() {
+        let mut counts = [0; 4];
+        for n in 0..400 {
+            counts[super::partition_of(format!("t{n}").as_bytes(), 4) as usize] += 1;
+        }
+        assert!(counts.iter().all(|c| (70..130).contains(c)), "{counts:?}");
+    }
 }

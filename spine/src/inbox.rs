@@ -14,11 +14,10 @@ use crate::{ReadError, ReadHandle, Reader, Record, Spine, SpineError, Start};
 /// The header that names the member a message is for.
 pub const TO: &str = "tg-to";
 
-/// The lane of `member` among `lanes` (at least 1): FNV-1a 64 of its name, modulo. Fixed for ever: both sides compute it.
+/// The lane of `member` among `lanes` (at least 1). Fixed for ever: both sides compute it.
 #[must_use]
 pub fn lane_of(member: &str, lanes: u32) -> u32 {
-    let hash = member.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-    u32::try_from(hash % u64::from(lanes.max(1))).unwrap_or(0)
+    tidegate_protocol::topics::partition_of(member.as_bytes(), lanes)
 }
 
 /// One member's end of its lane.
