@@ -1,7 +1,7 @@
 //! From librdkafka's report on each record to the landing of an append.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use futures::channel::oneshot;
 use rdkafka::client::ClientContext;
@@ -13,6 +13,8 @@ use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_spine::{AppendError, Landed};
 
 use crate::failure;
+use crate::flow::{Flow, Waiting};
+use crate::producer::Sender;
 use crate::watch::Watch;
 
 /// One append on its way; shared by the reports on its records.
@@ -21,6 +23,7 @@ pub(crate) struct Append {
     bytes: usize,
     largest: usize,
     in_flight: Arc<AtomicUsize>,
+    flow: Arc<Flow>,
     state: Mutex<State>,
 }
 
@@ -32,21 +35,31 @@ struct State {
 }
 
 impl Append {
-    /// `bytes` have been added to `in_flight` and leave it when the last of `records` is reported.
+    /// `bytes` have been added to `in_flight` and leave it when the last of `records` is reported, as the append
+    /// itself leaves `flow`.
     pub(crate) fn new(
         to: TopicPartition,
         records: usize,
         bytes: usize,
         largest: usize,
         in_flight: Arc<AtomicUsize>,
+        flow: Arc<Flow>,
         done: oneshot::Sender<Result<Landed, AppendError>>,
     ) -> Self {
         let state = State { missing: records, landed: None, error: None, done: Some(done) };
-        Self { to, bytes, largest, in_flight, state: Mutex::new(state) }
+        Self { to, bytes, largest, in_flight, flow, state: Mutex::new(state) }
     }
 
     pub(crate) fn to(&self) -> &TopicPartition {
         &self.to
+    }
+
+    pub(crate) fn flow(&self) -> &Arc<Flow> {
+        &self.flow
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Bytes of the largest record.
@@ -54,8 +67,9 @@ impl Append {
         self.largest
     }
 
-    /// The fate of `records` more is known.
-    pub(crate) fn report(&self, records: usize, outcome: Result<Offset, AppendError>) {
+    /// The fate of `records` more is known. When it was the last, returns what is to be sent to the partition next.
+    #[must_use]
+    pub(crate) fn report(&self, records: usize, outcome: Result<Offset, AppendError>) -> Vec<Waiting> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Ok(offset) => {
@@ -69,9 +83,9 @@ impl Append {
         }
         state.missing = state.missing.saturating_sub(records);
         if state.missing > 0 {
-            return;
+            return Vec::new();
         }
-        let Some(done) = state.done.take() else { return };
+        let Some(done) = state.done.take() else { return Vec::new() };
         let result = match (state.error.take(), state.landed) {
             (None, Some(landed)) => Ok(landed),
             (Some(error), _) => Err(error),
@@ -80,30 +94,41 @@ impl Append {
         drop(state);
         // Before anyone is told, so that who is told finds room.
         self.in_flight.fetch_sub(self.bytes, Ordering::AcqRel);
+        let next = self.flow.ended();
         let _ = done.send(result);
+        next
     }
 }
 
 /// Takes librdkafka's reports.
-pub(crate) struct Reports(Watch);
+pub(crate) struct Reports {
+    watch: Watch,
+    /// Set once the producer is up; weak, since the sender owns the client that owns this.
+    sender: OnceLock<Weak<Sender>>,
+}
 
 impl Reports {
     pub(crate) fn new(watch: Watch) -> Self {
-        Self(watch)
+        Self { watch, sender: OnceLock::new() }
     }
 
     pub(crate) fn watch(&self) -> &Watch {
-        &self.0
+        &self.watch
+    }
+
+    /// Who sends the next wave of a partition.
+    pub(crate) fn send_by(&self, sender: Weak<Sender>) {
+        let _ = self.sender.set(sender);
     }
 }
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.0.log(level, facility, line);
+        self.watch.log(level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(error, reason);
+        self.watch.error(error, reason);
     }
 }
 
@@ -123,7 +148,22 @@ impl ProducerContext for Reports {
                 Err(failure::append(code, reason, &append.to, append.largest))
             }
         };
-        append.report(1, outcome);
+        let next = append.report(1, outcome);
+        if next.is_empty() {
+            return;
+        }
+        match self.sender.get().and_then(Weak::upgrade) {
+            Some(sender) => Sender::send(&sender, append.flow(), next),
+            None => fail(next),
+        }
+    }
+}
+
+/// Ends all of these, and what waits behind them: the producer is gone.
+pub(crate) fn fail(mut waiting: Vec<Waiting>) {
+    while let Some((records, append)) = waiting.pop() {
+        let error = AppendError::Fatal { reason: "the producer was dropped".into() };
+        waiting.extend(append.report(records.len(), Err(error)));
     }
 }
 
@@ -136,18 +176,18 @@ mod tests {
     fn append(records: usize) -> (Append, Arc<AtomicUsize>, oneshot::Receiver<Result<Landed, AppendError>>) {
         let to = TopicName::new("t").unwrap().partition(0);
         let (in_flight, (done, answer)) = (Arc::new(AtomicUsize::new(10)), oneshot::channel());
-        (Append::new(to, records, 10, 9, Arc::clone(&in_flight), done), in_flight, answer)
+        (Append::new(to, records, 10, 9, Arc::clone(&in_flight), Arc::default(), done), in_flight, answer)
     }
 
     #[test]
     fn it_lands_with_its_last_record() {
         let (append, in_flight, mut answer) = append(3);
         for offset in [8, 7] {
-            append.report(1, Ok(offset));
+            let _ = append.report(1, Ok(offset));
             assert!((&mut answer).now_or_never().is_none());
             assert_eq!(in_flight.load(Ordering::Acquire), 10);
         }
-        append.report(1, Ok(11));
+        let _ = append.report(1, Ok(11));
         assert_eq!(in_flight.load(Ordering::Acquire), 0);
         assert_eq!(answer.now_or_never(), Some(Ok(Ok(Landed { first: 7, last: 11 }))));
     }
@@ -155,10 +195,10 @@ mod tests {
     #[test]
     fn one_failure_is_the_appends_but_only_when_all_are_known() {
         let (append, _, mut answer) = append(4);
-        append.report(1, Ok(1));
-        append.report(2, Err(AppendError::Fatal { reason: "first".into() }));
+        let _ = append.report(1, Ok(1));
+        let _ = append.report(2, Err(AppendError::Fatal { reason: "first".into() }));
         assert!((&mut answer).now_or_never().is_none());
-        append.report(1, Err(AppendError::Fatal { reason: "second".into() }));
+        let _ = append.report(1, Err(AppendError::Fatal { reason: "second".into() }));
         assert_eq!(answer.now_or_never(), Some(Ok(Err(AppendError::Fatal { reason: "first".into() }))));
     }
 }

@@ -1,5 +1,6 @@
 //! Appending: one librdkafka producer per [`Producer`], a thread that takes its reports, no call that blocks.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,13 +11,13 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 use tidegate_protocol::address::TopicPartition;
-use tidegate_spine::{AppendError, Landed, Landing, NewRecord, Producer, ProducerOptions};
+use tidegate_spine::{AppendError, Headers, Landed, Landing, NewRecord, Producer, ProducerOptions};
 
 use crate::KafkaOptions;
 use crate::asking::number;
-use crate::delivery::{Append, Reports};
+use crate::delivery::{self, Append, Reports};
 use crate::failure::{self, Failure};
-use crate::late::Late;
+use crate::flow::{Flow, Waiting};
 use crate::limits::{self, Limits};
 use crate::settings;
 use crate::threads::Threads;
@@ -24,12 +25,18 @@ use crate::watch::{self, Watch};
 
 /// [`Producer`] on Kafka.
 pub(crate) struct KafkaProducer {
-    client: Arc<BaseProducer<Reports>>,
-    stop: Arc<AtomicBool>,
+    sender: Arc<Sender>,
+    flows: HashMap<TopicPartition, Arc<Flow>>,
     in_flight: Arc<AtomicUsize>,
     most_in_flight: usize,
     limits: Arc<Limits>,
-    late: Arc<Late>,
+}
+
+/// Hands waves of appends to librdkafka: the first of a partition from whoever appends, further ones from the thread
+/// that takes the reports.
+pub(crate) struct Sender {
+    client: Arc<BaseProducer<Reports>>,
+    stop: AtomicBool,
     threads: Threads,
     request_timeout: Duration,
 }
@@ -47,29 +54,22 @@ impl KafkaProducer {
         let config = settings::producing(options, &producer.name);
         let client = BaseProducer::from_config_and_context(&config, Reports::new(Watch::new(&producer.name)))
             .map_err(|error| Failure::from_client(&error, None))?;
-        let client = Arc::new(client);
         watch::reached(client.client(), client.context().watch(), options.request_timeout, || {
             client.poll(Duration::ZERO);
         })?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let (polled, stopped) = (Arc::clone(&client), Arc::clone(&stop));
+        let (client, request_timeout) = (Arc::new(client), options.request_timeout);
+        let sender = Arc::new(Sender { client, stop: AtomicBool::new(false), threads, request_timeout });
+        sender.client.context().send_by(Arc::downgrade(&sender));
+        let reporting = Arc::clone(&sender);
         std::thread::Builder::new()
             .name("kafka-reports".into())
-            .spawn(move || take_reports(&polled, &stopped))
+            .spawn(move || reporting.take_reports())
             .map_err(|error| Failure::Fatal(format!("no thread for a producer: {error}")))?;
-        Ok(Self {
-            client,
-            stop,
-            in_flight: Arc::default(),
-            most_in_flight: producer.max_in_flight_bytes,
-            limits,
-            late: Arc::default(),
-            threads,
-            request_timeout: options.request_timeout,
-        })
+        let (flows, in_flight) = (HashMap::new(), Arc::default());
+        Ok(Self { sender, flows, in_flight, most_in_flight: producer.max_in_flight_bytes, limits })
     }
 
-    fn take(&self, to: &TopicPartition, records: Vec<NewRecord>) -> Result<Answer, AppendError> {
+    fn take(&mut self, to: &TopicPartition, records: Vec<NewRecord>) -> Result<Answer, AppendError> {
         let Some(largest) = records.iter().map(NewRecord::bytes).max() else {
             return Err(AppendError::Refused { to: to.clone(), reason: "there is no record in it".into() });
         };
@@ -83,67 +83,109 @@ impl KafkaProducer {
             return Err(AppendError::Full { limit: self.most_in_flight });
         }
         self.in_flight.fetch_add(bytes, Ordering::AcqRel);
+        let flow = match self.flows.get(to) {
+            Some(flow) => Arc::clone(flow),
+            None => Arc::clone(self.flows.entry(to.clone()).or_default()),
+        };
         let (done, answer) = oneshot::channel();
-        let append = Append::new(to.clone(), records.len(), bytes, largest, Arc::clone(&self.in_flight), done);
-        let append = Arc::new(append);
-        // What goes to a partition that is being looked up waits behind what is there already.
-        if let Some((records, append)) = self.late.join((records, append)) {
-            match send_all(&self.client, &records, &append) {
-                Ok(()) => {}
-                Err((0, AppendError::UnknownTopic { .. })) => self.look_again(records, append),
-                Err((sent, error)) => append.report(records.len() - sent, Err(error)),
-            }
-        }
+        let in_flight = Arc::clone(&self.in_flight);
+        let append = Append::new(to.clone(), records.len(), bytes, largest, in_flight, Arc::clone(&flow), done);
+        let now = flow.enter((records, Arc::new(append)));
+        Sender::send(&self.sender, &flow, now);
         Ok(answer)
-    }
-
-    /// What this client thinks does not exist may have been made since (a topic that grew): asks the broker, then
-    /// sends, or fails for good.
-    fn look_again(&self, records: Vec<NewRecord>, append: Arc<Append>) {
-        let to = append.to().clone();
-        self.late.begin((records, append));
-        let (client, late, timeout) = (Arc::clone(&self.client), Arc::clone(&self.late), self.request_timeout);
-        self.threads.detach(move || {
-            if let Err(error) = client.client().fetch_metadata(Some(to.topic.as_str()), timeout) {
-                tracing::debug!(%to, %error, "looking for a partition");
-            }
-            late.end(&to, |(records, append)| {
-                if let Err((sent, error)) = send_all(&client, &records, &append) {
-                    append.report(records.len() - sent, Err(error));
-                }
-            });
-        });
     }
 }
 
-/// Hands the records to librdkafka, or says how many it took before it refused.
-fn send_all(
-    client: &BaseProducer<Reports>,
-    records: &[NewRecord],
-    append: &Arc<Append>,
-) -> Result<(), (usize, AppendError)> {
-    let to = append.to();
-    let partition = number(to);
-    for (sent, record) in records.iter().enumerate() {
-        let headers = (!record.headers.is_empty()).then(|| {
-            let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-            record.headers.iter().fold(headers, |all, (key, value)| all.insert(Header { key, value: Some(&value[..]) }))
+impl Sender {
+    /// Hands a wave of a partition over.
+    pub(crate) fn send(self: &Arc<Self>, flow: &Arc<Flow>, wave: Vec<Waiting>) {
+        if wave.is_empty() {
+            return;
+        }
+        let mut wave: VecDeque<Waiting> = wave.into();
+        while let Some((records, append)) = wave.pop_front() {
+            if self.stop.load(Ordering::Acquire) {
+                wave.push_front((records, append));
+                delivery::fail(wave.into());
+                break;
+            }
+            match self.send_one(&records, &append) {
+                Ok(()) => {}
+                Err((0, AppendError::UnknownTopic { .. })) => {
+                    wave.push_front((records, append));
+                    return self.look_again(flow, wave);
+                }
+                Err((sent, error)) => wave.extend(self.refuse(&append, records.len() - sent, error)),
+            }
+        }
+        flow.handed_over();
+    }
+
+    /// Ends an append that librdkafka did not take. What may follow then (nothing else is under way) is handed over
+    /// by who is handing over now.
+    fn refuse(&self, append: &Append, records: usize, error: AppendError) -> Vec<Waiting> {
+        let next = append.report(records, Err(error));
+        if !next.is_empty() {
+            append.flow().handed_over();
+        }
+        next
+    }
+
+    /// What this client thinks does not exist may have been made since (a topic that grew): asks the broker, then
+    /// sends, or fails for good. What follows to the same partition waits behind it.
+    fn look_again(self: &Arc<Self>, flow: &Arc<Flow>, mut wave: VecDeque<Waiting>) {
+        let (sender, flow) = (Arc::clone(self), Arc::clone(flow));
+        self.threads.detach(move || {
+            let Some((records, append)) = wave.pop_front() else { return };
+            let topic = append.to().topic.as_str();
+            if let Err(error) = sender.client.client().fetch_metadata(Some(topic), sender.request_timeout) {
+                tracing::debug!(topic, %error, "looking for a partition");
+            }
+            if let Err((sent, error)) = sender.send_one(&records, &append) {
+                wave.extend(sender.refuse(&append, records.len() - sent, error));
+            }
+            if wave.is_empty() { flow.handed_over() } else { sender.send(&flow, wave.into()) }
         });
-        let message = BaseRecord::<'_, [u8], [u8], _> {
-            topic: to.topic.as_str(),
-            partition: Some(partition),
-            payload: record.value.as_deref(),
-            key: record.key.as_deref(),
-            timestamp: None,
-            headers,
-            delivery_opaque: Arc::clone(append),
-        };
-        if let Err((error, _)) = client.send(message) {
-            let reason = client.client().fatal_error().map_or_else(|| error.to_string(), |(_, words)| words);
-            return Err((sent, failure::append(failure::code(&error), reason, to, append.largest())));
+    }
+
+    /// Hands an append to librdkafka, or says how many records it took before it refused.
+    fn send_one(&self, records: &[NewRecord], append: &Arc<Append>) -> Result<(), (usize, AppendError)> {
+        let to = append.to();
+        let partition = number(to);
+        // Headers first: librdkafka's thread wakes with the first record and sends what is there by then.
+        let headers: Vec<_> = records.iter().map(|record| headers(&record.headers)).collect();
+        for (sent, (record, headers)) in records.iter().zip(headers).enumerate() {
+            let message = BaseRecord::<'_, [u8], [u8], _> {
+                topic: to.topic.as_str(),
+                partition: Some(partition),
+                payload: record.value.as_deref(),
+                key: record.key.as_deref(),
+                timestamp: None,
+                headers,
+                delivery_opaque: Arc::clone(append),
+            };
+            if let Err((error, _)) = self.client.send(message) {
+                let fatal = self.client.client().fatal_error();
+                let reason = fatal.map_or_else(|| error.to_string(), |(_, words)| words);
+                return Err((sent, failure::append(failure::code(&error), reason, to, append.largest())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Wakes with every report; the period only bounds how late a dropped producer's thread ends.
+    fn take_reports(&self) {
+        while !self.stop.load(Ordering::Acquire) {
+            self.client.poll(Duration::from_secs(1));
         }
     }
-    Ok(())
+}
+
+fn headers(headers: &Headers) -> Option<OwnedHeaders> {
+    (!headers.is_empty()).then(|| {
+        let all = OwnedHeaders::new_with_capacity(headers.len());
+        headers.iter().fold(all, |all, (key, value)| all.insert(Header { key, value: Some(&value[..]) }))
+    })
 }
 
 impl Producer for KafkaProducer {
@@ -161,16 +203,9 @@ impl Producer for KafkaProducer {
 
 impl Drop for KafkaProducer {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        let client = Arc::clone(&self.client);
+        self.sender.stop.store(true, Ordering::Release);
+        let client = Arc::clone(&self.sender.client);
         // Purging waits for librdkafka's own threads, so not here; what is purged reaches its landings as an error.
-        self.threads.detach(move || client.purge(PurgeConfig::default().queue().inflight()));
-    }
-}
-
-/// Wakes with every report; the period only bounds how late a dropped producer's thread ends.
-fn take_reports(client: &BaseProducer<Reports>, stop: &AtomicBool) {
-    while !stop.load(Ordering::Acquire) {
-        client.poll(Duration::from_secs(1));
+        self.sender.threads.detach(move || client.purge(PurgeConfig::default().queue().inflight()));
     }
 }
