@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
+use futures::future::{Either, select};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -21,6 +23,19 @@ use crate::{address, fixture, prefix};
 
 fn here() -> KafkaOptions {
     KafkaOptions::new(vec![address()])
+}
+
+/// The output of `future`, or a failure instead of a test that never ends.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    let (alarm, rings) = futures::channel::oneshot::channel();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(30));
+        let _ = alarm.send(());
+    });
+    match select(pin!(future), rings).await {
+        Either::Left((output, _)) => output,
+        Either::Right(_) => panic!("nothing for 30 seconds"),
+    }
 }
 
 async fn topic(spine: &dyn Spine) -> TopicPartition {
@@ -75,7 +90,7 @@ fn positions_move_over_transactions() {
         let handle = reader.open(&from, Start::Earliest);
         let (mut records, mut position) = (Vec::new(), 0);
         while position < end.end {
-            position = poll_fn(|cx| reader.poll_read(handle, 100, cx, &mut records)).await.unwrap().position;
+            position = soon(poll_fn(|cx| reader.poll_read(handle, 100, cx, &mut records))).await.unwrap().position;
         }
         assert_eq!(records.iter().map(|r| r.offset).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(position, 8);
@@ -104,7 +119,7 @@ fn strangers_records_are_read() {
         let handle = reader.open(&from, Start::Earliest);
         let mut records = Vec::new();
         while records.len() < 100 {
-            poll_fn(|cx| reader.poll_read(handle, 100, cx, &mut records)).await.unwrap();
+            soon(poll_fn(|cx| reader.poll_read(handle, 100, cx, &mut records))).await.unwrap();
         }
         let expected: Headers = [("null", &b""[..]), ("tg-kind", b"x")]
             .into_iter()
