@@ -1,0 +1,220 @@
+//! `tidegate demo`: the whole pipeline on real input, in one process, on a new data folder.
+//!
+//! ```text
+//! lines ──> jobs.raw ──> kernel ──> approved.bank, approved.office ──> workers ──> world/<tenant>/{bank,office}.json
+//!   │                      └──> denied, dead                              └──> finished
+//!   └ labels stay here ──────────────────────── score <── board <── witness: reads the topics as any consumer would
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`input`] | lines of files → what is submitted; labels are taken off and kept |
+//! | [`shipped`] | stream, mapping, policies, bank and office, built into the binary |
+//! | [`world`] | the example workers and what they act on |
+//! | [`submit`] | appends at a steady rate |
+//! | [`watch`], [`board`] | what was decided, released and finished, and when |
+//! | [`averted`], [`report`] | what it came to, for people and as JSON |
+//!
+//! Exit: 0 when every line was taken and every record has its outcome; otherwise what is missing is named. The wait ends
+//! when nothing has moved for [`PATIENCE`].
+//!
+//! Absent on purpose: any judgement. Verdicts come from the kernel and the policy alone; nothing here looks at a label
+//! before the report.
+
+mod averted;
+mod board;
+mod input;
+mod report;
+mod shipped;
+mod submit;
+mod watch;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use bytes::Bytes;
+use tidegate_node::config::PoolWritten;
+use tidegate_node::{Dev, DevNode, Written, dev};
+use tidegate_protocol::ids::{PoolName, WorkerId};
+
+use board::Board;
+use input::Lines;
+pub(crate) use report::Report;
+use submit::Sent;
+use watch::Witness;
+use world::World;
+
+/// How long nothing may move before what is missing is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Jobs each worker runs at once.
+const CONCURRENCY: u32 = 8;
+
+/// What `tidegate demo` takes.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// JSON lines instead of the built-in stream; may be given several times. Lines that are jobs are jobs; lines with
+    /// `function` and `args` become jobs as examples/agentdojo/mapping.yaml says
+    #[arg(long, value_name = "FILE")]
+    input: Vec<PathBuf>,
+    /// Folder of policy bundles instead of the built-in ones
+    #[arg(long, value_name = "DIR")]
+    policy: Option<PathBuf>,
+    /// Data folder; must be new or empty. Without it one is made in the system's temporary folder. It stays
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Records submitted a second
+    #[arg(long, value_name = "N", default_value_t = 200.0, value_parser = rate)]
+    rate: f64,
+    /// Go on after the report until Ctrl-C, to look around with `tidegate jobs` and `curl`
+    #[arg(long)]
+    keep: bool,
+    /// Where to listen; without `--keep` any free port unless told
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.01..=1e6).contains(&rate) => Ok(rate),
+        Ok(_) | Err(_) => Err("write a number from 0.01 to 1000000".into()),
+    }
+}
+
+/// A demo that has submitted everything, with what it came to.
+pub(crate) struct Demo {
+    node: DevNode,
+    /// What it came to.
+    pub(crate) report: Report,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+}
+
+impl Demo {
+    /// Stops everything.
+    pub(crate) async fn stop(self) {
+        self.node.stop().await;
+    }
+}
+
+/// Starts everything, submits, and waits for the outcomes. Lines that the mapping refuses are warned of on the log.
+///
+/// # Errors
+/// When an input cannot be read, the data folder is in use, or something cannot start (a policy with an error, say).
+pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<Demo> {
+    let lines = lines(&args.input)?;
+    for warning in &lines.warnings {
+        tracing::warn!("{warning}");
+    }
+    anyhow::ensure!(!lines.submissions.is_empty(), "the input has no lines; give a file of JSON lines with `--input`");
+    let data = data_folder(args.data.as_deref())?;
+    let world = World::new(&data.join("world"), shipped::BANK, shipped::OFFICE)?;
+    let node = start(args, &data, &world).await?;
+    let board = Arc::new(Board::default());
+    match play(args, &node, &board, lines).await {
+        Ok(sent) => {
+            let report = Report::of(&sent, &board, &world, data);
+            Ok(Demo { address: node.address(), node, report })
+        }
+        Err(error) => {
+            node.stop().await;
+            Err(error)
+        }
+    }
+}
+
+fn lines(files: &[PathBuf]) -> anyhow::Result<Lines> {
+    let mapping = input::mapping(shipped::MAPPING)?;
+    let mut lines = Lines::default();
+    if files.is_empty() {
+        lines.add("stream.jsonl", &Bytes::from_static(shipped::STREAM.as_bytes()), &mapping);
+    }
+    for file in files {
+        lines.add_file(file, &mapping)?;
+    }
+    Ok(lines)
+}
+
+/// The folder named, if it is new or empty; else a new one.
+fn data_folder(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let Some(folder) = named else {
+        let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let folder = std::env::temp_dir().join(format!("tidegate-demo-{stamp}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
+        return Ok(folder);
+    };
+    std::fs::create_dir_all(folder).with_context(|| format!("data folder `{}` cannot be made", folder.display()))?;
+    let mut entries =
+        std::fs::read_dir(folder).with_context(|| format!("data folder `{}` cannot be read", folder.display()))?;
+    anyhow::ensure!(
+        entries.next().is_none(),
+        "data folder `{}` is not empty; the demo begins in a new one, name another with `--data`",
+        folder.display()
+    );
+    Ok(folder.to_owned())
+}
+
+async fn start(args: &DemoArgs, data: &Path, world: &World) -> anyhow::Result<DevNode> {
+    let policy = match &args.policy {
+        Some(folder) => folder.clone(),
+        None => {
+            let folder = data.join("policy");
+            shipped::write_policies(&folder).with_context(|| format!("`{}` cannot be written", folder.display()))?;
+            folder
+        }
+    };
+    let pool = |name: &str| PoolWritten {
+        name: name.to_owned(),
+        capabilities: world::functions(name).iter().map(ToString::to_string).collect(),
+        ..PoolWritten::default()
+    };
+    let config = Written { pools: vec![pool(world::BANK), pool(world::OFFICE)], ..Written::default() };
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listen = args.listen.or_else(|| (!args.keep).then_some(any_port));
+    let mut node = dev(Dev { config: Some(config), policy: Some(policy), listen, ..Dev::new(data) }).await?;
+    let bank = world.bank_worker(PoolName::new(world::BANK)?, WorkerId::new("demo-bank")?, CONCURRENCY)?;
+    let office = world.office_worker(PoolName::new(world::OFFICE)?, WorkerId::new("demo-office")?, CONCURRENCY)?;
+    node.start_worker(bank);
+    node.start_worker(office);
+    Ok(node)
+}
+
+async fn play(args: &DemoArgs, node: &DevNode, board: &Arc<Board>, lines: Lines) -> anyhow::Result<Vec<Sent>> {
+    if tokio::time::timeout(PATIENCE, node.ready()).await.is_err() {
+        let waits_for = node.readiness().waits_for.join("; ");
+        anyhow::bail!("not ready after {} s; it waits for: {waits_for}", PATIENCE.as_secs());
+    }
+    let witness = Witness::open(node.config(), node.spine()).await?;
+    let mut telling = tokio::spawn(witness.tell(Arc::clone(board)));
+    let playing = async {
+        let sent = submit::submit(node, lines.submissions, args.rate).await?;
+        settled(board, sent.iter().filter(|sent| sent.landed.is_ok()).count()).await;
+        Ok(sent)
+    };
+    let outcome = tokio::select! {
+        outcome = playing => outcome,
+        ended = &mut telling => {
+            let why = ended.map_or_else(|e| e.to_string(), |e| e.to_string());
+            Err(anyhow::anyhow!("the demo cannot read its topics: {why}"))
+        }
+    };
+    telling.abort();
+    outcome
+}
+
+/// Waits until `wanted` records are settled, or nothing has moved for [`PATIENCE`].
+async fn settled(board: &Board, wanted: usize) {
+    let mut settled = board.settled();
+    loop {
+        let now = *settled.borrow_and_update();
+        if now >= wanted || tokio::time::timeout(PATIENCE, settled.changed()).await.is_err() {
+            return;
+        }
+    }
+}

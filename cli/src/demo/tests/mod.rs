@@ -1,0 +1,30 @@
+//! The demo as a whole, in this process, on the embedded spine.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "tests look for one variant")]
+
+mod own_stream;
+mod real_traces;
+
+use std::path::{Path, PathBuf};
+
+use super::{DemoArgs, Report, run};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Runs the demo in `folder` and stops it.
+async fn played(folder: &Path, input: Vec<PathBuf>, policy: Option<PathBuf>) -> Report {
+    let args = DemoArgs { input, policy, data: Some(folder.join("data")), rate: 2_000.0, keep: false, listen: None };
+    let demo = run(&args).await.unwrap_or_else(|error| panic!("{error:#}"));
+    let report = demo.report.clone();
+    demo.stop().await;
+    assert_eq!(report.missing, [""; 0]);
+    assert!(report.is_complete());
+    assert_eq!(report.approved + report.denied + report.held + report.dead, report.submitted);
+    report
+}
+
+fn names(calls: &[super::report::Call]) -> Vec<&str> {
+    calls.iter().map(|call| call.id.as_str()).collect()
+}
