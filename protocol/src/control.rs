@@ -48,12 +48,13 @@ impl Kind {
     }
 }
 
-/// Number of an ownership: the term of the facts log above the offset of the claim. Higher is newer.
+/// Number of an ownership: the term of the facts log above the offset of the claim. Higher is newer; never 0, which
+/// means "none yet" wherever an epoch stands.
 ///
-/// One integer so that foreign consumers can compare it: `term * 2^40 + offset`, below 2^53 for terms below 8192.
+/// One integer so that foreign consumers can compare it: `term * 2^40 + offset + 1`, below 2^53 for terms below 8192.
 #[must_use]
 pub const fn epoch(term: u32, claim: Offset) -> u64 {
-    ((term as u64) << 40) | (claim & ((1 << 40) - 1))
+    ((term as u64) << 40) | ((claim + 1) & ((1 << 40) - 1))
 }
 
 /// A claim. Value of the record with `tg-kind: claim`.

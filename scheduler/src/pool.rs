@@ -206,7 +206,10 @@ impl Pool {
     ///
     /// # Errors
     /// [`BadPool`] when there is no such shard, or the pool's name makes no sender.
-    pub fn shard_spec(&self, shard: u32, process: &str, pace: Pace) -> Result<ShardSpec, BadPool> {
+    pub fn shard_spec(&self, shard: u32, process: &str, mut pace: Pace) -> Result<ShardSpec, BadPool> {
+        // An idle shard proves that its spine is there often enough for a silence of a third of a lease to mean
+        // something (`Signal::Gap`), else leases that ought to end would get a full term again and again.
+        pace.idle_read_back = pace.idle_read_back.min(self.lease / 8);
         let pool = &self.layout.pool;
         if shard >= self.layout.shards {
             let bound = format!("below {}", self.layout.shards);

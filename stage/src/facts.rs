@@ -97,8 +97,7 @@ impl FactsLog {
             sender,
             rules,
             barrier: 0,
-            // The log's first claim may stand at offset 0: its epoch is 0 and its barrier is not above `barrier`.
-            next: Some(0),
+            next: None,
             head: String::new(),
             head_offset: None,
             highest_claim: 0,
