@@ -2,8 +2,7 @@
 //!
 //! * [`submit`]: appends jobs to a source and says where they landed;
 //! * [`view`]: the whole story of every recent job, in bounded memory, built by reading the logs from their start. It
-//!   is a cache: it can be lost at any time and read again. It believes only what stages believe (valid groups, stamped
-//!   messages), and it works without HTTP too;
+//!   is a cache: it can be lost at any time and read again. It believes only what stages believe (valid groups), and it works without HTTP too;
 //! * [`http`]: routes, the bearer key, errors;
 //! * [`key`]: the key file.
 //!

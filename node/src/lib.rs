@@ -1,1 +1,36 @@
-//! See ARCHITECTURE.md.
+//! Composition root: builds a process out of roles and a spine URL.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`config`] | the file: as written → checked |
+//! | [`spine`] | opens the adapter a URL names |
+//! | [`topics`] | plan, apply, export; the preflight of every process |
+//! | [`roles`] | kernel, scheduler, gateway; shards come and go with a group |
+//! | [`policy_folder`] | bundles, read again when a file changes |
+//! | [`process`] | start, readiness, stop in order |
+//! | [`dev`] | everything in one process on the embedded spine |
+//! | [`workers`] | workers inside a process |
+//!
+//! Invariants: topics are never made or altered behind the user's back (only [`topics::apply`] and [`dev`] do); a
+//! process that is not ready says what it waits for; a stop leaves nothing running.
+//!
+//! Deliberately absent: supervision of processes, remote configuration.
+
+pub mod clock;
+pub mod config;
+pub mod dev;
+pub mod metrics;
+pub mod policy_folder;
+pub mod process;
+mod readiness;
+pub mod roles;
+pub mod spine;
+pub mod topics;
+pub mod workers;
+
+pub use config::{Config, ConfigRefused, Written};
+pub use dev::{Dev, DevNode, dev};
+pub use process::{Node, StartError, serve};
+pub use roles::{Role, Roles};
+pub use tidegate_gateway as gateway;
+pub use tidegate_kernel::{Mapping, MappingWritten, envelope_of_line};

@@ -6,12 +6,10 @@ use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::headers;
 use tidegate_protocol::ids::SenderId;
 use tidegate_protocol::job::SourcePosition;
-use tidegate_protocol::outcome::Finished;
 use tidegate_spine::Record;
 use tidegate_stage::Rules;
 use tidegate_stage::control::{Meta, meta};
 use tidegate_stage::facts::{FactsLog, Met};
-use tidegate_stage::marks::{Belief, Marks};
 
 use super::View;
 use super::story::DeadRecord;
@@ -24,7 +22,6 @@ const PREVIEW: usize = 2 << 10;
 pub(super) struct Follower {
     holds: Holds,
     log: Option<FactsLog>,
-    marks: Marks,
     /// The log's start is gone: the first group met sets the baseline.
     late: bool,
 }
@@ -33,14 +30,12 @@ impl Follower {
     pub(super) fn new(holds: Holds, sender: &str, late: bool) -> Self {
         // Only facts logs have one sender; names of sources and pools always make a good one.
         let log = SenderId::new(sender).ok().map(|sender| FactsLog::new(sender, Rules::default()));
-        let marks = if late { Marks::joining_late() } else { Marks::new(Vec::new(), Rules::default()) };
-        Self { holds, log, marks, late }
+        Self { holds, log, late }
     }
 
     /// Reading jumps over records that are gone.
-    pub(super) fn start_late(&mut self) {
+    pub(super) const fn start_late(&mut self) {
         self.late = true;
-        self.marks = Marks::joining_late();
     }
 
     pub(super) fn take(&mut self, view: &View, partition: u32, record: &Record) {
@@ -55,14 +50,6 @@ impl Follower {
                     view.scheduler_fact(&pool, fact.at, fact.fact);
                 }
             }
-            Holds::Finished => match self.marks.meet(record) {
-                Belief::Believed { .. } => match serde_json::from_slice::<Finished>(value(record)) {
-                    Ok(finished) => view.finished(finished),
-                    Err(_) => dropped("unreadable"),
-                },
-                Belief::Control => {}
-                Belief::Dropped(why) => dropped(why.word()),
-            },
             // Open to all writers and only shown: whatever it says is shown as it stands.
             Holds::Dead => match meta(record) {
                 Meta::Control { .. } => {}

@@ -27,7 +27,7 @@ impl View {
             let call = {
                 let mut shelf = self.shelf();
                 match shelf.find(key) {
-                    Some(story) if story.state.is_ended() || wait.is_zero() => return Ok(Some(story.clone())),
+                    Some(story) if story.is_told() || wait.is_zero() => return Ok(Some(story.clone())),
                     None if wait.is_zero() => return Ok(None),
                     Some(_) | None => {}
                 }

@@ -5,7 +5,7 @@ use tidegate_protocol::decision::Verdict;
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::ids::PoolName;
 use tidegate_protocol::job::Job;
-use tidegate_protocol::outcome::{Finished, Outcome};
+use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
 use super::shelf::Shelf;
@@ -116,21 +116,6 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => {}
     }
-}
-
-pub(super) fn finished(shelf: &mut Shelf, finished: Finished) {
-    let keep = shelf.bounds().output_bytes;
-    let Finished { v: _, job_id, tenant, source, outcome, reason, output, worker: _, attempts: _, at } = finished;
-    if shelf.at(&source).is_some_and(|story| story.outcome.is_some() && story.source == source) {
-        return;
-    }
-    shelf.change(&source, |story| {
-        story.id.get_or_insert(job_id);
-        story.tenant.get_or_insert(tenant);
-        story.state = State::of(outcome);
-        end(story, at, outcome, &reason);
-        take_output(story, output, keep);
-    });
 }
 
 fn end(story: &mut Story, at: Timestamp, outcome: Outcome, reason: &str) {

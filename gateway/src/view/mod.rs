@@ -16,7 +16,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::ids::{JobId, PoolName, TenantId};
 use tidegate_protocol::job::SourcePosition;
-use tidegate_protocol::outcome::Finished;
 use tidegate_protocol::time::Timestamp;
 use tokio::sync::watch;
 
@@ -119,11 +118,6 @@ impl View {
     /// Takes a scheduler's fact.
     pub fn scheduler_fact(&self, pool: &PoolName, at: Timestamp, fact: SchedulerFact) {
         self.change(|shelf| fold::scheduler(shelf, pool, at, fact));
-    }
-
-    /// Takes a record of `finished`.
-    pub fn finished(&self, finished: Finished) {
-        self.change(|shelf| fold::finished(shelf, finished));
     }
 
     /// Takes a record of `dead`.

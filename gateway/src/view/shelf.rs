@@ -71,20 +71,20 @@ impl Shelf {
         by(story);
         self.last_change += 1;
         let before = std::mem::replace(&mut story.change, self.last_change);
-        let (is_ended, id) = (story.state.is_ended(), story.id.clone());
+        let (is_ended, is_told, id) = (story.state.is_ended(), story.is_told(), story.id.clone());
         self.by_change.remove(&before);
         self.by_change.insert(self.last_change, source.clone());
         if let (Some(id), false) = (&id, had_id) {
             self.by_id.entry(id.clone()).or_default().push(source.clone());
         }
-        if is_ended {
+        if is_told {
             self.wake(&Waiting::Position(source.clone()));
             if let Some(id) = id {
                 self.wake(&Waiting::Id(id));
             }
-            if !was_ended {
-                self.ended.push_back(source.clone());
-            }
+        }
+        if is_ended && !was_ended {
+            self.ended.push_back(source.clone());
         }
         while self.stories.len() > self.bounds.jobs {
             self.evict();

@@ -226,6 +226,13 @@ impl Story {
         }
     }
 
+    /// Whether it has ended and the verdict is known too: decisions and leases are read side by side, so an end may be
+    /// met first.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        self.state.is_ended() && (self.decision.is_some() || self.dead.is_some() || self.duplicate_of.is_some())
+    }
+
     /// Whether the kernel allowed it.
     #[must_use]
     pub fn is_allowed(&self) -> bool {

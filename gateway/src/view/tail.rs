@@ -28,8 +28,6 @@ pub struct ViewTopics {
     pub decisions: Vec<(SourceName, TopicName)>,
     /// `leases.<pool>` of each pool.
     pub leases: Vec<(PoolName, TopicName)>,
-    /// `finished`.
-    pub finished: TopicName,
     /// `dead`.
     pub dead: TopicName,
 }
@@ -39,7 +37,6 @@ pub struct ViewTopics {
 pub(super) enum Holds {
     Decisions,
     Leases(PoolName),
-    Finished,
     Dead,
 }
 
@@ -57,8 +54,8 @@ impl ViewTopics {
     fn all(&self) -> Vec<(String, TopicName, Holds)> {
         let decisions = self.decisions.iter().map(|(s, t)| (format!("kernel.{s}"), t.clone(), Holds::Decisions));
         let leases = self.leases.iter().map(|(p, t)| (format!("scheduler.{p}"), t.clone(), Holds::Leases(p.clone())));
-        let rest = [(self.finished.clone(), Holds::Finished), (self.dead.clone(), Holds::Dead)];
-        decisions.chain(leases).chain(rest.into_iter().map(|(t, h)| (String::new(), t, h))).collect()
+        let dead = (String::new(), self.dead.clone(), Holds::Dead);
+        decisions.chain(leases).chain([dead]).collect()
     }
 }
 

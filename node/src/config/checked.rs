@@ -1,0 +1,352 @@
+//! The configuration, checked: later code need not check again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_kernel::{Routes, Source, TopicGlob, WindowBounds};
+use tidegate_protocol::address::TopicName;
+use tidegate_protocol::ids::{Capability, PoolName, SourceName};
+use tidegate_scheduler::Tuning;
+use tidegate_stage::Pace;
+
+use super::lines::{Lines, Step};
+use super::problem::{ConfigRefused, Problem};
+use super::setting::Settings;
+use super::written::{PoolWritten, Written};
+
+/// A configuration that can be used.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The broker.
+    pub spine: SpineConfig,
+    /// Begins every topic and group.
+    pub prefix: String,
+    /// Where jobs come from.
+    pub sources: Vec<Arc<Source>>,
+    /// Who runs them.
+    pub pools: Vec<PoolConfig>,
+    /// Folder of policy bundles.
+    pub policy: PathBuf,
+    /// Address of the HTTP API.
+    pub listen: SocketAddr,
+    /// This process's own files.
+    pub data: PathBuf,
+    /// How topics are made and checked.
+    pub topics: TopicSettings,
+    /// Bounds.
+    pub limits: RecordLimits,
+    /// How work is shared.
+    pub membership: Membership,
+    /// Bounds and paces of shards; the usual ones unless a caller in code changes them.
+    pub pace: Pace,
+}
+
+/// Which spine, and how.
+#[derive(Debug, Clone)]
+pub struct SpineConfig {
+    /// Its URL.
+    pub url: String,
+    /// Settings for its client.
+    pub settings: Settings,
+}
+
+/// A pool.
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    /// Name, capabilities, globs and buckets.
+    pub route: tidegate_kernel::Pool,
+    /// Shards.
+    pub shards: u32,
+    /// Lanes.
+    pub lanes: u32,
+    /// Leases, attempts, bounds.
+    pub tuning: Tuning,
+}
+
+impl PoolConfig {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &PoolName {
+        &self.route.name
+    }
+}
+
+/// How topics are made and checked.
+#[derive(Debug, Clone)]
+pub struct TopicSettings {
+    /// Verify only.
+    pub adopt: bool,
+    /// Copies.
+    pub replication: Option<u16>,
+    /// Partitions of a source of ours.
+    pub source_partitions: u32,
+    /// For single sources.
+    pub partitions: BTreeMap<SourceName, u32>,
+    /// Of `denied`, `finished`, `dead`.
+    pub shared_partitions: u32,
+    /// Largest record.
+    pub record_bytes: usize,
+    /// Retention of logs, facts and lanes, milliseconds.
+    pub retention: super::RetentionWritten,
+}
+
+impl TopicSettings {
+    /// Partitions of a source of ours.
+    #[must_use]
+    pub fn partitions_of(&self, source: &SourceName) -> u32 {
+        self.partitions.get(source).copied().unwrap_or(self.source_partitions)
+    }
+}
+
+/// Bounds.
+#[derive(Debug, Clone)]
+pub struct RecordLimits {
+    /// Largest record the kernel writes.
+    pub record_bytes: usize,
+    /// Largest HTTP body.
+    pub body_bytes: usize,
+    /// Longest `wait`.
+    pub wait: Duration,
+    /// Bounds of the view.
+    pub view_jobs: usize,
+    /// Largest output in the view.
+    pub view_output_bytes: usize,
+    /// Window of seen ids.
+    pub seen: WindowBounds,
+}
+
+/// How work is shared.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    /// Session timeout.
+    pub session_timeout_ms: u32,
+    /// Static membership.
+    pub instance: Option<String>,
+}
+
+struct Check<'a> {
+    file: &'a str,
+    lines: Lines,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn wrong(&mut self, path: &[Step<'_>], reason: impl Into<String>, remedy: impl Into<String>) {
+        let line = self.lines.of_path(path);
+        self.problems.push(Problem::new(self.file, line, reason, remedy));
+    }
+
+    fn within(&mut self, path: &[Step<'_>], name: &str, value: u64, least: u64, most: u64) {
+        if !(least..=most).contains(&value) {
+            self.wrong(path, format!("`{name}` is {value}"), format!("write {least} to {most}"));
+        }
+    }
+
+    fn keep<T, E: std::fmt::Display>(&mut self, path: &[Step<'_>], remedy: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.wrong(path, error.to_string(), remedy)).ok()
+    }
+}
+
+use Step::{Field, Item};
+
+impl Config {
+    pub(super) fn check(written: &Written, file: &str, text: &str) -> Result<Self, ConfigRefused> {
+        let mut check = Check { file, lines: Lines::of(text), problems: Vec::new() };
+        let sources = sources(&mut check, written);
+        let pools: Vec<PoolConfig> =
+            written.pools.iter().enumerate().filter_map(|(n, pool)| pool_of(&mut check, n, pool)).collect();
+        let routes = Routes::new(pools.iter().map(|pool| pool.route.clone()).collect(), &written.prefix);
+        check.keep(&[Field("pools")], "see the line", routes);
+        let prefix = &written.prefix;
+        if !prefix.is_empty() && (TopicName::new(prefix).is_err() || prefix.len() > 100) {
+            check.wrong(
+                &[Field("prefix")],
+                format!("`prefix` is `{prefix}`, with which no topic can begin"),
+                "write up to 100 letters, digits, `.`, `_` and `-`, e.g. `tidegate.`",
+            );
+        }
+        let listen = check.keep(
+            &[Field("listen")],
+            "write an address and a port, e.g. `127.0.0.1:7070`",
+            written.listen.parse::<SocketAddr>().map_err(|_| format!("`listen` is `{}`, no address", written.listen)),
+        );
+        if let Err(error) = crate::spine::check_url(&written.spine.url) {
+            check.wrong(&[Field("spine"), Field("url")], error, "see `examples/tidegate.yaml`");
+        }
+        let topics = topics(&mut check, written, &sources);
+        numbers(&mut check, written);
+        let (Some(listen), true) = (listen, check.problems.is_empty()) else {
+            return Err(ConfigRefused { problems: check.problems });
+        };
+        let limits = &written.limits;
+        Ok(Self {
+            spine: SpineConfig { url: written.spine.url.clone(), settings: written.spine.settings.clone() },
+            prefix: prefix.clone(),
+            sources,
+            pools,
+            policy: written.policy.clone(),
+            listen,
+            data: written.data.clone(),
+            topics,
+            limits: RecordLimits {
+                record_bytes: limits.record_bytes,
+                body_bytes: limits.body_bytes,
+                wait: Duration::from_millis(limits.wait_ms),
+                view_jobs: limits.view_jobs,
+                view_output_bytes: limits.view_output_bytes,
+                seen: WindowBounds { age: Duration::from_millis(limits.seen_ms), ids: limits.seen_ids },
+            },
+            membership: Membership {
+                session_timeout_ms: written.membership.session_timeout_ms,
+                instance: written.membership.instance.clone(),
+            },
+            pace: Pace::default(),
+        })
+    }
+
+    /// Where allowed jobs go.
+    ///
+    /// # Errors
+    /// Never for a checked configuration, unless `pools` were changed in code.
+    pub fn routes(&self) -> Result<Routes, tidegate_kernel::RoutesRefused> {
+        Routes::new(self.pools.iter().map(|pool| pool.route.clone()).collect(), &self.prefix)
+    }
+}
+
+fn sources(check: &mut Check<'_>, written: &Written) -> Vec<Arc<Source>> {
+    let mut sources: Vec<Arc<Source>> = Vec::new();
+    for (number, source) in written.sources.iter().enumerate() {
+        let path = [Field("sources"), Item(number)];
+        match source.checked() {
+            Ok(checked) if sources.iter().any(|known| known.name() == checked.name()) => {
+                let reason = format!("source `{}` is defined twice", checked.name());
+                check.wrong(&path, reason, "give each source its own name");
+            }
+            Ok(checked) => {
+                check.keep(&path, "choose a shorter name or prefix", checked.topic(&written.prefix));
+                sources.push(Arc::new(checked));
+            }
+            Err(refused) => {
+                let field = refused.field.trim_matches('`').split('.').next().unwrap_or_default().to_owned();
+                let (reason, remedy) = (
+                    format!("source `{}`: {}: {}", refused.source_name, refused.field, refused.problem),
+                    refused.remedy,
+                );
+                check.wrong(&[Field("sources"), Item(number), Field(&field)], reason, remedy);
+            }
+        }
+    }
+    if written.sources.is_empty() {
+        check.wrong(&[Field("sources")], "there is no source, so no job could come in", "name at least one");
+    }
+    sources
+}
+
+fn pool_of(check: &mut Check<'_>, number: usize, written: &PoolWritten) -> Option<PoolConfig> {
+    let at = |field| [Field("pools"), Item(number), Field(field)];
+    let name =
+        check.keep(&at("name"), "choose another name; it becomes part of topic names", PoolName::new(&written.name));
+    let mut capabilities = BTreeSet::new();
+    for capability in &written.capabilities {
+        capabilities.extend(check.keep(&at("capabilities"), "correct it", Capability::new(capability)));
+    }
+    if written.capabilities.is_empty() {
+        let reason = format!("pool `{}` has no capability, so no job could go there", written.name);
+        check.wrong(&at("name"), reason, "list its workers' capabilities, or write `[\"*\"]`");
+    }
+    let mut topics = Vec::new();
+    for glob in &written.topics {
+        let remedy = "write dotted segments, `*` for one of them, `>` as the last for all that follow";
+        topics.extend(check.keep(&at("topics"), remedy, TopicGlob::new(glob)));
+    }
+    let name = name?;
+    let layout = tidegate_scheduler::Layout {
+        prefix: String::new(),
+        pool: name.clone(),
+        shards: written.shards,
+        buckets: written.buckets,
+        lanes: written.lanes,
+        finished_partitions: 1,
+        dead_partitions: 1,
+    };
+    check.keep(
+        &[Field("pools"), Item(number)],
+        "correct the number",
+        tidegate_scheduler::Pool::new(layout, &written.scheduling),
+    )?;
+    let (buckets, tenant_buckets) = (written.buckets, written.tenant_buckets.min(written.buckets));
+    Some(PoolConfig {
+        route: tidegate_kernel::Pool { name, capabilities, topics, buckets, tenant_buckets },
+        shards: written.shards,
+        lanes: written.lanes,
+        tuning: written.scheduling.clone(),
+    })
+}
+
+fn topics(check: &mut Check<'_>, written: &Written, sources: &[Arc<Source>]) -> TopicSettings {
+    let topics = &written.topics;
+    let mut partitions = BTreeMap::new();
+    for (source, number) in &topics.partitions {
+        let path = [Field("topics"), Field("partitions"), Field(source)];
+        check.within(&path, &format!("topics.partitions.{source}"), (*number).into(), 1, 10_000);
+        match sources.iter().find(|known| known.name().as_str() == source) {
+            Some(known) if known.adopted() => {
+                let reason = format!("`topics.partitions` names `{source}`, whose topic is not ours");
+                check.wrong(&path, reason, "remove it: an adopted topic has the partitions it has");
+            }
+            Some(known) => {
+                partitions.insert(known.name().clone(), *number);
+            }
+            None => check.wrong(&path, format!("`topics.partitions` names no source: `{source}`"), "correct the name"),
+        }
+    }
+    TopicSettings {
+        adopt: topics.adopt,
+        replication: topics.replication,
+        source_partitions: topics.source_partitions,
+        partitions,
+        shared_partitions: topics.shared_partitions,
+        record_bytes: topics.record_bytes,
+        retention: topics.retention,
+    }
+}
+
+fn numbers(check: &mut Check<'_>, written: &Written) {
+    let Written { topics, limits, membership, .. } = written;
+    let many = u64::MAX;
+    let wide = |n: usize| u64::try_from(n).unwrap_or(many);
+    let table: [(&str, &str, u64, u64, u64); 10] = [
+        ("topics", "source_partitions", topics.source_partitions.into(), 1, 10_000),
+        ("topics", "shared_partitions", topics.shared_partitions.into(), 1, 10_000),
+        ("topics", "replication", topics.replication.unwrap_or(1).into(), 1, 100),
+        ("topics", "record_bytes", wide(topics.record_bytes), 256 << 10, 1 << 30),
+        (
+            "limits",
+            "record_bytes",
+            wide(limits.record_bytes),
+            wide(tidegate_kernel::LEAST_RECORD_BYTES),
+            wide(topics.record_bytes),
+        ),
+        ("limits", "body_bytes", wide(limits.body_bytes), 1_024, 1 << 30),
+        ("limits", "wait_ms", limits.wait_ms, 0, 3_600_000),
+        ("limits", "view_jobs", wide(limits.view_jobs), 1, 100_000_000),
+        ("limits", "seen_ids", wide(limits.seen_ids), 1, 100_000_000),
+        ("membership", "session_timeout_ms", membership.session_timeout_ms.into(), 100, 300_000),
+    ];
+    for (section, field, value, least, most) in table {
+        check.within(&[Field(section), Field(field)], &format!("{section}.{field}"), value, least, most);
+    }
+    for (field, value) in [
+        ("log_ms", topics.retention.log_ms),
+        ("facts_ms", topics.retention.facts_ms),
+        ("short_ms", topics.retention.short_ms),
+    ] {
+        if let Some(value) = value {
+            let path = [Field("topics"), Field("retention"), Field(field)];
+            check.within(&path, &format!("topics.retention.{field}"), value, 60_000, many);
+        }
+    }
+}

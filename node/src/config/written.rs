@@ -1,0 +1,222 @@
+//! The file as it is written. Every field has a default; `tidegate config show` prints them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tidegate_kernel::SourceWritten;
+use tidegate_kernel::sources::{FormatWritten, SourceLimitsWritten, TenantsWritten};
+use tidegate_scheduler::Tuning;
+
+use super::setting::Settings;
+
+/// A configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Written {
+    /// The broker.
+    pub spine: SpineWritten,
+    /// Begins the name of every topic and group, its own dot included.
+    pub prefix: String,
+    /// Where jobs come from.
+    pub sources: Vec<SourceWritten>,
+    /// Who runs them, in the order in which they are asked.
+    pub pools: Vec<PoolWritten>,
+    /// Folder of policy bundles (`*.yaml`), read again when a file changes.
+    pub policy: PathBuf,
+    /// Address of the HTTP API, metrics and health.
+    pub listen: String,
+    /// Folder of this process's own files: the HTTP key, the spine of `tidegate dev`.
+    pub data: PathBuf,
+    /// How topics are made and checked.
+    pub topics: TopicsWritten,
+    /// Bounds.
+    pub limits: LimitsWritten,
+    /// How processes of a role share the work.
+    pub membership: MembershipWritten,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self {
+            spine: SpineWritten::default(),
+            prefix: "tidegate.".into(),
+            sources: vec![default_source()],
+            pools: vec![PoolWritten::default()],
+            policy: "policy".into(),
+            listen: "127.0.0.1:7070".into(),
+            data: ".tidegate".into(),
+            topics: TopicsWritten::default(),
+            limits: LimitsWritten::default(),
+            membership: MembershipWritten::default(),
+        }
+    }
+}
+
+fn default_source() -> SourceWritten {
+    SourceWritten {
+        name: "jobs.raw".into(),
+        topic: None,
+        format: FormatWritten::default(),
+        mapping: None,
+        tenants: TenantsWritten::Any,
+        observe: false,
+        limits: SourceLimitsWritten::default(),
+    }
+}
+
+/// `spine:`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpineWritten {
+    /// `embedded:FOLDER` or `kafka://host:port,…`.
+    pub url: String,
+    /// Settings for the broker's client: values, `{file: PATH}` or `{env: NAME}`.
+    pub settings: Settings,
+}
+
+impl Default for SpineWritten {
+    fn default() -> Self {
+        Self { url: "embedded:.tidegate/spine".into(), settings: Settings::default() }
+    }
+}
+
+/// One entry of `pools:`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PoolWritten {
+    /// Its name; part of topic names.
+    pub name: String,
+    /// What its workers can do; `*` means everything (consumers of one's own).
+    pub capabilities: Vec<String>,
+    /// Job topics it takes, as dotted globs; none means all.
+    pub topics: Vec<String>,
+    /// Schedulers that share it; fixed for its life.
+    pub shards: u32,
+    /// Partitions of `approved.<pool>`; fixed for its life.
+    pub buckets: u32,
+    /// How many of them one tenant has.
+    pub tenant_buckets: u32,
+    /// Partitions of `work.<pool>`: at least as many as worker processes.
+    pub lanes: u32,
+    /// Leases, attempts, bounds.
+    pub scheduling: Tuning,
+}
+
+impl Default for PoolWritten {
+    fn default() -> Self {
+        Self {
+            name: "default".into(),
+            capabilities: vec!["*".into()],
+            topics: Vec::new(),
+            shards: 1,
+            buckets: 4,
+            tenant_buckets: 4,
+            lanes: 16,
+            scheduling: Tuning::default(),
+        }
+    }
+}
+
+/// `topics:`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopicsWritten {
+    /// Topics are made by somebody else: they are verified and never created or altered.
+    pub adopt: bool,
+    /// Copies of each partition; the broker's default when left out.
+    pub replication: Option<u16>,
+    /// Partitions of a source of ours (an adopted topic has what it has).
+    pub source_partitions: u32,
+    /// The same for single sources, by name.
+    pub partitions: BTreeMap<String, u32>,
+    /// Partitions of `denied`, `finished` and `dead`.
+    pub shared_partitions: u32,
+    /// Largest record, bytes of key, value and headers.
+    pub record_bytes: usize,
+    /// How long records are kept.
+    pub retention: RetentionWritten,
+}
+
+impl Default for TopicsWritten {
+    fn default() -> Self {
+        Self {
+            adopt: false,
+            replication: None,
+            source_partitions: 4,
+            partitions: BTreeMap::new(),
+            shared_partitions: 4,
+            record_bytes: 1_048_588,
+            retention: RetentionWritten::default(),
+        }
+    }
+}
+
+/// `topics.retention:` in milliseconds; `null` keeps for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionWritten {
+    /// `denied`, `finished`, `dead`, `reports`, `commands`, `outcomes`.
+    pub log_ms: Option<u64>,
+    /// `decisions` and `leases`.
+    pub facts_ms: Option<u64>,
+    /// `work`.
+    pub short_ms: Option<u64>,
+}
+
+impl Default for RetentionWritten {
+    fn default() -> Self {
+        const DAY: u64 = 86_400_000;
+        Self { log_ms: Some(7 * DAY), facts_ms: Some(365 * DAY), short_ms: Some(3_600_000) }
+    }
+}
+
+/// `limits:`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsWritten {
+    /// Largest record the kernel writes, bytes; below `topics.record_bytes`.
+    pub record_bytes: usize,
+    /// Largest HTTP body, bytes.
+    pub body_bytes: usize,
+    /// Longest `wait` of an HTTP request, milliseconds.
+    pub wait_ms: u64,
+    /// Jobs in the gateway's view.
+    pub view_jobs: usize,
+    /// Largest output kept in the view, bytes.
+    pub view_output_bytes: usize,
+    /// How long a job id counts as seen, milliseconds.
+    pub seen_ms: u64,
+    /// How many job ids count as seen, a shard.
+    pub seen_ids: usize,
+}
+
+impl Default for LimitsWritten {
+    fn default() -> Self {
+        Self {
+            record_bytes: 1_000_000,
+            body_bytes: 32 << 20,
+            wait_ms: 60_000,
+            view_jobs: 200_000,
+            view_output_bytes: 8 << 10,
+            seen_ms: 600_000,
+            seen_ids: 200_000,
+        }
+    }
+}
+
+/// `membership:`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MembershipWritten {
+    /// Silence after which a process's shards go to others, milliseconds.
+    pub session_timeout_ms: u32,
+    /// A stable name of this process (static membership), or none.
+    pub instance: Option<String>,
+}
+
+impl Default for MembershipWritten {
+    fn default() -> Self {
+        Self { session_timeout_ms: 6_000, instance: None }
+    }
+}

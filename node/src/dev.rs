@@ -1,0 +1,161 @@
+//! `tidegate dev`: everything in one process on the embedded spine, in one folder.
+//!
+//! ```text
+//! <data>/spine/       the logs
+//! <data>/policy/      bundles; an example is written at the first start
+//! <data>/key          the HTTP key
+//! <data>/address      where it listens, while it runs
+//! ```
+//!
+//! Without a configuration: one source `jobs.raw` that may speak for any tenant, one pool `default`, the policy above.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tidegate_protocol::ids::PoolName;
+
+use crate::config::{Config, PoolWritten, Written};
+use crate::process::{Node, StartError, start};
+use crate::roles::Role;
+use crate::topics::{apply, plan, wanted};
+use crate::workers::{WorkerSpec, Workers, build, last_of_each};
+
+/// The policy written at the first start.
+pub const EXAMPLE_POLICY: &str = include_str!("dev/example.yaml");
+
+/// How to start.
+#[derive(Debug, Clone)]
+pub struct Dev {
+    /// The folder of everything.
+    pub data: PathBuf,
+    /// Where to listen instead of what the configuration says. Port 0 takes a free one.
+    pub listen: Option<SocketAddr>,
+    /// The configuration; its spine and data folder are replaced. `None`: the default one.
+    pub config: Option<Written>,
+    /// The policy folder instead of the configuration's, or of the one in the data folder.
+    pub policy: Option<PathBuf>,
+    /// Workers inside this process, for the first pool.
+    pub workers: Vec<WorkerSpec>,
+    /// Jobs each runs at once.
+    pub concurrency: u32,
+    /// `os` or `fsync`.
+    pub durability: String,
+}
+
+impl Dev {
+    /// The usual, in this folder.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            listen: None,
+            config: None,
+            policy: None,
+            workers: Vec::new(),
+            concurrency: 8,
+            durability: "os".into(),
+        }
+    }
+}
+
+/// A running `tidegate dev`.
+pub struct DevNode {
+    node: Node,
+    workers: Workers,
+    address: PathBuf,
+}
+
+impl std::ops::Deref for DevNode {
+    type Target = Node;
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
+
+impl DevNode {
+    /// Begins a further worker.
+    pub fn start_worker(&mut self, worker: tidegate_worker::Worker) {
+        let (spine, prefix) = (std::sync::Arc::clone(self.node.spine()), self.node.config().prefix.clone());
+        self.workers.start(worker, &spine, &prefix);
+    }
+
+    /// Drains the workers, then stops everything.
+    pub async fn stop(self) {
+        // While the scheduler still settles results.
+        self.workers.stop().await;
+        let _ = std::fs::remove_file(&self.address);
+        self.node.stop().await;
+    }
+}
+
+/// Starts everything. The first start makes the folder, the topics, the key and an example policy.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn dev(dev: Dev) -> Result<DevNode, StartError> {
+    let data = |what: &str, path: &Path, error: std::io::Error| StartError::Data {
+        reason: format!("`{}` cannot be {what}: {error}", path.display()),
+    };
+    std::fs::create_dir_all(&dev.data).map_err(|e| data("made", &dev.data, e))?;
+    let written_by_user = dev.config.is_some();
+    let mut written = dev.config.unwrap_or_else(|| default_config(&dev.workers));
+    if let Some(policy) = dev.policy {
+        written.policy = policy;
+    } else if !written_by_user {
+        written.policy = dev.data.join("policy");
+        write_example(&written.policy).map_err(|e| data("written", &written.policy, e))?;
+    }
+    written.spine.url = format!("embedded:{}?durability={}", dev.data.join("spine").display(), dev.durability);
+    written.spine.settings = crate::config::Settings::default();
+    written.data.clone_from(&dev.data);
+    if let Some(listen) = dev.listen {
+        written.listen = listen.to_string();
+    }
+    let config = Config::of(&written).map_err(|e| StartError::Data { reason: e.to_string() })?;
+    let spine = crate::spine::open(&config.spine).await?;
+    let plan = plan(wanted(&config, &*spine).await?, &*spine).await.map_err(StartError::Look)?;
+    apply(&plan, &*spine).await?;
+    let pool = config.pools.first().map(|pool| pool.name().clone());
+    let node = start(config, spine, Role::ALL.into_iter().collect()).await?;
+    let mut workers = Workers::default();
+    if let Err(error) = start_workers(&mut workers, &node, pool, &dev.workers, dev.concurrency) {
+        node.stop().await;
+        return Err(error);
+    }
+    let address = dev.data.join("address");
+    std::fs::write(&address, format!("http://{}\n", node.address())).map_err(|e| data("written", &address, e))?;
+    Ok(DevNode { node, workers, address })
+}
+
+fn start_workers(
+    workers: &mut Workers,
+    node: &Node,
+    pool: Option<PoolName>,
+    specs: &[WorkerSpec],
+    concurrency: u32,
+) -> Result<(), StartError> {
+    let specs = last_of_each(specs.iter().cloned());
+    let (Some(pool), false) = (pool, specs.is_empty()) else { return Ok(()) };
+    let worker = build(pool, "dev", &specs, concurrency)?;
+    workers.start(worker, node.spine(), &node.config().prefix);
+    Ok(())
+}
+
+/// One pool that takes what its workers can do; without workers of its own everything, so that workers may come later.
+fn default_config(workers: &[WorkerSpec]) -> Written {
+    let mut capabilities: Vec<String> = workers.iter().map(|worker| worker.capability.clone()).collect();
+    if capabilities.is_empty() {
+        capabilities.push(tidegate_kernel::ANY_CAPABILITY.to_owned());
+    }
+    capabilities.sort();
+    capabilities.dedup();
+    Written { pools: vec![PoolWritten { capabilities, ..PoolWritten::default() }], ..Written::default() }
+}
+
+fn write_example(folder: &Path) -> std::io::Result<()> {
+    if folder.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join("example.yaml"), EXAMPLE_POLICY)
+}

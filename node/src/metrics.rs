@@ -1,0 +1,64 @@
+//! Every metric of this crate, with a sentence each.
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use tidegate_policy::Snapshot;
+
+const POLICY_REVISION: &str = "tidegate_node_policy_revision";
+const POLICY_RULES: &str = "tidegate_node_policy_rules";
+const POLICY_LOADS: &str = "tidegate_node_policy_loads_total";
+const READY: &str = "tidegate_node_ready";
+const SHARDS: &str = "tidegate_node_shards_owned";
+const LAG: &str = "tidegate_node_lag_records";
+const WORKERS: &str = "tidegate_node_workers";
+
+/// Tells the exporter about this crate's metrics and those of the crates below it.
+pub fn describe() {
+    describe_gauge!(POLICY_REVISION, "Revision of the policy this process has loaded.");
+    describe_gauge!(POLICY_RULES, "Rules in the policy this process has loaded.");
+    describe_counter!(POLICY_LOADS, "Policy sets read from the folder, by result.");
+    describe_gauge!(READY, "1 when `/readyz` says ready, else 0.");
+    describe_gauge!(SHARDS, "Shards this process owns, by role.");
+    describe_gauge!(LAG, "Records between a shard's position and the end of an input, by partition, every 5 s.");
+    describe_gauge!(WORKERS, "Workers that run inside this process.");
+    for (name, sentence) in tidegate_stage::metrics::DESCRIPTIONS {
+        if name.ends_with("_total") {
+            describe_counter!(name, sentence);
+        } else if name.ends_with("_seconds") || name.ends_with("_bytes") {
+            describe_histogram!(name, sentence);
+        } else {
+            describe_gauge!(name, sentence);
+        }
+    }
+    tidegate_kernel::describe_metrics();
+    tidegate_worker::measures::describe();
+    tidegate_gateway::metrics::describe();
+}
+
+#[expect(clippy::cast_precision_loss, reason = "revisions and counts are far below 2^53")]
+pub(crate) fn policy_loaded(snapshot: &Snapshot) {
+    gauge!(POLICY_REVISION).set(snapshot.revision() as f64);
+    gauge!(POLICY_RULES).set(snapshot.rules().len() as f64);
+    counter!(POLICY_LOADS, "result" => "loaded").increment(1);
+}
+
+pub(crate) fn policy_refused() {
+    counter!(POLICY_LOADS, "result" => "refused").increment(1);
+}
+
+pub(crate) fn ready(ready: bool) {
+    gauge!(READY).set(if ready { 1.0 } else { 0.0 });
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of shards")]
+pub(crate) fn shards_owned(role: &'static str, owned: usize) {
+    gauge!(SHARDS, "role" => role).set(owned as f64);
+}
+
+pub(crate) fn workers(change: f64) {
+    gauge!(WORKERS).increment(change);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count of records")]
+pub(crate) fn lag(partition: &str, records: u64) {
+    gauge!(LAG, "partition" => partition.to_owned()).set(records as f64);
+}

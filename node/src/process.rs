@@ -1,0 +1,334 @@
+//! A process: some roles on one spine, and the HTTP that goes with them.
+//!
+//! Start: open the spine, compare topics, load the policy, join the groups, listen. Stop: let HTTP finish, then stop
+//! every shard in order, then leave. Nothing is left running when [`Node::stop`] returns.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_gateway::http::{self, Api, Health};
+use tidegate_gateway::key::{Key, KeyError};
+use tidegate_gateway::submit::{SubmitSource, Submitter};
+use tidegate_gateway::view::tail::ViewTopics;
+use tidegate_gateway::view::{Bounds, View, tail};
+use tidegate_spine::{Spine, SpineError};
+use tidegate_telemetry::Metrics;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::clock::TokioClock;
+use crate::config::Config;
+use crate::policy_folder;
+use crate::readiness::Board;
+use crate::roles::{Ground, Hosting, Role, RoleError, Roles, kernels, schedulers};
+use crate::topics::{Named, Plan, WantedError, plan, wanted};
+
+/// How often the spine is asked whether it is there.
+const PULSE: Duration = Duration::from_secs(2);
+/// Longest wait for open HTTP requests at a stop.
+const HTTP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A process cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The spine cannot be opened.
+    #[error(transparent)]
+    Open(#[from] crate::spine::OpenError),
+    /// It cannot be said which topics are needed.
+    #[error(transparent)]
+    Wanted(#[from] WantedError),
+    /// The topics could not be looked at.
+    #[error("the topics could not be compared with the configuration")]
+    Look(#[source] SpineError),
+    /// Topics are not as they should be.
+    #[error(
+        "the topics are not as the configuration wants them; run `tidegate topics apply`, or correct the configuration:\n{plan}"
+    )]
+    Topics {
+        /// What differs.
+        plan: Box<Plan>,
+    },
+    /// Topics could not be made (`tidegate dev`).
+    #[error(transparent)]
+    Apply(#[from] crate::topics::ApplyError),
+    /// A role cannot begin.
+    #[error(transparent)]
+    Role(#[from] RoleError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on `{address}`; is another process there? choose another with `--listen`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The key cannot be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Metrics cannot be collected.
+    #[error(transparent)]
+    Metrics(#[from] tidegate_telemetry::MetricsError),
+    /// The data folder cannot be used.
+    #[error("data folder: {reason}")]
+    Data {
+        /// What and why.
+        reason: String,
+    },
+    /// A worker inside this process cannot start.
+    #[error("a worker cannot start: {reason}")]
+    Worker {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A running process.
+pub struct Node {
+    address: SocketAddr,
+    key: Key,
+    config: Arc<Config>,
+    spine: Arc<dyn Spine>,
+    board: Arc<Board>,
+    view: Option<Arc<View>>,
+    hostings: Vec<Hosting>,
+    tasks: Vec<JoinHandle<()>>,
+    http: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+/// Begins a process with these roles. Topics are compared with the configuration and never altered.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn serve(config: Config, roles: Roles) -> Result<Node, StartError> {
+    let spine = crate::spine::open(&config.spine).await?;
+    preflight(&config, &*spine).await?;
+    start(config, spine, roles).await
+}
+
+/// Compares the topics with the configuration.
+///
+/// # Errors
+/// [`StartError::Topics`] with every difference.
+pub async fn preflight(config: &Config, spine: &dyn Spine) -> Result<(), StartError> {
+    let plan = plan(wanted(config, spine).await?, spine).await.map_err(StartError::Look)?;
+    if plan.is_clean() { Ok(()) } else { Err(StartError::Topics { plan: Box::new(plan) }) }
+}
+
+/// Begins the roles on a spine that is open and whose topics are right.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(config: Config, spine: Arc<dyn Spine>, roles: Roles) -> Result<Node, StartError> {
+    let metrics = Metrics::install()?;
+    crate::metrics::describe();
+    let config = Arc::new(config);
+    // Before anything joins a group: a port that is taken must not cost others a rebalance.
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let address = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let key = Key::read_or_make(&config.data)?;
+    let board = Arc::new(Board::new());
+    let mut tasks = Vec::new();
+    let (policy, following) = if roles.contains(&Role::Kernel) {
+        policy_folder::follow(config.policy.clone())
+    } else {
+        (tokio::sync::watch::channel(None).1, tokio::spawn(async {}))
+    };
+    tasks.push(following);
+    if roles.contains(&Role::Kernel) {
+        let policy = policy.clone();
+        board.ask(move || {
+            let missing = policy.borrow().is_none();
+            if missing { vec!["no policy is loaded".to_owned()] } else { Vec::new() }
+        });
+    }
+    tasks.push(tokio::spawn(feel_pulse(Arc::clone(&spine), Arc::clone(&config), Arc::clone(&board))));
+    let ground = Ground {
+        config: Arc::clone(&config),
+        spine: Arc::clone(&spine),
+        clock: TokioClock::start(),
+        policy,
+        board: Arc::clone(&board),
+        process: process_name(),
+    };
+    let mut hostings = Vec::new();
+    if roles.contains(&Role::Kernel) {
+        hostings.extend(kernels(&ground).await?);
+    }
+    if roles.contains(&Role::Scheduler) {
+        hostings.extend(schedulers(&ground).await?);
+    }
+    let mut view = None;
+    let mut api = None;
+    if roles.contains(&Role::Gateway) {
+        let made = view_of(&config);
+        tasks.push(follow_view(&config, &spine, &made)?);
+        let reading = Arc::clone(&made);
+        board.ask(
+            move || {
+                if reading.is_caught_up() { Vec::new() } else { vec!["the view of jobs is being read".to_owned()] }
+            },
+        );
+        api = Some(api_of(&config, &spine, &made, &key).await?);
+        view = Some(made);
+    }
+    let looked_at = Arc::clone(&board);
+    let health = Health { readiness: Box::new(move || looked_at.look()), metrics: Box::new(move || metrics.render()) };
+    let (stop, stopped) = oneshot::channel();
+    let router = http::router(health, api);
+    let serving = tokio::spawn(async move {
+        let until = async {
+            let _ = stopped.await;
+        };
+        if let Err(error) = http::serve(listener, router, until).await {
+            tracing::error!(error = %error, "HTTP stopped");
+        }
+    });
+    tracing::info!(%address, spine = spine.url(), roles = ?roles, "started");
+    Ok(Node { address, key, config, spine, board, view, hostings, tasks, http: Some((stop, serving)) })
+}
+
+impl Node {
+    /// Where HTTP listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The bearer key.
+    #[must_use]
+    pub const fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The spine.
+    #[must_use]
+    pub fn spine(&self) -> &Arc<dyn Spine> {
+        &self.spine
+    }
+
+    /// The jobs, where the role gateway is.
+    #[must_use]
+    pub const fn view(&self) -> Option<&Arc<View>> {
+        self.view.as_ref()
+    }
+
+    /// What `/readyz` says.
+    #[must_use]
+    pub fn readiness(&self) -> http::Readiness {
+        self.board.look()
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&self) {
+        self.board.ready().await;
+    }
+
+    /// Stops everything in order; at most some 20 seconds.
+    pub async fn stop(mut self) {
+        if let Some((stop, mut serving)) = self.http.take() {
+            let _ = stop.send(());
+            if tokio::time::timeout(HTTP_PATIENCE, &mut serving).await.is_err() {
+                serving.abort();
+            }
+        }
+        futures::future::join_all(self.hostings.drain(..).map(Hosting::stop)).await;
+        for task in self.tasks.drain(..) {
+            task.abort();
+            // Aborted, or ended before.
+            let _ = task.await;
+        }
+        tracing::info!("stopped");
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("address", &self.address).field("spine", &self.spine.url()).finish_non_exhaustive()
+    }
+}
+
+/// An empty view with the configuration's bounds.
+#[must_use]
+pub fn view_of(config: &Config) -> Arc<View> {
+    let limits = &config.limits;
+    let bounds = Bounds { jobs: limits.view_jobs, output_bytes: limits.view_output_bytes, ..Bounds::default() };
+    Arc::new(View::new(bounds))
+}
+
+/// Feeds a view from the spine until the task is aborted.
+///
+/// # Errors
+/// [`StartError::Wanted`] when a topic has no name.
+pub fn follow_view(config: &Config, spine: &Arc<dyn Spine>, view: &Arc<View>) -> Result<JoinHandle<()>, StartError> {
+    let named = Named::of(config).map_err(WantedError::Name)?;
+    let topics = ViewTopics {
+        decisions: named.sources.into_iter().map(|source| (source.name, source.decisions)).collect(),
+        leases: named.pools.into_iter().map(|pool| (pool.name, pool.leases)).collect(),
+        dead: named.dead,
+    };
+    Ok(tokio::spawn(tail::run(Arc::clone(spine), topics, Arc::clone(view))))
+}
+
+/// One submitter per source, in the order of the configuration.
+///
+/// # Errors
+/// [`StartError`] when a topic has no name or the spine does not answer.
+pub async fn submitters(config: &Config, spine: &Arc<dyn Spine>) -> Result<Vec<Submitter>, StartError> {
+    let named = Named::of(config).map_err(WantedError::Name)?;
+    let raws: Vec<_> = named.sources.iter().map(|source| source.raw.clone()).collect();
+    let states = spine.describe(&raws).await.map_err(StartError::Look)?;
+    let mut submitters = Vec::new();
+    for ((source, topics), state) in config.sources.iter().zip(named.sources).zip(states) {
+        let unknown = || StartError::Look(SpineError::UnknownTopic { topic: topics.raw.clone() });
+        let partitions = state.ok_or_else(unknown)?.partitions;
+        let source = SubmitSource { name: topics.name, topic: topics.raw, partitions, max_bytes: source.max_bytes() };
+        submitters.push(Submitter::new(Arc::clone(spine), source));
+    }
+    Ok(submitters)
+}
+
+async fn api_of(config: &Config, spine: &Arc<dyn Spine>, view: &Arc<View>, key: &Key) -> Result<Api, StartError> {
+    Ok(Api {
+        key: key.clone(),
+        submitters: submitters(config, spine).await?,
+        view: Arc::clone(view),
+        spine: Arc::clone(spine),
+        dead: Named::of(config).map_err(WantedError::Name)?.dead,
+        body_bytes: config.limits.body_bytes,
+        longest_wait: config.limits.wait,
+    })
+}
+
+/// Readiness follows the spine: asked now and then whether it answers.
+async fn feel_pulse(spine: Arc<dyn Spine>, config: Arc<Config>, board: Arc<Board>) {
+    let Ok(named) = Named::of(&config) else { return };
+    let asked = [named.finished];
+    let mut away = false;
+    loop {
+        let answer = spine.describe(&asked).await;
+        if answer.is_err() != away {
+            away = answer.is_err();
+            board.wait_for("the spine does not answer", away);
+            match answer {
+                Err(error) => tracing::error!(error = %error, "the spine does not answer"),
+                Ok(_) => tracing::info!("the spine answers again"),
+            }
+        }
+        tokio::time::sleep(PULSE).await;
+    }
+}
+
+fn process_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{}", host.trim(), std::process::id())
+}

@@ -1,0 +1,121 @@
+//! The role kernel: one group per source.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::channel::mpsc;
+use tidegate_kernel::{Kernel, KernelConfig, KernelTopics, PartitionCounts, Routes, Source, StandingView, shard_spec};
+use tidegate_policy::Snapshot;
+use tidegate_protocol::time::Timestamp;
+use tidegate_stage::{ShardSpec, Signal, Stage};
+
+use super::shards::{Hosting, Relay, RoleError, Shards, hold};
+use super::{Ground, Role};
+
+struct Kernels {
+    ground: Ground,
+    source: Arc<Source>,
+    routes: Arc<Routes>,
+    topics: Arc<KernelTopics>,
+    policies: Relay<Arc<Snapshot>>,
+    /// The standing of each shard's present kernel, for readiness.
+    standings: Mutex<BTreeMap<u32, StandingView>>,
+}
+
+impl Kernels {
+    fn config(&self, shard: u32) -> KernelConfig {
+        KernelConfig {
+            source: Arc::clone(&self.source),
+            shard,
+            routes: Arc::clone(&self.routes),
+            topics: Arc::clone(&self.topics),
+            max_record_bytes: self.ground.config.limits.record_bytes,
+            window: self.ground.config.limits.seen,
+        }
+    }
+
+    fn standings(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, StandingView>> {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shards for Kernels {
+    type Stage = Kernel;
+    const ROLE: Role = Role::Kernel;
+
+    fn spec(&self, shard: u32) -> Result<ShardSpec, String> {
+        // Whatever would keep a kernel from being made is found here, so that `make` cannot fail.
+        Kernel::new(self.config(shard)).map_err(|e| e.to_string())?;
+        shard_spec(&self.config(shard), &self.ground.process, self.ground.config.pace.clone())
+            .map_err(|e| e.to_string())
+    }
+
+    #[expect(clippy::panic, reason = "`spec` has made the same kernel just before")]
+    fn make(self: &Arc<Self>, shard: u32) -> Box<dyn Fn() -> Kernel + Send + Sync> {
+        let kernels = Arc::clone(self);
+        Box::new(move || {
+            let mut kernel = match Kernel::new(kernels.config(shard)) {
+                Ok(kernel) => kernel,
+                Err(refused) => panic!("{refused}"),
+            };
+            if let Some(policy) = kernels.ground.policy.borrow().clone() {
+                kernel.observe(Signal::Outside(policy), Timestamp(0));
+            }
+            kernels.standings().insert(shard, kernel.standing());
+            kernel
+        })
+    }
+
+    fn signals(&self, _shard: u32) -> mpsc::UnboundedReceiver<Arc<Snapshot>> {
+        self.policies.subscribe()
+    }
+
+    fn released(&self, shard: u32) {
+        self.standings().remove(&shard);
+    }
+}
+
+/// Begins the kernels of every source.
+pub(crate) async fn kernels(ground: &Ground) -> Result<Vec<Hosting>, RoleError> {
+    let made = |reason: String| RoleError::Made { role: Role::Kernel, reason };
+    let shared = ground.config.topics.shared_partitions;
+    let partitions = PartitionCounts { denied: shared, finished: shared, dead: shared };
+    let routes = Arc::new(ground.config.routes().map_err(|e| made(e.to_string()))?);
+    let mut hostings = Vec::new();
+    for source in &ground.config.sources {
+        let topics = KernelTopics::new(&ground.config.prefix, source, partitions).map_err(|e| made(e.to_string()))?;
+        let decisions = topics.decisions.clone();
+        let kernels = Arc::new(Kernels {
+            ground: ground.clone(),
+            source: Arc::clone(source),
+            routes: Arc::clone(&routes),
+            topics: Arc::new(topics),
+            policies: Relay::new(),
+            standings: Mutex::new(BTreeMap::new()),
+        });
+        let weak = Arc::downgrade(&kernels);
+        ground.board.ask(move || {
+            let Some(kernels) = weak.upgrade() else { return Vec::new() };
+            let unready = |(shard, view): (&u32, &StandingView)| {
+                let standing = view.get();
+                (!standing.is_ready()).then(|| format!("kernel.{}/{shard}: {standing}", kernels.source.name()))
+            };
+            kernels.standings().iter().filter_map(unready).collect()
+        });
+        tokio::spawn(tell_policies(Arc::downgrade(&kernels), ground.policy.clone()));
+        let group = format!("{}kernel.{}", ground.config.prefix, source.name());
+        hostings.push(hold(ground.clone(), group, decisions, kernels).await?);
+    }
+    Ok(hostings)
+}
+
+/// Hands every new policy to the shards of the moment, for as long as there are kernels.
+async fn tell_policies(kernels: std::sync::Weak<Kernels>, mut policy: crate::policy_folder::Current) {
+    while policy.changed().await.is_ok() {
+        let Some(kernels) = kernels.upgrade() else { return };
+        let new = policy.borrow_and_update().clone();
+        if let Some(new) = new {
+            kernels.policies.send(&new);
+        }
+    }
+}

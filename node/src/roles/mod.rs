@@ -1,0 +1,85 @@
+//! What a process does: roles, each in charge of the shards its group gives it.
+
+mod kernel;
+mod lag;
+mod scheduler;
+mod shards;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use tidegate_spine::Spine;
+
+use crate::clock::TokioClock;
+use crate::config::Config;
+use crate::policy_folder;
+use crate::readiness::Board;
+
+pub(crate) use kernel::kernels;
+pub(crate) use scheduler::schedulers;
+pub(crate) use shards::Hosting;
+pub use shards::RoleError;
+
+/// A role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Judges jobs.
+    Kernel,
+    /// Hands approved jobs to workers.
+    Scheduler,
+    /// HTTP API.
+    Gateway,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Kernel, Self::Scheduler, Self::Gateway];
+
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Scheduler => "scheduler",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A word that is no role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{word}` is no role; there are kernel, scheduler and gateway")]
+pub struct UnknownRole {
+    /// As written.
+    pub word: String,
+}
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+    fn from_str(word: &str) -> Result<Self, UnknownRole> {
+        Self::ALL.into_iter().find(|r| r.word() == word).ok_or_else(|| UnknownRole { word: word.to_owned() })
+    }
+}
+
+/// Some roles.
+pub type Roles = BTreeSet<Role>;
+
+/// What every role is made from.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) config: Arc<Config>,
+    pub(crate) spine: Arc<dyn Spine>,
+    pub(crate) clock: TokioClock,
+    pub(crate) policy: policy_folder::Current,
+    pub(crate) board: Arc<Board>,
+    /// Names the process in claims.
+    pub(crate) process: String,
+}

@@ -1,0 +1,328 @@
+//! Holding the shards a group gives: one run per shard, started when it is assigned, stopped when it is taken away.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::channel::{mpsc, oneshot};
+use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
+use tidegate_spine::{Change, MemberOptions, Membership, SpineError};
+use tidegate_stage::{Ended, Run, ShardEvent, ShardSpec, Stage, Watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::lag::Positions;
+use super::{Ground, Role};
+use crate::readiness::{Board, Standing};
+
+/// Longest wait for a shard to stop in order; its successor fences it anyway.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Pause before joining is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A role cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RoleError {
+    /// Names in the configuration make no topics or senders.
+    #[error("role {role} cannot begin: {reason}")]
+    Made {
+        /// The role.
+        role: Role,
+        /// Why.
+        reason: String,
+    },
+    /// Its group cannot be joined.
+    #[error("role {role} cannot join its group")]
+    Join {
+        /// The role.
+        role: Role,
+        /// Why.
+        source: SpineError,
+    },
+}
+
+/// A role at work; ends when its `stop` is dropped or used.
+pub(crate) struct Hosting {
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Hosting {
+    /// Stops its shards in order and leaves the group.
+    pub(crate) async fn stop(mut self) {
+        self.stop.take();
+        // A task that panicked has stopped as well; its shards are taken over by claim and fence.
+        let _ = self.task.await;
+    }
+}
+
+/// Makes the stages of a role.
+pub(crate) trait Shards: Send + Sync + 'static {
+    type Stage: Stage + Send + 'static;
+
+    /// The role, for people and metrics.
+    const ROLE: Role;
+
+    /// What the shard reads and writes.
+    fn spec(&self, shard: u32) -> Result<ShardSpec, String>;
+
+    /// Makes a stage for an ownership.
+    fn make(self: &Arc<Self>, shard: u32) -> Box<dyn Fn() -> Self::Stage + Send + Sync>;
+
+    /// Where signals for the shard come from.
+    fn signals(&self, shard: u32) -> mpsc::UnboundedReceiver<<Self::Stage as Stage>::Signal>;
+
+    /// The shard is no longer ours.
+    fn released(&self, shard: u32);
+}
+
+/// Joins `group` on the facts topic and holds what it is given.
+pub(crate) async fn hold<M: Shards>(
+    ground: Ground,
+    group: String,
+    facts: TopicName,
+    shards: Arc<M>,
+) -> Result<Hosting, RoleError> {
+    let role = M::ROLE;
+    let options = MemberOptions {
+        group,
+        topic: facts,
+        instance: ground.config.membership.instance.clone(),
+        session_timeout_ms: ground.config.membership.session_timeout_ms,
+    };
+    ground.board.expect(role, &options.group);
+    let join = |source| RoleError::Join { role, source };
+    let membership = ground.spine.join(options.clone()).await.map_err(join)?;
+    let (stop, stopped) = oneshot::channel();
+    let (telling, told) = mpsc::unbounded();
+    let positions = Positions::new(Arc::clone(&ground.spine));
+    let holder =
+        Holder { ground, options, shards, running: BTreeMap::new(), telling, told, positions, trims: JoinSet::new() };
+    let task = tokio::spawn(holder.run(membership, stopped));
+    Ok(Hosting { stop: Some(stop), task })
+}
+
+struct Holder<M: Shards> {
+    ground: Ground,
+    options: MemberOptions,
+    shards: Arc<M>,
+    running: BTreeMap<u32, Running>,
+    telling: mpsc::UnboundedSender<Told>,
+    told: mpsc::UnboundedReceiver<Told>,
+    positions: Positions,
+    trims: JoinSet<()>,
+}
+
+/// What a shard's runner asks its holder for.
+enum Told {
+    Positions(Vec<(TopicPartition, Offset)>),
+    Trim(TopicPartition, Offset),
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+    name: String,
+}
+
+impl<M: Shards> Holder<M> {
+    async fn run(mut self, mut membership: Box<dyn Membership>, mut stopped: oneshot::Receiver<()>) {
+        loop {
+            let change = tokio::select! {
+                biased;
+                _ = &mut stopped => break,
+                change = poll_fn(|cx| membership.poll_change(cx)) => change,
+                Some(told) = self.told.next() => {
+                    match told {
+                        Told::Positions(positions) => {
+                            membership.commit(&positions);
+                            self.positions.moved(positions);
+                        }
+                        Told::Trim(partition, before) => self.trim(partition, before),
+                    }
+                    continue;
+                }
+            };
+            match change {
+                Ok(Change::Assigned(partitions)) => {
+                    self.ground.board.joined(&self.options.group);
+                    for partition in partitions {
+                        self.start(partition).await;
+                    }
+                }
+                Ok(Change::Revoked { partitions, released }) => {
+                    self.stop(&partitions).await;
+                    drop(released);
+                }
+                Ok(Change::Lost(partitions)) => self.stop(&partitions).await,
+                Err(error) => {
+                    tracing::warn!(role = %M::ROLE, error = %error, "the group was lost; joining it again");
+                    self.stop_all().await;
+                    match self.join_again(&mut stopped).await {
+                        Some(new) => membership = new,
+                        None => return self.close().await,
+                    }
+                }
+            }
+        }
+        self.stop_all().await;
+        membership.leave().await;
+        self.close().await;
+    }
+
+    /// Ends what goes on beside the shards.
+    async fn close(mut self) {
+        self.trims.shutdown().await;
+        self.positions.stop().await;
+    }
+
+    async fn join_again(&self, stopped: &mut oneshot::Receiver<()>) -> Option<Box<dyn Membership>> {
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut *stopped => return None,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+            match self.ground.spine.join(self.options.clone()).await {
+                Ok(membership) => return Some(membership),
+                Err(error) => tracing::warn!(role = %M::ROLE, error = %error, "the group cannot be joined yet"),
+            }
+        }
+    }
+
+    async fn start(&mut self, shard: u32) {
+        // Assigned again without having been revoked: the old run ends first.
+        self.stop(&[shard]).await;
+        let spec = match self.shards.spec(shard) {
+            Ok(spec) => spec,
+            Err(reason) => {
+                tracing::error!(role = %M::ROLE, shard, reason, "a shard cannot be run: its topics and the configuration differ; run `tidegate topics plan`");
+                return;
+            }
+        };
+        let name = spec.sender.to_string();
+        let (stop, stopped) = oneshot::channel();
+        let run = Run {
+            spec,
+            spine: Arc::clone(&self.ground.spine),
+            clock: Arc::new(self.ground.clock),
+            make: self.shards.make(shard),
+            signals: self.shards.signals(shard),
+            stop: stopped,
+            watch: Arc::new(Watcher {
+                board: Arc::clone(&self.ground.board),
+                role: M::ROLE,
+                telling: self.telling.clone(),
+            }),
+            rules: tidegate_stage::Rules::default(),
+        };
+        self.ground.board.shard(M::ROLE, &name, Standing::TakingOver);
+        let task = tokio::spawn(run.run());
+        self.running.insert(shard, Running { stop, task, name });
+    }
+
+    /// In the background: a broker that is slow to trim must not keep shards from being let go.
+    fn trim(&mut self, partition: TopicPartition, before: Offset) {
+        while self.trims.try_join_next().is_some() {}
+        let spine = Arc::clone(&self.ground.spine);
+        self.trims.spawn(async move {
+            if let Err(error) = spine.trim(&partition, before).await {
+                tracing::warn!(partition = %partition, before, error = %error, "records that are done cannot be trimmed");
+            }
+        });
+    }
+
+    async fn stop_all(&mut self) {
+        let all: Vec<u32> = self.running.keys().copied().collect();
+        self.stop(&all).await;
+    }
+
+    async fn stop(&mut self, shards: &[u32]) {
+        let mut stopping = Vec::new();
+        for shard in shards {
+            if let Some(running) = self.running.remove(shard) {
+                // Told first, all of them, then waited for.
+                let _ = running.stop.send(());
+                stopping.push((*shard, running.task, running.name));
+            }
+        }
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        for (shard, mut task, name) in stopping {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                tracing::warn!(shard = name, "a shard did not stop in time and is dropped; its next owner fences it");
+                task.abort();
+            }
+            self.ground.board.gone(M::ROLE, &name);
+            self.shards.released(shard);
+        }
+    }
+}
+
+struct Watcher {
+    board: Arc<Board>,
+    role: Role,
+    telling: mpsc::UnboundedSender<Told>,
+}
+
+impl Watcher {
+    /// A holder that has gone needs no telling.
+    fn tell(&self, told: Told) {
+        let _ = self.telling.unbounded_send(told);
+    }
+}
+
+impl Watch for Watcher {
+    fn event(&self, shard: &tidegate_protocol::ids::SenderId, event: &ShardEvent) {
+        match event {
+            ShardEvent::Owning { epoch, replayed, emitted_again } => {
+                self.board.shard(self.role, shard.as_str(), Standing::Owned);
+                tracing::info!(shard = %shard, epoch, replayed, emitted_again, "shard taken over");
+            }
+            ShardEvent::FenceStalls { output } => {
+                tracing::error!(shard = %shard, output = %output, "an output takes no fence: the shard waits for it");
+            }
+            ShardEvent::InputLost { error } => {
+                tracing::error!(shard = %shard, error = %error, "records of an input are lost: the shard stands still");
+            }
+            ShardEvent::Positions(positions) => self.tell(Told::Positions(positions.clone())),
+            ShardEvent::TrimWanted { partition, before } => self.tell(Told::Trim(partition.clone(), *before)),
+            ShardEvent::Ended(ended) => {
+                self.board.shard(self.role, shard.as_str(), Standing::TakingOver);
+                let cause = std::error::Error::source(ended).map(ToString::to_string).unwrap_or_default();
+                match ended {
+                    Ended::Stopped => tracing::info!(shard = %shard, "shard let go"),
+                    Ended::Superseded { by } => tracing::info!(shard = %shard, by, "a newer owner has the shard"),
+                    Ended::Chain(_) | Ended::FactsLost { .. } | Ended::Unclaimed { .. } | Ended::Clock { .. } => {
+                        tracing::error!(shard = %shard, reason = %ended, cause, "the shard stands still until this is mended");
+                    }
+                    Ended::Append(_) | Ended::Read(_) | Ended::Spine(_) | Ended::Keyed(_) | Ended::Codec { .. } => {
+                        tracing::warn!(shard = %shard, reason = %ended, cause, "ownership ended; it is taken over again");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Sends signals to shards that come and go.
+pub(crate) struct Relay<T: Clone + Send + 'static> {
+    to: std::sync::Mutex<Vec<mpsc::UnboundedSender<T>>>,
+}
+
+impl<T: Clone + Send + 'static> Relay<T> {
+    pub(crate) const fn new() -> Self {
+        Self { to: std::sync::Mutex::new(Vec::new()) }
+    }
+
+    pub(crate) fn subscribe(&self) -> mpsc::UnboundedReceiver<T> {
+        let (sender, receiver) = mpsc::unbounded();
+        self.to.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(sender);
+        receiver
+    }
+
+    pub(crate) fn send(&self, signal: &T) {
+        let mut to = self.to.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        to.retain(|sender| sender.unbounded_send(signal.clone()).is_ok());
+    }
+}

@@ -1,0 +1,108 @@
+//! The topics for other tools to make.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+use tidegate_spine::Cleanup;
+
+use super::wanted::Wanted;
+
+/// A form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Export {
+    /// A table for people.
+    Text,
+    /// A JSON array.
+    Json,
+    /// A shell script of `kafka-topics.sh` commands.
+    Kafka,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    topic: &'a str,
+    partitions: u32,
+    partition_by: &'static str,
+    cleanup: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retention_ms: Option<u64>,
+    max_record_bytes: usize,
+    timestamps: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replication: Option<u16>,
+    stages_only: bool,
+    writers: &'static str,
+    readers: &'static str,
+}
+
+/// All wanted topics in that form. Adopted topics are left out: they exist.
+#[must_use]
+pub fn export(wanted: &[Wanted], form: Export) -> String {
+    let rows: Vec<Row<'_>> = wanted.iter().filter(|wanted| !wanted.foreign).map(row).collect();
+    match form {
+        Export::Text => text(&rows),
+        // Strings and numbers always have a JSON text.
+        Export::Json => serde_json::to_string_pretty(&rows).unwrap_or_default(),
+        Export::Kafka => kafka(&rows),
+    }
+}
+
+fn row(wanted: &Wanted) -> Row<'_> {
+    let (table, spec) = (wanted.topic.row(), &wanted.spec);
+    let (cleanup, retention_ms) = match spec.cleanup {
+        Cleanup::Log { retention_ms } => ("delete", retention_ms),
+        Cleanup::Keyed => ("compact", None),
+    };
+    Row {
+        topic: spec.name.as_str(),
+        partitions: spec.partitions,
+        partition_by: table.partition_by,
+        cleanup,
+        retention_ms,
+        max_record_bytes: spec.max_record_bytes,
+        timestamps: if spec.broker_time { "broker" } else { "producer" },
+        replication: spec.replication,
+        stages_only: table.sealed,
+        writers: table.writers,
+        readers: table.readers,
+    }
+}
+
+fn text(rows: &[Row<'_>]) -> String {
+    let widest = rows.iter().map(|row| row.topic.len()).max().unwrap_or(0);
+    let mut out = format!("{:widest$}  partitions  cleanup  retention_ms  written by -> read by\n", "topic");
+    for row in rows {
+        let keep = row.retention_ms.map_or_else(|| "-".to_owned(), |ms| ms.to_string());
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "{:widest$}  {:10}  {:7}  {keep:>12}  {} -> {}",
+            row.topic, row.partitions, row.cleanup, row.writers, row.readers
+        );
+    }
+    out
+}
+
+fn kafka(rows: &[Row<'_>]) -> String {
+    let mut out = String::from("#!/bin/sh\n# Set BOOTSTRAP, e.g. BOOTSTRAP=localhost:9092\nset -e\n");
+    for row in rows {
+        let replication = row.replication.map_or_else(String::new, |n| format!(" --replication-factor {n}"));
+        let retention = match (row.cleanup, row.retention_ms) {
+            ("delete", Some(ms)) => format!(" --config retention.ms={ms}"),
+            ("delete", None) => " --config retention.ms=-1".to_owned(),
+            _ => String::new(),
+        };
+        let _ = writeln!(
+            out,
+            "kafka-topics.sh --bootstrap-server \"$BOOTSTRAP\" --create --topic {} --partitions {}{replication} \
+             --config cleanup.policy={}{retention} --config max.message.bytes={} \
+             --config message.timestamp.type={}",
+            row.topic,
+            row.partitions,
+            row.cleanup,
+            row.max_record_bytes,
+            if row.timestamps == "broker" { "LogAppendTime" } else { "CreateTime" },
+        );
+    }
+    out
+}

@@ -1,0 +1,106 @@
+//! Which topics a configuration needs, by the one table in `protocol`.
+
+use tidegate_protocol::address::{BadTopicName, TopicName};
+use tidegate_protocol::topics::{Kind, Topic};
+use tidegate_spine::{Cleanup, Spine, SpineError, TopicSpec};
+
+use crate::config::Config;
+
+/// A topic there should be.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Which.
+    pub topic: Topic,
+    /// How it should be.
+    pub spec: TopicSpec,
+    /// Somebody else's: it must exist, nothing else is asked of it.
+    pub foreign: bool,
+    /// It may only be verified.
+    pub adopt: bool,
+}
+
+/// It cannot be said which topics are needed.
+#[derive(Debug, thiserror::Error)]
+pub enum WantedError {
+    /// A name no broker takes.
+    #[error("a topic of this configuration has no valid name")]
+    Name(#[from] BadTopicName),
+    /// The spine was asked for the partitions of an adopted topic and did not answer.
+    #[error("the spine could not be asked about its topics")]
+    Spine(#[from] SpineError),
+    /// An adopted topic does not exist: its companions' partitions follow from its own.
+    #[error("topic `{topic}` of source `{source_name}` does not exist; make it, or correct the source's `topic`")]
+    NoForeignTopic {
+        /// The source.
+        source_name: String,
+        /// Its topic.
+        topic: TopicName,
+    },
+}
+
+/// All topics, in the order of the table. Asks the spine for the partitions of adopted topics.
+///
+/// # Errors
+/// [`WantedError`].
+pub async fn wanted(config: &Config, spine: &dyn Spine) -> Result<Vec<Wanted>, WantedError> {
+    let mut all = Vec::new();
+    let settings = &config.topics;
+    let mut add = |topic: Topic, name: TopicName, partitions: u32, foreign: bool| {
+        let kind = topic.row().kind;
+        let spec = TopicSpec {
+            name,
+            partitions,
+            cleanup: match kind {
+                Kind::Backlog => Cleanup::Log { retention_ms: None },
+                Kind::Log => Cleanup::Log { retention_ms: settings.retention.log_ms },
+                Kind::Facts => Cleanup::Log { retention_ms: settings.retention.facts_ms },
+                Kind::Short => Cleanup::Log { retention_ms: settings.retention.short_ms },
+                Kind::Keyed => Cleanup::Keyed,
+            },
+            max_record_bytes: settings.record_bytes,
+            broker_time: true,
+            replication: settings.replication,
+        };
+        all.push(Wanted { topic, spec, foreign, adopt: settings.adopt || foreign });
+    };
+    let prefix = &config.prefix;
+    for source in &config.sources {
+        let (name, raw) = (source.name().clone(), source.topic(prefix)?);
+        let partitions = if source.adopted() {
+            let state = spine.describe(std::slice::from_ref(&raw)).await?.into_iter().next().flatten();
+            let missing = || WantedError::NoForeignTopic { source_name: name.to_string(), topic: raw.clone() };
+            state.ok_or_else(missing)?.partitions
+        } else {
+            settings.partitions_of(&name)
+        };
+        add(Topic::Raw(name.clone()), raw, partitions, source.adopted());
+        for topic in [Topic::Decisions(name.clone()), Topic::Commands(name.clone()), Topic::Outcomes(name)] {
+            let full = topic.name(prefix)?;
+            add(topic, full, partitions, false);
+        }
+    }
+    for pool in &config.pools {
+        let name = || pool.name().clone();
+        for (topic, partitions) in [
+            (Topic::Approved(name()), pool.route.buckets),
+            (Topic::Work(name()), pool.lanes),
+            (Topic::Reports(name()), pool.shards),
+            (Topic::Leases(name()), pool.shards),
+            (Topic::Overflow(name()), pool.route.buckets),
+        ] {
+            let full = topic.name(prefix)?;
+            add(topic, full, partitions, false);
+        }
+    }
+    for (topic, partitions) in [
+        (Topic::Denied, settings.shared_partitions),
+        (Topic::Finished, settings.shared_partitions),
+        (Topic::Dead, settings.shared_partitions),
+        (Topic::Snapshots, 1),
+        (Topic::Shards, 1),
+    ] {
+        let full = topic.name(prefix)?;
+        add(topic, full, partitions, false);
+    }
+    Ok(all)
+}

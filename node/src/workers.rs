@@ -1,0 +1,138 @@
+//! Workers inside a process.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use tidegate_protocol::ids::{PoolName, WorkerId};
+use tidegate_spine::Spine;
+use tidegate_worker::agent::{Builtin, CommandHandler};
+use tidegate_worker::{RunError, Worker};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::metrics;
+use crate::process::StartError;
+
+/// What runs the jobs of a capability.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Runs {
+    /// `noop`, `echo` or `sleep:MS`.
+    Builtin(Builtin),
+    /// A command, a process per job.
+    Command(Vec<String>),
+}
+
+/// A capability and what runs it: `CAP=COMMAND…` or `CAP=builtin:NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerSpec {
+    /// The capability.
+    pub capability: String,
+    /// What runs it.
+    pub runs: Runs,
+}
+
+/// Text that says no worker.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` says no worker: {reason}; write `CAPABILITY=COMMAND ARGS`, or `CAPABILITY=builtin:echo`")]
+pub struct BadWorkerSpec {
+    /// As written.
+    pub text: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl FromStr for WorkerSpec {
+    type Err = BadWorkerSpec;
+
+    /// The command is split at white space; quotes mean nothing (write a script for more).
+    fn from_str(text: &str) -> Result<Self, BadWorkerSpec> {
+        let bad = |reason: String| BadWorkerSpec { text: text.chars().take(200).collect(), reason };
+        let (capability, runs) = text.split_once('=').ok_or_else(|| bad("there is no `=`".into()))?;
+        if capability.trim().is_empty() {
+            return Err(bad("there is no capability before `=`".into()));
+        }
+        let capability = capability.trim().to_owned();
+        let runs = match runs.trim().strip_prefix("builtin:") {
+            Some(name) => Runs::Builtin(
+                name.parse().map_err(|e: tidegate_worker::agent::builtin::UnknownBuiltin| bad(e.to_string()))?,
+            ),
+            None => {
+                let words: Vec<String> = runs.split_whitespace().map(str::to_owned).collect();
+                if words.is_empty() {
+                    return Err(bad("there is no command after `=`".into()));
+                }
+                Runs::Command(words)
+            }
+        };
+        Ok(Self { capability, runs })
+    }
+}
+
+/// A worker of `pool` with these capabilities.
+///
+/// # Errors
+/// [`StartError::Worker`] names what is wrong.
+pub fn build(pool: PoolName, id: &str, specs: &[WorkerSpec], concurrency: u32) -> Result<Worker, StartError> {
+    let error = |reason: String| StartError::Worker { reason };
+    let id = WorkerId::new(id).map_err(|e| error(e.to_string()))?;
+    let mut builder = Worker::builder(pool, id).concurrency(concurrency);
+    for spec in specs {
+        builder = match &spec.runs {
+            Runs::Builtin(builtin) => builder.capability(&spec.capability, *builtin),
+            Runs::Command(words) => {
+                let command = CommandHandler::new(words).map_err(|e| error(e.to_string()))?;
+                builder.capability(&spec.capability, command)
+            }
+        };
+    }
+    builder.build().map_err(|e| error(e.to_string()))
+}
+
+/// Workers that run; stopped in order by [`Workers::stop`].
+#[derive(Default)]
+pub struct Workers(Vec<(oneshot::Sender<()>, JoinHandle<()>)>);
+
+impl Workers {
+    /// Begins a worker.
+    pub fn start(&mut self, worker: Worker, spine: &Arc<dyn Spine>, prefix: &str) {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (spine, prefix) = (Arc::clone(spine), prefix.to_owned());
+        let task = tokio::spawn(async move {
+            metrics::workers(1.0);
+            let until = async {
+                let _ = stopped.await;
+            };
+            match worker.run(spine, &prefix, until).await {
+                Ok(drained) if drained.unsettled > 0 => {
+                    tracing::warn!(unsettled = drained.unsettled, "a worker ended with results not settled");
+                }
+                Ok(_) => {}
+                Err(error) => report(&error),
+            }
+            metrics::workers(-1.0);
+        });
+        self.0.push((stop, task));
+    }
+
+    /// Drains them all at once.
+    pub async fn stop(self) {
+        let (stops, tasks): (Vec<_>, Vec<_>) = self.0.into_iter().unzip();
+        for stop in stops {
+            let _ = stop.send(());
+        }
+        futures::future::join_all(tasks).await;
+    }
+}
+
+fn report(error: &RunError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    tracing::error!(error = %error, cause, "a worker inside this process ended");
+}
+
+/// Specs grouped by capability: a repeated one replaces the one before.
+#[must_use]
+pub fn last_of_each(specs: impl IntoIterator<Item = WorkerSpec>) -> Vec<WorkerSpec> {
+    let by_name: BTreeMap<String, WorkerSpec> = specs.into_iter().map(|spec| (spec.capability.clone(), spec)).collect();
+    by_name.into_values().collect()
+}

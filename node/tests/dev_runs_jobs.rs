@@ -1,0 +1,137 @@
+//! `tidegate dev` in this process: jobs in over HTTP, stories out.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidegate_node::{Dev, DevNode, dev};
+
+/// Generous: machines that run tests are busy. Nothing waits for it when all is well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn start(folder: &std::path::Path) -> DevNode {
+    if let Ok(filter) = std::env::var("TIDEGATE_LOG") {
+        // The second test of a process finds them set up.
+        let _ = tidegate_telemetry::logs::install(tidegate_telemetry::logs::Format::Text, &filter);
+    }
+    let mut how = Dev::new(folder);
+    how.listen = Some("127.0.0.1:0".parse().unwrap());
+    how.workers = ["greet=builtin:echo".parse().unwrap(), "fail=false".parse().unwrap()].to_vec();
+    let node = dev(how).await.unwrap();
+    tokio::time::timeout(PATIENCE, node.ready()).await.unwrap_or_else(|_| panic!("not ready: {:?}", node.readiness()));
+    node
+}
+
+/// Method, path and body; status and JSON back.
+async fn ask(node: &DevNode, method: &str, path: &str, body: Option<String>) -> (u16, Value) {
+    let url = format!("http://{}{path}", node.address());
+    let key = format!("Bearer {}", node.key().reveal());
+    let method = method.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut response = match method.as_str() {
+            "POST" => agent.post(&url).header("authorization", &key).send(body.unwrap_or_default()).unwrap(),
+            _ => agent.get(&url).header("authorization", &key).call().unwrap(),
+        };
+        let text = response.body_mut().read_to_string().unwrap();
+        (response.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    })
+    .await
+    .unwrap()
+}
+
+/// The story of a job once it has ended.
+async fn story(node: &DevNode, source: &str) -> Value {
+    let path = format!("/v1/jobs/{}?wait=60s", source.replace('/', "%2F").replace('@', "%40"));
+    let (status, story) = ask(node, "GET", &path, None).await;
+    assert_eq!(status, 200, "{story}");
+    story
+}
+
+fn job(id: &str, topic: &str, capability: &str) -> Value {
+    json!({"id": id, "tenant": "acme", "topic": topic, "capability": capability, "payload": {"name": "Ada"}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_runs_and_a_denied_and_a_bad_one_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = start(folder.path()).await;
+    let lines = [
+        job("good", "job.demo.greet", "greet").to_string(),
+        job("bad", "job.bank.pay", "greet").to_string(),
+        json!({"id": "odd", "tenant": "acme", "topic": "job.demo.greet"}).to_string(),
+        job("fails", "job.demo.fail", "fail").to_string(),
+        "not json".to_owned(),
+    ];
+    let (status, answer) = ask(&node, "POST", "/v1/jobs", Some(lines.join("\n"))).await;
+    assert_eq!(status, 207, "{answer}");
+    assert_eq!((&answer["accepted"], &answer["refused"]), (&json!(4), &json!(1)));
+    assert_eq!(answer["jobs"][4]["line"], 5);
+    assert_eq!(answer["jobs"][4]["error"], "not_a_job");
+    let source = |n: usize| answer["jobs"][n]["source"].as_str().unwrap().to_owned();
+
+    let good = story(&node, &source(0)).await;
+    assert_eq!((&good["state"], &good["id"]), (&json!("succeeded"), &json!("good")), "{good}");
+    assert_eq!(good["output"], json!({"name": "Ada"}));
+    assert_eq!(good["decision"]["rule_ids"], json!(["demo-may-run"]));
+    assert_eq!(good["attempts"][0]["worker"], "dev");
+    assert_eq!(good["source"], source(0).as_str());
+    let times = &good["times"];
+    let time = |name: &str| times[name].as_f64().unwrap();
+    assert!(time("decided_ms") <= time("leased_ms") && time("leased_ms") <= time("finished_ms"), "{times}");
+
+    let denied = story(&node, &source(1)).await;
+    assert_eq!(denied["state"], "denied", "{denied}");
+    assert!(denied["attempts"].is_null() && denied["reason"].as_str().unwrap().contains("denied by default"));
+
+    let dead = story(&node, &source(2)).await;
+    assert_eq!((&dead["state"], &dead["dead"]["reason"]), (&json!("dead"), &json!("invalid_field")), "{dead}");
+    let failed = story(&node, &source(3)).await;
+    assert_eq!(failed["state"], "failed", "{failed}");
+
+    // By id, in lists, in `dead`.
+    let (status, by_id) = ask(&node, "GET", "/v1/jobs/good?tenant=acme", None).await;
+    assert_eq!((status, &by_id["source"]), (200, &good["source"]));
+    let (_, list) = ask(&node, "GET", "/v1/jobs?state=denied", None).await;
+    assert_eq!(list["jobs"].as_array().unwrap().len(), 1, "{list}");
+    let mut list = Value::Null;
+    while list["dead"].as_array().is_none_or(Vec::is_empty) {
+        list = ask(&node, "GET", "/v1/dead", None).await.1;
+    }
+    assert_eq!(list["dead"][0]["reason"], "invalid_field", "{list}");
+    let at = list["dead"][0]["at"].as_str().unwrap().to_owned();
+    let (status, shown) = ask(&node, "GET", &format!("/v1/dead/{}", at.replace('@', "%40")), None).await;
+    assert_eq!(status, 200);
+    assert!(shown["preview"].as_str().unwrap().contains("\"odd\""), "{shown}");
+
+    let (_, metrics) = ask(&node, "GET", "/metrics", None).await;
+    let metrics = metrics.as_str().unwrap();
+    for name in
+        ["tidegate_kernel_decisions_total", "tidegate_stage_decided_seconds_bucket", "tidegate_node_policy_revision 1"]
+    {
+        assert!(metrics.contains(name), "{name} is missing in\n{metrics}");
+    }
+    tokio::time::timeout(PATIENCE, node.stop()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_there_again_after_a_restart_and_a_repeat_runs_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = start(folder.path()).await;
+    let body = job("once", "job.demo.greet", "greet").to_string();
+    let (status, first) = ask(&node, "POST", "/v1/jobs", Some(body.clone())).await;
+    assert_eq!(status, 202, "{first}");
+    let before = story(&node, first["source"].as_str().unwrap()).await;
+    let key = node.key().reveal().to_owned();
+    node.stop().await;
+
+    let node = start(folder.path()).await;
+    assert_eq!(node.key().reveal(), key);
+    let (status, again) = ask(&node, "POST", "/v1/jobs", Some(body)).await;
+    assert_eq!(status, 202);
+    assert_ne!(again["source"], first["source"]);
+    let after = story(&node, again["source"].as_str().unwrap()).await;
+    assert_eq!((&after["source"], &after["attempts"]), (&before["source"], &before["attempts"]));
+    assert_eq!(after["repeated_at"], json!([again["source"]]));
+    node.stop().await;
+}
