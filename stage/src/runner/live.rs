@@ -63,6 +63,8 @@ pub(crate) struct Live<'a, S: Stage> {
     pub(crate) sending_bytes: usize,
     /// What the last sealed group said.
     pub(crate) said_released: Option<Offset>,
+    /// The highest released group that had messages or settled something.
+    pub(crate) to_say: Option<Offset>,
     pub(crate) sealed_mono: u64,
     pub(crate) reads_since_seal: u64,
     pub(crate) last_success: u64,
@@ -98,15 +100,24 @@ impl<'a, S: Stage> Live<'a, S> {
         for (group, messages) in again {
             let (landings, bytes) = sender.send(producer.as_mut(), group, messages)?;
             sending_bytes += bytes;
-            sending.push_back(Sending { group, landings, bytes, settles: Vec::new(), submitted_ms: Vec::new() });
+            let silent = landings.is_empty();
+            sending.push_back(Sending {
+                group,
+                landings,
+                bytes,
+                settles: Vec::new(),
+                submitted_ms: Vec::new(),
+                silent,
+            });
         }
         reader.pause(taken.facts);
-        let contested = log.highest_claim > epoch;
+        let contested = (log.highest_claim > epoch).then_some((log.highest_claim, mono));
         Ok(Self {
             sequence: 0,
             head: log.head.clone(),
             released: log.released,
             said_released: log.released,
+            to_say: None,
             read_back: ReadBack::new(taken.facts, taken.facts_read, taken.term, contested, taken.snapshot_keys, mono),
             due: Due::default(),
             building: Building::default(),

@@ -57,10 +57,13 @@ impl<S: Stage> Live<'_, S> {
     }
 
     fn is_drained(&self) -> bool {
-        self.building.facts == 0
-            && self.flying.is_empty()
-            && self.sending.is_empty()
-            && self.said_released == self.released
+        self.building.facts == 0 && self.flying.is_empty() && self.sending.is_empty() && !self.has_unsaid()
+    }
+
+    /// Whether a released group is not yet said to be. A group that moved nothing never needs saying: else every group
+    /// that says so would call for the next.
+    fn has_unsaid(&self) -> bool {
+        self.to_say > self.said_released
     }
 
     /// Groups land in order; a landed group's messages go out.
@@ -97,7 +100,8 @@ impl<S: Stage> Live<'_, S> {
     ) -> Result<(), Ended> {
         let (landings, bytes) = self.sender.send(self.producer.as_mut(), group, messages)?;
         self.sending_bytes += bytes;
-        self.sending.push_back(Sending { group, landings, bytes, settles, submitted_ms });
+        let silent = landings.is_empty();
+        self.sending.push_back(Sending { group, landings, bytes, settles, submitted_ms, silent });
         Ok(())
     }
 
@@ -112,9 +116,18 @@ impl<S: Stage> Live<'_, S> {
                 };
                 sending.landings.pop();
             }
-            let Some(Sending { group, bytes, settles, submitted_ms, .. }) = self.sending.pop_front() else { break };
+            let Some(Sending { group, bytes, settles, submitted_ms, silent, .. }) = self.sending.pop_front() else {
+                break;
+            };
             self.sending_bytes -= bytes;
+            let said = self.said_released == self.released;
             self.released = Some(group);
+            if said && silent {
+                self.said_released = self.released;
+            }
+            if bytes > 0 || !settles.is_empty() {
+                self.to_say = Some(group);
+            }
             for InputRef { input, offset } in settles {
                 if let Some(input) = self.inputs.get_mut(input as usize) {
                     input.place.settle(offset);
@@ -299,9 +312,9 @@ impl<S: Stage> Live<'_, S> {
             return Ok(false);
         }
         let quiet = self.run.clock.mono_us().saturating_sub(self.sealed_mono) >= micros(pace.idle_group);
-        let moved = self.said_released != self.released || self.reads_since_seal > 0;
+        let moved = self.has_unsaid() || self.reads_since_seal > 0;
         let idle = moved && (quiet || self.reads_since_seal >= pace.idle_records);
-        let last = self.stopping.is_some() && self.sending.is_empty() && self.said_released != self.released;
+        let last = self.stopping.is_some() && self.sending.is_empty() && self.has_unsaid();
         if self.building.facts == 0 && !idle && !last {
             if quiet {
                 self.sealed_mono = self.run.clock.mono_us();
@@ -356,7 +369,7 @@ impl<S: Stage> Live<'_, S> {
             let (landings, bytes) = self.sender.send(self.producer.as_mut(), guess, early)?;
             self.sending_bytes += bytes;
             let (settles, submitted_ms) = (Vec::new(), Vec::new());
-            self.sending.push_back(Sending { group: guess, landings, bytes, settles, submitted_ms });
+            self.sending.push_back(Sending { group: guess, landings, bytes, settles, submitted_ms, silent: false });
         }
         self.flying.push_back(Flying { landing, settles, messages, submitted_ms, tally, hash, sequence, snapshot });
         Ok(())
