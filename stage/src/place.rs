@@ -65,12 +65,17 @@ impl InputPlace {
 
     /// Folds what a group or a snapshot recorded (replay).
     pub(crate) fn fold(&mut self, place: &Place) {
-        self.read = self.read.max(place.position);
         if self.rules.place_ranges {
             for (from, to) in &place.settled {
                 self.skip.insert(*from, *to);
             }
         }
+        // Groups behind a snapshot may say less than it does: it counts as settled what was still on its way. Marks of
+        // a lower position would drop what stands between.
+        if place.position < self.read {
+            return;
+        }
+        self.read = place.position;
         let mut senders = self.base.senders().to_vec();
         for mark in &place.senders {
             match senders.iter_mut().find(|known| known.sender == mark.sender) {
@@ -303,6 +308,18 @@ mod tests {
         assert_eq!((delivered, place.position()), (vec![5], 3));
         place.settle(3);
         assert_eq!(place.position(), 5);
+    }
+
+    #[test]
+    fn a_group_that_says_less_than_the_snapshot_before_it_does_not_take_marks_back() {
+        let sender = tidegate_protocol::ids::SenderId::new("kernel.raw/0").unwrap();
+        let mark = |fence| SenderMark { sender: sender.clone(), fence, next: Some(0), last: None };
+        let mut place = InputPlace::new(true, Rules::default());
+        place.fold(&Place { input: 0, position: 10, settled: vec![], senders: vec![mark(33)] });
+        place.fold(&Place { input: 0, position: 3, settled: vec![(12, 13)], senders: vec![mark(9)] });
+        assert_eq!(place.begin(), Some(10));
+        assert_eq!(place.marks().senders(), [mark(33)]);
+        assert!(place.skip.contains(12), "what it settled above still counts");
     }
 
     #[test]

@@ -45,8 +45,8 @@ impl<S: Stage> Live<'_, S> {
     /// When the timer must wake for a tick; `None` while nothing is due or a tick is under way.
     pub(crate) fn due_mono(&self) -> Option<u64> {
         match self.due.step {
-            // Without room what lands next wakes the task.
-            Step::Idle if !self.has_room() => None,
+            // Nothing is decided while it stops; without room what lands next wakes the task.
+            Step::Idle if self.stopping.is_some() || !self.has_room() => None,
             Step::Idle => self.stage.next_due().map(|due| self.time.mono_at(due).max(self.due.not_before)),
             Step::Fetching(..) | Step::Reading(..) => None,
         }

@@ -1,4 +1,5 @@
-//! Reading the own facts back: whether a newer owner has begun, and whether a snapshot may be written.
+//! Reading the own facts back: whether a newer owner has begun, or has claimed and gone away, and whether a snapshot may
+//! be written.
 //!
 //! A snapshot counts for a log prefix. It is taken as a group is sealed, and written once that group is released and
 //! the log, read back up to an end fetched after that release, shows no higher claim or barrier: then nobody's fences
@@ -49,8 +50,8 @@ pub(crate) struct ReadBack {
     handle: ReadHandle,
     position: Offset,
     term: u32,
-    /// A higher claim was met: what this owner takes for landed may be fenced.
-    pub(crate) contested: bool,
+    /// A higher claim was met, and when: what this owner takes for landed may be fenced.
+    pub(crate) contested: Option<(u64, u64)>,
     step: Step,
     checked_mono: u64,
     pub(crate) pending: Option<Pending>,
@@ -66,7 +67,7 @@ impl ReadBack {
         handle: ReadHandle,
         position: Offset,
         term: u32,
-        contested: bool,
+        contested: Option<(u64, u64)>,
         old_keys: Vec<Bytes>,
         mono: u64,
     ) -> Self {
@@ -92,7 +93,7 @@ impl ReadBack {
 
     /// Whether a snapshot may be taken now.
     pub(crate) const fn free(&self) -> bool {
-        self.pending.is_none() && self.writing.is_none() && !self.contested
+        self.pending.is_none() && self.writing.is_none() && self.contested.is_none()
     }
 }
 
@@ -144,6 +145,7 @@ impl<S: Stage> Live<'_, S> {
                     self.reader.pause(self.read_back.handle);
                     self.read_back.checked_mono = self.run.clock.mono_us();
                     progress = true;
+                    self.check_contested()?;
                     self.write_snapshot()?;
                 }
             }
@@ -162,7 +164,8 @@ impl<S: Stage> Live<'_, S> {
                     return Err(Ended::Superseded { by });
                 }
                 Meta::Control { kind: Kind::Claim, .. } if epoch(self.read_back.term, record.offset) > self.epoch => {
-                    self.read_back.contested = true;
+                    let (by, mono) = (epoch(self.read_back.term, record.offset), self.run.clock.mono_us());
+                    self.read_back.contested.get_or_insert((by, mono));
                 }
                 Meta::Control { .. } | Meta::Stamped { .. } | Meta::Foreign => {}
             }
@@ -170,8 +173,20 @@ impl<S: Stage> Live<'_, S> {
         Ok(true)
     }
 
+    /// A claimant that never wrote its barrier may have fenced outputs before it went away: messages sent since are
+    /// dropped there although this owner's facts count. Only a new ownership emits them again.
+    fn check_contested(&self) -> Result<(), Ended> {
+        let patience = micros(self.run.spec.pace.idle_read_back);
+        match self.read_back.contested {
+            Some((by, since)) if self.run.clock.mono_us().saturating_sub(since) >= patience => {
+                Err(Ended::Superseded { by })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn write_snapshot(&mut self) -> Result<(), Ended> {
-        if self.read_back.contested {
+        if self.read_back.contested.is_some() {
             self.read_back.pending = None;
             return Ok(());
         }

@@ -53,7 +53,7 @@ pub enum Ended {
     /// It was asked to stop, and everything decided has landed.
     #[error("stopped")]
     Stopped,
-    /// A newer owner has the shard.
+    /// A newer owner has the shard, or claimed it and was not heard of again.
     #[error("superseded by epoch {by}")]
     Superseded {
         /// Its epoch.
