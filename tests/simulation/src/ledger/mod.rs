@@ -1,0 +1,8 @@
+//! The outside judge: naive readings of raw logs, written from DESIGN section 2 and `models/takeover.py` alone.
+//!
+//! Nothing here uses the stage crate's own reading; a defect there must show as a difference.
+
+pub mod facts;
+pub mod messages;
+pub mod replay;
+pub mod verdicts;

@@ -1,0 +1,75 @@
+//! What the judge found.
+
+use std::fmt;
+
+/// An invariant of DESIGN section 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// No loss: one terminal outcome each.
+    I1,
+    /// Audit before effect.
+    I2,
+    /// Fail closed.
+    I3,
+    /// One verdict.
+    I4,
+    /// Fenced results.
+    I5,
+    /// Done follows effects.
+    I6,
+    /// Replay gives the same bytes.
+    I7,
+    /// Bounded.
+    I10,
+    /// Nothing expires before what had arrived in time was read (DESIGN section 5).
+    DueAfterReading,
+    /// An ownership ended in a way that no fault explains.
+    Defect,
+}
+
+/// A broken promise.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    /// Which.
+    pub of: Invariant,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.of, self.what)
+    }
+}
+
+/// Gathers broken promises.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    /// Broken for good.
+    pub broken: Vec<Violation>,
+    /// Not yet fulfilled: broken if it stays so.
+    pub missing: Vec<Violation>,
+}
+
+impl Verdicts {
+    /// A promise is broken.
+    pub fn broken(&mut self, of: Invariant, what: impl FnOnce() -> String) {
+        if self.broken.len() < 20 {
+            self.broken.push(Violation { of, what: what() });
+        }
+    }
+
+    /// `holds` must be.
+    pub fn must(&mut self, holds: bool, of: Invariant, what: impl FnOnce() -> String) {
+        if !holds {
+            self.broken(of, what);
+        }
+    }
+
+    /// `holds` must be in the end.
+    pub fn must_in_the_end(&mut self, holds: bool, of: Invariant, what: impl FnOnce() -> String) {
+        if !holds && self.missing.len() < 20 {
+            self.missing.push(Violation { of, what: what() });
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Bugs that can be planted, by name: each must turn the simulation red.
+
+use tidegate_stage::Rules;
+
+use crate::relay::scenario::Plant;
+
+/// A planted bug.
+#[derive(Debug, Clone, Copy)]
+pub struct Bug {
+    /// Its name.
+    pub name: &'static str,
+    /// The runner's rules.
+    pub rules: Rules,
+    /// What is wrong with the stage.
+    pub plant: Plant,
+}
+
+/// No bug.
+#[must_use]
+pub fn right() -> Bug {
+    Bug { name: "none", rules: Rules::default(), plant: Plant::Nothing }
+}
+
+/// All bugs that the relay scenario must find.
+#[must_use]
+pub fn bugs() -> Vec<Bug> {
+    let good = Rules::default();
+    let bug = |name, rules| Bug { name, rules, plant: Plant::Nothing };
+    vec![
+        bug("message before facts", Rules { facts_first: false, ..good }),
+        bug("decide twice", Rules { decide_once: false, ..good }),
+        bug("no fences", Rules { fences: false, ..good }),
+        bug("barrier before fences", Rules { fence_first: false, ..good }),
+        bug("released believed too long", Rules { released_before_claim: false, ..good }),
+        bug("a gap among groups is not void", Rules { group_sequence: false, ..good }),
+        bug("a gap among messages is believed", Rules { message_sequence: false, ..good }),
+        bug("a snapshot of memory", Rules { snapshot_of_prefix: false, ..good }),
+        bug("a place without its ranges", Rules { place_ranges: false, ..good }),
+        bug("expire before reading", Rules { read_before_due: false, ..good }),
+        Bug { plant: Plant::FailOpen, ..bug("fail open", good) },
+    ]
+}
