@@ -1,0 +1,17 @@
+//! The run behind `make faults`: two processes a role on a real Kafka under load, each killed and paused in turn, and the
+//! outside ledger's verdict.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`load`] | 1,000 jobs a second, straight to the raw topic: allowed, denied, unparsable, repeated, in conflict |
+//! | [`fleet`] | the processes |
+//! | [`plan`] | the blows |
+//! | [`run`] | one after the other; the verdict |
+//!
+//! Failure behaviour: whatever goes wrong ends the run with an error, and with the story of the first jobs concerned.
+
+pub mod fleet;
+pub mod load;
+pub mod plan;
+pub mod run;
+mod watch;

@@ -1,0 +1,210 @@
+//! Reading a facts log as `models/takeover.py` does: which groups count.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use sha2::{Digest as _, Sha256};
+
+use super::position::Position;
+use crate::broker::Met;
+
+/// What the ledger needs of a group.
+#[derive(Debug, Deserialize)]
+struct Group {
+    epoch: u64,
+    sequence: u64,
+    previous: String,
+    #[serde(default)]
+    facts: Vec<Said>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Said {
+    fact: Fact,
+}
+
+/// What the ledger needs of a fact.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// Kernel.
+    PolicyAdopted(IgnoredAny),
+    /// Kernel: a verdict.
+    JobDecided {
+        /// The job.
+        job: Named,
+        /// The decision.
+        decision: Decided,
+    },
+    /// Kernel: the same record again.
+    JobRepeated {
+        /// This record.
+        source: Position,
+        /// The one decided.
+        duplicate_of: Position,
+    },
+    /// Kernel: no job.
+    RecordRejected {
+        /// This record.
+        source: Position,
+        /// Why.
+        reason: String,
+        /// The job, when it ends with a `finished`.
+        #[serde(default)]
+        job: Option<IgnoredAny>,
+    },
+    /// Scheduler.
+    WorkerWelcomed(IgnoredAny),
+    /// Scheduler: a lease.
+    LeaseGranted {
+        /// The job.
+        source: Position,
+        /// Its token.
+        token: Token,
+    },
+    /// Scheduler: a lease ended without result.
+    LeaseExpired {
+        /// The job.
+        source: Position,
+    },
+    /// Scheduler: the end.
+    JobFinished {
+        /// The job.
+        source: Position,
+        /// How.
+        outcome: String,
+        /// Whose result ended it.
+        #[serde(default)]
+        by: Option<Holder>,
+    },
+    /// Scheduler.
+    ResultRepeated(IgnoredAny),
+    /// Scheduler: a result that is not believed.
+    ResultRefused(IgnoredAny),
+    /// Scheduler: the second live record of a job.
+    JobDuplicate {
+        /// This record.
+        source: Position,
+    },
+    /// Scheduler.
+    JobMoved(IgnoredAny),
+    /// Scheduler: a record on `approved` that is no allowed job.
+    WorkRefused {
+        /// Why.
+        detail: String,
+    },
+    /// Scheduler.
+    WorkerForgotten(IgnoredAny),
+}
+
+/// A job by its position.
+#[derive(Debug, Deserialize)]
+pub struct Named {
+    /// Its record.
+    pub source: Position,
+}
+
+/// A decision by its verdict.
+#[derive(Debug, Deserialize)]
+pub struct Decided {
+    /// `allow` or `deny`.
+    pub verdict: String,
+}
+
+/// A fencing token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct Token {
+    /// Epoch of the granting owner.
+    pub epoch: u64,
+    /// Number of the lease.
+    pub attempt: u32,
+}
+
+/// Who held a lease.
+#[derive(Debug, Deserialize)]
+pub struct Holder {
+    /// Its token.
+    pub token: Token,
+}
+
+/// What became of a record of a facts log.
+#[derive(Debug)]
+pub enum Counted {
+    /// These facts stand in a valid group.
+    Valid(Vec<Fact>),
+    /// These do not: the group counts for nothing.
+    Void(Vec<Fact>),
+    /// A control record.
+    Control,
+}
+
+/// One facts partition, read from its start.
+#[derive(Debug, Default)]
+pub struct FactsLog {
+    highest: u64,
+    following: BTreeMap<u64, Option<u64>>,
+    head: String,
+    claims: Vec<u64>,
+    /// Owners that wrote a barrier of a new highest epoch.
+    pub owners: u32,
+    /// Groups behind a barrier of a higher epoch.
+    pub superseded: u64,
+    /// Groups behind a gap.
+    pub gaps: u64,
+    /// Valid groups.
+    pub groups: u64,
+}
+
+impl FactsLog {
+    /// Takes the next record.
+    ///
+    /// # Errors
+    /// When it cannot be what an owner writes: no runner wrote it, the chain of hashes breaks, an epoch has no claim.
+    pub fn meet(&mut self, met: &Met) -> anyhow::Result<Counted> {
+        let value = met.value.as_deref().context("a null value in a facts log")?;
+        match met.header("tg-kind") {
+            Some("claim") => {
+                self.claims.push(met.offset);
+                Ok(Counted::Control)
+            }
+            Some("barrier") => {
+                let epoch = met.number("tg-epoch").context("a barrier without epoch")?;
+                // The log was never made anew here, so an epoch is the offset of its claim.
+                if !self.claims.contains(&epoch) {
+                    bail!("a barrier of epoch {epoch}, for which no claim stands before it");
+                }
+                if self.owners == 0 || epoch > self.highest {
+                    self.highest = epoch;
+                    self.owners += 1;
+                }
+                Ok(Counted::Control)
+            }
+            Some("group") => {
+                let group: Group = serde_json::from_slice(value).context("a group that cannot be read")?;
+                if met.number("tg-epoch") != Some(group.epoch) {
+                    bail!("a group of epoch {} whose header says another", group.epoch);
+                }
+                let facts = group.facts.into_iter().map(|said| said.fact).collect();
+                if group.epoch < self.highest {
+                    self.superseded += 1;
+                    return Ok(Counted::Void(facts));
+                }
+                if *self.following.entry(group.epoch).or_insert(Some(0)) != Some(group.sequence) {
+                    self.following.insert(group.epoch, None);
+                    self.gaps += 1;
+                    return Ok(Counted::Void(facts));
+                }
+                self.following.insert(group.epoch, Some(group.sequence + 1));
+                if group.previous != self.head {
+                    bail!("a valid group that does not name the valid group before it");
+                }
+                self.head = hex::encode(Sha256::digest(value));
+                self.groups += 1;
+                Ok(Counted::Valid(facts))
+            }
+            kind => bail!("a record of kind {kind:?} in a facts log"),
+        }
+    }
+}
