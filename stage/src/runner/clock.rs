@@ -23,8 +23,12 @@ pub(crate) struct ShardTime {
 
 impl ShardTime {
     /// Goes on after `last`; a wall clock that is ahead of it is taken over at once, as nobody measured the time between.
-    pub(crate) fn begin(last: Timestamp, clock: &dyn Clock) -> Self {
-        Self { at: last.0.saturating_add(1).max(clock.wall_us()), mono: clock.mono_us() }
+    /// `checked` is (wall, monotonic) as they stood when the wall clock was compared with the spine's: a step since then
+    /// counts as any other.
+    pub(crate) fn begin(last: Timestamp, checked: (u64, u64), clock: &dyn Clock) -> Self {
+        let mono = clock.mono_us();
+        let wall = checked.0.saturating_add(mono.saturating_sub(checked.1));
+        Self { at: last.0.saturating_add(1).max(wall), mono }
     }
 
     pub(crate) fn now(&mut self, clock: &dyn Clock) -> Timestamp {
@@ -69,7 +73,7 @@ mod tests {
     fn at_follows_a_wall_clock_that_steps_by_one_percent_at_most_and_never_goes_back() {
         let hands = Hands::default();
         hands.0.store(1_000_000, Ordering::Relaxed);
-        let mut time = ShardTime::begin(Timestamp(5), &hands);
+        let mut time = ShardTime::begin(Timestamp(5), (1_000_000, 0), &hands);
         assert_eq!(time.now(&hands), Timestamp(1_000_000));
         let mut last = 1_000_000;
         for (wall, mono) in [(9_000_000, 1_000), (10, 2_000), (0, 1_000_000), (2_000_000, 2_000_000)] {
@@ -84,9 +88,18 @@ mod tests {
     }
 
     #[test]
+    fn a_wall_clock_that_steps_after_it_was_checked_is_not_taken_over_at_once() {
+        let hands = Hands::default();
+        hands.0.store(9_000_000, Ordering::Relaxed);
+        hands.1.store(500, Ordering::Relaxed);
+        let mut time = ShardTime::begin(Timestamp(5), (1_000_000, 100), &hands);
+        assert_eq!(time.now(&hands), Timestamp(1_000_400));
+    }
+
+    #[test]
     fn a_new_owner_never_begins_before_the_last_fact() {
         let hands = Hands::default();
-        let mut time = ShardTime::begin(Timestamp(70), &hands);
+        let mut time = ShardTime::begin(Timestamp(70), (0, 0), &hands);
         assert!(time.now(&hands) > Timestamp(70));
     }
 }

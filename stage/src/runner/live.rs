@@ -81,7 +81,7 @@ impl<'a, S: Stage> Live<'a, S> {
     pub(crate) fn begin(run: &'a mut Run<S>, taken: Taken<S>) -> Result<Self, Ended> {
         let Taken { mut stage, epoch, log, mut producer, mut reader, places, starts, again, at, .. } = taken;
         let mono = run.clock.mono_us();
-        let mut time = ShardTime::begin(at, run.clock.as_ref());
+        let mut time = ShardTime::begin(at, taken.checked, run.clock.as_ref());
         let at = time.now(run.clock.as_ref());
         stage.observe(Signal::Owner { epoch }, at);
         let inputs = (run.spec.inputs.iter().zip(places).zip(starts))

@@ -36,6 +36,8 @@ pub(crate) struct Taken<S: Stage> {
     /// Messages of groups that are not released, in order.
     pub(crate) again: Vec<(Offset, Vec<(u64, Message)>)>,
     pub(crate) at: Timestamp,
+    /// The wall and the monotonic clock as they were when the claim had landed.
+    pub(crate) checked: (u64, u64),
     pub(crate) snapshot_keys: Vec<bytes::Bytes>,
     pub(crate) replayed: u64,
 }
@@ -230,7 +232,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
     };
     let record = control_record(Kind::Claim, &spec.sender, None, encode(&claim)?);
     let claimed = append_one(producer.as_mut(), &spec.facts, record).await?;
-    let landed_us = run.clock.wall_us();
+    let checked = (run.clock.wall_us(), run.clock.mono_us());
     let own = epoch(term, claimed);
 
     // What is before the claim says which outputs others may still write to.
@@ -283,7 +285,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
     })
     .await?;
     if let Some(claim_ms) = claim_ms {
-        check_clock(wall_us, landed_us, claim_ms, spec.pace.clock_skew)?;
+        check_clock(wall_us, checked.0, claim_ms, spec.pace.clock_skew)?;
     }
     let outputs = replay.log.open_outputs();
 
@@ -342,6 +344,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
         starts,
         again,
         at,
+        checked,
         snapshot_keys: keys,
         replayed,
     })
