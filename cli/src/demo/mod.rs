@@ -15,8 +15,8 @@
 //! | [`watch`], [`board`] | what was decided, released and finished, and when |
 //! | [`averted`], [`report`] | what it came to, for people and as JSON |
 //!
-//! Exit: 0 when every line was taken and every record has its outcome; otherwise what is missing is named. The wait ends
-//! when nothing has moved for [`PATIENCE`].
+//! Exit: 0 when every line was taken and every record has its outcome; 1 otherwise, and what is missing is named. The
+//! wait ends when nothing has moved for [`PATIENCE`].
 //!
 //! Absent on purpose: any judgement. Verdicts come from the kernel and the policy alone; nothing here looks at a label
 //! before the report.
@@ -41,9 +41,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use bytes::Bytes;
 use tidegate_node::config::PoolWritten;
+use tidegate_node::policy_folder::load_folder;
 use tidegate_node::{Dev, DevNode, Written, dev};
 use tidegate_protocol::ids::{PoolName, WorkerId};
 
+use crate::args::Output;
+use crate::exit::{Exit, Failure};
+use crate::output;
 use board::Board;
 use input::Lines;
 pub(crate) use report::Report;
@@ -92,39 +96,64 @@ pub(crate) struct Demo {
     node: DevNode,
     /// What it came to.
     pub(crate) report: Report,
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
 }
 
 impl Demo {
+    /// Until Ctrl-C.
+    async fn goes_on(&self) -> Result<(), Failure> {
+        let (address, data) = (self.node.address(), self.report.data.display());
+        eprintln!("The demo goes on at http://{address}; the key is in {data}/key. Ctrl-C ends it.");
+        tokio::signal::ctrl_c().await.context("Ctrl-C cannot be waited for").map_err(Failure::from)
+    }
+
     /// Stops everything.
     pub(crate) async fn stop(self) {
         self.node.stop().await;
     }
 }
 
+/// Runs the demo and writes its report to stdout; goes on until Ctrl-C where that was asked for.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn demo(args: &DemoArgs, format: Output) -> Result<Exit, Failure> {
+    let demo = run(args).await?;
+    match format {
+        Output::Text => output::text_line(demo.report.to_string().trim_end()),
+        Output::Json => output::json(&demo.report),
+    }
+    let exit = if demo.report.is_complete() { Exit::Done } else { Exit::Unsuccessful };
+    let goes_on = if args.keep { demo.goes_on().await } else { Ok(()) };
+    demo.stop().await;
+    goes_on.map(|()| exit)
+}
+
 /// Starts everything, submits, and waits for the outcomes. Lines that the mapping refuses are warned of on the log.
 ///
 /// # Errors
-/// When an input cannot be read, the data folder is in use, or something cannot start (a policy with an error, say).
-pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<Demo> {
-    let lines = lines(&args.input)?;
+/// [`Exit::Data`] when an input cannot be read or has no lines, [`Exit::Config`] when the policy or the data folder
+/// cannot be used; otherwise what could not start.
+pub(crate) async fn run(args: &DemoArgs) -> Result<Demo, Failure> {
+    let lines = lines(&args.input).map_err(|error| Failure::new(Exit::Data, error))?;
     for warning in &lines.warnings {
         tracing::warn!("{warning}");
     }
-    anyhow::ensure!(!lines.submissions.is_empty(), "the input has no lines; give a file of JSON lines with `--input`");
-    let data = data_folder(args.data.as_deref())?;
-    let world = World::new(&data.join("world"), shipped::BANK, shipped::OFFICE)?;
+    if let Some(policy) = &args.policy {
+        // Read here as well: a policy that cannot be used is said at once, not waited for.
+        load_folder(policy, None).map_err(|error| Failure::new(Exit::Config, error))?;
+    }
+    let data = data_folder(args.data.as_deref()).map_err(|error| Failure::new(Exit::Config, error))?;
+    let world = World::new(&data.join("world"), shipped::BANK, shipped::OFFICE).context("a defect of this binary")?;
     let node = start(args, &data, &world).await?;
     let board = Arc::new(Board::default());
     match play(args, &node, &board, lines).await {
         Ok(sent) => {
             let report = Report::of(&sent, &board, &world, data);
-            Ok(Demo { address: node.address(), node, report })
+            Ok(Demo { node, report })
         }
         Err(error) => {
             node.stop().await;
-            Err(error)
+            Err(error.into())
         }
     }
 }
@@ -138,6 +167,7 @@ fn lines(files: &[PathBuf]) -> anyhow::Result<Lines> {
     for file in files {
         lines.add_file(file, &mapping)?;
     }
+    anyhow::ensure!(!lines.submissions.is_empty(), "the input has no lines; give a file of JSON lines with `--input`");
     Ok(lines)
 }
 

@@ -58,6 +58,7 @@ impl<'a> Fields<'a> {
             id: self.text("id"),
             tenant: self.text("tenant"),
             actor: actor.map(|actor| actor.id),
+            topic: self.text("topic"),
             capability: self.text("capability"),
             payload: self.get("payload").map(ToOwned::to_owned),
         }

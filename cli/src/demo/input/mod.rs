@@ -40,8 +40,22 @@ pub(crate) struct Names {
     pub(crate) id: Option<String>,
     pub(crate) tenant: Option<String>,
     pub(crate) actor: Option<String>,
+    pub(crate) topic: Option<String>,
     pub(crate) capability: Option<String>,
     pub(crate) payload: Option<Box<RawValue>>,
+}
+
+impl Names {
+    /// What was called, for people: the capability, and the topic where that says something else.
+    pub(crate) fn function(&self) -> String {
+        let capability = self.capability.as_deref().unwrap_or_default();
+        let topic = self.topic.as_deref().unwrap_or_default();
+        if topic.rsplit('.').next() == Some(capability) {
+            capability.to_owned()
+        } else {
+            format!("{capability} as {topic}")
+        }
+    }
 }
 
 /// Lines, and what became of those that are no jobs.

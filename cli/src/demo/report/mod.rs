@@ -61,7 +61,7 @@ pub(crate) struct Report {
     pub(crate) wants_approval: Vec<Call>,
     /// Injections that were not stopped.
     pub(crate) let_through: Vec<Call>,
-    /// Functions no rule knows, with how often they were called.
+    /// Functions, as they were called, that no rule matches, with how often.
     pub(crate) unmatched: BTreeMap<String, usize>,
     /// Jobs that were allowed and failed.
     pub(crate) failures: Vec<Call>,
@@ -70,6 +70,9 @@ pub(crate) struct Report {
     /// The rules with their verdicts and reasons, for people.
     #[serde(skip)]
     rules: BTreeMap<String, Rule>,
+    /// What was wrong with the first dead record of each reason, for people.
+    #[serde(skip)]
+    dead_example: BTreeMap<&'static str, String>,
     /// Who called, for people.
     #[serde(skip)]
     agents: usize,
@@ -113,6 +116,7 @@ pub(crate) struct Call {
 struct Rule {
     verdict: Verdict,
     jobs: usize,
+    /// The rule's own words, as far as they are known: a decision by several rules tells only the first one's.
     reason: String,
 }
 
@@ -144,6 +148,7 @@ impl Report {
             failures: Vec::new(),
             missing: Vec::new(),
             rules: BTreeMap::new(),
+            dead_example: BTreeMap::new(),
             agents: 0,
         };
         let mut times: [Vec<Duration>; 3] = Default::default();
@@ -193,15 +198,12 @@ impl Report {
                         let payload = names.payload.as_ref().map(|payload| payload.get());
                         self.would_have_moved.add(&capability, payload);
                         if decision.rule_ids.is_empty() {
-                            *self.unmatched.entry(capability).or_default() += 1;
+                            *self.unmatched.entry(names.function()).or_default() += 1;
                         }
                     }
                 }
             }
-            Some(Said::Rejected(reason, _)) => {
-                self.dead += 1;
-                *self.dead_by_reason.entry(reason.word()).or_default() += 1;
-            }
+            Some(Said::Rejected(reason, detail)) => self.died(reason.word(), detail),
             Some(Said::Repeated(_)) | None => {}
         }
         match (sent.submission.label.kind, seen.is_allowed()) {
@@ -225,19 +227,21 @@ impl Report {
 
     fn rule(&mut self, rules: &[String], verdict: Verdict, reason: &str) {
         let default = ["default".to_owned()];
-        for rule in if rules.is_empty() { &default[..] } else { rules } {
+        let (rules, reason) = if rules.is_empty() { (&default[..], "no rule allows it") } else { (rules, reason) };
+        for (number, rule) in rules.iter().enumerate() {
             *self.by_rule.entry(rule.clone()).or_default() += 1;
-            let reason = if rules.is_empty() { "no rule knows it" } else { reason };
-            let known = self.rules.entry(rule.clone());
-            known.or_insert_with(|| Rule { verdict, jobs: 0, reason: reason.to_owned() }).jobs += 1;
+            let known = self.rules.entry(rule.clone()).or_insert(Rule { verdict, jobs: 0, reason: String::new() });
+            known.jobs += 1;
+            if number == 0 {
+                reason.clone_into(&mut known.reason);
+            }
         }
     }
 
     fn ended(&mut self, sent: &Sent, seen: &Seen) {
         let Some(end) = &seen.end else { return };
         if end.outcome == Outcome::Dead {
-            self.dead += 1;
-            *self.dead_by_reason.entry("given_up").or_default() += 1;
+            self.died("given_up", &end.reason);
         } else {
             self.finished += 1;
         }
@@ -245,6 +249,12 @@ impl Report {
         if end.outcome != Outcome::Succeeded {
             self.failures.push(sent.call(seen));
         }
+    }
+
+    fn died(&mut self, word: &'static str, detail: &str) {
+        self.dead += 1;
+        *self.dead_by_reason.entry(word).or_default() += 1;
+        self.dead_example.entry(word).or_insert_with(|| detail.to_owned());
     }
 
     /// Whether every record that was submitted has its outcome.

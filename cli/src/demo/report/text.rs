@@ -55,10 +55,11 @@ impl Report {
         }
         if !self.unmatched.is_empty() {
             let all: Vec<String> = self.unmatched.iter().map(|(name, count)| format!("{name} ({count})")).collect();
-            writeln!(f, "  functions that no rule knows, denied: {}", all.join(", "))?;
+            writeln!(f, "  no rule matches, so denied: {}", all.join(", "))?;
         }
         for (reason, count) in &self.dead_by_reason {
-            writeln!(f, "  {:<width$}  {:<7}  {count:>5}  see `tidegate dead list`", reason, "dead")?;
+            let example = self.dead_example.get(reason).map_or("", String::as_str);
+            writeln!(f, "  {reason:<width$}  dead     {count:>5}  e.g. {}", one_line(example))?;
         }
         Ok(())
     }

@@ -1,9 +1,8 @@
 //! The demo as a whole, in this process, on the embedded spine.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "tests look for one variant")]
-
 mod own_stream;
 mod real_traces;
+mod refusals;
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +15,7 @@ fn root() -> PathBuf {
 /// Runs the demo in `folder` and stops it.
 async fn played(folder: &Path, input: Vec<PathBuf>, policy: Option<PathBuf>) -> Report {
     let args = DemoArgs { input, policy, data: Some(folder.join("data")), rate: 2_000.0, keep: false, listen: None };
-    let demo = run(&args).await.unwrap_or_else(|error| panic!("{error:#}"));
+    let demo = run(&args).await.unwrap_or_else(|failure| panic!("{:#}", failure.error));
     let report = demo.report.clone();
     demo.stop().await;
     assert_eq!(report.missing, [""; 0]);

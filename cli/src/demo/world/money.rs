@@ -92,7 +92,7 @@ impl fmt::Display for Money {
             grouped.push('-');
         }
         for (n, digit) in digits.chars().enumerate() {
-            if n > 0 && (digits.len() - n) % 3 == 0 {
+            if n > 0 && (digits.len() - n).is_multiple_of(3) {
                 grouped.push(',');
             }
             grouped.push(digit);
