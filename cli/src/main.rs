@@ -1,1 +1,32 @@
-fn main() {}
+//! The `tidegate` binary.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`args`] | what can be typed |
+//! | [`exit`] | exit codes and how a failure is told |
+//! | [`output`] | text for people; for programs one JSON document on the last line of stdout |
+//! | [`backend`] | jobs over HTTP, or straight from a spine: the same questions |
+//! | [`commands`] | one file per command |
+//! | [`demo`] | `tidegate demo` |
+
+mod args;
+mod backend;
+mod commands;
+mod demo;
+mod exit;
+mod output;
+mod story;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    let cli = args::Cli::parse();
+    let format = cli.global.output;
+    match commands::run(cli) {
+        Ok(code) => code.into(),
+        Err(failure) => failure.tell(format).into(),
+    }
+}

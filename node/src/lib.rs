@@ -34,3 +34,4 @@ pub use process::{Node, StartError, serve};
 pub use roles::{Role, Roles};
 pub use tidegate_gateway as gateway;
 pub use tidegate_kernel::{Mapping, MappingWritten, envelope_of_line};
+pub use tidegate_telemetry as telemetry;

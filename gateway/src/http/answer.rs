@@ -27,6 +27,12 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// Without its status.
+    #[must_use]
+    pub fn into_body(self) -> Refusal {
+        self.body
+    }
+
     pub(super) fn new(status: StatusCode, error: &str, detail: impl Into<String>, hint: &str) -> Self {
         Self { status, body: Refusal { error: error.to_owned(), detail: detail.into(), hint: hint.to_owned() } }
     }

@@ -32,6 +32,7 @@ use tokio::net::TcpListener;
 pub use answer::{Refusal, Refused};
 pub use dead::DeadList;
 pub use jobs::{Line, Lines};
+pub use params::job_key;
 pub use state::{Api, Health, Readiness};
 
 /// All routes. `/v1` is there only where `api` is.

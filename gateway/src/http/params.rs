@@ -77,7 +77,10 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// A job's name in a path: a source position when it looks like one, else an id.
-pub(super) fn job_key(name: &str, tenant: Option<TenantId>) -> Result<JobKey, Refused> {
+///
+/// # Errors
+/// [`Refused`] when it is neither.
+pub fn job_key(name: &str, tenant: Option<TenantId>) -> Result<JobKey, Refused> {
     if let Ok(position) = name.parse::<SourcePosition>() {
         return Ok(JobKey::Position(position));
     }

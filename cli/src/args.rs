@@ -1,0 +1,356 @@
+//! What can be typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidegate_node::Role;
+use tidegate_node::workers::WorkerSpec;
+use tidegate_worker::agent::Builtin;
+
+use crate::demo::DemoArgs;
+use crate::exit::CODES;
+
+/// A governed worker-fleet runtime on the broker you already run
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, propagate_version = true, after_help = CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Text,
+    /// One JSON document on the last line of stdout
+    Json,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Configuration file; `tidegate.yaml` in the working directory when it is there
+    #[arg(long, short, global = true, env = "TIDEGATE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How results are printed; logs go to stderr
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    /// What is logged: a level, or directives as in `warn,tidegate_kernel=debug`
+    #[arg(long, global = true, env = "TIDEGATE_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything in one process on the embedded spine, in one folder
+    Dev(DevArgs),
+    /// Run roles on the spine of the configuration
+    Serve(ServeArgs),
+    /// Submit jobs: JSON lines from a file or stdin
+    Submit(SubmitArgs),
+    /// Look at jobs
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// Run a worker: a command per job, or a builtin
+    Worker(WorkerArgs),
+    /// Compare, make and export topics
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Check and test policy
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Look at what could not be handled
+    #[command(subcommand)]
+    Dead(DeadCommand),
+    /// Run agents' tool calls under a policy, and show what it stopped
+    Demo(DemoArgs),
+    /// Measure latency and throughput beside the bare client
+    Bench(tidegate_bench::BenchArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DevArgs {
+    /// Folder of everything: logs, policy, key
+    #[arg(long, env = "TIDEGATE_DATA", value_name = "DIR", default_value = ".tidegate")]
+    pub(crate) data: PathBuf,
+    /// Address of the HTTP API; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Folder of policy bundles; an example is written into the data folder when none is given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) policy: Option<PathBuf>,
+    /// A worker in this process: `CAPABILITY=COMMAND ARGS`, or `CAPABILITY=builtin:echo`; may be given several times
+    #[arg(long = "worker", value_name = "CAP=COMMAND")]
+    pub(crate) workers: Vec<WorkerSpec>,
+    /// Jobs these workers run at once
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) concurrency: u32,
+    /// When a record counts as durable: written to the system (survives the process) or synced to the disk
+    #[arg(long, value_name = "os|fsync", default_value = "os", value_parser = ["os", "fsync"])]
+    pub(crate) durability: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServeArgs {
+    /// Roles of this process: kernel, scheduler, gateway
+    #[arg(long, value_name = "ROLES", value_delimiter = ',', default_value = "kernel,scheduler,gateway")]
+    pub(crate) roles: Vec<Role>,
+    /// Address of the HTTP API, metrics and health instead of the configuration's
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Spine URL instead of the configuration's
+    #[arg(long, env = "TIDEGATE_SPINE", value_name = "URL")]
+    pub(crate) spine: Option<String>,
+    /// Folder of policy bundles instead of the configuration's
+    #[arg(long, value_name = "DIR")]
+    pub(crate) policy: Option<PathBuf>,
+}
+
+/// Whom to ask about jobs.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Reach {
+    /// Address of a gateway, e.g. `http://127.0.0.1:7070`; the running `tidegate dev` unless told
+    #[arg(long, env = "TIDEGATE_URL", value_name = "URL", conflicts_with = "spine")]
+    pub(crate) url: Option<String>,
+    /// Its bearer key; the file `key` in the data folder unless told
+    #[arg(long, env = "TIDEGATE_KEY", value_name = "KEY", hide_env_values = true)]
+    pub(crate) key: Option<String>,
+    /// Data folder of the running `tidegate dev` on this machine: it says where it listens, and its key
+    #[arg(long, env = "TIDEGATE_DATA", value_name = "DIR", default_value = ".tidegate")]
+    pub(crate) data: PathBuf,
+    /// Ask this spine without a gateway (topics and settings as in the configuration)
+    #[arg(long, value_name = "URL")]
+    pub(crate) spine: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SubmitArgs {
+    /// File of JSON lines, one job each; `-` is stdin
+    #[arg(default_value = "-", value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The source to submit to; the first of the configuration unless told
+    #[arg(long, value_name = "NAME")]
+    pub(crate) source: Option<String>,
+    /// Wait for every job to end; exit 1 when one did not succeed
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Longest wait, e.g. `30s` or `10m`; what has not ended then counts as not succeeded
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// The whole story of a job, by id or by source position (`source/partition@offset`)
+    Get {
+        /// Id or source position
+        job: String,
+        /// Its tenant, where several have a job of this id
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Wait up to this long for it to end, e.g. `30s`
+        #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+        wait: Duration,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// The newest jobs
+    List {
+        /// Only in this state
+        #[arg(long)]
+        state: Option<String>,
+        /// Only of this tenant
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Most jobs, 1 to 1000
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Print jobs as they change, until Ctrl-C; with `--output json` one document a line
+    Watch {
+        /// Only of this tenant
+        #[arg(long)]
+        tenant: Option<String>,
+        /// End after this many changes
+        #[arg(long, value_name = "N")]
+        changes: Option<usize>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WorkerArgs {
+    /// The pool it works for
+    #[arg(long, default_value = "default")]
+    pub(crate) pool: String,
+    /// What it can do; may be given several times
+    #[arg(long = "capability", value_name = "CAPABILITY", required = true)]
+    pub(crate) capabilities: Vec<String>,
+    /// Its name, stable over restarts and its own among the pool's workers; host name and capability unless told
+    #[arg(long, value_name = "NAME")]
+    pub(crate) id: Option<String>,
+    /// Jobs it runs at once
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) concurrency: u32,
+    /// Instead of a command: `noop`, `echo` or `sleep:MS`
+    #[arg(long, value_name = "NAME", conflicts_with = "command", required_unless_present = "command")]
+    pub(crate) builtin: Option<Builtin>,
+    /// Spine URL instead of the configuration's
+    #[arg(long, env = "TIDEGATE_SPINE", value_name = "URL")]
+    pub(crate) spine: Option<String>,
+    /// Run once per job: payload on stdin, result from stdout, exit code 0 is success
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicsCommand {
+    /// Show what differs between the topics there are and those the configuration needs; exit 1 when something does
+    Plan(SpineArgs),
+    /// Make and alter topics until nothing differs
+    Apply(SpineArgs),
+    /// Print the topics for others to make
+    Export {
+        /// The form
+        #[arg(long, value_enum, default_value_t = ExportForm::Text)]
+        format: ExportForm,
+        #[command(flatten)]
+        spine: SpineArgs,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SpineArgs {
+    /// Spine URL instead of the configuration's
+    #[arg(long, env = "TIDEGATE_SPINE", value_name = "URL")]
+    pub(crate) spine: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportForm {
+    /// A table
+    Text,
+    /// A JSON array
+    Json,
+    /// A script of `kafka-topics.sh` commands
+    Kafka,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the configuration with every default, secrets left out
+    Show,
+    /// Say what is wrong with it
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Say what is wrong with the bundles of a folder
+    Check {
+        /// The folder; the configuration's unless told
+        folder: Option<PathBuf>,
+    },
+    /// Run the cases (`*.test.yaml`) of a folder against its bundles
+    Test {
+        /// The folder; the configuration's unless told
+        folder: Option<PathBuf>,
+    },
+    /// Say why a job would get its verdict, and what nearly matched
+    Explain {
+        /// File with one job as JSON; `-` is stdin
+        #[arg(default_value = "-")]
+        job: PathBuf,
+        /// The folder of bundles; the configuration's unless told
+        #[arg(long, value_name = "DIR")]
+        policy: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadCommand {
+    /// The newest records
+    List {
+        /// Most records, 1 to 1000
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// One record whole, by its place in `dead` (`partition@offset`) or its source position
+    Show {
+        /// The place
+        at: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
+    let number: u64 = number.parse().map_err(|_| "write a number and a unit, e.g. `30s`".to_owned())?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err("write a unit: `ms`, `s` or `m`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_everything_has_help() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        let mut open = vec![command];
+        while let Some(command) = open.pop() {
+            assert!(command.get_about().is_some(), "`{}` says nothing of itself", command.get_name());
+            for argument in command.get_arguments().filter(|a| !["help", "version"].contains(&a.get_id().as_str())) {
+                assert!(argument.get_help().is_some(), "`{}` of `{}`", argument.get_id(), command.get_name());
+            }
+            open.extend(command.get_subcommands().filter(|c| c.get_name() != "help").cloned());
+        }
+    }
+
+    #[test]
+    fn a_command_line_of_each_kind_is_understood() {
+        for line in [
+            "tidegate dev --worker echo=builtin:echo --worker pay=./pay.sh",
+            "tidegate serve --roles kernel,scheduler --spine kafka://h:1",
+            "tidegate submit --wait jobs.jsonl --output json",
+            "tidegate jobs get jobs.raw/0@7 --wait 30s",
+            "tidegate worker --pool p --capability c -- ./run.sh --fast",
+            "tidegate worker --pool p --capability c --builtin sleep:50",
+            "tidegate topics export --format kafka",
+            "tidegate policy explain --policy p job.json",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in [
+            "tidegate worker --pool p --capability c",
+            "tidegate worker --pool p --capability c --builtin echo -- x",
+            "tidegate serve --roles king",
+            "tidegate jobs list --url http://x --spine kafka://y",
+            "tidegate jobs get x --wait 30",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The same questions about jobs to a gateway over HTTP, or to a spine.
+
+mod http;
+mod spine;
+
+use std::time::Duration;
+
+use tidegate_node::gateway::http::{DeadList, Lines};
+use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
+
+use crate::args::{Global, Reach};
+use crate::exit::Failure;
+
+/// What is asked of jobs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    pub(crate) state: Option<String>,
+    pub(crate) tenant: Option<String>,
+    pub(crate) limit: usize,
+}
+
+/// Whoever answers.
+pub(crate) trait Backend {
+    /// Submits lines, one job each; the answer counts lines from 1.
+    fn submit(&self, source: Option<&str>, lines: &[Vec<u8>]) -> Result<Lines, Failure>;
+    /// The story of a job as it stands when it has ended, or after `wait`; `None` when it is not known.
+    fn get(&self, job: &str, tenant: Option<&str>, wait: Duration) -> Result<Option<Story>, Failure>;
+    /// The newest jobs.
+    fn list(&self, wanted: &Wanted) -> Result<Changes, Failure>;
+    /// Jobs changed after `since`; waits for the first.
+    fn changes(&self, since: u64, wanted: &Wanted, wait: Duration) -> Result<Changes, Failure>;
+    /// The newest records of `dead`.
+    fn dead(&self, limit: usize) -> Result<DeadList, Failure>;
+    /// One of them, whole.
+    fn dead_record(&self, at: &str) -> Result<Option<DeadRecord>, Failure>;
+}
+
+/// Reaches whom the command line says.
+pub(crate) fn reach(global: &Global, reach: &Reach) -> Result<Box<dyn Backend>, Failure> {
+    match &reach.spine {
+        Some(url) => Ok(Box::new(spine::OnSpine::open(global, url)?)),
+        None => Ok(Box::new(http::OverHttp::find(reach)?)),
+    }
+}

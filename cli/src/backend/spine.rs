@@ -1,0 +1,103 @@
+//! A spine without a gateway: the logs are read from their start into a view of this process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_node::Config;
+use tidegate_node::gateway::http::{DeadList, Line, Lines, Refused, job_key};
+use tidegate_node::gateway::submit::Submitter;
+use tidegate_node::gateway::view::{Changes, DeadRecord, Filter, State, Story, View};
+use tidegate_node::process::{follow_view, submitters, view_of};
+use tidegate_protocol::ids::TenantId;
+use tokio::runtime::Runtime;
+
+use super::{Backend, Wanted};
+use crate::args::Global;
+use crate::commands::{config_of, runtime};
+use crate::exit::{Exit, Failure};
+
+pub(crate) struct OnSpine {
+    runtime: Runtime,
+    submitters: Vec<Submitter>,
+    view: Arc<View>,
+}
+
+impl OnSpine {
+    pub(crate) fn open(global: &Global, url: &str) -> Result<Self, Failure> {
+        let mut config: Config = config_of(global)?;
+        url.clone_into(&mut config.spine.url);
+        let runtime = runtime()?;
+        let view = view_of(&config);
+        let submitters = runtime.block_on(async {
+            let spine = tidegate_node::spine::open(&config.spine).await?;
+            // Before the view begins to ask for them again and again.
+            let submitters = submitters(&config, &spine).await?;
+            follow_view(&config, &spine, &view)?;
+            view.caught_up().await;
+            Ok::<_, Failure>(submitters)
+        })?;
+        Ok(Self { runtime, submitters, view })
+    }
+}
+
+fn filter(wanted: &Wanted) -> Result<Filter, Failure> {
+    let state = match &wanted.state {
+        None => None,
+        Some(word) => Some(State::from_word(word).ok_or_else(|| {
+            let words: Vec<&str> = State::ALL.into_iter().map(State::word).collect();
+            Failure::say(Exit::Data, format!("`state` is not one of {}", words.join(", ")))
+        })?),
+    };
+    Ok(Filter { state, tenant: tenant(wanted.tenant.as_deref())? })
+}
+
+fn tenant(name: Option<&str>) -> Result<Option<TenantId>, Failure> {
+    name.map(TenantId::new).transpose().map_err(|error| Failure::new(Exit::Data, error))
+}
+
+impl Backend for OnSpine {
+    fn submit(&self, source: Option<&str>, lines: &[Vec<u8>]) -> Result<Lines, Failure> {
+        let submitter = match source {
+            None => self.submitters.first(),
+            Some(name) => self.submitters.iter().find(|s| s.source().name.as_str() == name),
+        };
+        let submitter = submitter.ok_or_else(|| {
+            Failure::say(Exit::Config, "there is no such source in the configuration; correct `--source`")
+        })?;
+        let jobs = lines.iter().map(|line| Bytes::copy_from_slice(line)).collect();
+        let results = self.runtime.block_on(submitter.submit(jobs));
+        let jobs: Vec<Line> = (1..)
+            .zip(&results)
+            .map(|(line, result)| match result {
+                Ok(submitted) => Line { line, submitted: Some(submitted.clone()), refusal: None },
+                Err(error) => Line { line, submitted: None, refusal: Some(Refused::from(error).into_body()) },
+            })
+            .collect();
+        let refused = jobs.iter().filter(|line| line.refusal.is_some()).count();
+        Ok(Lines { accepted: jobs.len() - refused, jobs, refused })
+    }
+
+    fn get(&self, job: &str, of: Option<&str>, wait: Duration) -> Result<Option<Story>, Failure> {
+        let refused = |refused: Refused| Failure::say(Exit::Data, refused.into_body().detail);
+        let key = job_key(job, tenant(of)?).map_err(refused)?;
+        self.runtime.block_on(self.view.ended(&key, wait)).map_err(|error| Failure::new(Exit::Software, error))
+    }
+
+    fn list(&self, wanted: &Wanted) -> Result<Changes, Failure> {
+        Ok(self.view.list(&filter(wanted)?, wanted.limit))
+    }
+
+    fn changes(&self, since: u64, wanted: &Wanted, wait: Duration) -> Result<Changes, Failure> {
+        let filter = filter(wanted)?;
+        Ok(self.runtime.block_on(self.view.changes(since, &filter, wanted.limit, wait)))
+    }
+
+    fn dead(&self, limit: usize) -> Result<DeadList, Failure> {
+        Ok(DeadList { dead: self.view.dead_records(limit) })
+    }
+
+    fn dead_record(&self, at: &str) -> Result<Option<DeadRecord>, Failure> {
+        Ok(self.view.dead_record(at))
+    }
+}

@@ -1,0 +1,58 @@
+//! `tidegate dev`.
+
+use tidegate_node::{Dev, dev};
+
+use super::{runtime, told_to_stop, written_of};
+use crate::args::{DevArgs, Global, Output};
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+pub(crate) fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure> {
+    let how = Dev {
+        data: args.data.clone(),
+        listen: args.listen,
+        config: written_of(global)?,
+        policy: args.policy,
+        workers: args.workers,
+        concurrency: args.concurrency,
+        durability: args.durability,
+    };
+    runtime()?.block_on(async {
+        // Before anything starts, so that a signal during the start is not lost.
+        let mut stop = std::pin::pin!(told_to_stop());
+        let node = tokio::select! {
+            biased;
+            () = &mut stop => return Ok(Exit::Done),
+            node = dev(how) => node?,
+        };
+        let ready = tokio::select! {
+            () = &mut stop => false,
+            () = node.ready() => true,
+        };
+        if ready {
+            say(global, &args.data, &node);
+            stop.await;
+        }
+        node.stop().await;
+        Ok(Exit::Done)
+    })
+}
+
+fn say(global: &Global, data: &std::path::Path, node: &tidegate_node::DevNode) {
+    let url = format!("http://{}", node.address());
+    if global.output == Output::Json {
+        output::json(&serde_json::json!({
+            "url": url, "data": data, "key": data.join("key"), "policy": node.config().policy,
+        }));
+        return;
+    }
+    let policy = node.config().policy.display();
+    output::text_line(&format!(
+        "Tidegate is ready at {url}\n  data    {}\n  key     {}\n  policy  {policy} (read again when you save a file; raise its revision)\n\n\
+         Try, in another terminal:\n  \
+         echo '{{\"tenant\":\"acme\",\"topic\":\"job.demo.hello\",\"capability\":\"echo\",\"payload\":{{\"name\":\"Ada\"}}}}' | tidegate submit\n  \
+         tidegate jobs list\n  tidegate worker --help\n\nCtrl-C stops it; nothing is lost.",
+        data.display(),
+        data.join("key").display(),
+    ));
+}

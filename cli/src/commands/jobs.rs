@@ -1,0 +1,61 @@
+//! `tidegate jobs`.
+
+use std::time::Duration;
+
+use crate::args::{Global, JobsCommand, Output, Reach};
+use crate::backend::{Wanted, reach};
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::story;
+
+/// One long poll of `watch`.
+const POLL: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(global: &Global, command: JobsCommand) -> Result<Exit, Failure> {
+    match command {
+        JobsCommand::Get { job, tenant, wait, reach: whom } => {
+            let Some(found) = reach(global, &whom)?.get(&job, tenant.as_deref(), wait)? else {
+                let hint = "it may not be judged yet (add `--wait 30s`), or be so old that only the logs have it";
+                return Err(Failure::say(Exit::Unsuccessful, format!("no job `{job}` is known; {hint}")));
+            };
+            match global.output {
+                Output::Json => output::json(&found),
+                Output::Text => output::text_line(&story::whole(&found)),
+            }
+            Ok(Exit::Done)
+        }
+        JobsCommand::List { state, tenant, limit, reach: whom } => {
+            let found = reach(global, &whom)?.list(&Wanted { state, tenant, limit })?;
+            match global.output {
+                Output::Json => output::json(&found),
+                Output::Text if found.jobs.is_empty() => output::text_line("no jobs"),
+                Output::Text => {
+                    let rows: Vec<Vec<String>> = found.jobs.iter().map(story::row).collect();
+                    output::text_line(&output::table(&story::HEAD, &rows));
+                }
+            }
+            Ok(Exit::Done)
+        }
+        JobsCommand::Watch { tenant, changes, reach: whom } => watch(global, tenant, changes, &whom),
+    }
+}
+
+fn watch(global: &Global, tenant: Option<String>, most: Option<usize>, whom: &Reach) -> Result<Exit, Failure> {
+    let backend = reach(global, whom)?;
+    let wanted = Wanted { tenant, limit: 1_000, state: None };
+    let mut since = backend.list(&Wanted { limit: 1, ..wanted.clone() })?.next;
+    let mut left = most;
+    while left != Some(0) {
+        let limit = left.unwrap_or(usize::MAX).min(1_000);
+        let found = backend.changes(since, &Wanted { limit, ..wanted.clone() }, POLL)?;
+        since = found.next;
+        left = left.map(|left| left.saturating_sub(found.jobs.len()));
+        for job in &found.jobs {
+            match global.output {
+                Output::Json => output::json(job),
+                Output::Text => output::text_line(&story::row(job).join("  ")),
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
