@@ -203,12 +203,23 @@ pub(crate) fn micros(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Refuses the shard when this machine's clock is more than the allowed skew off the spine's timestamp of the claim.
-fn check_clock(before_us: u64, after_us: u64, claim_ms: i64, allowed: std::time::Duration) -> Result<(), Ended> {
-    let (before, after) = (before_us / 1_000, after_us / 1_000);
+/// Refuses the shard when this machine's clock, before or after the claim, is more than the allowed skew off the spine's
+/// timestamp of it. `elapsed_us` passed between the two by the monotonic clock, which does not step.
+fn check_clock(
+    (before_us, after_us): (u64, u64),
+    elapsed_us: u64,
+    claim_ms: i64,
+    allowed: std::time::Duration,
+) -> Result<(), Ended> {
     let claim = u64::try_from(claim_ms).unwrap_or(0);
-    let skew_ms = if claim < before { before - claim } else { claim.saturating_sub(after) };
-    if u128::from(skew_ms) > allowed.as_millis() { Err(Ended::Clock { skew_ms }) } else { Ok(()) }
+    for begun_us in [before_us, after_us.saturating_sub(elapsed_us)] {
+        let (begun, landed) = (begun_us / 1_000, begun_us.saturating_add(elapsed_us) / 1_000);
+        let skew_ms = if claim < begun { begun - claim } else { claim.saturating_sub(landed) };
+        if u128::from(skew_ms) > allowed.as_millis() {
+            return Err(Ended::Clock { skew_ms });
+        }
+    }
+    Ok(())
 }
 
 /// Takes the shard over.
@@ -220,7 +231,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
     let mut reader = spine.reader(spec.sender.as_str()).await.map_err(Ended::Spine)?;
 
     // 1. The claim names every output; its offset is the epoch.
-    let wall_us = run.clock.wall_us();
+    let (wall_us, mono_us) = (run.clock.wall_us(), run.clock.mono_us());
     let claim = Claim {
         v: 1,
         sender: spec.sender.clone(),
@@ -285,7 +296,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
     })
     .await?;
     if let Some(claim_ms) = claim_ms {
-        check_clock(wall_us, checked.0, claim_ms, spec.pace.clock_skew)?;
+        check_clock((wall_us, checked.0), checked.1.saturating_sub(mono_us), claim_ms, spec.pace.clock_skew)?;
     }
     let outputs = replay.log.open_outputs();
 
@@ -403,8 +414,11 @@ mod tests {
             (10_000, 10_050, 7_900, false),
             (10_000, 10_050, 12_000, true),
             (10_000, 10_050, 12_100, false),
+            // It stepped while the claim was on its way.
+            (10_000, 15_050, 10_020, false),
+            (15_000, 10_050, 10_020, false),
         ] {
-            let checked = check_clock(before_ms * 1_000, after_ms * 1_000, claim_ms, two);
+            let checked = check_clock((before_ms * 1_000, after_ms * 1_000), 50_000, claim_ms, two);
             assert_eq!(checked.is_ok(), good, "claim at {claim_ms}");
         }
     }

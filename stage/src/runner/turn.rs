@@ -170,12 +170,13 @@ impl<S: Stage> Live<'_, S> {
     /// Decides what was read for as long as there is room.
     fn take_arrived(&mut self, number: usize) -> Result<(), Ended> {
         while self.has_room() && self.wants(number) {
-            let Some(input) = self.inputs.get_mut(number) else { return Ok(()) };
-            let Some(record) = input.arrived.pop_front() else {
-                input.place.reached(input.reached);
-                return Ok(());
-            };
+            let arrived = self.inputs.get_mut(number).and_then(|input| input.arrived.pop_front());
+            let Some(record) = arrived else { break };
             self.arrive(number, &record)?;
+        }
+        // Also when the last one filled the room: whoever waits for this end must not wait for the next record.
+        if let Some(input) = self.inputs.get_mut(number).filter(|input| input.arrived.is_empty()) {
+            input.place.reached(input.reached);
         }
         Ok(())
     }
