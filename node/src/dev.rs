@@ -7,18 +7,20 @@
 //! <data>/address      where it listens, while it runs
 //! ```
 //!
-//! Without a configuration: one source `jobs.raw` that may speak for any tenant, one pool `default`, the policy above.
+//! Without a configuration: one source `jobs.raw` that may speak for any tenant, one pool `default` that takes what the
+//! workers inside can do (the builtins `noop` and `echo` under these names, and what was given), the policy above.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tidegate_protocol::ids::PoolName;
+use tidegate_worker::agent::Builtin;
 
 use crate::config::{Config, PoolWritten, Written};
 use crate::process::{Node, StartError, start};
 use crate::roles::Role;
 use crate::topics::{apply, plan, wanted};
-use crate::workers::{WorkerSpec, Workers, build, last_of_each};
+use crate::workers::{Runs, WorkerSpec, Workers, build, last_of_each};
 
 /// The policy written at the first start.
 pub const EXAMPLE_POLICY: &str = include_str!("dev/example.yaml");
@@ -98,7 +100,8 @@ pub async fn dev(dev: Dev) -> Result<DevNode, StartError> {
     };
     std::fs::create_dir_all(&dev.data).map_err(|e| data("made", &dev.data, e))?;
     let written_by_user = dev.config.is_some();
-    let mut written = dev.config.unwrap_or_else(|| default_config(&dev.workers));
+    let workers = if written_by_user { last_of_each(dev.workers) } else { with_builtins(dev.workers) };
+    let mut written = dev.config.unwrap_or_else(|| default_config(&workers));
     if let Some(policy) = dev.policy {
         written.policy = policy;
     } else if !written_by_user {
@@ -117,14 +120,14 @@ pub async fn dev(dev: Dev) -> Result<DevNode, StartError> {
     apply(&plan, &*spine).await?;
     let pool = config.pools.first().map(|pool| pool.name().clone());
     let node = start(config, spine, Role::ALL.into_iter().collect()).await?;
-    let mut workers = Workers::default();
-    if let Err(error) = start_workers(&mut workers, &node, pool, &dev.workers, dev.concurrency) {
+    let mut running = Workers::default();
+    if let Err(error) = start_workers(&mut running, &node, pool, &workers, dev.concurrency) {
         node.stop().await;
         return Err(error);
     }
     let address = dev.data.join("address");
     std::fs::write(&address, format!("http://{}\n", node.address())).map_err(|e| data("written", &address, e))?;
-    Ok(DevNode { node, workers, address })
+    Ok(DevNode { node, workers: running, address })
 }
 
 fn start_workers(
@@ -134,21 +137,21 @@ fn start_workers(
     specs: &[WorkerSpec],
     concurrency: u32,
 ) -> Result<(), StartError> {
-    let specs = last_of_each(specs.iter().cloned());
     let (Some(pool), false) = (pool, specs.is_empty()) else { return Ok(()) };
-    let worker = build(pool, "dev", &specs, concurrency)?;
+    let worker = build(pool, "dev", specs, concurrency)?;
     workers.start(worker, node.spine(), &node.config().prefix);
     Ok(())
 }
 
-/// One pool that takes what its workers can do; without workers of its own everything, so that workers may come later.
+/// The builtins under their own names, then what was given: it wins.
+fn with_builtins(given: Vec<WorkerSpec>) -> Vec<WorkerSpec> {
+    let builtin = |name: &str, builtin| WorkerSpec { capability: name.to_owned(), runs: Runs::Builtin(builtin) };
+    last_of_each([builtin("noop", Builtin::Noop), builtin("echo", Builtin::Echo)].into_iter().chain(given))
+}
+
+/// One pool that takes what its workers can do.
 fn default_config(workers: &[WorkerSpec]) -> Written {
-    let mut capabilities: Vec<String> = workers.iter().map(|worker| worker.capability.clone()).collect();
-    if capabilities.is_empty() {
-        capabilities.push(tidegate_kernel::ANY_CAPABILITY.to_owned());
-    }
-    capabilities.sort();
-    capabilities.dedup();
+    let capabilities = workers.iter().map(|worker| worker.capability.clone()).collect();
     Written { pools: vec![PoolWritten { capabilities, ..PoolWritten::default() }], ..Written::default() }
 }
 

@@ -155,19 +155,22 @@ use Step::{Field, Item};
 impl Config {
     pub(super) fn check(written: &Written, file: &str, text: &str) -> Result<Self, ConfigRefused> {
         let mut check = Check { file, lines: Lines::of(text), problems: Vec::new() };
-        let sources = sources(&mut check, written);
-        let pools: Vec<PoolConfig> =
-            written.pools.iter().enumerate().filter_map(|(n, pool)| pool_of(&mut check, n, pool)).collect();
-        let routes = Routes::new(pools.iter().map(|pool| pool.route.clone()).collect(), &written.prefix);
-        check.keep(&[Field("pools")], "see the line", routes);
         let prefix = &written.prefix;
-        if !prefix.is_empty() && (TopicName::new(prefix).is_err() || prefix.len() > 100) {
+        let usable = prefix.is_empty() || (TopicName::new(prefix).is_ok() && prefix.len() <= 100);
+        if !usable {
             check.wrong(
                 &[Field("prefix")],
                 format!("`prefix` is `{prefix}`, with which no topic can begin"),
                 "write up to 100 letters, digits, `.`, `_` and `-`, e.g. `tidegate.`",
             );
         }
+        // What follows from a bad prefix is not worth telling.
+        let begins = if usable { prefix } else { "" };
+        let sources = sources(&mut check, written, begins);
+        let pools: Vec<PoolConfig> =
+            written.pools.iter().enumerate().filter_map(|(n, pool)| pool_of(&mut check, n, pool)).collect();
+        let routes = Routes::new(pools.iter().map(|pool| pool.route.clone()).collect(), begins);
+        check.keep(&[Field("pools")], "a pool's name is part of its topics' names", routes);
         let listen = check.keep(
             &[Field("listen")],
             "write an address and a port, e.g. `127.0.0.1:7070`",
@@ -179,6 +182,7 @@ impl Config {
         let topics = topics(&mut check, written, &sources);
         numbers(&mut check, written);
         let (Some(listen), true) = (listen, check.problems.is_empty()) else {
+            check.problems.sort_by_key(|problem| problem.line);
             return Err(ConfigRefused { problems: check.problems });
         };
         let limits = &written.limits;
@@ -216,7 +220,7 @@ impl Config {
     }
 }
 
-fn sources(check: &mut Check<'_>, written: &Written) -> Vec<Arc<Source>> {
+fn sources(check: &mut Check<'_>, written: &Written, prefix: &str) -> Vec<Arc<Source>> {
     let mut sources: Vec<Arc<Source>> = Vec::new();
     for (number, source) in written.sources.iter().enumerate() {
         let path = [Field("sources"), Item(number)];
@@ -226,7 +230,7 @@ fn sources(check: &mut Check<'_>, written: &Written) -> Vec<Arc<Source>> {
                 check.wrong(&path, reason, "give each source its own name");
             }
             Ok(checked) => {
-                check.keep(&path, "choose a shorter name or prefix", checked.topic(&written.prefix));
+                check.keep(&path, "choose a shorter name or prefix", checked.topic(prefix));
                 sources.push(Arc::new(checked));
             }
             Err(refused) => {

@@ -8,6 +8,9 @@ use tidegate_spine::{Cleanup, Spine, SpineError, TopicSpec, TopicState};
 
 use super::wanted::Wanted;
 
+/// What is said of a topic that is not there.
+const MISSING: &str = "missing";
+
 /// What can be done about a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,7 +47,11 @@ impl fmt::Display for Difference {
             Action::Alter => '~',
             Action::Impossible | Action::NotOurs => '!',
         };
-        write!(f, "{sign} {}: {} is {}, should be {}", self.topic, self.what, self.found, self.wanted)?;
+        if self.what == MISSING {
+            write!(f, "{sign} {}: is missing, should have {}", self.topic, self.wanted)?;
+        } else {
+            write!(f, "{sign} {}: {} is {}, should be {}", self.topic, self.what, self.found, self.wanted)?;
+        }
         match self.action {
             Action::Create | Action::Alter => Ok(()),
             Action::Impossible => {
@@ -114,7 +121,7 @@ fn compare(wanted: &Wanted, found: Option<&TopicState>, into: &mut Vec<Differenc
         into.push(Difference { topic: spec.name.to_string(), what, wanted: should, found: is, action });
     };
     let Some(found) = found else {
-        return differs("missing", describe(spec), "missing".into(), Action::Create);
+        return differs(MISSING, describe(spec), "none".into(), Action::Create);
     };
     if wanted.foreign {
         return;
