@@ -46,6 +46,7 @@ use tidegate_node::{Dev, DevNode, Written, dev};
 use tidegate_protocol::ids::{PoolName, WorkerId};
 
 use crate::args::Output;
+use crate::commands::told_to_stop;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use board::Board;
@@ -76,7 +77,7 @@ pub(crate) struct DemoArgs {
     /// Records submitted a second
     #[arg(long, value_name = "N", default_value_t = 200.0, value_parser = rate)]
     rate: f64,
-    /// Go on after the report until Ctrl-C, to look around with `tidegate jobs` and `curl`
+    /// Go on after the report until Ctrl-C, to look around with `tidegate jobs --data` and `curl`
     #[arg(long)]
     keep: bool,
     /// Where to listen; without `--keep` any free port unless told
@@ -99,11 +100,13 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    /// Until Ctrl-C.
-    async fn goes_on(&self) -> Result<(), Failure> {
+    /// Until Ctrl-C or SIGTERM.
+    async fn goes_on(&self) {
         let (address, data) = (self.node.address(), self.report.data.display());
-        eprintln!("The demo goes on at http://{address}; the key is in {data}/key. Ctrl-C ends it.");
-        tokio::signal::ctrl_c().await.context("Ctrl-C cannot be waited for").map_err(Failure::from)
+        eprintln!(
+            "The demo goes on at http://{address}; look around with `tidegate jobs list --data {data}`. Ctrl-C ends it."
+        );
+        told_to_stop().await;
     }
 
     /// Stops everything.
@@ -123,9 +126,11 @@ pub(crate) async fn demo(args: &DemoArgs, format: Output) -> Result<Exit, Failur
         Output::Json => output::json(&demo.report),
     }
     let exit = if demo.report.is_complete() { Exit::Done } else { Exit::Unsuccessful };
-    let goes_on = if args.keep { demo.goes_on().await } else { Ok(()) };
+    if args.keep {
+        demo.goes_on().await;
+    }
     demo.stop().await;
-    goes_on.map(|()| exit)
+    Ok(exit)
 }
 
 /// Starts everything, submits, and waits for the outcomes. Lines that the mapping refuses are warned of on the log.
