@@ -10,6 +10,8 @@
 //! - [`faults`] what goes wrong, by seed.
 //! - [`ledger`] the outside judge: its own naive reading of the raw topics, invariants by name.
 //! - [`relay`] the fast scenario: small stages that pass, hold, move and expire records.
+//! - [`fleet`] the full scenario: kernel, scheduler and workers.
+//! - [`run`] what all scenarios share.
 //! - [`scenario`] which scenario a seed runs.
 //! - [`plants`] the bugs that must be found.
 //! - [`seeds`] many seeds on all cores.
@@ -27,9 +29,11 @@ pub mod chance;
 pub mod clock;
 pub mod executor;
 pub mod faults;
+
 pub mod ledger;
 pub mod plants;
 pub mod relay;
+pub mod run;
 pub mod scenario;
 pub mod seeds;
 pub mod spine;

@@ -2,7 +2,17 @@
 
 use tidegate_stage::Rules;
 
-use crate::relay::scenario::Plant;
+/// What is wrong with a stage, if anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Plant {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What may not pass passes.
+    FailOpen,
+    /// A result counts whatever its token.
+    StaleToken,
+}
 
 /// A planted bug.
 #[derive(Debug, Clone, Copy)]

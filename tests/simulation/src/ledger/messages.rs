@@ -19,6 +19,8 @@ pub struct Believed<'a> {
     pub group: Offset,
     /// Number of that fact in its group.
     pub fact: u64,
+    /// Number of its kind.
+    pub ordinal: u64,
     /// Number of the landing over all logs.
     pub number: u64,
     /// The message.
@@ -65,7 +67,7 @@ pub fn believed(log: &[Stored]) -> Vec<Believed<'_>> {
         *next = Some(sequence + 1);
         if epoch >= known.fence && known.last.is_none_or(|last| (group, index) > last) {
             known.last = Some((group, index));
-            kept.push(Believed { sender, epoch, group, fact: index / 256, number: stored.number, record });
+            kept.push(Believed { sender, epoch, group, fact: index / 256, ordinal: index % 256, number: stored.number, record });
         }
     }
     kept

@@ -5,4 +5,6 @@
 pub mod facts;
 pub mod messages;
 pub mod replay;
+pub mod settling;
+pub mod telling;
 pub mod verdicts;

@@ -1,51 +1,28 @@
 //! One run of the relay scenario.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::channel::mpsc;
-use tidegate_protocol::address::{TopicName, TopicPartition};
+use tidegate_protocol::address::TopicPartition;
 use tidegate_protocol::ids::SenderId;
-use tidegate_spine::{Cleanup, TopicSpec};
-use tidegate_stage::{InputKind, InputSpec, Pace, Rules, Run, ShardSpec, Stage};
+use tidegate_stage::{InputKind, InputSpec, Pace, Rules, ShardSpec};
 
 use super::judge;
 use super::load;
 use super::sink::Sink;
-use super::stage::{FailOpen, Relay, Routes};
+use super::stage::{CONTROL, FailOpen, JOBS, Relay, Routes};
 use crate::chance::Chance;
-use crate::executor::Executor;
-use crate::faults;
 use crate::ledger::facts::{places, valid};
-use crate::ledger::verdicts::{Verdicts, Violation};
+use crate::plants::Plant;
+use crate::run::{LOAD_US, Stand, run_of, topic};
 use crate::seeds::Outcome;
-use crate::spine::{Manners, SimSpine};
-use crate::trace::Trace;
-use crate::world::{Launch, Shard, World};
+use crate::spine::SimSpine;
+use crate::world::{Launcher, Shard};
 
-/// The load ends.
-const LOAD_US: u64 = 3_000_000;
-/// Faults end.
-const CALM_US: u64 = 6_000_000;
 /// Everything must be quiet by then.
 const QUIET_US: u64 = 60_000_000;
 
-/// What is wrong with the stage, if anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Plant {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// What may not pass passes.
-    FailOpen,
-}
-
-fn topic(name: &str) -> TopicName {
-    TopicName::new(name).unwrap()
-}
-
-fn pace(seed: u64, shard: &str) -> Pace {
+/// Small bounds, so that a run meets them.
+pub(crate) fn pace(seed: u64, shard: &str) -> Pace {
     let mut chance = Chance::new(seed, &format!("pace {shard}"));
     let mut up_to = |from: u64, to: u64| usize::try_from(chance.within(from..to)).unwrap_or(1);
     Pace {
@@ -67,19 +44,6 @@ fn pace(seed: u64, shard: &str) -> Pace {
 
 fn input(partition: TopicPartition, kind: InputKind, sealed: bool) -> InputSpec {
     InputSpec { partition, kind, sealed, trim: sealed }
-}
-
-fn run_of<S: Stage + Send + 'static>(
-    launch: Launch,
-    rules: Rules,
-    make: impl Fn() -> S + Send + Sync + 'static,
-) -> futures::future::BoxFuture<'static, ()>
-where
-    S::Fact: Send,
-{
-    let Launch { spec, spine, clock, stop, watch } = launch;
-    let (_, signals) = mpsc::unbounded();
-    Run { spec, spine, clock, make: Box::new(make), signals, stop, watch, rules }.run().boxed()
 }
 
 fn relay_spec(seed: u64, number: u32) -> ShardSpec {
@@ -116,24 +80,6 @@ fn sink_spec(seed: u64) -> ShardSpec {
     }
 }
 
-fn topics() -> Vec<TopicSpec> {
-    let spec = |name: &str, partitions, cleanup| TopicSpec {
-        name: topic(name),
-        partitions,
-        cleanup,
-        max_record_bytes: 1 << 20,
-        broker_time: true,
-        replication: None,
-    };
-    let log = Cleanup::Log { retention_ms: None };
-    let logs = [("jobs", 2), ("control", 2), ("overflow", 2), ("a.facts", 2), ("b.facts", 1)];
-    let single = [("left", 1), ("right", 1), ("finished", 1), ("dead", 1)];
-    let keyed = [("snapshots", 1), ("shards", 1)];
-    (logs.into_iter().chain(single).map(|(name, n)| spec(name, n, log)))
-        .chain(keyed.into_iter().map(|(name, n)| spec(name, n, Cleanup::Keyed)))
-        .collect()
-}
-
 fn routes(spec: &ShardSpec) -> Option<Routes> {
     let [left, right, overflow] = &spec.outputs[..] else { return None };
     let dead = topic("dead").partition(0);
@@ -156,7 +102,7 @@ fn retain(spine: &SimSpine, spec: &ShardSpec) {
     let mut broker = spine.broker();
     let groups = valid::<serde_json::Value>(broker.log(&spec.facts), spec.sender.as_str());
     let mut position = 0;
-    let control = &spec.inputs[super::stage::CONTROL as usize].partition;
+    let control = &spec.inputs[CONTROL as usize].partition;
     places(&groups, |_, known| position = known.get(control).map_or(0, |r| r.position));
     broker.trim(control, position);
 }
@@ -164,89 +110,44 @@ fn retain(spine: &SimSpine, spec: &ShardSpec) {
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
-    let mut executor = Executor::default();
-    let core = executor.core();
-    let trace = Arc::new(Trace::new(keep_trace));
-    let mut chance = Chance::new(seed, "scenario");
-    let manners = Manners {
-        append_us: chance.within(1_000..60_000),
-        read_us: chance.within(1_000..40_000),
-        gaps: u32::try_from(chance.within(0..15)).unwrap_or(0),
-        split: u32::try_from(chance.within(0..30)).unwrap_or(0),
-    };
-    let spine = SimSpine::new(core.clone(), trace.clone(), seed, manners);
-    let mut partitions = Vec::new();
-    for spec in topics() {
-        partitions.extend((0..spec.partitions).map(|p| spec.name.partition(p)));
-        spine.broker().create(spec);
-    }
+    let logs = [("jobs", 2), ("control", 2), ("overflow", 2), ("a.facts", 2), ("b.facts", 1)];
+    let single = [("left", 1), ("right", 1), ("finished", 1), ("dead", 1)];
+    let logs: Vec<_> = logs.into_iter().chain(single).map(|(name, n)| (topic(name), n)).collect();
+    let mut stand = Stand::new(seed, keep_trace, &logs, &[topic("snapshots"), topic("shards")]);
     let specs = [relay_spec(seed, 0), relay_spec(seed, 1)];
-    let windows = [(); 2].map(|()| usize::try_from(chance.within(2..12)).unwrap_or(2));
+    let windows = [(); 2].map(|()| usize::try_from(stand.chance.within(2..12)).unwrap_or(2));
     let relays = makers(&specs, &windows);
     let behind = sink_spec(seed);
-    let (finished, window) = (behind.outputs[0].clone(), usize::try_from(chance.within(2..8)).unwrap_or(2));
+    let (finished, window) = (behind.outputs[0].clone(), usize::try_from(stand.chance.within(2..8)).unwrap_or(2));
     let make_sink = move || Sink::new(finished.clone(), window);
     let mut shards = Vec::new();
     for (spec, make) in specs.iter().zip(relays.clone()) {
-        let launch: crate::world::Launcher = match plant {
-            Plant::Nothing => Box::new(move |launch| run_of(launch, rules, make.clone())),
+        let launch: Launcher = match plant {
             Plant::FailOpen => Box::new(move |launch| {
                 let make = make.clone();
                 run_of(launch, rules, move || FailOpen(make()))
             }),
+            Plant::Nothing | Plant::StaleToken => Box::new(move |launch| run_of(launch, rules, make.clone())),
         };
         shards.push(Shard { spec: spec.clone(), launch });
     }
     let make = make_sink.clone();
     shards.push(Shard { spec: behind.clone(), launch: Box::new(move |launch| run_of(launch, rules, make.clone())) });
-
-    let processes = u32::try_from(chance.within(2..5)).unwrap_or(2);
-    let world = World::new(seed, spine.clone(), core.clone(), trace.clone(), shards, processes);
     for (number, spec) in specs.iter().enumerate() {
-        load::submit(seed, number, &core, &spine, &spec.inputs[0].partition, &spec.inputs[2].partition, LOAD_US);
-        if chance.percent(50) {
+        let (jobs, control) = (&spec.inputs[JOBS as usize].partition, &spec.inputs[CONTROL as usize].partition);
+        load::submit(seed, number, &stand.core, &stand.spine, jobs, control, LOAD_US);
+        if stand.chance.percent(50) {
             for step in 1..12 {
-                let (spine, spec) = (spine.clone(), spec.clone());
-                core.at(step * 500_000, move || retain(&spine, &spec));
+                let (spine, spec) = (stand.spine.clone(), spec.clone());
+                stand.core.at(step * 500_000, move || retain(&spine, &spec));
             }
         }
     }
-    faults::schedule(seed, &world, &partitions, 100_000, CALM_US - 500_000);
-    let calm = world.clone();
-    core.at(CALM_US, move || calm.calm());
-
+    let world = stand.world(shards);
     let dead = topic("dead").partition(0);
-    let judge = || {
-        let mut verdicts = Verdicts::default();
-        let broker = spine.broker();
-        let mut snapshots = 0;
-        for (spec, make) in specs.iter().zip(&relays) {
-            snapshots += judge::relay(&broker, spec, &dead, make, &mut verdicts);
-        }
-        snapshots += judge::sink(&broker, &behind, &dead, &make_sink, &mut verdicts);
-        for defect in world.defects() {
-            verdicts.broken(crate::ledger::verdicts::Invariant::Defect, || defect);
-        }
-        (verdicts, snapshots)
-    };
-    executor.run_until(CALM_US + 3_500_000);
-    let (mut verdicts, mut snapshots) = judge();
-    while verdicts.broken.is_empty() && !verdicts.missing.is_empty() && core.now() < QUIET_US {
-        executor.run_until(core.now() + 2_000_000);
-        (verdicts, snapshots) = judge();
-    }
-    let mut violations: Vec<Violation> = verdicts.broken;
-    violations.append(&mut verdicts.missing);
-    Outcome {
-        seed,
-        hash: trace.hash(),
-        events: trace.events(),
-        steps: executor.steps,
-        takeovers: world.takeovers(),
-        snapshots: snapshots as u64,
-        quiet_us: core.now(),
-        ended: world.ended(),
-        violations,
-        lines: trace.take_lines(),
-    }
+    stand.run(&world, QUIET_US, |broker, verdicts| {
+        let relays = specs.iter().zip(&relays);
+        let snapshots: usize = relays.map(|(spec, make)| judge::relay(broker, spec, &dead, make, verdicts)).sum();
+        snapshots + judge::sink(broker, &behind, &dead, &make_sink, verdicts)
+    })
 }
