@@ -48,10 +48,10 @@ pub struct Met {
 }
 
 impl Met {
-    /// A header's text.
+    /// The text of the last header of that name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
+        let (_, value) = self.headers.iter().rev().find(|(known, _)| known == name)?;
         std::str::from_utf8(value).ok()
     }
 

@@ -147,6 +147,7 @@ pub struct FactsLog {
     following: BTreeMap<u64, Option<u64>>,
     head: String,
     claims: Vec<u64>,
+    term: Option<u64>,
     /// Owners that wrote a barrier of a new highest epoch.
     pub owners: u32,
     /// Groups behind a barrier of a higher epoch.
@@ -171,8 +172,9 @@ impl FactsLog {
             }
             Some("barrier") => {
                 let epoch = met.number("tg-epoch").context("a barrier without epoch")?;
-                // The log was never made anew here, so an epoch is the offset of its claim.
-                if !self.claims.contains(&epoch) {
+                // Minted from the log: the term, which only `topics apply` raises, above the claim's offset + 1.
+                let (term, after) = (epoch >> 40, epoch & ((1 << 40) - 1));
+                if !self.claims.iter().any(|claim| claim + 1 == after) || *self.term.get_or_insert(term) != term {
                     bail!("a barrier of epoch {epoch}, for which no claim stands before it");
                 }
                 if self.owners == 0 || epoch > self.highest {

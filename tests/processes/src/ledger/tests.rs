@@ -11,6 +11,8 @@ use super::{Ledger, Totals};
 use crate::broker::Met;
 
 const AT: Position = Position { partition: 0, offset: 7 };
+/// The epoch of a log's first owner, whose claim stands at offset 0.
+const FIRST: u64 = (1 << 40) + 1;
 
 /// Writes logs by hand as stages would.
 struct Logs {
@@ -48,7 +50,7 @@ impl Logs {
 
     /// Claim and barrier; the epoch.
     fn own(&mut self, topic: &'static str) -> u64 {
-        let epoch = self.control(topic, "claim", 0);
+        let epoch = FIRST + self.control(topic, "claim", 0);
         self.control(topic, "barrier", epoch);
         epoch
     }
@@ -137,9 +139,9 @@ fn a_zombie_is_dropped_and_counted() {
     logs.life();
     let newer = logs.own("p.decisions.jobs.raw");
     logs.control("p.approved.a", "fence", newer);
-    // The old owner, epoch 0, wakes: its group and message count for nothing.
-    let group = logs.group("p.decisions.jobs.raw", 0, 1, &[decided("deny")]);
-    logs.message("p.approved.a", 0, (1, group, 0), &json!({}));
+    // The old owner wakes: its group and message count for nothing.
+    let group = logs.group("p.decisions.jobs.raw", FIRST, 1, &[decided("deny")]);
+    logs.message("p.approved.a", FIRST, (1, group, 0), &json!({}));
     // The new one says again what may not have landed.
     logs.message("p.approved.a", newer, (0, 2, 0), &json!({}));
     assert_eq!(logs.broken(Expected::Succeeds), Vec::<String>::new());
@@ -152,11 +154,11 @@ fn a_zombie_is_dropped_and_counted() {
 fn each_broken_promise_is_found() {
     let twice = |logs: &mut Logs| {
         logs.life();
-        logs.group("p.decisions.jobs.raw", 0, 1, &[decided("allow")]);
+        logs.group("p.decisions.jobs.raw", FIRST, 1, &[decided("allow")]);
     };
     let ended_twice = |logs: &mut Logs| {
         logs.life();
-        logs.message("p.finished", 0, (1, 9, 0), &json!({"outcome": "succeeded"}));
+        logs.message("p.finished", FIRST, (1, 9, 0), &json!({"outcome": "succeeded"}));
     };
     let unasked = |logs: &mut Logs| {
         let epoch = logs.own("p.leases.a");
@@ -169,23 +171,27 @@ fn each_broken_promise_is_found() {
     };
     let stale = |logs: &mut Logs| {
         logs.life();
-        logs.group("p.leases.a", 0, 2, &[granted(0, 2), finished(0, 1)]);
+        logs.group("p.leases.a", FIRST, 2, &[granted(FIRST, 2), finished(FIRST, 1)]);
     };
     let falling = |logs: &mut Logs| {
         logs.life();
-        logs.group("p.leases.a", 0, 2, &[granted(0, 1)]);
+        logs.group("p.leases.a", FIRST, 2, &[granted(FIRST, 1)]);
     };
     let edited = |logs: &mut Logs| {
         logs.life();
         logs.head.insert("p.leases.a", "0".repeat(64));
-        logs.group("p.leases.a", 0, 2, &[]);
+        logs.group("p.leases.a", FIRST, 2, &[]);
+    };
+    let unclaimed = |logs: &mut Logs| {
+        logs.life();
+        logs.control("p.leases.a", "barrier", FIRST + 77);
     };
     let forged = |logs: &mut Logs| {
         logs.life();
         logs.put("p.approved.a", &[], &json!({}));
     };
     type Wrong<'a> = &'a dyn Fn(&mut Logs);
-    let table: [(Wrong<'_>, &str); 8] = [
+    let table: [(Wrong<'_>, &str); 9] = [
         (&twice, "2 verdicts"),
         (&ended_twice, "2 believed messages on `finished`"),
         (&unasked, "it ran at Some(3) ms; it was allowed: true, decided at Some(6) ms"),
@@ -193,6 +199,7 @@ fn each_broken_promise_is_found() {
         (&stale, "was ended by"),
         (&falling, "does not rise"),
         (&edited, "does not name the valid group before it"),
+        (&unclaimed, "for which no claim stands before it"),
         (&forged, "a record without sender"),
     ];
     for (wrong, words) in table {

@@ -1,0 +1,25 @@
+//! The bad-input matrix: what is wrong, given to the real binary, and its clear outcome.
+//!
+//! | module | what is wrong |
+//! |---|---|
+//! | `records_on_dev` | jobs, over HTTP to `tidegate dev` |
+//! | `records_on_kafka` | records, straight into topics of a real Kafka; forged ones where only stages may write |
+//! | `policies` | bundles, or none at all |
+//! | `starts` | topics, credentials, brokers, folders, configurations |
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod policies;
+mod records_on_dev;
+mod records_on_kafka;
+mod starts;
+
+use tidegate_processes::process::Ended;
+
+/// It ended with this code and said all of this on standard error.
+fn must_end(ended: &Ended, code: i32, says: &[&str]) {
+    assert_eq!(ended.code, Some(code), "out:\n{}\nerr:\n{}", ended.out, ended.err);
+    for words in says {
+        assert!(ended.err.contains(words), "`{words}` is not in:\n{}", ended.err);
+    }
+    assert!(!ended.err.contains("panicked"), "{}", ended.err);
+}

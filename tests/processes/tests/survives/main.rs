@@ -1,0 +1,10 @@
+//! What was accepted survives kill -9 and pauses, judged by the outside ledger.
+//!
+//! | module | who dies |
+//! |---|---|
+//! | `dev_killed` | `tidegate dev`, under load, again and again on one folder |
+//! | `faults_short` | roles on a real Kafka: the short variant of `make faults` |
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod dev_killed;
+mod faults_short;
