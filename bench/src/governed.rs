@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures::FutureExt;
 use futures::channel::{mpsc, oneshot};
-use futures::future::{BoxFuture, FutureExt};
 use tidegate_kernel::{Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes, SourceWritten, WindowBounds};
+use tidegate_node::clock::TokioClock;
 use tidegate_policy::Snapshot;
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::ids::{Capability, PoolName, SenderId, SourceName, WorkerId};
@@ -27,23 +27,6 @@ pub(crate) const BUCKETS: u32 = 4;
 const LANES: u32 = 4;
 /// Rules of the policy besides the one that allows: a realistic set is not one rule.
 const RULES: usize = 50;
-
-/// The machine's clocks.
-struct MachineClock(Instant);
-
-impl Clock for MachineClock {
-    fn wall_us(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX))
-    }
-
-    fn mono_us(&self) -> u64 {
-        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-
-    fn sleep_until(&self, deadline: u64) -> BoxFuture<'static, ()> {
-        tokio::time::sleep_until((self.0 + Duration::from_micros(deadline)).into()).boxed()
-    }
-}
 
 struct Log;
 
@@ -154,7 +137,7 @@ impl Governed {
         let shared = PartitionCounts { denied: SHARED, finished: SHARED, dead: SHARED };
         let topics = Arc::new(KernelTopics::new(&names.prefix, &source, shared)?);
         let snapshot = Arc::new(policy()?);
-        let clock: Arc<dyn Clock> = Arc::new(MachineClock(Instant::now()));
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
         let mut governed = Self { stops: Vec::new(), tasks: Vec::new(), worker: None };
         for shard in 0..partitions {
             let config = KernelConfig {

@@ -31,7 +31,7 @@ impl std::str::FromStr for Rate {
             return Ok(Self::Max);
         }
         match text.parse::<f64>() {
-            Ok(rate) if rate >= 1.0 && rate <= 1e7 => Ok(Self::PerSecond(rate)),
+            Ok(rate) if (1.0..=1e7).contains(&rate) => Ok(Self::PerSecond(rate)),
             _ => Err(format!("`{text}` is neither `max` nor a number of jobs a second from 1 to 10000000")),
         }
     }

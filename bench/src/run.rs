@@ -1,13 +1,12 @@
 //! A run from its topics to its report.
 
-use std::str::FromStr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
-use tidegate_kafka::{KafkaOptions, KafkaSpine};
+use tidegate_node::config::{Settings, SpineConfig};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::topics::Topic;
 use tidegate_spine::{Cleanup, ProducerOptions, Spine, TopicSpec};
@@ -49,17 +48,20 @@ fn cpu_seconds() -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
-async fn open(url: &str, run: &str) -> anyhow::Result<(Arc<dyn Spine>, Option<std::path::PathBuf>, Arc<dyn Bare>)> {
-    if url.starts_with("embedded:") {
-        let mut options = EmbeddedOptions::from_str(url)?;
-        options.folder = options.folder.join(format!("bench-{run}"));
-        let folder = options.folder.clone();
-        let spine: Arc<dyn Spine> = Arc::new(EmbeddedSpine::open(options)?);
+async fn open(url: &str, run: &str) -> anyhow::Result<(Arc<dyn Spine>, Option<PathBuf>, Arc<dyn Bare>)> {
+    let spine = |url: String| async move {
+        anyhow::Ok(tidegate_node::spine::open(&SpineConfig { url, settings: Settings::default() }).await?)
+    };
+    if let Some(rest) = url.strip_prefix("embedded:") {
+        // A folder of its own below the one that was named, so that nothing of the user's is touched.
+        let (folder, query) = rest.split_once('?').map_or((rest, String::new()), |(f, q)| (f, format!("?{q}")));
+        let folder = PathBuf::from(folder).join(format!("bench-{run}"));
+        let spine = spine(format!("embedded:{}{query}", folder.display())).await?;
         return Ok((spine.clone(), Some(folder), Arc::new(BareSpine(spine))));
     }
-    let options = KafkaOptions::parse(url)?;
-    let bare = BareKafka::new(options.brokers.join(","), options.settings.clone());
-    Ok((Arc::new(KafkaSpine::open(options).await?), None, Arc::new(bare)))
+    let spine = spine(url.to_owned()).await?;
+    let brokers = url.trim_start_matches("kafka://").trim_end_matches('/').to_owned();
+    Ok((spine, None, Arc::new(BareKafka::new(brokers))))
 }
 
 /// Runs what `args` ask for.

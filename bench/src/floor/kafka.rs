@@ -1,7 +1,5 @@
 //! The bare client of Kafka: rdkafka as it comes, with the settings of our adapter.
 
-use std::collections::BTreeMap;
-
 use futures::future::{BoxFuture, FutureExt, try_join_all};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{Consumer, StreamConsumer};
@@ -16,12 +14,11 @@ use super::bare::{Bare, BareNew, BareReader, BareRecord, BareSender};
 /// Connects where our adapter does.
 pub(crate) struct BareKafka {
     brokers: String,
-    settings: BTreeMap<String, String>,
 }
 
 impl BareKafka {
-    pub(crate) fn new(brokers: String, settings: BTreeMap<String, String>) -> Self {
-        Self { brokers, settings }
+    pub(crate) fn new(brokers: String) -> Self {
+        Self { brokers }
     }
 
     fn config(&self, own: &[(&str, &str)]) -> ClientConfig {
@@ -29,9 +26,6 @@ impl BareKafka {
         config.set("bootstrap.servers", &self.brokers).set("socket.nagle.disable", "true");
         for (name, value) in own {
             config.set(*name, *value);
-        }
-        for (name, value) in &self.settings {
-            config.set(name, value);
         }
         config
     }

@@ -57,9 +57,8 @@ pub const LAYERS: &[Layer] = &[
     acting(
         "tidegate-bench",
         &[
-            "tidegate-embedded",
-            "tidegate-kafka",
             "tidegate-kernel",
+            "tidegate-node",
             "tidegate-policy",
             "tidegate-protocol",
             "tidegate-scheduler",
