@@ -117,7 +117,7 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Reach {
     /// Address of a gateway, e.g. `http://127.0.0.1:7070`; the running `tidegate dev` unless told
-    #[arg(long, env = "TIDEGATE_URL", value_name = "URL", conflicts_with = "spine")]
+    #[arg(long, env = "TIDEGATE_URL", value_name = "URL")]
     pub(crate) url: Option<String>,
     /// Its bearer key; the file `key` in the data folder unless told
     #[arg(long, env = "TIDEGATE_KEY", value_name = "KEY", hide_env_values = true)]
@@ -125,7 +125,7 @@ pub(crate) struct Reach {
     /// Data folder of the running `tidegate dev` on this machine: it says where it listens, and its key
     #[arg(long, env = "TIDEGATE_DATA", value_name = "DIR", default_value = ".tidegate")]
     pub(crate) data: PathBuf,
-    /// Ask this spine without a gateway (topics and settings as in the configuration)
+    /// Ask this spine instead, without a gateway (topics and settings as in the configuration)
     #[arg(long, value_name = "URL")]
     pub(crate) spine: Option<String>,
 }
@@ -347,7 +347,6 @@ mod tests {
             "tidegate worker --pool p --capability c",
             "tidegate worker --pool p --capability c --builtin echo -- x",
             "tidegate serve --roles king",
-            "tidegate jobs list --url http://x --spine kafka://y",
             "tidegate jobs get x --wait 30",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");

@@ -9,6 +9,7 @@ const POLICY_LOADS: &str = "tidegate_node_policy_loads_total";
 const READY: &str = "tidegate_node_ready";
 const SHARDS: &str = "tidegate_node_shards_owned";
 const LAG: &str = "tidegate_node_lag_records";
+const OLDEST: &str = "tidegate_node_oldest_unsettled_seconds";
 const WORKERS: &str = "tidegate_node_workers";
 
 /// Tells the exporter about this crate's metrics and those of the crates below it.
@@ -19,6 +20,10 @@ pub fn describe() {
     describe_gauge!(READY, "1 when `/readyz` says ready, else 0.");
     describe_gauge!(SHARDS, "Shards this process owns, by role.");
     describe_gauge!(LAG, "Records between a shard's position and the end of an input, by partition, every 5 s.");
+    describe_gauge!(
+        OLDEST,
+        "Age of the oldest record of an input that is not settled (undecided, on a source), by partition, every 5 s."
+    );
     describe_gauge!(WORKERS, "Workers that run inside this process.");
     for (name, sentence) in tidegate_stage::metrics::DESCRIPTIONS {
         if name.ends_with("_total") {
@@ -61,4 +66,8 @@ pub(crate) fn workers(change: f64) {
 #[expect(clippy::cast_precision_loss, reason = "a count of records")]
 pub(crate) fn lag(partition: &str, records: u64) {
     gauge!(LAG, "partition" => partition.to_owned()).set(records as f64);
+}
+
+pub(crate) fn oldest(partition: &str, age: std::time::Duration) {
+    gauge!(OLDEST, "partition" => partition.to_owned()).set(age.as_secs_f64());
 }

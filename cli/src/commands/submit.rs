@@ -186,9 +186,13 @@ fn text(summary: &Summary, waited: bool) -> String {
         })
         .collect();
     let counts: Vec<String> = summary.states.iter().map(|(word, count)| format!("{count} {word}")).collect();
+    let counted = counts.join(", ");
+    if rows.is_empty() {
+        return counted;
+    }
     let table = output::table(&["line", "id", "record", "state", "why"], &rows);
     let left_out = summary.jobs.len() - rows.len();
     let more =
         if left_out > 0 { format!("\n… {left_out} more; `--output json` has them all") } else { String::new() };
-    format!("{table}{more}\n{}", counts.join(", "))
+    format!("{table}{more}\n{counted}")
 }
