@@ -29,6 +29,7 @@ pub mod chance;
 pub mod clock;
 pub mod executor;
 pub mod faults;
+pub mod fleet;
 
 pub mod ledger;
 pub mod plants;

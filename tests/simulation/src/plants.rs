@@ -31,7 +31,7 @@ pub fn right() -> Bug {
     Bug { name: "none", rules: Rules::default(), plant: Plant::Nothing }
 }
 
-/// All bugs that the relay scenario must find.
+/// All bugs.
 #[must_use]
 pub fn bugs() -> Vec<Bug> {
     let good = Rules::default();
@@ -48,5 +48,6 @@ pub fn bugs() -> Vec<Bug> {
         bug("a place without its ranges", Rules { place_ranges: false, ..good }),
         bug("expire before reading", Rules { read_before_due: false, ..good }),
         Bug { plant: Plant::FailOpen, ..bug("fail open", good) },
+        Bug { plant: Plant::StaleToken, ..bug("accept a stale token", good) },
     ]
 }

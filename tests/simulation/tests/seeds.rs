@@ -38,6 +38,7 @@ fn one_seed_gives_one_trace_and_another_seed_another() {
         let (first, again) = (run(seed, right(), true), run(seed, right(), false));
         assert_eq!((first.hash, first.events, first.steps), (again.hash, again.events, again.steps), "seed {seed}");
         assert!(first.events > 300 && first.lines.len() as u64 == first.events, "seed {seed}: {} events", first.events);
+        // Bit 0 says which scenario it is.
         let other = run(seed ^ 2, right(), false);
         assert_ne!(first.hash, other.hash, "seeds {seed} and {}", seed ^ 2);
     }
@@ -83,4 +84,5 @@ planted! {
     a_place_without_its_ranges_is_found: "a place without its ranges";
     expiring_before_reading_is_found: "expire before reading";
     failing_open_is_found: "fail open";
+    accepting_a_stale_token_is_found: "accept a stale token";
 }

@@ -121,6 +121,12 @@ impl Broker {
         self.partition(of).map_or(&[], |p| &p.log)
     }
 
+    /// Records that landed so far, over all logs.
+    #[must_use]
+    pub const fn landings(&self) -> u64 {
+        self.landings
+    }
+
     /// Most appends of one producer that were on their way at once to this partition.
     #[must_use]
     pub fn most_in_flight(&self, of: &TopicPartition) -> usize {

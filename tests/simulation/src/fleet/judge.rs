@@ -1,0 +1,149 @@
+//! What must be true of the kernel's logs, of what ran, and of how every record of the source ended.
+
+use std::collections::BTreeMap;
+
+use tidegate_kernel::KernelConfig;
+use tidegate_protocol::decision::Verdict;
+use tidegate_protocol::facts::{KernelFact, SchedulerFact};
+use tidegate_protocol::headers::SOURCE;
+use tidegate_protocol::job::{InputHash, SourcePosition};
+use tidegate_stage::ShardSpec;
+
+use super::executions::Execution;
+use super::load::{Due, dues};
+use super::parts::{kernel, named};
+use crate::ledger::facts::{ValidGroup, facts, valid};
+use crate::ledger::telling::{self, Shown};
+use crate::ledger::verdicts::{Invariant, Verdicts};
+use crate::ledger::{replay, settling};
+use crate::spine::Broker;
+
+/// A verdict that allows, in the valid log.
+pub struct Allowed {
+    /// Number of its group's landing.
+    pub number: u64,
+    /// For exactly this input.
+    pub input_hash: InputHash,
+}
+
+/// All of them, by source.
+pub type AllAllowed = BTreeMap<SourcePosition, Allowed>;
+
+fn shown(fact: &KernelFact) -> Vec<Shown> {
+    let to = |ordinal, name: &str, fenced, key: &str, source: &SourcePosition| Shown {
+        ordinal,
+        to: named(name),
+        fenced,
+        key: key.to_owned(),
+        header: (SOURCE, source.to_string()),
+    };
+    match fact {
+        KernelFact::JobDecided { job, decision, .. } => match decision.verdict {
+            Verdict::Allow => vec![to(0, "approved.p", true, &format!("{}/{}", job.tenant, job.id), &job.source)],
+            Verdict::Deny => vec![
+                to(1, "denied", false, job.id.as_str(), &job.source),
+                to(2, "finished", true, job.id.as_str(), &job.source),
+            ],
+        },
+        KernelFact::RecordRejected { source, job: Some(job), .. } => {
+            vec![to(0, "dead", false, job.id.as_str(), source), to(1, "finished", true, job.id.as_str(), source)]
+        }
+        KernelFact::RecordRejected { source, job: None, .. } => vec![to(0, "dead", false, &source.to_string(), source)],
+        KernelFact::PolicyAdopted { .. } | KernelFact::JobRepeated { .. } => Vec::new(),
+    }
+}
+
+/// Judges one kernel shard: its facts against the raw records. The number of snapshots compared.
+pub fn kernel_shard(
+    broker: &Broker,
+    config: &KernelConfig,
+    spec: &ShardSpec,
+    allowed: &mut AllAllowed,
+    verdicts: &mut Verdicts,
+) -> usize {
+    let groups = valid::<KernelFact>(broker.log(&spec.facts), spec.sender.as_str());
+    settling::check(broker, spec, &groups, verdicts);
+    let raw = &spec.inputs[0].partition;
+    let settled = settling::settled(&groups);
+    for (record, due) in dues(broker.log(raw)) {
+        for fact in settled.get(&(raw.clone(), record.offset)).into_iter().flatten() {
+            let fact = &fact.record.fact;
+            let right = match (due, fact) {
+                (Due::Allowed, KernelFact::JobDecided { decision, pool, .. }) => {
+                    decision.verdict == Verdict::Allow && pool.is_some()
+                }
+                (Due::Denied, KernelFact::JobDecided { decision, .. }) => decision.verdict == Verdict::Deny,
+                (Due::Unroutable, KernelFact::RecordRejected { job, .. }) => job.is_some(),
+                (Due::Rejected, KernelFact::RecordRejected { job, .. }) => job.is_none(),
+                (Due::Repeated, KernelFact::JobRepeated { .. }) => true,
+                _ => false,
+            };
+            verdicts.must(right, Invariant::I3, || format!("{raw}@{} is {due:?}, but got {fact:?}", record.offset));
+        }
+    }
+    for fact in facts(&groups) {
+        if let KernelFact::JobDecided { job, decision, .. } = &fact.record.fact
+            && decision.verdict == Verdict::Allow
+        {
+            let value = broker.log(raw).iter().find(|s| s.record.offset == job.source.offset);
+            let value = value.and_then(|s| s.record.value.as_deref()).unwrap_or_default();
+            verdicts.must(InputHash::of(value, []) == job.input_hash, Invariant::I2, || {
+                format!("{raw}@{} was allowed with another hash", job.source.offset)
+            });
+            allowed.insert(job.source.clone(), Allowed { number: fact.number, input_hash: job.input_hash });
+        }
+    }
+    let advisory = [named("denied").partition(0), named("dead").partition(0)];
+    telling::check(broker, spec, &groups, &advisory, shown, verdicts);
+    telling::check_bounds(broker, spec, &groups, 2, verdicts);
+    let snapshots = broker.log(&spec.snapshots.partition(0));
+    replay::check(snapshots, spec.sender.as_str(), &groups, &|| kernel(config), verdicts)
+}
+
+/// Nothing ran without a durable verdict that allows exactly this input.
+pub fn check_executions(executions: &[Execution], allowed: &AllAllowed, verdicts: &mut Verdicts) {
+    for Execution { worker, source, token, input_hash, landings } in executions {
+        let known = allowed.get(source);
+        verdicts.must(known.is_some_and(|a| a.number < *landings), Invariant::I2, || {
+            format!("{worker} ran {source} with {token:?}, which no durable verdict allows")
+        });
+        verdicts.must(known.is_none_or(|a| a.input_hash == *input_hash), Invariant::I2, || {
+            format!("{worker} ran {source} with another input than was allowed")
+        });
+    }
+}
+
+/// Every record of the source ends in exactly one way.
+pub fn check_ends(
+    broker: &Broker,
+    kernels: &[(KernelConfig, ShardSpec)],
+    leases: &[ValidGroup<SchedulerFact>],
+    executions: &[Execution],
+    verdicts: &mut Verdicts,
+) {
+    let mut ends: BTreeMap<SourcePosition, usize> = BTreeMap::new();
+    for fact in facts(leases) {
+        if let SchedulerFact::JobFinished { source, .. } | SchedulerFact::JobDuplicate { source, .. } = &fact.record.fact {
+            *ends.entry(source.clone()).or_default() += 1;
+        }
+    }
+    for (config, spec) in kernels {
+        let raw = &spec.inputs[0].partition;
+        for (record, due) in dues(broker.log(raw)) {
+            let source = SourcePosition {
+                source: config.source.name().clone(),
+                partition: raw.partition,
+                offset: record.offset,
+            };
+            let times = ends.get(&source).copied().unwrap_or(0);
+            if due == Due::Allowed {
+                verdicts.must(times <= 1, Invariant::I1, || format!("{source} ended {times} times"));
+                verdicts.must_in_the_end(times > 0, Invariant::I1, || format!("{source} has not ended"));
+            } else {
+                verdicts.must(times == 0, Invariant::I3, || format!("{source} is {due:?} and was scheduled"));
+                let ran = executions.iter().any(|e| e.source == source);
+                verdicts.must(!ran, Invariant::I3, || format!("{source} is {due:?} and ran"));
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What must be true of the scheduler's log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidegate_protocol::facts::{LeaseEnd, SchedulerFact, Token};
+use tidegate_protocol::fleet::Report;
+use tidegate_protocol::headers::{self, SOURCE};
+use tidegate_protocol::ids::WorkerId;
+use tidegate_protocol::job::SourcePosition;
+use tidegate_scheduler::Pool;
+use tidegate_stage::ShardSpec;
+
+use super::judge::AllAllowed;
+use super::parts::{LEASE_MS, named, scheduler};
+use crate::ledger::facts::{ValidGroup, facts, valid};
+use crate::ledger::telling::{self, Shown};
+use crate::ledger::verdicts::{Invariant, Verdicts};
+use crate::ledger::{replay, settling};
+use crate::spine::{Broker, Stored};
+
+/// Clocks may be off by this much without fault, with what they drift in a run; microseconds.
+const CLOCKS: u64 = 700_000;
+/// Most facts of one decision: ticks of three kinds.
+const AT_ONCE: usize = 3_000;
+
+fn shown(fact: &SchedulerFact) -> Vec<Shown> {
+    let to = |ordinal, name: &str, fenced, key: &str, source: &SourcePosition| Shown {
+        ordinal,
+        to: named(name),
+        fenced,
+        key: key.to_owned(),
+        header: (SOURCE, source.to_string()),
+    };
+    match fact {
+        SchedulerFact::JobFinished { source, job_id, dead, .. } => {
+            let mut all = vec![to(0, "finished", true, job_id.as_str(), source)];
+            all.extend(dead.map(|_| to(1, "dead", false, job_id.as_str(), source)));
+            all
+        }
+        SchedulerFact::JobMoved { source, .. } => vec![to(0, "overflow.p", true, &source.to_string(), source)],
+        SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::LeaseGranted { .. }
+        | SchedulerFact::LeaseExpired { .. }
+        | SchedulerFact::ResultRepeated { .. }
+        | SchedulerFact::ResultRefused { .. }
+        | SchedulerFact::JobDuplicate { .. }
+        | SchedulerFact::WorkRefused { .. }
+        | SchedulerFact::WorkerForgotten { .. } => Vec::new(),
+    }
+}
+
+/// A lease as it stands.
+struct Lease {
+    worker: WorkerId,
+    incarnation: u64,
+    granted_at: u64,
+}
+
+#[derive(Default)]
+struct Job {
+    last: Option<Token>,
+    lease: Option<Lease>,
+    ended: bool,
+}
+
+/// Heartbeats that list a lease: (worker, incarnation, epoch named, broker time in microseconds, source, token).
+type Beats = Vec<(WorkerId, u64, u64, u64, SourcePosition, Token)>;
+
+fn beats(broker: &Broker) -> Beats {
+    let mut all = Vec::new();
+    for stored in broker.log(&named("reports.p").partition(0)) {
+        let at = u64::try_from(stored.record.timestamp_ms).unwrap_or(0) * 1_000;
+        let report = serde_json::from_slice(stored.record.value.as_deref().unwrap_or_default());
+        if let Ok(Report::Heartbeat { worker, incarnation, epoch, running, .. }) = report {
+            all.extend(running.into_iter().map(|h| (worker.clone(), incarnation, epoch, at, h.source, h.token)));
+        }
+    }
+    all
+}
+
+/// When a fact was decided, and by whom.
+#[derive(Clone, Copy)]
+struct Moment {
+    epoch: u64,
+    /// `at` of the fact.
+    at: u64,
+    /// Broker time of the epoch's barrier, microseconds.
+    begun: u64,
+    /// Number of the group's landing.
+    number: u64,
+}
+
+/// Broker time of each epoch's barrier.
+fn barriers(log: &[Stored]) -> BTreeMap<u64, u64> {
+    let time = |stored: &Stored| u64::try_from(stored.record.timestamp_ms).unwrap_or(0) * 1_000;
+    let epoch = |stored: &Stored| stored.record.headers.text(headers::EPOCH)?.parse().ok();
+    let all = log.iter().filter(|s| s.record.headers.text(headers::KIND) == Some("barrier"));
+    all.filter_map(|s| Some((epoch(s)?, time(s)))).collect()
+}
+
+/// A lease may only end in silence if nothing was heard of it for a term, as far as clocks allow.
+fn check_silence(
+    beats: &Beats,
+    (source, token, lease): (&SourcePosition, Token, &Lease),
+    Moment { epoch, at, begun, .. }: Moment,
+    verdicts: &mut Verdicts,
+) {
+    let mut heard: Vec<u64> = beats
+        .iter()
+        .filter(|(w, i, e, _, s, t)| {
+            *w == lease.worker && *i == lease.incarnation && *e == epoch && s == source && *t == token
+        })
+        .map(|(_, _, _, when, ..)| *when)
+        .filter(|when| *when <= at)
+        .collect();
+    // Of an older owner's lease the term counts that the new owner gave it when it began.
+    heard.insert(0, if token.epoch == epoch { lease.granted_at } else { begun });
+    heard.push(at);
+    let longest = heard.windows(2).map(|w| w[1].saturating_sub(w[0])).max().unwrap_or(0);
+    verdicts.must(longest + CLOCKS >= LEASE_MS * 1_000, Invariant::DueAfterReading, || {
+        format!("the lease of {source} {token:?} ended in silence at {at}, but reports came at least every {longest} us")
+    });
+}
+
+/// Judges the scheduler's shard; the number of snapshots compared and the valid groups.
+pub fn scheduler_shard(
+    broker: &Broker,
+    pool: &Arc<Pool>,
+    spec: &ShardSpec,
+    allowed: &AllAllowed,
+    verdicts: &mut Verdicts,
+) -> (usize, Vec<ValidGroup<SchedulerFact>>) {
+    let groups = valid::<SchedulerFact>(broker.log(&spec.facts), spec.sender.as_str());
+    settling::check(broker, spec, &groups, verdicts);
+    let (beats, barriers) = (beats(broker), barriers(broker.log(&spec.facts)));
+    let mut jobs: BTreeMap<SourcePosition, Job> = BTreeMap::new();
+    for group in &groups {
+        for record in &group.group.facts {
+            let epoch = group.group.epoch;
+            let begun = barriers.get(&epoch).copied().unwrap_or(0);
+            let moment = Moment { epoch, at: record.at.0, begun, number: group.number };
+            check_fact(&record.fact, moment, &mut jobs, allowed, &beats, verdicts);
+        }
+    }
+    telling::check(broker, spec, &groups, &[named("dead").partition(0)], shown, verdicts);
+    telling::check_bounds(broker, spec, &groups, AT_ONCE, verdicts);
+    let refused = facts(&groups).filter(|f| matches!(f.record.fact, SchedulerFact::WorkRefused { .. })).count();
+    verdicts.must(refused == 0, Invariant::I2, || format!("{refused} records on approved or overflow were no allowed jobs"));
+    let snapshots = broker.log(&spec.snapshots.partition(0));
+    let compared = replay::check(snapshots, spec.sender.as_str(), &groups, &|| scheduler(pool), verdicts);
+    (compared, groups)
+}
+
+fn check_fact(
+    fact: &SchedulerFact,
+    moment: Moment,
+    jobs: &mut BTreeMap<SourcePosition, Job>,
+    allowed: &AllAllowed,
+    beats: &Beats,
+    verdicts: &mut Verdicts,
+) {
+    let Moment { epoch, at, number, .. } = moment;
+    match fact {
+        SchedulerFact::LeaseGranted { source, worker, incarnation, token, .. } => {
+            let job = jobs.entry(source.clone()).or_default();
+            verdicts.must(allowed.get(source).is_some_and(|a| a.number < number), Invariant::I2, || {
+                format!("{source} was leased, but no durable verdict allows it")
+            });
+            verdicts.must(job.last.is_none_or(|last| *token > last) && !job.ended, Invariant::I5, || {
+                format!("{source} was leased with {token:?} after {:?}, ended: {}", job.last, job.ended)
+            });
+            verdicts.must(job.lease.is_none(), Invariant::I5, || format!("{source} was leased to {worker} while leased"));
+            verdicts.must(token.epoch == epoch, Invariant::I5, || format!("{source}: {token:?} in epoch {epoch}"));
+            job.last = Some(*token);
+            job.lease = Some(Lease { worker: worker.clone(), incarnation: *incarnation, granted_at: at });
+        }
+        SchedulerFact::LeaseExpired { source, token, end } => {
+            let job = jobs.entry(source.clone()).or_default();
+            let lease = job.lease.take();
+            verdicts.must(lease.is_some() && job.last == Some(*token), Invariant::I5, || {
+                format!("a lease of {source} with {token:?} ended, the last is {:?}", job.last)
+            });
+            if let Some(lease) = &lease
+                && *end == LeaseEnd::Silent
+            {
+                check_silence(beats, (source, *token, lease), moment, verdicts);
+            }
+        }
+        SchedulerFact::JobFinished { source, by, .. } => {
+            let job = jobs.entry(source.clone()).or_default();
+            verdicts.must(!job.ended, Invariant::I5, || format!("{source} ended twice"));
+            if let Some(by) = by {
+                let holder = job.lease.as_ref().map(|lease| &lease.worker);
+                verdicts.must(job.last == Some(by.token) && holder == Some(&by.worker), Invariant::I5, || {
+                    format!("{source} was ended by {by:?}, the lease is {:?} of {holder:?}", job.last)
+                });
+            }
+            job.ended = true;
+            job.lease = None;
+        }
+        SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::ResultRepeated { .. }
+        | SchedulerFact::ResultRefused { .. }
+        | SchedulerFact::JobDuplicate { .. }
+        | SchedulerFact::JobMoved { .. }
+        | SchedulerFact::WorkRefused { .. }
+        | SchedulerFact::WorkerForgotten { .. } => {}
+    }
+}

@@ -1,0 +1,122 @@
+//! What is submitted to the source, and what must become of it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::json;
+use tidegate_protocol::address::TopicPartition;
+use tidegate_protocol::headers;
+use tidegate_spine::{Headers, NewRecord, Record};
+
+use super::parts::TENANTS;
+use crate::chance::Chance;
+use crate::executor::Core;
+use crate::spine::{SimSpine, Stored};
+
+fn plain(value: impl Into<Bytes>) -> NewRecord {
+    NewRecord { key: None, value: Some(value.into()), headers: Headers::new() }
+}
+
+fn job(id: &str, tenant: &str, topic: &str, capability: &str, n: u64) -> String {
+    json!({"id": id, "tenant": tenant, "topic": topic, "capability": capability, "payload": {"n": n}}).to_string()
+}
+
+/// Submits to one partition until virtual time `until`.
+pub fn submit(seed: u64, shard: u32, core: &Core, spine: &SimSpine, to: &TopicPartition, until: u64) {
+    let mut chance = Chance::new(seed, &format!("jobs {shard}"));
+    let put = |at: u64, record: NewRecord| {
+        let (spine, to) = (spine.clone(), to.clone());
+        core.at(at, move || spine.put(&to, record));
+    };
+    let burst = chance.within(1..until);
+    for number in 0..chance.within(10..32) {
+        let at = if chance.percent(30) { burst } else { chance.within(0..until) };
+        // Some ids are used on both partitions.
+        let id = if chance.percent(6) { format!("both-{}", number % 3) } else { format!("{shard}-{number}") };
+        let tenant = *chance.one_of(&TENANTS);
+        let capability = *chance.one_of(&["echo", "sum"]);
+        match chance.within(0..100) {
+            0..58 => {
+                let value = job(&id, tenant, "job.ok.x", capability, number);
+                put(at, plain(value.clone()));
+                if chance.percent(12) {
+                    put(at + chance.within(0..1_500_000), plain(value));
+                } else if chance.percent(8) {
+                    put(at + chance.within(1..1_500_000), plain(job(&id, tenant, "job.ok.x", capability, 9_999)));
+                }
+            }
+            58..76 => put(at, plain(job(&id, tenant, "job.bad.x", capability, number))),
+            76..81 => put(at, plain(job(&id, tenant, "job.ok.x", "fly", number))),
+            81..85 => put(at, plain(job(&id, "initech", "job.ok.x", capability, number))),
+            85..88 => put(at, plain(json!({"id": id, "tenant": tenant}).to_string())),
+            88..91 => put(at, plain(&b"{\"id\": \"half"[..])),
+            91..94 => put(at, plain(&b"\xff\xfe"[..])),
+            94..97 => put(at, NewRecord::default()),
+            _ => {
+                let kind = *chance.one_of(&["fence", "barrier", "group", "claim"]);
+                let list = [(headers::KIND, kind), (headers::SENDER, "kernel.jobs.raw/0"), (headers::EPOCH, "999999")];
+                let value = Some(job(&id, tenant, "job.ok.x", capability, number).into());
+                put(at, NewRecord { key: None, value, headers: Headers::from_iter(list) });
+            }
+        }
+    }
+}
+
+/// What a record of the source must lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Allowed and run.
+    Allowed,
+    /// Denied.
+    Denied,
+    /// A job, but no pool takes it.
+    Unroutable,
+    /// No job.
+    Rejected,
+    /// The same as an earlier one.
+    Repeated,
+}
+
+fn alone(record: &Record) -> (Due, Option<(String, String)>) {
+    let rejected = (Due::Rejected, None);
+    if record.headers.get(headers::KIND).is_some() {
+        return rejected;
+    }
+    let Some(value) = record.value.as_deref() else { return rejected };
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(value) else { return rejected };
+    let text = |name: &str| value.get(name).and_then(|v| v.as_str()).map(str::to_owned);
+    let (Some(id), Some(tenant), Some(topic), Some(capability)) =
+        (text("id"), text("tenant"), text("topic"), text("capability"))
+    else {
+        return rejected;
+    };
+    if !TENANTS.contains(&tenant.as_str()) {
+        return rejected;
+    }
+    let due = match (topic.as_str(), capability.as_str()) {
+        ("job.bad.x", _) => Due::Denied,
+        (_, "fly") => Due::Unroutable,
+        _ => Due::Allowed,
+    };
+    (due, Some((tenant, id)))
+}
+
+/// What each record of one partition must lead to, in the order of the log.
+#[must_use]
+pub fn dues(log: &[Stored]) -> Vec<(&Record, Due)> {
+    let mut first: BTreeMap<(String, String), &Record> = BTreeMap::new();
+    log.iter()
+        .map(|stored| {
+            let (due, name) = alone(&stored.record);
+            let Some(name) = name else { return (&stored.record, due) };
+            match first.get(&name) {
+                Some(known) if known.value == stored.record.value => (&stored.record, Due::Repeated),
+                Some(_) => (&stored.record, Due::Rejected),
+                None => {
+                    first.insert(name, &stored.record);
+                    (&stored.record, due)
+                }
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,142 @@
+//! Kernel and scheduler as they are configured here.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tidegate_kernel::sources::{FormatWritten, SourceLimitsWritten, TenantsWritten};
+use tidegate_kernel::{
+    DEFAULT_RECORD_BYTES, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool as Routed, Routes, SourceWritten,
+    WindowBounds,
+};
+use tidegate_policy::Snapshot;
+use tidegate_protocol::address::TopicName;
+use tidegate_protocol::ids::{Capability, PoolName};
+use tidegate_protocol::time::Timestamp;
+use tidegate_scheduler::{Layout, Pool, Scheduler, Tuning};
+use tidegate_stage::{ShardSpec, Signal, Stage};
+
+use crate::chance::Chance;
+use crate::relay::scenario::pace;
+
+/// The prefix of all topics.
+pub const PREFIX: &str = "t.";
+/// Kernel shards.
+pub const KERNELS: u32 = 2;
+/// Lanes of the pool.
+pub const LANES: u32 = 2;
+/// Buckets of the pool.
+pub const BUCKETS: u32 = 2;
+/// A lease, milliseconds.
+pub const LEASE_MS: u64 = 2_400;
+/// Tenants that the source may speak for.
+pub const TENANTS: [&str; 2] = ["acme", "globex"];
+
+const POLICY: &str = "
+id: sim
+revision: 1
+rules:
+  - { id: good, match: { topics: [job.ok.>] }, decision: allow, reason: fine }
+  - { id: bad, match: { topics: [job.bad.>] }, decision: deny, reason: not here }
+";
+
+fn policy() -> Arc<Snapshot> {
+    static SNAPSHOT: OnceLock<Arc<Snapshot>> = OnceLock::new();
+    SNAPSHOT.get_or_init(|| Arc::new(tidegate_policy::load([("sim.yaml", POLICY)], None).unwrap())).clone()
+}
+
+/// The pool's name.
+#[must_use]
+pub fn pool_name() -> PoolName {
+    PoolName::new("p").unwrap()
+}
+
+/// A topic's full name.
+#[must_use]
+pub fn named(name: &str) -> TopicName {
+    TopicName::new(format!("{PREFIX}{name}")).unwrap()
+}
+
+/// The kernel of one partition.
+#[must_use]
+pub fn kernel_config(shard: u32) -> KernelConfig {
+    let source = SourceWritten {
+        name: "jobs.raw".into(),
+        topic: None,
+        format: FormatWritten::TidegateJson,
+        mapping: None,
+        tenants: TenantsWritten::Allowed(TENANTS.map(str::to_owned).to_vec()),
+        observe: false,
+        limits: SourceLimitsWritten::default(),
+    };
+    let source = source.checked().unwrap();
+    let pool = Routed {
+        name: pool_name(),
+        capabilities: BTreeSet::from([Capability::new("echo").unwrap(), Capability::new("sum").unwrap()]),
+        topics: Vec::new(),
+        buckets: BUCKETS,
+        tenant_buckets: BUCKETS,
+    };
+    let partitions = PartitionCounts { denied: 1, finished: 1, dead: 1 };
+    KernelConfig {
+        shard,
+        routes: Arc::new(Routes::new(vec![pool], PREFIX).unwrap()),
+        topics: Arc::new(KernelTopics::new(PREFIX, &source, partitions).unwrap()),
+        source: Arc::new(source),
+        max_record_bytes: DEFAULT_RECORD_BYTES,
+        window: WindowBounds { age: Duration::from_mins(10), ids: 1_000 },
+    }
+}
+
+/// A kernel with its policy.
+#[must_use]
+pub fn kernel(config: &KernelConfig) -> Kernel {
+    let mut kernel = Kernel::new(config.clone()).unwrap();
+    kernel.observe(Signal::Outside(policy()), Timestamp::default());
+    kernel
+}
+
+/// A kernel shard's spec.
+#[must_use]
+pub fn kernel_spec(seed: u64, config: &KernelConfig) -> ShardSpec {
+    let pace = pace(seed, &format!("kernel {}", config.shard));
+    let mut spec = tidegate_kernel::shard_spec(config, "", pace.clone()).unwrap();
+    spec.pace = pace;
+    spec
+}
+
+/// The pool with bounds by seed.
+#[must_use]
+pub fn pool(seed: u64) -> Arc<Pool> {
+    let mut chance = Chance::new(seed, "pool");
+    let layout = Layout {
+        prefix: PREFIX.into(),
+        pool: pool_name(),
+        shards: 1,
+        buckets: BUCKETS,
+        lanes: LANES,
+        finished_partitions: 1,
+        dead_partitions: 1,
+    };
+    let tuning = Tuning {
+        lease_ms: LEASE_MS,
+        heartbeat_ms: Some(chance.within(200..LEASE_MS / 3)),
+        max_attempts: u32::try_from(chance.within(2..6)).unwrap_or(3),
+        window_jobs: usize::try_from(chance.within(2..20)).unwrap_or(5),
+        forget_after_ms: 4_000,
+        ..Tuning::default()
+    };
+    Arc::new(Pool::new(layout, &tuning).unwrap())
+}
+
+/// A scheduler of the pool.
+#[must_use]
+pub fn scheduler(pool: &Arc<Pool>) -> Scheduler {
+    Scheduler::new(pool.clone(), 0)
+}
+
+/// The scheduler shard's spec.
+#[must_use]
+pub fn scheduler_spec(seed: u64, pool: &Pool) -> ShardSpec {
+    pool.shard_spec(0, "", pace(seed, "scheduler")).unwrap()
+}

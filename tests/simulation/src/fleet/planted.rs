@@ -1,0 +1,154 @@
+//! Stages with a planted bug: a kernel that fails open, a scheduler that takes any token.
+
+use std::collections::BTreeMap;
+
+use tidegate_kernel::Kernel;
+use tidegate_protocol::decision::Verdict;
+use tidegate_protocol::facts::{KernelFact, SchedulerFact};
+use tidegate_protocol::fleet::Report;
+use tidegate_protocol::ids::{JobId, TenantId};
+use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::time::Timestamp;
+use tidegate_scheduler::Scheduler;
+use tidegate_spine::Record;
+use tidegate_stage::{Decision, Input, Outbox, Signal, Stage};
+
+use super::parts::pool_name;
+
+macro_rules! all_but_decide {
+    ($fact:ty, $signal:ty) => {
+        fn emit(&self, fact: &$fact, at: Timestamp, input: Option<&Record>, outbox: &mut Outbox) {
+            self.stage.emit(fact, at, input, outbox);
+        }
+
+        fn needs_input(&self, fact: &$fact) -> bool {
+            self.stage.needs_input(fact)
+        }
+
+        fn observe(&mut self, signal: Signal<'_, $signal>, at: Timestamp) {
+            self.stage.observe(signal, at);
+        }
+
+        fn next_due(&self) -> Option<Timestamp> {
+            self.stage.next_due()
+        }
+
+        fn admits(&self, input: u32) -> bool {
+            self.stage.admits(input)
+        }
+
+        fn snapshot(&self) -> Result<String, serde_json::Error> {
+            self.stage.snapshot()
+        }
+
+        fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
+            self.stage.restore(snapshot)
+        }
+    };
+}
+
+fn again<F: Clone>(right: &Decision<F>, decision: &mut Decision<F>, change: impl Fn(&mut F)) {
+    for (fact, settles) in right.facts() {
+        let mut fact = fact.clone();
+        change(&mut fact);
+        match settles {
+            Some(settles) => decision.settle(*settles, fact),
+            None => decision.fact(fact),
+        }
+    }
+    if right.waits() {
+        decision.wait();
+    }
+}
+
+/// Denied jobs are allowed.
+pub struct FailOpen {
+    /// The right one.
+    pub stage: Kernel,
+}
+
+impl Stage for FailOpen {
+    type Fact = KernelFact;
+    type Signal = <Kernel as Stage>::Signal;
+
+    fn decide(&self, input: &Input<'_>, at: Timestamp, decision: &mut Decision<KernelFact>) {
+        let mut right = Decision::default();
+        self.stage.decide(input, at, &mut right);
+        again(&right, decision, |fact| {
+            if let KernelFact::JobDecided { decision, pool, .. } = fact {
+                decision.verdict = Verdict::Allow;
+                pool.get_or_insert(pool_name());
+            }
+        });
+    }
+
+    fn apply(&mut self, fact: &KernelFact, at: Timestamp) {
+        self.stage.apply(fact, at);
+    }
+
+    all_but_decide!(KernelFact, <Kernel as Stage>::Signal);
+}
+
+/// Results count whatever their token.
+pub struct AnyToken {
+    /// The right one.
+    pub stage: Scheduler,
+    names: BTreeMap<SourcePosition, (JobId, TenantId)>,
+}
+
+impl AnyToken {
+    /// Around a right one.
+    #[must_use]
+    pub const fn new(stage: Scheduler) -> Self {
+        Self { stage, names: BTreeMap::new() }
+    }
+}
+
+impl Stage for AnyToken {
+    type Fact = SchedulerFact;
+    type Signal = ();
+
+    fn decide(&self, input: &Input<'_>, at: Timestamp, decision: &mut Decision<SchedulerFact>) {
+        let mut right = Decision::default();
+        self.stage.decide(input, at, &mut right);
+        let outcome = match input {
+            Input::Record(arrival) => {
+                match serde_json::from_slice(arrival.record.value.as_deref().unwrap_or_default()) {
+                    Ok(Report::Result { outcome, .. }) => Some(outcome),
+                    _ => None,
+                }
+            }
+            Input::Tick { .. } | Input::Poll | Input::Evict(_) => None,
+        };
+        again(&right, decision, |fact| {
+            if let (SchedulerFact::ResultRefused { source, by, reason }, Some(outcome)) = (&*fact, outcome)
+                && reason == "stale_fence"
+                && let Some((job_id, tenant)) = self.names.get(source)
+            {
+                *fact = SchedulerFact::JobFinished {
+                    source: source.clone(),
+                    job_id: job_id.clone(),
+                    tenant: tenant.clone(),
+                    outcome,
+                    reason: String::new(),
+                    dead: None,
+                    output: None,
+                    by: Some(by.clone()),
+                    attempts: by.token.attempt,
+                    work: None,
+                };
+            }
+        });
+    }
+
+    fn apply(&mut self, fact: &SchedulerFact, at: Timestamp) {
+        if let SchedulerFact::LeaseGranted { source, work: Some(work), .. } = fact
+            && let Ok(judged) = serde_json::from_str::<tidegate_protocol::decision::Judged>(work.get())
+        {
+            self.names.insert(source.clone(), (judged.job.id, judged.job.tenant));
+        }
+        self.stage.apply(fact, at);
+    }
+
+    all_but_decide!(SchedulerFact, ());
+}
