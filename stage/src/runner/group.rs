@@ -93,7 +93,4 @@ pub(crate) struct Sending {
     pub(crate) bytes: usize,
     pub(crate) settles: Vec<InputRef>,
     pub(crate) submitted_ms: Vec<i64>,
-    /// It has no message: that it is released is nothing a successor must be told. Else a group that only says so would
-    /// itself have to be said, and so on for ever.
-    pub(crate) silent: bool,
 }

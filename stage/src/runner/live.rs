@@ -100,15 +100,7 @@ impl<'a, S: Stage> Live<'a, S> {
         for (group, messages) in again {
             let (landings, bytes) = sender.send(producer.as_mut(), group, messages)?;
             sending_bytes += bytes;
-            let silent = landings.is_empty();
-            sending.push_back(Sending {
-                group,
-                landings,
-                bytes,
-                settles: Vec::new(),
-                submitted_ms: Vec::new(),
-                silent,
-            });
+            sending.push_back(Sending { group, landings, bytes, settles: Vec::new(), submitted_ms: Vec::new() });
         }
         reader.pause(taken.facts);
         let contested = (log.highest_claim > epoch).then_some((log.highest_claim, mono));

@@ -100,8 +100,7 @@ impl<S: Stage> Live<'_, S> {
     ) -> Result<(), Ended> {
         let (landings, bytes) = self.sender.send(self.producer.as_mut(), group, messages)?;
         self.sending_bytes += bytes;
-        let silent = landings.is_empty();
-        self.sending.push_back(Sending { group, landings, bytes, settles, submitted_ms, silent });
+        self.sending.push_back(Sending { group, landings, bytes, settles, submitted_ms });
         Ok(())
     }
 
@@ -116,15 +115,9 @@ impl<S: Stage> Live<'_, S> {
                 };
                 sending.landings.pop();
             }
-            let Some(Sending { group, bytes, settles, submitted_ms, silent, .. }) = self.sending.pop_front() else {
-                break;
-            };
+            let Some(Sending { group, bytes, settles, submitted_ms, .. }) = self.sending.pop_front() else { break };
             self.sending_bytes -= bytes;
-            let said = self.said_released == self.released;
             self.released = Some(group);
-            if said && silent {
-                self.said_released = self.released;
-            }
             if bytes > 0 || !settles.is_empty() {
                 self.to_say = Some(group);
             }
@@ -370,7 +363,7 @@ impl<S: Stage> Live<'_, S> {
             let (landings, bytes) = self.sender.send(self.producer.as_mut(), guess, early)?;
             self.sending_bytes += bytes;
             let (settles, submitted_ms) = (Vec::new(), Vec::new());
-            self.sending.push_back(Sending { group: guess, landings, bytes, settles, submitted_ms, silent: false });
+            self.sending.push_back(Sending { group: guess, landings, bytes, settles, submitted_ms });
         }
         self.flying.push_back(Flying { landing, settles, messages, submitted_ms, tally, hash, sequence, snapshot });
         Ok(())
