@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_protocol::address::TopicPartition;
+use tidegate_stage::InputKind;
 
 use crate::chance::Chance;
 use crate::world::World;
@@ -39,7 +40,7 @@ const KINDS: [(Fault, u32); 10] = [
     (Fault::Move, 4),
     (Fault::Outage, 1),
     (Fault::StallAppends, 5),
-    (Fault::StallReads, 3),
+    (Fault::StallReads, 5),
     (Fault::LoseAppend, 6),
     (Fault::ClockStep, 1),
     (Fault::Compact, 1),
@@ -94,6 +95,14 @@ fn happen(world: &Arc<World>, fault: Fault, partition: TopicPartition, chance: &
         }
         Fault::Outage => world.spine.outage(chance.within(20_000..3_000_000).min(left)),
         Fault::StallAppends => world.spine.stall(&partition, chance.within(5_000..1_500_000).min(left), false),
+        Fault::StallReads if chance.percent(60) => {
+            let inputs = world.shards().iter().flat_map(|s| &s.spec.inputs);
+            let control: Vec<_> = inputs.filter(|i| i.kind == InputKind::Control).collect();
+            if !control.is_empty() {
+                let of = &chance.one_of(&control).partition;
+                world.spine.stall(of, chance.within(1_000_000..3_500_000).min(left), true);
+            }
+        }
         Fault::StallReads => world.spine.stall(&partition, chance.within(100_000..3_000_000).min(left), true),
         Fault::LoseAppend => {
             let shard = usize::try_from(chance.within(0..world.shards().len() as u64)).unwrap_or(0);

@@ -81,7 +81,14 @@ impl Stand {
         for (name, partitions, cleanup) in all {
             let name = name.clone();
             of.extend((0..partitions).map(|p| name.partition(p)));
-            let spec = TopicSpec { name, partitions, cleanup, max_record_bytes: 1 << 20, broker_time: true, replication: None };
+            let spec = TopicSpec {
+                name,
+                partitions,
+                cleanup,
+                max_record_bytes: 1 << 20,
+                broker_time: true,
+                replication: None,
+            };
             spine.broker().create(spec);
         }
         Self { seed, chance, executor, core, trace, spine, partitions: of }
@@ -99,7 +106,12 @@ impl Stand {
     }
 
     /// Runs until `judge` misses nothing, or virtual time `quiet_us` is over. `judge` returns the snapshots it compared.
-    pub fn run(mut self, world: &Arc<World>, quiet_us: u64, judge: impl Fn(&Broker, &mut Verdicts) -> usize) -> Outcome {
+    pub fn run(
+        mut self,
+        world: &Arc<World>,
+        quiet_us: u64,
+        judge: impl Fn(&Broker, &mut Verdicts) -> usize,
+    ) -> Outcome {
         let verdicts_now = || {
             let mut verdicts = Verdicts::default();
             let snapshots = judge(&self.spine.broker(), &mut verdicts);

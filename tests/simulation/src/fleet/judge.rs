@@ -123,7 +123,9 @@ pub fn check_ends(
 ) {
     let mut ends: BTreeMap<SourcePosition, usize> = BTreeMap::new();
     for fact in facts(leases) {
-        if let SchedulerFact::JobFinished { source, .. } | SchedulerFact::JobDuplicate { source, .. } = &fact.record.fact {
+        if let SchedulerFact::JobFinished { source, .. } | SchedulerFact::JobDuplicate { source, .. } =
+            &fact.record.fact
+        {
             *ends.entry(source.clone()).or_default() += 1;
         }
     }

@@ -119,7 +119,9 @@ fn check_silence(
     heard.push(at);
     let longest = heard.windows(2).map(|w| w[1].saturating_sub(w[0])).max().unwrap_or(0);
     verdicts.must(longest + CLOCKS >= LEASE_MS * 1_000, Invariant::DueAfterReading, || {
-        format!("the lease of {source} {token:?} ended in silence at {at}, but reports came at least every {longest} us")
+        format!(
+            "the lease of {source} {token:?} ended in silence at {at}, but reports came at least every {longest} us"
+        )
     });
 }
 
@@ -146,7 +148,9 @@ pub fn scheduler_shard(
     telling::check(broker, spec, &groups, &[named("dead").partition(0)], shown, verdicts);
     telling::check_bounds(broker, spec, &groups, AT_ONCE, verdicts);
     let refused = facts(&groups).filter(|f| matches!(f.record.fact, SchedulerFact::WorkRefused { .. })).count();
-    verdicts.must(refused == 0, Invariant::I2, || format!("{refused} records on approved or overflow were no allowed jobs"));
+    verdicts.must(refused == 0, Invariant::I2, || {
+        format!("{refused} records on approved or overflow were no allowed jobs")
+    });
     let snapshots = broker.log(&spec.snapshots.partition(0));
     let compared = replay::check(snapshots, spec.sender.as_str(), &groups, &|| scheduler(pool), verdicts);
     (compared, groups)
@@ -170,7 +174,8 @@ fn check_fact(
             verdicts.must(job.last.is_none_or(|last| *token > last) && !job.ended, Invariant::I5, || {
                 format!("{source} was leased with {token:?} after {:?}, ended: {}", job.last, job.ended)
             });
-            verdicts.must(job.lease.is_none(), Invariant::I5, || format!("{source} was leased to {worker} while leased"));
+            verdicts
+                .must(job.lease.is_none(), Invariant::I5, || format!("{source} was leased to {worker} while leased"));
             verdicts.must(token.epoch == epoch, Invariant::I5, || format!("{source}: {token:?} in epoch {epoch}"));
             job.last = Some(*token);
             job.lease = Some(Lease { worker: worker.clone(), incarnation: *incarnation, granted_at: at });

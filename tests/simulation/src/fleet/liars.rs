@@ -1,7 +1,7 @@
 //! Records on the reports topic that no honest worker would write: results again, with stale tokens, of other workers,
 //! of jobs never handed out, and rubbish.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_spine::{Headers, NewRecord};
 
 use super::parts::named;
@@ -12,7 +12,7 @@ use crate::spine::SimSpine;
 /// Tells some lies between the given virtual times.
 pub fn tell(seed: u64, core: &Core, spine: &SimSpine, from: u64, until: u64) {
     let mut chance = Chance::new(seed, "liars");
-    for number in 0..chance.within(2..10) {
+    for number in 0..chance.within(4..16) {
         let at = chance.within(from..until);
         let (spine, mut own) = (spine.clone(), Chance::new(seed, &format!("lie {number}")));
         core.at(at, move || {
@@ -30,7 +30,11 @@ fn lie(spine: &SimSpine, chance: &mut Chance) -> Option<NewRecord> {
         let values = broker.log(&reports).iter().filter_map(|s| s.record.value.clone());
         values.filter_map(|v| serde_json::from_slice(&v).ok()).filter(|v: &Value| v.get("result").is_some()).collect()
     };
-    let record = |value: String| NewRecord { key: None, value: Some(value.into()), headers: Headers::new() };
+    let record =
+        |value: String| -> NewRecord { NewRecord { key: None, value: Some(value.into()), headers: Headers::new() } };
+    if chance.percent(50) {
+        return stale(spine, chance).map(record);
+    }
     if results.is_empty() || chance.percent(10) {
         return Some(if chance.percent(50) { NewRecord::default() } else { record("{\"result\": 7".into()) });
     }
@@ -44,4 +48,27 @@ fn lie(spine: &SimSpine, chance: &mut Chance) -> Option<NewRecord> {
         _ => *result.get_mut("source")? = Value::from(format!("jobs.raw/0@{}", chance.within(0..60))),
     }
     Some(record(lie.to_string()))
+}
+
+/// A result in the holder's own words, with a token below the one it was given last.
+fn stale(spine: &SimSpine, chance: &mut Chance) -> Option<String> {
+    let broker = spine.broker();
+    let log = broker.log(&named("leases.p").partition(0));
+    let groups: Vec<Value> =
+        log.iter().filter_map(|s| serde_json::from_slice(s.record.value.as_deref().unwrap_or_default()).ok()).collect();
+    let facts = groups.iter().filter_map(|g| g.get("facts")?.as_array()).flatten();
+    let grants: Vec<&Value> = facts.filter_map(|f| f.pointer("/fact/lease_granted")).collect();
+    let recent = grants.get(grants.len().saturating_sub(6)..)?;
+    if recent.is_empty() {
+        return None;
+    }
+    let grant = *chance.one_of(recent);
+    let (epoch, attempt) = (grant.pointer("/token/epoch")?.as_u64()?, grant.pointer("/token/attempt")?.as_u64()?);
+    let mut token = json!({"epoch": epoch, "attempt": attempt.saturating_sub(1)});
+    if chance.percent(30) {
+        token = json!({"epoch": epoch.saturating_sub(1), "attempt": attempt});
+    }
+    let result = json!({"worker": grant.get("worker")?, "incarnation": grant.get("incarnation")?, "lane": grant.get("lane")?,
+        "epoch": epoch, "source": grant.get("source")?, "token": token, "outcome": "succeeded", "credit": 0});
+    Some(json!({"result": result}).to_string())
 }

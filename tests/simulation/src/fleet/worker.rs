@@ -62,7 +62,8 @@ impl Member {
             };
             let (lane, lane_position) = (inbox.opened_at().0.partition, inbox.opened_at().1);
             let incarnation = Incarnation { number: core.now() + 1, lane, lane_position };
-            let identity = Identity { worker: worker.clone(), capabilities: Clone::clone(&capabilities), capacity: self.capacity };
+            let identity =
+                Identity { worker: worker.clone(), capabilities: Clone::clone(&capabilities), capacity: self.capacity };
             let mut life = Life {
                 session: Session::new(identity, incarnation, Timestamp(core.now())),
                 core: core.clone(),
@@ -133,8 +134,11 @@ impl Life<'_> {
     }
 
     fn poll_running(&mut self, cx: &mut Context<'_>) -> bool {
-        let done: Vec<JobKey> =
-            self.running.iter_mut().filter_map(|(job, run)| run.poll_unpin(cx).is_ready().then(|| job.clone())).collect();
+        let done: Vec<JobKey> = self
+            .running
+            .iter_mut()
+            .filter_map(|(job, run)| run.poll_unpin(cx).is_ready().then(|| job.clone()))
+            .collect();
         for job in &done {
             self.running.remove(job);
             let outcome = if self.chance.percent(85) { Outcome::Succeeded } else { Outcome::Failed };
@@ -158,7 +162,11 @@ impl Life<'_> {
         let key = Some(self.member.name.clone().into());
         let record = |report| serde_json::to_vec(&report).ok();
         let records = reports.into_iter().filter_map(record);
-        let records = records.map(|value| NewRecord { key: Clone::clone(&key), value: Some(value.into()), headers: Headers::new() });
+        let records = records.map(|value| NewRecord {
+            key: Clone::clone(&key),
+            value: Some(value.into()),
+            headers: Headers::new(),
+        });
         self.landing = Some(self.producer.append(&self.reports, records.collect()));
     }
 
@@ -188,7 +196,9 @@ impl Life<'_> {
 
     /// Takes an order; true when another life of this worker is newer.
     fn order(&mut self, record: &Record, now: Timestamp) -> bool {
-        let Ok(order) = serde_json::from_slice::<Order>(record.value.as_deref().unwrap_or_default()) else { return false };
+        let Ok(order) = serde_json::from_slice::<Order>(record.value.as_deref().unwrap_or_default()) else {
+            return false;
+        };
         let epoch = record.headers.text(headers::EPOCH).and_then(|e| e.parse().ok());
         for action in self.session.order(order, epoch, now) {
             match action {
@@ -214,7 +224,11 @@ impl Life<'_> {
                 landings: self.spine.broker().landings(),
             });
         }
-        let takes = if self.chance.percent(10) { self.chance.within(500_000..4_000_000) } else { self.chance.within(500..200_000) };
+        let takes = if self.chance.percent(10) {
+            self.chance.within(500_000..4_000_000)
+        } else {
+            self.chance.within(500..200_000)
+        };
         self.running.insert(job, self.core.sleep_until(self.core.now() + takes).boxed());
         // Poll it once so that it wakes this task.
         self.timer = None;

@@ -67,7 +67,15 @@ pub fn believed(log: &[Stored]) -> Vec<Believed<'_>> {
         *next = Some(sequence + 1);
         if epoch >= known.fence && known.last.is_none_or(|last| (group, index) > last) {
             known.last = Some((group, index));
-            kept.push(Believed { sender, epoch, group, fact: index / 256, ordinal: index % 256, number: stored.number, record });
+            kept.push(Believed {
+                sender,
+                epoch,
+                group,
+                fact: index / 256,
+                ordinal: index % 256,
+                number: stored.number,
+                record,
+            });
         }
     }
     kept

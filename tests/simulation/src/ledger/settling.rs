@@ -69,4 +69,3 @@ pub fn check<F>(broker: &Broker, spec: &ShardSpec, groups: &[ValidGroup<F>], ver
         }
     });
 }
-

@@ -61,7 +61,8 @@ pub fn check<F>(
             let place = (message.group, message.fact, message.ordinal);
             let at = message.record.offset;
             let Some(fact) = expected.get(&place) else {
-                verdicts.broken(Invariant::I2, || format!("{to}@{at} of {sender} follows from no valid fact ({place:?})"));
+                verdicts
+                    .broken(Invariant::I2, || format!("{to}@{at} of {sender} follows from no valid fact ({place:?})"));
                 continue;
             };
             let key = message.record.key.as_deref().unwrap_or_default();
@@ -78,7 +79,8 @@ pub fn check<F>(
         if fact.fenced {
             let times = heard.get(place).copied().unwrap_or(0);
             verdicts.must(times <= 1, Invariant::I4, || format!("{sender}: message {place:?} was heard {times} times"));
-            verdicts.must_in_the_end(times > 0, Invariant::I1, || format!("{sender}: message {place:?} was never heard"));
+            verdicts
+                .must_in_the_end(times > 0, Invariant::I1, || format!("{sender}: message {place:?} was never heard"));
         } else {
             let was = told.contains(place);
             verdicts.must_in_the_end(was, Invariant::I1, || format!("{sender}: message {place:?} was never told"));
