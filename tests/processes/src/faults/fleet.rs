@@ -99,8 +99,8 @@ prefix: \"{prefix}\"
 sources:
   - {{ name: jobs.raw, tenants: any }}
 pools:
-  - {{ name: work, capabilities: [work], lanes: 8 }}
-  - {{ name: audit, capabilities: [audit], lanes: 8, scheduling: {{ max_attempts: 20 }} }}
+  - {{ name: work, capabilities: [work], lanes: 8, scheduling: {{ lease_ms: {lease}, max_attempts: 20 }} }}
+  - {{ name: audit, capabilities: [audit], lanes: 8, scheduling: {{ lease_ms: {lease}, max_attempts: 20 }} }}
 policy: policy
 listen: 127.0.0.1:{port}
 data: data-{name}
@@ -110,6 +110,8 @@ membership: {{ session_timeout_ms: {session} }}
             url = broker.url(),
             prefix = self.prefix,
             session = SESSION.as_millis(),
+            // A paused worker sleeps longer, so that it wakes with results nobody waits for any more.
+            lease = SESSION.as_millis(),
         )
     }
 

@@ -248,11 +248,12 @@ fn summary(ledger: &Ledger, totals: &Totals, dropped: f64) -> String {
     }
     let ends: Vec<String> = ends.into_iter().map(|(end, times)| format!("{times} {end}")).collect();
     format!(
-        "  {}\n  {} leases, {} of them ended without a result; {} messages said again and believed once; {} behind a gap; \
+        "  {}\n  {} leases, {} of them ended without a result, {} late results refused; {} messages said again and believed once; {} behind a gap; \
          {} records read; the processes' own count of dropped messages of former owners: {dropped}",
         ends.join(", "),
         totals.leases,
         totals.expired,
+        totals.refused,
         totals.repeated,
         totals.gaps,
         totals.records

@@ -88,6 +88,8 @@ pub struct Totals {
     pub expired: u64,
     /// Leases in valid groups.
     pub leases: u64,
+    /// Results that the scheduler did not believe: of workers whose lease was another's by then.
+    pub refused: u64,
 }
 
 /// What a topic of a run is to the ledger.
@@ -114,6 +116,7 @@ pub struct Ledger {
     records: u64,
     leases: u64,
     expired: u64,
+    refused: u64,
     done: u64,
 }
 
@@ -186,8 +189,13 @@ impl Ledger {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let (facts, outputs) = (self.facts.values(), self.outputs.values());
-        let mut totals =
-            Totals { records: self.records, leases: self.leases, expired: self.expired, ..Totals::default() };
+        let mut totals = Totals {
+            records: self.records,
+            leases: self.leases,
+            expired: self.expired,
+            refused: self.refused,
+            ..Totals::default()
+        };
         for log in facts {
             totals.takeovers += log.owners.saturating_sub(1);
             totals.zombies += log.superseded;
@@ -326,10 +334,10 @@ impl Ledger {
             }
             Fact::JobDuplicate { source } => bail!("{source} ended as a duplicate, of which this run has none"),
             Fact::WorkRefused { detail } => bail!("a record on `approved` was refused: {detail}"),
+            Fact::ResultRefused(_) => self.refused += 1,
             Fact::PolicyAdopted(_)
             | Fact::WorkerWelcomed(_)
             | Fact::ResultRepeated(_)
-            | Fact::ResultRefused(_)
             | Fact::JobMoved(_)
             | Fact::WorkerForgotten(_) => {}
         }

@@ -6,7 +6,7 @@
 //! | `records_on_kafka` | records, straight into topics of a real Kafka; forged ones where only stages may write |
 //! | `policies` | bundles, or none at all |
 //! | `starts` | topics, credentials, brokers, folders, configurations |
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod policies;
 mod records_on_dev;

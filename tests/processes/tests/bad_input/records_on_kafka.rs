@@ -213,5 +213,6 @@ fn a_forged_job_where_only_stages_write_does_not_run_and_is_counted() {
     ground.wait_for_metric("tidegate_stage_dropped_total", &["reason=\"unstamped\""], 1.0);
     ground.wait_for_metric("tidegate_stage_dropped_total", &["reason=\"unannounced\""], 1.0);
     ground.runs("after");
+    ground.runs("after that");
     assert_eq!(["unstamped", "stamped", "late"].map(|id| ground.ended(id)), [0, 0, 0]);
 }

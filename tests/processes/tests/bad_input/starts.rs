@@ -25,8 +25,8 @@ fn missing_and_wrong_topics_stop_every_role_with_the_difference() {
     let home = Home::new(POLICY).unwrap();
     home.write("tidegate.yaml", &config(&spine, &prefix, 2)).unwrap();
 
-    let raw = format!("+ {prefix}jobs.raw: missing is missing, should be 2 partitions");
-    let leases = format!("+ {prefix}leases.default: missing");
+    let raw = format!("+ {prefix}jobs.raw: is missing, should have 2 partitions");
+    let leases = format!("+ {prefix}leases.default: is missing, should have 1 partition,");
     for role in ["kernel", "scheduler", "gateway"] {
         let ended = home.run(&["serve", "--roles", role]).unwrap();
         must_end(&ended, 78, &["run `tidegate topics apply`", &raw, &leases]);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `dev_killed` | `tidegate dev`, under load, again and again on one folder |
 //! | `faults_short` | roles on a real Kafka: the short variant of `make faults` |
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod dev_killed;
 mod faults_short;
