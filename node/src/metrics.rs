@@ -34,6 +34,12 @@ pub fn describe() {
             describe_gauge!(name, sentence);
         }
     }
+    for (name, sentence) in tidegate_scheduler::measures::COUNTERS {
+        describe_counter!(name, sentence);
+    }
+    for (name, sentence) in tidegate_scheduler::measures::GAUGES {
+        describe_gauge!(name, sentence);
+    }
     tidegate_kernel::describe_metrics();
     tidegate_worker::measures::describe();
     tidegate_gateway::metrics::describe();

@@ -33,6 +33,7 @@
 mod clock;
 mod fleet;
 mod gauges;
+pub mod measures;
 mod place;
 mod pool;
 mod ready;

@@ -14,6 +14,7 @@ use tidegate_stage::{Decision, Input, InputRef, Outbox, Signal, Stage};
 use crate::clock::Clock;
 use crate::fleet::{Fleet, Present};
 use crate::gauges::{Counts, Gauges};
+use crate::measures;
 use crate::place::Placement;
 use crate::pool::Pool;
 use crate::ready::Ready;
@@ -322,6 +323,14 @@ impl Stage for Scheduler {
             InputIs::Jobs(origin) => self.soft.window.admits(origin),
             InputIs::Reports => true,
         }
+    }
+
+    fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'static str, &'static str)) {
+        measures::tally(fact, count);
+    }
+
+    fn figures(&self, publish: &mut dyn FnMut(&'static str, f64)) {
+        measures::figures(&self.gauges(), publish);
     }
 
     fn snapshot(&self) -> Result<String, serde_json::Error> {

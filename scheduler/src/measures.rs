@@ -1,0 +1,104 @@
+//! Metrics of a scheduler shard: names and sentences in one place. Counts are of facts that have landed; figures are of
+//! the present owner.
+
+use tidegate_protocol::facts::SchedulerFact;
+
+use crate::gauges::{Gauges, end_word};
+use crate::transitions::refused::{BAD_OUTCOME, FINISHED, NOT_HOLDER, STALE_FENCE, UNKNOWN_JOB};
+
+/// Name and sentence of every counter, for the exporter.
+pub const COUNTERS: [(&str, &str); 6] = [
+    ("tidegate_scheduler_leases_granted_total", "Jobs handed to workers, `again` when a lease before had ended."),
+    ("tidegate_scheduler_leases_expired_total", "Leases that ended without a result, by why."),
+    ("tidegate_scheduler_jobs_finished_total", "Jobs that ended, by outcome."),
+    (
+        "tidegate_scheduler_results_refused_total",
+        "Results that do not count, by why (stale_fence: of a lease that had ended).",
+    ),
+    ("tidegate_scheduler_jobs_moved_total", "Waiting jobs moved aside, by where."),
+    ("tidegate_scheduler_dead_total", "Records and jobs sent to `dead`, by reason."),
+];
+
+/// Name and sentence of every gauge, for the exporter.
+pub const GAUGES: [(&str, &str); 6] = [
+    ("tidegate_scheduler_waiting_jobs", "Jobs that wait in memory; more may wait in the log (see lag)."),
+    ("tidegate_scheduler_requeued_jobs", "Jobs whose lease ended without result and that are ready again."),
+    ("tidegate_scheduler_leases_active", "Jobs leased now."),
+    ("tidegate_scheduler_workers_present", "Workers that reported to this owner and are neither silent nor draining."),
+    ("tidegate_scheduler_free_credit", "Assignments that workers would take now."),
+    (
+        "tidegate_scheduler_invariant_violations",
+        "Facts that could not follow from the state; any is a defect or an altered log.",
+    ),
+];
+
+/// The word of a refusal, from the fixed list; labels must not come from data.
+fn refusal_word(reason: &str) -> &'static str {
+    [STALE_FENCE, NOT_HOLDER, UNKNOWN_JOB, FINISHED, BAD_OUTCOME]
+        .into_iter()
+        .find(|word| *word == reason)
+        .unwrap_or("other")
+}
+
+/// What of a landed fact is counted.
+pub(crate) fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'static str, &'static str)) {
+    let [granted, expired, finished, refused, moved, dead] = COUNTERS.map(|(name, _)| name);
+    match fact {
+        SchedulerFact::LeaseGranted { work, .. } => {
+            count(granted, "again", if work.is_some() { "no" } else { "yes" });
+        }
+        SchedulerFact::LeaseExpired { end, .. } => count(expired, "why", end_word(*end)),
+        SchedulerFact::JobFinished { outcome, dead: reason, .. } => {
+            count(finished, "outcome", outcome.word());
+            if let Some(reason) = reason {
+                count(dead, "reason", reason.word());
+            }
+        }
+        SchedulerFact::ResultRefused { reason, .. } => count(refused, "why", refusal_word(reason)),
+        SchedulerFact::JobMoved { .. } => count(moved, "to", "overflow"),
+        SchedulerFact::WorkRefused { reason, .. } => count(dead, "reason", reason.word()),
+        SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::ResultRepeated { .. }
+        | SchedulerFact::JobDuplicate { .. }
+        | SchedulerFact::WorkerForgotten { .. } => {}
+    }
+}
+
+/// Present figures.
+pub(crate) fn figures(gauges: &Gauges, publish: &mut dyn FnMut(&'static str, f64)) {
+    #[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^53")]
+    let figure = |number: usize| number as f64;
+    let whole = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let values = [
+        gauges.waiting,
+        gauges.requeued,
+        gauges.leased,
+        gauges.workers_present,
+        whole(gauges.free_credit),
+        whole(gauges.counts.impossible_facts),
+    ];
+    for ((name, _), value) in GAUGES.into_iter().zip(values) {
+        publish(name, figure(value));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_come_from_a_fixed_list() {
+        assert_eq!(refusal_word("stale_fence"), "stale_fence");
+        assert_eq!(refusal_word("whatever a worker wrote"), "other");
+    }
+
+    #[test]
+    fn figures_go_by_their_names() {
+        let gauges = Gauges { leased: 3, free_credit: 9, ..Gauges::default() };
+        let mut published = Vec::new();
+        figures(&gauges, &mut |name, value| published.push((name, value)));
+        assert!(published.contains(&("tidegate_scheduler_leases_active", 3.0)));
+        assert!(published.contains(&("tidegate_scheduler_free_credit", 9.0)));
+        assert_eq!(published.len(), GAUGES.len());
+    }
+}
