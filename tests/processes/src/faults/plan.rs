@@ -44,8 +44,8 @@ impl Length {
         }
     }
 
-    /// Pauses of a kernel beyond that while no zombie has shown itself: whether one has anything in its hands when it
-    /// is stopped is chance.
+    /// Pauses of a kernel beyond that while takeovers or zombies are wanting: whether a process has anything in its hands
+    /// when it is stopped is chance.
     #[must_use]
     pub const fn more_pauses(self) -> u32 {
         match self {

@@ -141,7 +141,8 @@ impl Run {
             self.blow(blow, name)?;
         }
         for more in 0..self.length.more_pauses() {
-            if self.watch.look()?.totals().zombies >= self.length.least_zombies() {
+            let totals = self.watch.look()?.totals();
+            if totals.zombies >= self.length.least_zombies() && totals.takeovers >= self.length.least_takeovers() {
                 break;
             }
             self.blow(Blow::Pause, if more % 2 == 0 { "kernel-1" } else { "kernel-2" })?;
