@@ -33,6 +33,8 @@ pub(crate) struct InputPlace {
     /// Decided before being read again in this ownership (a held record whose time was over at the takeover), and not
     /// yet settled.
     ahead: BTreeSet<Offset>,
+    /// Of `open`: what a decided fact settles once it is released.
+    leaving: BTreeSet<Offset>,
     /// Settled before this ownership, above the position reading began at.
     skip: Ranges,
     /// Settled since the last group was sealed.
@@ -54,6 +56,7 @@ impl InputPlace {
             read: 0,
             open: BTreeSet::new(),
             ahead: BTreeSet::new(),
+            leaving: BTreeSet::new(),
             skip: Ranges::default(),
             fresh: Ranges::default(),
             base: Marks::new(Vec::new(), rules),
@@ -149,6 +152,8 @@ impl InputPlace {
     pub(crate) fn decided(&mut self, offset: Offset) {
         if offset >= self.read {
             self.ahead.insert(offset);
+        } else if self.open.contains(&offset) {
+            self.leaving.insert(offset);
         }
     }
 
@@ -160,17 +165,13 @@ impl InputPlace {
     /// An input is done with.
     pub(crate) fn settle(&mut self, offset: Offset) {
         let ahead = self.ahead.remove(&offset);
+        self.leaving.remove(&offset);
         if self.open.remove(&offset) {
             self.fresh.insert(offset, offset.saturating_add(1));
         } else if ahead {
             self.skip.insert(offset, offset.saturating_add(1));
             self.fresh.insert(offset, offset.saturating_add(1));
         }
-    }
-
-    /// Whether this record was delivered and is not settled.
-    pub(crate) fn is_open(&self, offset: Offset) -> bool {
-        self.open.contains(&offset)
     }
 
     /// Lowest offset not yet settled.
@@ -193,17 +194,23 @@ impl InputPlace {
         self.read.saturating_sub(self.position())
     }
 
-    /// Settled ranges above the position, at most (one more than what is open; exact when nothing is missing).
-    pub(crate) fn range_count(&self) -> usize {
-        let mut count = 0;
-        let mut before: Option<Offset> = None;
-        for offset in &self.open {
-            if before.is_none_or(|b| b.saturating_add(1) != *offset) {
-                count += 1;
-            }
-            before = Some(*offset);
+    /// What was delivered and is neither settled nor about to be, oldest first.
+    pub(crate) fn staying(&self) -> impl Iterator<Item = Offset> + '_ {
+        self.open.iter().copied().filter(|offset| !self.leaving.contains(offset) && !self.ahead.contains(offset))
+    }
+
+    /// How many of the oldest that stay must make way: those too far behind the head, and one for each settled range
+    /// too many.
+    pub(crate) fn excess(&self, distance: u64, ranges: usize) -> usize {
+        let behind = |offset: Offset| self.read.saturating_sub(offset);
+        let Some(reach) = self.staying().next().map(behind) else { return 0 };
+        let far = if reach < distance { 0 } else { self.staying().take_while(|o| behind(*o) >= distance).count() };
+        if reach <= ranges as u64 {
+            return far;
         }
-        count
+        let mut before: Option<Offset> = None;
+        let runs = self.staying().filter(|o| before.replace(*o).is_none_or(|b| b.saturating_add(1) != *o)).count();
+        far.max(runs.saturating_sub(ranges))
     }
 
     fn advance_base(&mut self) {
@@ -320,6 +327,21 @@ mod tests {
         assert_eq!(place.begin(), Some(10));
         assert_eq!(place.marks().senders(), [mark(33)]);
         assert!(place.skip.contains(12), "what it settled above still counts");
+    }
+
+    #[test]
+    fn what_is_about_to_leave_needs_not_make_way() {
+        let mut place = InputPlace::new(false, Rules::default());
+        for offset in 0..20 {
+            place.meet(&record(offset));
+        }
+        for offset in (1..20).step_by(2) {
+            place.settle(offset);
+        }
+        assert_eq!((place.excess(30, 9), place.excess(30, 3), place.excess(14, 9)), (1, 7, 4));
+        place.decided(0);
+        assert_eq!((place.excess(30, 9), place.excess(30, 3), place.excess(14, 9)), (0, 6, 3));
+        assert_eq!(place.staying().next(), Some(2));
     }
 
     #[test]

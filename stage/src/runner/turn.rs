@@ -279,20 +279,16 @@ impl<S: Stage> Live<'_, S> {
     fn bound_places(&mut self) -> Result<(), Ended> {
         let (most, ranges) = (self.run.spec.pace.place_distance, self.run.spec.pace.place_ranges);
         for number in 0..self.inputs.len() {
-            while let Some(input) = self.inputs.get(number).filter(|i| i.kind == InputKind::Jobs) {
-                let distance = input.place.distance();
-                let over = distance >= most || (distance > ranges as u64 && input.place.range_count() > ranges);
-                let oldest = input.place.position();
-                if !over || !input.place.is_open(oldest) || !self.has_room() {
-                    break;
-                }
-                let oldest = InputRef { input: u32::try_from(number).unwrap_or(u32::MAX), offset: oldest };
+            let Some(input) = self.inputs.get(number).filter(|i| i.kind == InputKind::Jobs) else { continue };
+            let excess = input.place.excess(most, ranges);
+            let oldest: Vec<Offset> = input.place.staying().take(excess).collect();
+            for offset in oldest {
                 let before = self.building.facts;
-                self.decide(&Input::Evict(oldest), None)?;
-                // Its facts may be on their way already; then the position moves as they land.
-                if self.building.facts == before
-                    || self.inputs.get(number).is_some_and(|i| i.place.distance() >= distance)
-                {
+                if self.has_room() {
+                    let oldest = InputRef { input: u32::try_from(number).unwrap_or(u32::MAX), offset };
+                    self.decide(&Input::Evict(oldest), None)?;
+                }
+                if self.building.facts == before {
                     break;
                 }
             }
