@@ -152,6 +152,7 @@ pub fn scheduler_shard(
         format!("{refused} records on approved or overflow were no allowed jobs")
     });
     let snapshots = broker.log(&spec.snapshots.partition(0));
+    telling::check_places(&replay::written(snapshots, spec.sender.as_str()), spec, verdicts);
     let compared = replay::check(snapshots, spec.sender.as_str(), &groups, &|| scheduler(pool), verdicts);
     (compared, groups)
 }

@@ -11,7 +11,8 @@ use super::verdicts::{Invariant, Verdicts};
 use crate::spine::Stored;
 
 /// Every complete snapshot of a sender that ever landed: offset and body.
-fn written(log: &[Stored], sender: &str) -> Vec<(Offset, SnapshotBody)> {
+#[must_use]
+pub fn written(log: &[Stored], sender: &str) -> Vec<(Offset, SnapshotBody)> {
     let mut sets: BTreeMap<(Offset, u64), BTreeMap<u32, String>> = BTreeMap::new();
     let mut complete = Vec::new();
     for stored in log {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
-use tidegate_stage::ShardSpec;
+use tidegate_protocol::control::SnapshotBody;
+use tidegate_stage::{InputKind, ShardSpec};
 
 use super::facts::{self, ValidFact, ValidGroup};
 use super::messages::{believed, stamp};
@@ -105,5 +106,29 @@ pub fn check_bounds<F>(
         verdicts.must(facts < spec.pace.group_facts + at_once, Invariant::I10, || {
             format!("{}: the group at {} has {facts} facts", spec.sender, group.offset)
         });
+    }
+}
+
+/// A place of a job input whose stage makes way when asked: its ranges and its distance stay near their bounds. One read
+/// may bring `READ` records more before the stage is asked.
+pub fn check_places(snapshots: &[(Offset, SnapshotBody)], spec: &ShardSpec, verdicts: &mut Verdicts) {
+    const READ: u64 = 16;
+    for (offset, body) in snapshots {
+        for place in &body.places {
+            let partition = &body.inputs[place.input as usize];
+            if !spec.inputs.iter().any(|i| i.partition == *partition && i.kind == InputKind::Jobs) {
+                continue;
+            }
+            let ranges = place.settled.len() as u64;
+            let reach = place.settled.last().map_or(0, |(_, to)| to.saturating_sub(place.position));
+            let most = spec.pace.place_ranges as u64 + READ;
+            verdicts.must(ranges <= most, Invariant::I10, || {
+                format!("{}: the snapshot at {offset} has {ranges} ranges of {partition}", spec.sender)
+            });
+            let most = spec.pace.place_distance.saturating_mul(2) + READ;
+            verdicts.must(reach <= most, Invariant::I10, || {
+                format!("{}: the snapshot at {offset} reaches {reach} records of {partition} ahead", spec.sender)
+            });
+        }
     }
 }

@@ -119,7 +119,9 @@ pub fn relay<S: Stage<Fact = Fact>>(
     let topics = [left, right, overflow, dead].map(|p| &p.topic);
     telling::check(broker, spec, &groups, std::slice::from_ref(dead), |fact| expected(fact, topics), verdicts);
     telling::check_bounds(broker, spec, &groups, AT_ONCE, verdicts);
-    replay::check(broker.log(&spec.snapshots.partition(0)), spec.sender.as_str(), &groups, make, verdicts)
+    let snapshots = broker.log(&spec.snapshots.partition(0));
+    telling::check_places(&replay::written(snapshots, spec.sender.as_str()), spec, verdicts);
+    replay::check(snapshots, spec.sender.as_str(), &groups, make, verdicts)
 }
 
 fn expected(fact: &Fact, [left, right, overflow, dead]: [&TopicName; 4]) -> Vec<Shown> {

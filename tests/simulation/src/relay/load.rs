@@ -36,7 +36,9 @@ pub fn submit(
     until: u64,
 ) {
     let mut chance = Chance::new(seed, &format!("load {shard}"));
-    let count = chance.within(12..40);
+    // Now and then so many are held between others that places come to their bounds.
+    let heavy = chance.percent(8);
+    let count = if heavy { chance.within(70..110) } else { chance.within(12..40) };
     let put = |at: u64, to: &TopicPartition, record: NewRecord| {
         let (spine, to) = (spine.clone(), to.clone());
         core.at(at, move || spine.put(&to, record));
@@ -46,6 +48,7 @@ pub fn submit(
         let at = if chance.percent(30) { burst } else { chance.within(0..until) };
         let id = format!("{shard}-{number}");
         let todo = match chance.within(0..100) {
+            0..50 if heavy => Todo::Hold,
             0..45 => Todo::Go,
             45..60 => Todo::Deny,
             60..80 => Todo::Hold,
@@ -61,8 +64,8 @@ pub fn submit(
                 continue;
             }
         };
-        let hold_us = chance.within(300_000..2_500_000);
-        if todo == Todo::Hold && chance.percent(75) {
+        let hold_us = if heavy { chance.within(2_000_000..2_500_000) } else { chance.within(300_000..2_500_000) };
+        if todo == Todo::Hold && chance.percent(if heavy { 10 } else { 75 }) {
             put(at + chance.within(0..hold_us + 500_000), orders, control(&Control::Release(id.clone())));
         }
         if todo == Todo::Queue && chance.percent(80) {
