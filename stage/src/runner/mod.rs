@@ -68,6 +68,10 @@ impl<S: Stage> Run<S> {
                 pause = first;
             }
             let stopped = matches!(ended, Ended::Stopped);
+            // Every claim makes a live owner elsewhere take over anew; a clock is not put right in a moment.
+            if matches!(ended, Ended::Clock { .. }) {
+                pause = longest;
+            }
             if let Ended::Read(error @ tidegate_spine::ReadError::Truncated { .. }) = &ended {
                 self.watch.event(&self.spec.sender, &ShardEvent::InputLost { error: error.clone() });
             }

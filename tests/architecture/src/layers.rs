@@ -89,6 +89,7 @@ pub const LAYERS: &[Layer] = &[
             "tidegate-scheduler",
             "tidegate-spine",
             "tidegate-stage",
+            "tidegate-worker",
         ],
     ),
     acting("tidegate-processes", &["tidegate-node", "tidegate-policy", "tidegate-protocol", "tidegate-spine"]),
