@@ -14,8 +14,9 @@ fn outcomes(base: u64, count: u64, bug: Bug, each: impl FnMut(Outcome) -> bool) 
 }
 
 #[test]
-fn fresh_seeds_keep_every_promise() {
-    let base = fastrand::u64(..) >> 24;
+fn three_hundred_seeds_keep_every_promise() {
+    // Fixed, so that a change is judged by the same seeds each time; `make sim` draws fresh ones.
+    let base = 2_026;
     let mut failed = Vec::new();
     let mut takeovers = 0;
     outcomes(base, SEEDS, right(), |outcome| {
