@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod headers;
 pub mod ids;
 pub mod job;
+pub mod limits;
 pub mod outcome;
 pub mod time;
 pub mod topics;

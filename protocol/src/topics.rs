@@ -29,6 +29,8 @@ pub enum Topic {
     Commands(SourceName),
     /// Outcomes told to the kernel of a source.
     Outcomes(SourceName),
+    /// Answers of the limits stage to the kernels of a source.
+    Grants(SourceName),
     /// Allowed jobs of a pool.
     Approved(PoolName),
     /// Denied jobs.
@@ -41,6 +43,10 @@ pub enum Topic {
     Leases(PoolName),
     /// Waiting jobs moved out of the way.
     Overflow(PoolName),
+    /// Kernels' requests to the limits stage.
+    LimitRequests,
+    /// Facts of the limits stage.
+    LimitFacts,
     /// One record per ended job.
     Finished,
     /// What could not be handled.
@@ -75,17 +81,20 @@ macro_rules! row {
 }
 
 /// The table (DESIGN section 3), in the order of [`Topic`]'s variants.
-pub const TABLE: [Row; 14] = [
+pub const TABLE: [Row; 17] = [
     row!("<source>", "producer's key", Backlog, false, "anyone allowed", "kernel"),
     row!("decisions.<source>", "source partition", Facts, true, "kernel", "kernel, gateway, audit"),
     row!("commands.<source>", "source partition", Log, false, "gateway, cli", "kernel"),
     row!("outcomes.<source>", "source partition", Log, true, "scheduler", "kernel"),
+    row!("grants.<source>", "source partition", Log, true, "limits", "kernel"),
     row!("approved.<pool>", "tenant bucket", Backlog, true, "kernel", "scheduler"),
     row!("denied", "job id", Log, false, "kernel", "submitters, gateway"),
     row!("work.<pool>", "lane", Short, false, "scheduler", "workers of the pool"),
     row!("reports.<pool>", "pool shard", Log, false, "workers", "scheduler"),
     row!("leases.<pool>", "pool shard", Facts, true, "scheduler", "scheduler, gateway"),
     row!("overflow.<pool>", "tenant bucket", Backlog, true, "scheduler", "scheduler"),
+    row!("limits.requests", "limit key", Log, true, "kernel", "limits"),
+    row!("limits.facts", "limits shard", Facts, true, "limits", "limits, gateway"),
     row!("finished", "run id, else job id", Log, true, "scheduler, kernel", "workflows, gateway, submitters"),
     row!("dead", "job id or record id", Log, false, "all stages", "operators"),
     row!("snapshots", "stage, shard, epoch, chunk", Keyed, true, "all stages", "all stages"),
@@ -101,12 +110,15 @@ impl Topic {
             decisions,
             commands,
             outcomes,
+            grants,
             approved,
             denied,
             work,
             reports,
             leases,
             overflow,
+            limit_requests,
+            limit_facts,
             finished,
             dead,
             snapshots,
@@ -117,12 +129,15 @@ impl Topic {
             Self::Decisions(_) => decisions,
             Self::Commands(_) => commands,
             Self::Outcomes(_) => outcomes,
+            Self::Grants(_) => grants,
             Self::Approved(_) => approved,
             Self::Denied => denied,
             Self::Work(_) => work,
             Self::Reports(_) => reports,
             Self::Leases(_) => leases,
             Self::Overflow(_) => overflow,
+            Self::LimitRequests => limit_requests,
+            Self::LimitFacts => limit_facts,
             Self::Finished => finished,
             Self::Dead => dead,
             Self::Snapshots => snapshots,
@@ -140,12 +155,15 @@ impl Topic {
             Self::Decisions(source) => format!("{prefix}decisions.{source}"),
             Self::Commands(source) => format!("{prefix}commands.{source}"),
             Self::Outcomes(source) => format!("{prefix}outcomes.{source}"),
+            Self::Grants(source) => format!("{prefix}grants.{source}"),
             Self::Approved(pool) => format!("{prefix}approved.{pool}"),
             Self::Denied => format!("{prefix}denied"),
             Self::Work(pool) => format!("{prefix}work.{pool}"),
             Self::Reports(pool) => format!("{prefix}reports.{pool}"),
             Self::Leases(pool) => format!("{prefix}leases.{pool}"),
             Self::Overflow(pool) => format!("{prefix}overflow.{pool}"),
+            Self::LimitRequests => format!("{prefix}limits.requests"),
+            Self::LimitFacts => format!("{prefix}limits.facts"),
             Self::Finished => format!("{prefix}finished"),
             Self::Dead => format!("{prefix}dead"),
             Self::Snapshots => format!("{prefix}snapshots"),

@@ -19,6 +19,7 @@ use tidegate_protocol::decision::{Decision, Judged, PayloadAt};
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::fleet::{Order, Report};
 use tidegate_protocol::job::Job;
+use tidegate_protocol::limits::{LimitAnswer, LimitDefinition, LimitRequest, LimitsFact, OutcomeTold};
 use tidegate_protocol::outcome::Finished;
 
 fn folder() -> PathBuf {
@@ -94,6 +95,35 @@ fn scheduler_word(fact: &SchedulerFact) -> &'static str {
     }
 }
 
+fn limit_request_word(request: &LimitRequest) -> &'static str {
+    match request {
+        LimitRequest::Ask { .. } => "ask",
+        LimitRequest::Return { .. } => "return",
+        LimitRequest::Ended { .. } => "ended",
+    }
+}
+
+fn limit_answer_word(answer: &LimitAnswer) -> &'static str {
+    match answer {
+        LimitAnswer::Granted { .. } => "granted",
+        LimitAnswer::Recalled { .. } => "recalled",
+        LimitAnswer::Switched { .. } => "switched",
+    }
+}
+
+fn limits_word(fact: &LimitsFact) -> &'static str {
+    match fact {
+        LimitsFact::Answered { .. } => "answered",
+        LimitsFact::AskKept { .. } => "ask_kept",
+        LimitsFact::Told { .. } => "told",
+        LimitsFact::Noticed { .. } => "noticed",
+        LimitsFact::BreakerHalfOpened { .. } => "breaker_half_opened",
+        LimitsFact::HoldingLapsed { .. } => "holding_lapsed",
+        LimitsFact::KeyForgotten { .. } => "key_forgotten",
+        LimitsFact::RequestRefused { .. } => "request_refused",
+    }
+}
+
 fn report_word(report: &Report) -> &'static str {
     match report {
         Report::Hello { .. } => "hello",
@@ -135,6 +165,11 @@ fn every_record_is_read_and_written_as_ever() {
             "finished" => drop_in(same::<Finished>(&name)),
             "kernel_fact" => kernel_word(&same(&name)),
             "scheduler_fact" => scheduler_word(&same(&name)),
+            "limit_request" => limit_request_word(&same(&name)),
+            "limit_answer" => limit_answer_word(&same(&name)),
+            "limits_fact" => limits_word(&same(&name)),
+            "limit_definition" => drop_in(same::<LimitDefinition>(&name)),
+            "outcome_told" => drop_in(same::<OutcomeTold>(&name)),
             "report" => report_word(&same(&name)),
             "order" => order_word(&same(&name)),
             other => panic!("`{other}` is no record of the protocol"),
@@ -153,10 +188,26 @@ fn every_record_is_read_and_written_as_ever() {
         "kernel_fact.job_repeated",
         "kernel_fact.policy_adopted",
         "kernel_fact.record_rejected",
+        "limit_answer.granted",
+        "limit_answer.recalled",
+        "limit_answer.switched",
+        "limit_definition.",
+        "limit_request.ask",
+        "limit_request.ended",
+        "limit_request.return",
+        "limits_fact.answered",
+        "limits_fact.ask_kept",
+        "limits_fact.breaker_half_opened",
+        "limits_fact.holding_lapsed",
+        "limits_fact.key_forgotten",
+        "limits_fact.noticed",
+        "limits_fact.request_refused",
+        "limits_fact.told",
         "mark.",
         "order.assignment",
         "order.settled",
         "order.welcome",
+        "outcome_told.",
         "report.give_back",
         "report.heartbeat",
         "report.hello",

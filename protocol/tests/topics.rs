@@ -10,7 +10,7 @@ use std::path::Path;
 use tidegate_protocol::ids::{PoolName, SourceName};
 use tidegate_protocol::topics::{TABLE, Topic};
 
-fn all() -> [Topic; 14] {
+fn all() -> [Topic; 17] {
     let source = || SourceName::new("SOURCE").unwrap();
     let pool = || PoolName::new("POOL").unwrap();
     [
@@ -18,12 +18,15 @@ fn all() -> [Topic; 14] {
         Topic::Decisions(source()),
         Topic::Commands(source()),
         Topic::Outcomes(source()),
+        Topic::Grants(source()),
         Topic::Approved(pool()),
         Topic::Denied,
         Topic::Work(pool()),
         Topic::Reports(pool()),
         Topic::Leases(pool()),
         Topic::Overflow(pool()),
+        Topic::LimitRequests,
+        Topic::LimitFacts,
         Topic::Finished,
         Topic::Dead,
         Topic::Snapshots,

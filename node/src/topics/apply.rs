@@ -99,9 +99,12 @@ fn sender_of(topic: &Topic) -> Option<String> {
     match topic {
         Topic::Decisions(source) => Some(format!("kernel.{source}")),
         Topic::Leases(pool) => Some(format!("scheduler.{pool}")),
+        Topic::LimitFacts => Some("limits".to_owned()),
         Topic::Raw(_)
         | Topic::Commands(_)
         | Topic::Outcomes(_)
+        | Topic::Grants(_)
+        | Topic::LimitRequests
         | Topic::Approved(_)
         | Topic::Denied
         | Topic::Work(_)

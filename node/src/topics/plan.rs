@@ -130,6 +130,7 @@ fn compare(wanted: &Wanted, found: Option<&TopicState>, into: &mut Vec<Differenc
         // A bucket or lane is chosen by a hash modulo their number: another number would break order or addressing.
         let fixed = matches!(wanted.topic.row().kind, Kind::Keyed | Kind::Short)
             || wanted.topic.row().name.ends_with("<pool>")
+            || wanted.topic.row().name.starts_with("limits.")
             || found.partitions > spec.partitions;
         let action = if fixed { Action::Impossible } else { Action::Alter };
         differs("partitions", spec.partitions.to_string(), found.partitions.to_string(), action);
