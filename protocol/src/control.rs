@@ -72,7 +72,10 @@ pub struct Claim {
     pub process: String,
     /// Wall clock of the claimant, milliseconds since the Unix epoch.
     pub wall_ms: u64,
-    /// Reserved for the signature.
+    /// The key that signed; with the signature, behind everything else ([`crate::signature::signed`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The signature, hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }
@@ -86,7 +89,10 @@ pub struct Mark {
     pub sender: SenderId,
     /// The epoch it announces.
     pub epoch: u64,
-    /// Reserved for the signature.
+    /// The key that signed; with the signature, behind everything else ([`crate::signature::signed`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The signature, hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
 }
@@ -160,12 +166,6 @@ pub struct Group<F> {
     pub released: Option<Offset>,
     /// SHA-256 (hex) of the value of the valid group before; empty for the log's first.
     pub previous: String,
-    /// Reserved: Merkle root of the facts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub root: Option<String>,
-    /// Reserved: signature over root and header.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<String>,
     /// Input partitions that places and facts refer to by number, `topic/partition` each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<TopicPartition>,
@@ -175,6 +175,15 @@ pub struct Group<F> {
     /// The facts in order.
     #[serde(default = "Vec::new")]
     pub facts: Vec<F>,
+    /// Merkle root, hex, of the group's header (its text up to the facts, closed by a brace) and of each fact's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// The key that signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The signature over sender, epoch and root, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
 }
 
 /// A chunk of a snapshot. Value of the record with `tg-kind: snapshot` on `snapshots`, keyed
@@ -196,6 +205,12 @@ pub struct SnapshotChunk {
     pub of: u32,
     /// This part of the snapshot's text.
     pub text: String,
+    /// The key that signed; with the signature, behind everything else ([`crate::signature::signed`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The signature, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
 }
 
 /// The body of a snapshot, cut into chunks as text.

@@ -8,6 +8,8 @@ pub const EPOCH: &str = "tg-epoch";
 pub const SENDER: &str = "tg-sender";
 /// `sequence group index` of a stage's message, decimal, separated by spaces (see [`crate::control::Stamp`]).
 pub const STAMP: &str = "tg-stamp";
+/// Proof that the stamp's sender sent the record (binary, [`crate::proof::Proof`]); not on records that carry a ticket.
+pub const PROOF: &str = "tg-proof";
 /// Source position `source/partition@offset` of the job a record is about: what a foreign consumer deduplicates by.
 pub const SOURCE: &str = "tg-source";
 /// The member a lane's message is for.

@@ -101,6 +101,8 @@ names! {
     SourceName, "source", is_word, "is not 1 to 100 letters, digits, `.`, `_` and `-`";
     /// A pool. Part of topic names.
     PoolName, "pool", is_word, "is not 1 to 100 letters, digits, `.`, `_` and `-`";
+    /// A key that signs, as configuration and records name it.
+    KeyId, "key", is_word, "is not 1 to 100 letters, digits, `.`, `_` and `-`";
     /// Who sends stamped messages: stage, what it serves and shard, e.g. `kernel.jobs.raw/0`.
     SenderId, "sender", is_text, "is not 1 to 256 bytes without control characters";
 }

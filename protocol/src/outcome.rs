@@ -5,6 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::ids::{JobId, TenantId, WorkerId};
 use crate::job::SourcePosition;
+use crate::proof::Refused;
+use crate::signature::Distrust;
 use crate::time::Timestamp;
 
 /// A job's terminal outcome.
@@ -93,8 +95,32 @@ pub enum DeadReason {
     Unroutable,
     /// Its leases ran out too often.
     MaxAttempts,
-    /// A record that only a stage may write, without a valid stamp or content.
+    /// A record that only a stage may write, without a valid stamp, content or signature.
     Forged,
+    /// Such a record without a signature.
+    Unsigned,
+    /// Signed by a key that is not trusted here, or not for this, or no longer.
+    Foreign,
+    /// Not what was signed.
+    Altered,
+    /// Genuine, but for another place, or met before.
+    Replayed,
+    /// Of an owner that was superseded before it wrote this.
+    FormerOwner,
+    /// Its ticket's time is over.
+    Expired,
+}
+
+impl From<Refused> for DeadReason {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Altered => Self::Altered,
+            Refused::Replayed => Self::Replayed,
+            Refused::Distrusted(Distrust::Unsigned) => Self::Unsigned,
+            Refused::Distrusted(Distrust::BadSignature) => Self::Forged,
+            Refused::Distrusted(Distrust::UnknownKey | Distrust::WrongRole | Distrust::Retired) => Self::Foreign,
+        }
+    }
 }
 
 impl DeadReason {
@@ -113,6 +139,12 @@ impl DeadReason {
             Self::Unroutable => "unroutable",
             Self::MaxAttempts => "max_attempts",
             Self::Forged => "forged",
+            Self::Unsigned => "unsigned",
+            Self::Foreign => "foreign",
+            Self::Altered => "altered",
+            Self::Replayed => "replayed",
+            Self::FormerOwner => "former_owner",
+            Self::Expired => "expired",
         }
     }
 }

@@ -21,6 +21,7 @@ use tidegate_protocol::fleet::{Order, Report};
 use tidegate_protocol::job::Job;
 use tidegate_protocol::limits::{LimitAnswer, LimitDefinition, LimitRequest, LimitsFact, OutcomeTold};
 use tidegate_protocol::outcome::Finished;
+use tidegate_protocol::proof::Ticket;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -163,6 +164,7 @@ fn every_record_is_read_and_written_as_ever() {
             "decision" => drop_in(same::<Decision>(&name)),
             "judged" => drop_in(judged(&name)),
             "finished" => drop_in(same::<Finished>(&name)),
+            "ticket" => drop_in(same::<Ticket>(&name)),
             "kernel_fact" => kernel_word(&same(&name)),
             "scheduler_fact" => scheduler_word(&same(&name)),
             "limit_request" => limit_request_word(&same(&name)),
@@ -226,6 +228,7 @@ fn every_record_is_read_and_written_as_ever() {
         "snapshot_body.",
         "snapshot_chunk.",
         "term.",
+        "ticket.",
     ];
     assert_eq!(met.iter().map(String::as_str).collect::<Vec<_>>(), expected, "a record has no golden file");
 }

@@ -25,7 +25,7 @@ pub(crate) fn control_record(kind: Kind, sender: &SenderId, epoch: Option<u64>, 
 
 /// A fence or barrier record.
 pub(crate) fn mark_record(kind: Kind, sender: &SenderId, epoch: u64) -> Result<NewRecord, serde_json::Error> {
-    let mark = Mark { v: 1, sender: sender.clone(), epoch, signature: None };
+    let mark = Mark { v: 1, sender: sender.clone(), epoch, key: None, signature: None };
     Ok(control_record(kind, sender, Some(epoch), encode(&mark)?))
 }
 

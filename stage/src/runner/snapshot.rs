@@ -76,7 +76,17 @@ pub(crate) fn records(
     (0..of)
         .zip(parts)
         .map(|(chunk, text)| {
-            let value = SnapshotChunk { v: 1, sender: sender.clone(), epoch, offset, chunk, of, text };
+            let value = SnapshotChunk {
+                v: 1,
+                sender: sender.clone(),
+                epoch,
+                offset,
+                chunk,
+                of,
+                text,
+                key: None,
+                signature: None,
+            };
             let key = Bytes::from(format!("{sender}/{epoch}/{slot}.{chunk}"));
             let mut record = control_record(Kind::Snapshot, sender, Some(epoch), serde_json::to_vec(&value)?);
             record.key = Some(key.clone());

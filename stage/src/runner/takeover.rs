@@ -239,6 +239,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
         outputs: spec.outputs.clone(),
         process: spec.process.clone(),
         wall_ms: wall_us / 1_000,
+        key: None,
         signature: None,
     };
     let record = control_record(Kind::Claim, &spec.sender, None, encode(&claim)?);

@@ -28,6 +28,7 @@ const fn acting(name: &'static str, may_use: &'static [&'static str]) -> Layer {
 /// Every crate of the workspace. Only `node` names an adapter.
 pub const LAYERS: &[Layer] = &[
     pure("tidegate-protocol", &[]),
+    acting("tidegate-keys", &["tidegate-protocol"]),
     pure("tidegate-policy", &[]),
     pure("tidegate-spine", &["tidegate-protocol"]),
     pure("tidegate-stage", &["tidegate-spine", "tidegate-protocol"]),

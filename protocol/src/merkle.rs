@@ -1,0 +1,176 @@
+//! Merkle trees as RFC 6962 (Certificate Transparency), section 2.1, has them: `leaf = SHA-256(0x00 || data)`,
+//! `node = SHA-256(0x01 || left || right)`; a tree of n leaves splits at the largest power of two below n. The two
+//! prefixes keep a node from being passed off as a leaf.
+
+use sha2::{Digest, Sha256};
+
+/// A SHA-256.
+pub type Hash = [u8; 32];
+
+/// The longest path: a tree of 2^32 leaves has no longer one.
+pub const LONGEST_PATH: usize = 32;
+
+/// The hash of a leaf, whose data is given in parts that are hashed as one.
+#[must_use]
+pub fn leaf(parts: &[&[u8]]) -> Hash {
+    let mut hash = Sha256::new();
+    hash.update([0]);
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+fn node(left: &Hash, right: &Hash) -> Hash {
+    let mut data = [1; 65];
+    let (_, both) = data.split_at_mut(1);
+    let (first, second) = both.split_at_mut(32);
+    first.copy_from_slice(left);
+    second.copy_from_slice(right);
+    Sha256::digest(data).into()
+}
+
+/// A tree over hashes of leaves. Holds every level, so that paths are looked up and not computed again.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    /// From the leaves up; the last has one hash. A level's last hash goes up unchanged when it has no right neighbour,
+    /// which gives the tree of the RFC.
+    levels: Vec<Vec<Hash>>,
+}
+
+impl Tree {
+    /// The tree over `leaves`.
+    #[must_use]
+    pub fn new(leaves: Vec<Hash>) -> Self {
+        let mut levels = vec![leaves];
+        while let Some(level) = levels.last().filter(|level| level.len() > 1) {
+            let above = level.chunks(2).map(|pair| match pair {
+                [left, right] => node(left, right),
+                rest => rest.first().copied().unwrap_or_default(),
+            });
+            let above = above.collect();
+            levels.push(above);
+        }
+        Self { levels }
+    }
+
+    /// Its root; SHA-256 of nothing for a tree without leaves.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        self.levels.last().and_then(|top| top.first()).copied().unwrap_or_else(|| Sha256::digest(b"").into())
+    }
+
+    /// The hashes that lead from leaf `number` to the root, lowest first; empty for a leaf that is not there.
+    #[must_use]
+    pub fn path(&self, number: usize) -> Vec<Hash> {
+        let mut number = number;
+        let mut path = Vec::with_capacity(self.levels.len());
+        for level in &self.levels {
+            path.extend(level.get(number ^ 1).copied());
+            number >>= 1;
+        }
+        path
+    }
+}
+
+/// The root that leaf `number` of `leaves` leads to over `path`; `None` when a path of that length cannot belong to such a
+/// leaf (RFC 9162, section 2.1.3.2).
+#[must_use]
+pub fn root_of(number: u64, leaves: u64, of: Hash, path: &[Hash]) -> Option<Hash> {
+    if number >= leaves || path.len() > LONGEST_PATH {
+        return None;
+    }
+    let (mut number, mut last, mut root) = (number, leaves - 1, of);
+    for hash in path {
+        if last == 0 {
+            return None;
+        }
+        if number & 1 == 1 || number == last {
+            root = node(hash, &root);
+            while number & 1 == 0 && number != 0 {
+                number >>= 1;
+                last >>= 1;
+            }
+        } else {
+            root = node(&root, hash);
+        }
+        number >>= 1;
+        last >>= 1;
+    }
+    (last == 0).then_some(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Certificate Transparency's own test data (`merkle_tree_test`): eight leaves and the roots of their first n.
+    const LEAVES: [&str; 8] =
+        ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"];
+    const ROOTS: [&str; 8] = [
+        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+        "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+        "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4",
+        "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef",
+        "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
+        "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
+    ];
+
+    fn hashes(n: usize) -> Vec<Hash> {
+        LEAVES[..n].iter().map(|data| leaf(&[&hex::decode(data).unwrap()])).collect()
+    }
+
+    #[test]
+    fn roots_are_those_of_the_rfcs_test_data() {
+        assert_eq!(
+            hex::encode(Tree::new(Vec::new()).root()),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
+        for (n, root) in (1..).zip(ROOTS) {
+            assert_eq!(hex::encode(Tree::new(hashes(n)).root()), root, "{n} leaves");
+        }
+    }
+
+    /// The RFC's own definition, by recursion.
+    fn plain(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [one] => *one,
+            _ => {
+                let split = leaves.len().next_power_of_two() / 2;
+                node(&plain(&leaves[..split]), &plain(&leaves[split..]))
+            }
+        }
+    }
+
+    #[test]
+    fn every_leaf_of_every_tree_leads_to_its_root_and_no_other_leaf_number_or_size_does() {
+        for n in 1..70_u64 {
+            let leaves: Vec<Hash> = (0..n).map(|i| leaf(&[&i.to_le_bytes()])).collect();
+            let tree = Tree::new(leaves.clone());
+            assert_eq!(tree.root(), plain(&leaves), "{n}");
+            for (i, of) in (0_u64..).zip(&leaves) {
+                let path = tree.path(usize::try_from(i).unwrap());
+                assert_eq!(root_of(i, n, *of, &path), Some(tree.root()), "{i} of {n}");
+                for other in (0..n).filter(|other| *other != i) {
+                    assert_ne!(root_of(other, n, *of, &path), Some(tree.root()), "{i} as {other} of {n}");
+                }
+                let mut short = path.clone();
+                if short.pop().is_some() {
+                    assert_ne!(root_of(i, n, *of, &short), Some(tree.root()), "{i} of {n}, cut");
+                }
+                let mut long = path.clone();
+                long.push([7; 32]);
+                assert_eq!(root_of(i, n, *of, &long), None, "{i} of {n}, longer");
+                for bad in 0..path.len() {
+                    let mut path = path.clone();
+                    path[bad][9] ^= 1;
+                    assert_ne!(root_of(i, n, *of, &path), Some(tree.root()), "{i} of {n}, hash {bad} changed");
+                }
+            }
+        }
+        assert_eq!(root_of(0, 0, [0; 32], &[]), None);
+        assert_eq!(root_of(5, 5, [0; 32], &[]), None);
+    }
+}
