@@ -12,7 +12,7 @@
 //!
 //! Each of them settles the record. `PolicyAdopted` goes before the first fact that a newer policy leads to.
 
-use tidegate_policy::{Effect, Subject};
+use tidegate_policy::Subject;
 use tidegate_protocol::decision::{Decision as Judgement, PayloadAt, Verdict};
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::job::{InputHash, Job, SourcePosition};
@@ -83,11 +83,9 @@ impl Kernel {
             let detail = format!("the judged job would have {bytes} bytes, a record here has at most {most}");
             return rejected(position, Refusal::new(DeadReason::TooLarge, detail), input_hash, Some(job));
         }
-        let pool = match decision.verdict {
-            Verdict::Allow => self.config.routes.route(&job).cloned(),
-            Verdict::Deny => None,
-        };
-        if decision.verdict == Verdict::Allow && pool.is_none() && !observed {
+        let permitted = decision.verdict.permits();
+        let pool = if permitted { self.config.routes.route(&job).cloned() } else { None };
+        if permitted && pool.is_none() && !observed {
             let detail = format!(
                 "no pool takes capability `{}` with its other requirements on topic `{}`",
                 quoted(job.capability.as_str()),
@@ -114,23 +112,30 @@ fn subject<'a>(job: &'a Job, payload: &'a [u8]) -> Subject<'a> {
         requires: &job.requires,
         risk_tags: &job.risk_tags,
         labels: &job.labels,
+        job_id: Some(job.id.as_str()),
+        pack_id: None,
+        priority: job.priority,
+        deadline_ms: job.deadline,
+        delegation: None,
         payload,
     }
 }
 
 fn judgement(verdict: &tidegate_policy::Verdict, snapshot: &str) -> Judgement {
+    // What this kernel cannot hold or delay releases nothing (I3).
+    let (effect, reason) = match verdict.effect {
+        Verdict::Allow | Verdict::AllowWithConstraints | Verdict::Deny => (verdict.effect, verdict.reason.to_string()),
+        Verdict::RequireApproval => {
+            (Verdict::Deny, format!("{}; denied, because nobody can approve a job here yet", verdict.reason))
+        }
+        Verdict::Throttle => {
+            (Verdict::Deny, format!("{}; denied, because a job cannot be delayed here yet", verdict.reason))
+        }
+    };
     Judgement {
-        // An effect this kernel does not know releases nothing (I3).
-        verdict: if verdict.effect == Effect::Allow && verdict.effect.permits() {
-            Verdict::Allow
-        } else {
-            Verdict::Deny
-        },
-        reason: verdict.reason.to_string(),
         rule_ids: verdict.rule_ids.iter().map(ToString::to_string).collect(),
         risk_tags: verdict.tags.iter().map(ToString::to_string).collect(),
-        snapshot: snapshot.to_owned(),
-        constraints: None,
-        ticket: None,
+        constraints: verdict.constraints.as_deref().cloned().map(Box::new),
+        ..Judgement::new(effect, reason, snapshot)
     }
 }

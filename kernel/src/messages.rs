@@ -83,8 +83,15 @@ pub(crate) fn emit(
         KernelFact::JobDecided { job, decision, pool, payload, observed: false } => {
             let record = given(input, &job.source)?;
             match (decision.verdict, pool) {
-                (Verdict::Allow, Some(pool)) => approved(config, job, decision, pool, *payload, at, record, outbox),
-                (Verdict::Allow, None) => Err(unmade(&job.source, "it is allowed without a pool")),
+                (Verdict::Allow | Verdict::AllowWithConstraints, Some(pool)) => {
+                    approved(config, job, decision, pool, *payload, at, record, outbox)
+                }
+                (Verdict::Allow | Verdict::AllowWithConstraints, None) => {
+                    Err(unmade(&job.source, "it is allowed without a pool"))
+                }
+                (Verdict::RequireApproval | Verdict::Throttle, _) => {
+                    Err(unmade(&job.source, "a verdict that neither releases nor ends a job"))
+                }
                 (Verdict::Deny, _) => {
                     let value = judged(job, decision, *payload, record)?;
                     outbox.send(Message {

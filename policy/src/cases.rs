@@ -92,6 +92,7 @@ impl Case {
             risk_tags: &job.risk_tags,
             labels: &job.labels,
             payload: &job.payload,
+            ..Subject::new("", "", "")
         };
         let verdict = snapshot.evaluate(&subject, scratch);
         let failure = self.expect.differs(&verdict);
@@ -103,7 +104,7 @@ impl Expect {
     fn differs(&self, verdict: &Verdict) -> Option<String> {
         let rules: Vec<&str> = verdict.rule_ids.iter().map(|id| &**id).collect();
         let decided = if rules.is_empty() { "the default".to_owned() } else { quoted(rules.iter().copied()) };
-        if *self.verdict != *verdict.effect.name() {
+        if *self.verdict != *verdict.effect.word() {
             return Some(format!("expected {}, got {} by {decided}: {}", self.verdict, verdict.effect, verdict.reason));
         }
         match self.rule.as_deref() {

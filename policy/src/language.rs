@@ -5,6 +5,7 @@ use crate::glob::Glob;
 use crate::number::Number;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tidegate_protocol::decision::Remediation;
 
 pub(crate) type TextSet = BTreeSet<Box<str>>;
 
@@ -113,25 +114,6 @@ impl Rule {
     pub fn remediations(&self) -> &[Remediation] {
         &self.remediations
     }
-}
-
-/// A way out offered with a verdict.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Remediation {
-    /// Unique within its rule.
-    pub id: Box<str>,
-    /// A line for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub title: Option<Box<str>>,
-    /// What it means.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub summary: Option<Box<str>>,
-    /// The job topic to submit to instead.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub replacement_topic: Option<Box<str>>,
-    /// The capability to ask for instead.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub replacement_capability: Option<Box<str>>,
 }
 
 /// What a rule looks at. An empty set or list does not restrict the rule.

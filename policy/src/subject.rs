@@ -1,6 +1,7 @@
 //! What is judged: a borrowed view of a job, so that the caller copies nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use tidegate_protocol::job::DEFAULT_PRIORITY;
 
 /// A set of names (`requires`, claimed risk tags), visited in the caller's own representation.
 pub trait Names {
@@ -92,6 +93,25 @@ impl<K: AsRef<str>, V: AsRef<str>, H> Labels for HashMap<K, V, H> {
     }
 }
 
+/// Somebody a delegated job is done for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Principal<'a> {
+    /// Its id.
+    pub actor_id: Option<&'a str>,
+    /// What kind of actor it is.
+    pub actor_type: Option<&'a str>,
+}
+
+/// The chain a delegated job came down. Every principal of it is judged as if it had asked itself, and the most
+/// restrictive verdict holds.
+#[derive(Clone, Copy)]
+pub struct Delegation<'a> {
+    /// From the root to the parent; the subject's own actor is not among them. Its length is the depth, from 1.
+    pub chain: &'a [Principal<'a>],
+    /// What the parent's ticket lets the job do; `None` when that is unknown.
+    pub scope: Option<&'a dyn Names>,
+}
+
 /// A job as policy sees it. An empty string is a missing attribute, like `None`.
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
@@ -111,6 +131,16 @@ pub struct Subject<'a> {
     pub risk_tags: &'a dyn Names,
     /// Labels the submitter set.
     pub labels: &'a dyn Labels,
+    /// The job's id within its tenant.
+    pub job_id: Option<&'a str>,
+    /// The pack the job's topic belongs to.
+    pub pack_id: Option<&'a str>,
+    /// 0 (least urgent) to 9.
+    pub priority: u8,
+    /// Milliseconds since the Unix epoch after which nobody wants the result.
+    pub deadline_ms: Option<u64>,
+    /// On whose behalf the actor asks; `None` for a job nobody delegated.
+    pub delegation: Option<Delegation<'a>>,
     /// The payload's exact bytes: JSON text, or anything else (then every deriver that applies is uncertain).
     pub payload: &'a [u8],
 }
@@ -129,6 +159,11 @@ impl<'a> Subject<'a> {
             requires: &NONE,
             risk_tags: &NONE,
             labels: &NO_LABELS,
+            job_id: None,
+            pack_id: None,
+            priority: DEFAULT_PRIORITY,
+            deadline_ms: None,
+            delegation: None,
             payload: b"null",
         }
     }

@@ -2,12 +2,15 @@
 
 use crate::effect::Effect;
 use std::sync::Arc;
+use tidegate_protocol::constraints::Constraints;
+use tidegate_protocol::decision::{Approval, ShadowMode, Throttle};
+use tidegate_protocol::limits::LimitUse;
 
 /// The most winning rules a verdict names; an explanation names them all.
 pub const MAX_WINNERS: usize = 16;
 
 /// The verdict on one subject.
-/// Only [`Snapshot::evaluate`](crate::Snapshot::evaluate) makes one; it will carry constraints and approvals too.
+/// Only [`Snapshot::judge`](crate::Snapshot::judge) and [`Snapshot::evaluate`](crate::Snapshot::evaluate) make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verdict {
@@ -23,4 +26,14 @@ pub struct Verdict {
     pub uncertain_tags: Vec<Arc<str>>,
     /// Whether no rule matched, so that the tenant's default, or the final deny, decided.
     pub default_used: bool,
+    /// What the job must keep to if it may run, merged to the tightest.
+    pub constraints: Option<Arc<Constraints>>,
+    /// Who must approve, for [`Effect::RequireApproval`].
+    pub approval: Option<Arc<Approval>>,
+    /// When it is judged again, for [`Effect::Throttle`].
+    pub throttle: Option<Throttle>,
+    /// What rules that are only tried out would have said. At most [`MAX_WINNERS`].
+    pub shadow: Vec<(Arc<str>, Effect, ShadowMode)>,
+    /// The limits that admitted the job: to be reserved with the decision when it may run.
+    pub spends: Vec<LimitUse>,
 }

@@ -1,16 +1,26 @@
 //! Verdicts, and the record every job is after the kernel.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::constraints::Constraints;
 use crate::job::Job;
 
-/// What the kernel said. Ordered by severity.
+/// What the kernel said. `Ord` is severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// May run.
     Allow,
+    /// May run if it keeps to the decision's constraints.
+    AllowWithConstraints,
+    /// May run once people have approved it.
+    RequireApproval,
+    /// May run later: it is judged again after a while.
+    Throttle,
     /// May not run.
     Deny,
 }
@@ -21,8 +31,26 @@ impl Verdict {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Allow => "allow",
+            Self::AllowWithConstraints => "allow_with_constraints",
+            Self::RequireApproval => "require_approval",
+            Self::Throttle => "throttle",
             Self::Deny => "deny",
         }
+    }
+
+    /// Whether a job of this verdict may be released by it alone.
+    #[must_use]
+    pub const fn permits(self) -> bool {
+        match self {
+            Self::Allow | Self::AllowWithConstraints => true,
+            Self::RequireApproval | Self::Throttle | Self::Deny => false,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
@@ -41,12 +69,147 @@ pub struct Decision {
     pub risk_tags: Vec<String>,
     /// Hash of the compiled policy snapshot.
     pub snapshot: String,
-    /// Reserved for the constraints of `allow_with_constraints`.
+    /// What the job must keep to, for `allow_with_constraints`; also for a verdict that may become one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub constraints: Option<serde_json::Value>,
+    pub constraints: Option<Box<Constraints>>,
+    /// Who must approve, for `require_approval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Box<Approval>>,
+    /// When it is judged again, for `throttle`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<Throttle>,
+    /// What the submitter may do instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remediations: Vec<Remediation>,
+    /// What the deciding rules are for (OWASP agentic ids, audit controls), sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controls: Vec<String>,
+    /// What rules that are only tried out (`shadow`, `warn`, a canary's other share) would have said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadow: Vec<Shadow>,
+    /// When a ticket for this decision expires, in milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
     /// Reserved for the ticket: inclusion path to the signed root of the group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<serde_json::Value>,
+}
+
+impl Decision {
+    /// A decision with only what every one has.
+    #[must_use]
+    pub fn new(verdict: Verdict, reason: impl Into<String>, snapshot: impl Into<String>) -> Self {
+        Self {
+            verdict,
+            reason: reason.into(),
+            rule_ids: Vec::new(),
+            risk_tags: Vec::new(),
+            snapshot: snapshot.into(),
+            constraints: None,
+            approval: None,
+            throttle: None,
+            remediations: Vec::new(),
+            controls: Vec::new(),
+            shadow: Vec::new(),
+            expires_ms: None,
+            ticket: None,
+        }
+    }
+}
+
+/// Who must approve a job, by when, and what happens if nobody does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// Roles any of which an approver must have; empty means any approver of the tenant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<String>,
+    /// How many different people must approve, from 1.
+    pub quorum: u32,
+    /// How long the job waits for them, in milliseconds from the decision.
+    pub ttl_ms: u64,
+    /// What happens when that time is over.
+    pub on_timeout: OnTimeout,
+    /// Further roles that may approve after a while, soonest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalate: Vec<Escalation>,
+}
+
+/// What becomes of a job nobody approved in time. Silence is never an approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnTimeout {
+    /// It is denied.
+    Deny,
+}
+
+/// A role that may approve after a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Escalation {
+    /// Milliseconds from the decision.
+    pub after_ms: u64,
+    /// The role.
+    pub to: String,
+}
+
+/// When a throttled job is judged again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Throttle {
+    /// Milliseconds from the decision.
+    pub retry_after_ms: u64,
+    /// Milliseconds from the first decision after which it is denied.
+    pub give_up_after_ms: u64,
+}
+
+/// A way out offered with a decision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remediation {
+    /// Unique within its rule.
+    pub id: String,
+    /// A line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// What it means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// The job topic to submit to instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement_topic: Option<String>,
+    /// The capability to ask for instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement_capability: Option<String>,
+    /// Labels to add.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub add_labels: BTreeMap<String, String>,
+    /// Labels to leave out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove_labels: Vec<String>,
+}
+
+/// What a rule that is only tried out would have said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// The rule.
+    pub rule: String,
+    /// What it would have decided.
+    pub effect: Verdict,
+    /// Why it did not.
+    pub mode: ShadowMode,
+}
+
+/// Why a matching rule did not take part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShadowMode {
+    /// `mode: shadow`: recorded only.
+    Shadow,
+    /// `mode: warn`: the submitter is told.
+    Warn,
+    /// The job is not in the rule's canary share.
+    Canary,
 }
 
 /// Where the payload's bytes stand in the source record's value.

@@ -68,8 +68,10 @@ impl Work {
             return Err(no(DeadReason::InvalidField, format!("format version {} is not known here", lean.v)));
         }
         match lean.decision.verdict {
-            Verdict::Allow => {}
-            Verdict::Deny => return Err(no(DeadReason::Forged, "its verdict is not allow".into())),
+            Verdict::Allow | Verdict::AllowWithConstraints => {}
+            Verdict::RequireApproval | Verdict::Throttle | Verdict::Deny => {
+                return Err(no(DeadReason::Forged, "its verdict is not allow".into()));
+            }
         }
         let Job { id, tenant, capability, mut requires, priority, deadline, source, .. } = lean.job;
         requires.push(capability);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tidegate_protocol::decision::{Decision, Verdict};
+use tidegate_protocol::decision::Decision;
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::{DeadReason, Finished, Outcome};
@@ -30,6 +30,7 @@ pub(crate) struct Seen {
 
 /// What the kernel said.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "nearly every record is judged; the demo keeps a few hundred")]
 pub(crate) enum Said {
     /// A verdict.
     Judged(Decision),
@@ -151,6 +152,6 @@ impl Seen {
 
     /// Whether it was allowed.
     pub(crate) fn is_allowed(&self) -> bool {
-        self.decision().is_some_and(|decision| decision.verdict == Verdict::Allow)
+        self.decision().is_some_and(|decision| decision.verdict.permits())
     }
 }

@@ -22,8 +22,10 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
             shelf.change(&source, |story| {
                 if story.state == State::Unknown {
                     story.state = match (observed, decision.verdict) {
-                        (true, Verdict::Allow | Verdict::Deny) => State::Observed,
-                        (false, Verdict::Allow) => State::Approved,
+                        (true, _) => State::Observed,
+                        (false, Verdict::Allow | Verdict::AllowWithConstraints) => State::Approved,
+                        // Neither released nor ended: the kernel does not write these verdicts yet.
+                        (false, Verdict::RequireApproval | Verdict::Throttle) => State::Unknown,
                         (false, Verdict::Deny) => State::Denied,
                     };
                 }

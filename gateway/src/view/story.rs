@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidegate_protocol::decision::{Decision, Verdict};
+use tidegate_protocol::decision::Decision;
 use tidegate_protocol::facts::LeaseEnd;
 use tidegate_protocol::ids::{JobId, PoolName, TenantId, WorkerId};
 use tidegate_protocol::job::{Job, SourcePosition};
@@ -236,7 +236,7 @@ impl Story {
     /// Whether the kernel allowed it.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
-        self.decision.as_ref().is_some_and(|d| d.verdict == Verdict::Allow)
+        self.decision.as_ref().is_some_and(|d| d.verdict.permits())
     }
 }
 

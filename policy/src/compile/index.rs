@@ -11,6 +11,7 @@
 //! slots, so that a job's rules share a few words however they are scattered over files. `places` leads back.
 
 use super::{FixedState, Row};
+use crate::effect::restricts;
 use crate::glob::{Glob, Trie};
 use crate::language::{Deriver, Match, Rule, TextSet};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -180,7 +181,7 @@ impl<'r> Build<'r> {
         Single {
             idle: self.rules.iter().all(|rule| of(&rule.matches).is_empty()),
             any: self.row(|rule| of(&rule.matches).is_empty()),
-            missing: self.row(|rule| rule.effect.restricts() && !of(&rule.matches).is_empty()),
+            missing: self.row(|rule| restricts(rule.effect) && !of(&rule.matches).is_empty()),
             values: self.values(|rule| of(&rule.matches).iter().map(|text| &**text).collect()),
         }
     }
@@ -201,7 +202,7 @@ impl<'r> Build<'r> {
         Topics {
             idle: self.rules.iter().all(|rule| rule.matches.topics.is_empty()),
             any: self.row(|rule| rule.matches.topics.is_empty()),
-            missing: self.row(|rule| rule.effect.restricts() && !rule.matches.topics.is_empty()),
+            missing: self.row(|rule| restricts(rule.effect) && !rule.matches.topics.is_empty()),
             trie: Trie::build(globs.iter().copied()),
             globs: uses.into_values().collect(),
         }
@@ -212,7 +213,7 @@ impl<'r> Build<'r> {
             .iter()
             .map(|tag| {
                 let present = self.row(|rule| rule.matches.risk_tags.contains(&**tag));
-                let uncertain = self.row(|rule| rule.effect.restricts() && rule.matches.risk_tags.contains(&**tag));
+                let uncertain = self.row(|rule| restricts(rule.effect) && rule.matches.risk_tags.contains(&**tag));
                 (present, uncertain)
             })
             .collect();
@@ -237,7 +238,7 @@ impl<'r> Build<'r> {
 
     fn labels(&mut self) -> Labels {
         let restrictions: BTreeMap<&str, RowId> = self.postings(|rule| {
-            let first = rule.matches.labels.first_key_value().filter(|_| rule.effect.restricts());
+            let first = rule.matches.labels.first_key_value().filter(|_| restricts(rule.effect));
             first.map(|(key, _)| &**key).into_iter().collect()
         });
         let values: BTreeMap<(&str, &str), RowId> = self.postings(|rule| {
@@ -258,7 +259,7 @@ impl<'r> Build<'r> {
         Labels {
             idle: self.rules.iter().all(|rule| rule.matches.labels.is_empty()),
             any: self.row(|rule| rule.matches.labels.is_empty()),
-            restrictions: self.row(|rule| rule.effect.restricts() && !rule.matches.labels.is_empty()),
+            restrictions: self.row(|rule| restricts(rule.effect) && !rule.matches.labels.is_empty()),
             keys,
         }
     }

@@ -56,7 +56,7 @@ impl Canon {
             Combine::FirstMatch => "first_match",
             Combine::MostRestrictive => "most_restrictive",
         });
-        let mut defaults: Vec<_> = bundle.defaults.iter().map(|entry| (&*entry.tenant, entry.effect.name())).collect();
+        let mut defaults: Vec<_> = bundle.defaults.iter().map(|entry| (&*entry.tenant, entry.effect.word())).collect();
         defaults.sort_unstable();
         self.list(defaults.into_iter(), |hash, (tenant, effect)| {
             hash.text(tenant);
@@ -70,7 +70,7 @@ impl Canon {
         self.text(&rule.id);
         self.text(rule.tier.name());
         self.flag(rule.invariant);
-        self.text(rule.effect.name());
+        self.text(rule.effect.word());
         self.text(&rule.reason);
         self.list(rule.controls.iter(), |hash, control| hash.text(control));
         self.list(rule.remediations.iter(), |hash, way| {

@@ -39,6 +39,11 @@ pub(super) fn combine(snapshot: &Snapshot, subject: &Subject<'_>, scratch: &Scra
         rule_ids: ruling.rule_ids,
         tags: tags(snapshot, scratch, Outcome::Present),
         uncertain_tags: tags(snapshot, scratch, Outcome::Uncertain),
+        constraints: None,
+        approval: None,
+        throttle: None,
+        shadow: Vec::new(),
+        spends: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::Scratch;
 use super::derive::{self, Outcome};
 use super::select::{label_holds, requires_hold};
 use crate::compile::Snapshot;
-use crate::effect::Effect;
+use crate::effect::{Effect, restricts};
 use crate::language::{Rule, TextSet, Tier};
 use crate::subject::{Subject, present};
 use crate::verdict::Verdict;
@@ -94,13 +94,13 @@ impl Snapshot {
 
 fn first_failure(rule: &Rule, subject: &Subject<'_>, verdict: &Verdict) -> Option<String> {
     let wants = &rule.matches;
-    let restricts = rule.effect.restricts();
-    one_of("tenant", &wants.tenants, present(subject.tenant), restricts)
+    let restricting = restricts(rule.effect);
+    one_of("tenant", &wants.tenants, present(subject.tenant), restricting)
         .or_else(|| topic(rule, subject))
-        .or_else(|| one_of("capability", &wants.capabilities, present(subject.capability), restricts))
+        .or_else(|| one_of("capability", &wants.capabilities, present(subject.capability), restricting))
         .or_else(|| tags(rule, subject, verdict))
-        .or_else(|| one_of("actor id", &wants.actor_ids, subject.actor_id.and_then(present), restricts))
-        .or_else(|| one_of("actor type", &wants.actor_types, subject.actor_type.and_then(present), restricts))
+        .or_else(|| one_of("actor id", &wants.actor_ids, subject.actor_id.and_then(present), restricting))
+        .or_else(|| one_of("actor type", &wants.actor_types, subject.actor_type.and_then(present), restricting))
         .or_else(|| {
             (!requires_hold(rule, subject))
                 .then(|| format!("the job does not require all of {}", listed(&wants.requires)))
@@ -111,14 +111,14 @@ fn first_failure(rule: &Rule, subject: &Subject<'_>, verdict: &Verdict) -> Optio
         })
 }
 
-fn one_of(what: &str, wanted: &TextSet, value: Option<&str>, restricts: bool) -> Option<String> {
+fn one_of(what: &str, wanted: &TextSet, value: Option<&str>, restricting: bool) -> Option<String> {
     if wanted.is_empty() {
         return None;
     }
     match value {
         Some(value) if wanted.contains(value) => None,
         Some(value) => Some(format!("the {what} `{value}` is none of {}", listed(wanted))),
-        None if restricts => None,
+        None if restricting => None,
         None => Some(format!("the {what} is missing, and the rule permits only {}", listed(wanted))),
     }
 }
@@ -128,7 +128,7 @@ fn topic(rule: &Rule, subject: &Subject<'_>) -> Option<String> {
     let holds = match present(subject.topic) {
         _ if globs.is_empty() => true,
         Some(topic) => globs.iter().any(|glob| glob.matches(topic)),
-        None => rule.effect.restricts(),
+        None => restricts(rule.effect),
     };
     (!holds).then(|| {
         let globs: Vec<String> = globs.iter().take(MOST).map(|glob| format!("`{}`", glob.as_str())).collect();
@@ -144,7 +144,7 @@ fn tags(rule: &Rule, subject: &Subject<'_>, verdict: &Verdict) -> Option<String>
     let uncertain = any(&verdict.uncertain_tags);
     let holds = wanted.is_empty()
         || any(&verdict.tags)
-        || rule.effect.restricts() && uncertain
+        || restricts(rule.effect) && uncertain
         || rule.matches.trusts_claims && claimed;
     if holds {
         return None;

@@ -3,6 +3,7 @@
 use super::Scratch;
 use super::derive::Outcome;
 use crate::compile::{Index, Row, RowId, Single, Snapshot, bits};
+use crate::effect::restricts;
 use crate::language::Rule;
 use crate::subject::{Subject, present};
 
@@ -187,5 +188,5 @@ pub(super) fn label_holds(rule: &Rule, key: &str, subject: &Subject<'_>) -> bool
         has_key |= name == key;
         found |= name == key && wanted.contains(value);
     });
-    found || !has_key && rule.effect.restricts()
+    found || !has_key && restricts(rule.effect)
 }

@@ -3,9 +3,10 @@
 use super::fields::{Fields, Reader, excerpt};
 use super::yaml::{Node, Value};
 use crate::effect::Effect;
-use crate::language::{Match, Remediation, Rule, TextSet, Tier};
+use crate::language::{Match, Rule, TextSet, Tier};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tidegate_protocol::decision::Remediation;
 
 const KNOWN: &[&str] =
     &["id", "tier", "invariant", "mode", "controls", "reason", "match", "trust", "decision", "remediations"];
@@ -130,10 +131,11 @@ fn remediations(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Vec<
         }
         list.push(Remediation {
             id: id.into(),
-            title: reader.optional_text(entry, "title", &what),
-            summary: reader.optional_text(entry, "summary", &what),
-            replacement_topic: reader.optional_text(entry, "replacement_topic", &what),
-            replacement_capability: reader.optional_text(entry, "replacement_capability", &what),
+            title: reader.optional_text(entry, "title", &what).map(String::from),
+            summary: reader.optional_text(entry, "summary", &what).map(String::from),
+            replacement_topic: reader.optional_text(entry, "replacement_topic", &what).map(String::from),
+            replacement_capability: reader.optional_text(entry, "replacement_capability", &what).map(String::from),
+            ..Remediation::default()
         });
     }
     list

@@ -349,5 +349,6 @@ pub(crate) fn subject(job: &Job) -> tidegate_policy::Subject<'_> {
         risk_tags: &job.claims,
         labels: &job.labels,
         payload: job.payload.as_bytes(),
+        ..tidegate_policy::Subject::new("", "", "")
     }
 }

@@ -44,15 +44,7 @@ pub fn job(id: &str, offset: u64) -> Job {
 }
 
 fn decision(verdict: Verdict) -> Decision {
-    Decision {
-        verdict,
-        reason: String::new(),
-        rule_ids: Vec::new(),
-        risk_tags: Vec::new(),
-        snapshot: "s".into(),
-        constraints: None,
-        ticket: None,
-    }
+    Decision::new(verdict, "", "s")
 }
 
 /// The record the kernel writes to `approved`.

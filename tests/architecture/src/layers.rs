@@ -29,7 +29,7 @@ const fn acting(name: &'static str, may_use: &'static [&'static str]) -> Layer {
 pub const LAYERS: &[Layer] = &[
     pure("tidegate-protocol", &[]),
     acting("tidegate-keys", &["tidegate-protocol"]),
-    pure("tidegate-policy", &[]),
+    pure("tidegate-policy", &["tidegate-protocol"]),
     pure("tidegate-spine", &["tidegate-protocol"]),
     pure("tidegate-stage", &["tidegate-spine", "tidegate-protocol"]),
     pure("tidegate-kernel", &["tidegate-policy", "tidegate-stage", "tidegate-spine", "tidegate-protocol"]),

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use tidegate_protocol::decision::{Judged, Verdict};
+use tidegate_protocol::decision::Judged;
 use tidegate_protocol::fleet::Order;
 use tidegate_protocol::headers;
 use tidegate_protocol::outcome::Outcome;
@@ -267,7 +267,7 @@ impl Loop {
                 return self.ended(shard, &key, Ended::failed(format!("the worker cannot read the job: {error}")));
             }
         };
-        if judged.decision.verdict != Verdict::Allow || judged.job.source != key.source {
+        if !judged.decision.verdict.permits() || judged.job.source != key.source {
             // The scheduler never sends this; failing closed costs nothing (I3).
             return self.ended(shard, &key, Ended::failed("the assignment is not for an allowed job"));
         }

@@ -219,15 +219,7 @@ impl Rig {
         payload: &str,
         verdict: Verdict,
     ) -> JobKey {
-        let decision = Decision {
-            verdict,
-            reason: "test".into(),
-            rule_ids: Vec::new(),
-            risk_tags: Vec::new(),
-            snapshot: "s1".into(),
-            constraints: None,
-            ticket: None,
-        };
+        let decision = Decision::new(verdict, "test", "s1");
         let at = PayloadAt::Json(0, u32::try_from(payload.len()).unwrap());
         let work = Judged::encode(job, &decision, at, payload.as_bytes()).unwrap();
         let work = RawValue::from_string(String::from_utf8(work).unwrap()).unwrap();

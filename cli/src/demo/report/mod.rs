@@ -189,11 +189,11 @@ impl Report {
             Some(Said::Judged(decision)) => {
                 self.rule(&decision.rule_ids, decision.verdict, &decision.reason);
                 match decision.verdict {
-                    Verdict::Allow => {
+                    Verdict::Allow | Verdict::AllowWithConstraints => {
                         self.approved += 1;
                         self.ended(sent, seen);
                     }
-                    Verdict::Deny => {
+                    Verdict::RequireApproval | Verdict::Throttle | Verdict::Deny => {
                         self.denied += 1;
                         let payload = names.payload.as_ref().map(|payload| payload.get());
                         self.would_have_moved.add(&capability, payload);

@@ -39,11 +39,15 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
     };
     match fact {
         KernelFact::JobDecided { job, decision, .. } => match decision.verdict {
-            Verdict::Allow => vec![to(0, "approved.p", true, &format!("{}/{}", job.tenant, job.id), &job.source)],
+            Verdict::Allow | Verdict::AllowWithConstraints => {
+                vec![to(0, "approved.p", true, &format!("{}/{}", job.tenant, job.id), &job.source)]
+            }
             Verdict::Deny => vec![
                 to(1, "denied", false, job.id.as_str(), &job.source),
                 to(2, "finished", true, job.id.as_str(), &job.source),
             ],
+            // The kernel writes neither yet; if it does, what it sends is not what is due.
+            Verdict::RequireApproval | Verdict::Throttle => Vec::new(),
         },
         KernelFact::RecordRejected { source, job: Some(job), .. } => {
             vec![to(0, "dead", false, job.id.as_str(), source), to(1, "finished", true, job.id.as_str(), source)]
