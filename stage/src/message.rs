@@ -33,6 +33,16 @@ pub struct Message {
     pub value: Option<Bytes>,
 }
 
+impl Message {
+    /// Size for bounds: key, value and headers, and what the runner's stamp adds. Never 0.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        const STAMP: usize = 128;
+        let length = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        STAMP + length(&self.key) + length(&self.value) + self.headers.bytes()
+    }
+}
+
 /// Collects what `emit` says.
 #[derive(Debug, Default)]
 pub struct Outbox {

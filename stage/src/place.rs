@@ -35,9 +35,10 @@ pub(crate) struct InputPlace {
     ahead: BTreeSet<Offset>,
     /// Of `open`: what a decided fact settles once it is released.
     leaving: BTreeSet<Offset>,
-    /// Settled before this ownership, above the position reading began at.
-    skip: Ranges,
-    /// Settled since the last group was sealed.
+    /// Settled, above the position: never decided again. A range reaches from one open record to the next, so what has
+    /// no record, or none that is believed, makes no range of its own.
+    done: Ranges,
+    /// Of `done`: since the last group was sealed.
     fresh: Ranges,
     /// Marks at the position, and the records between it and the head that move them.
     base: Marks,
@@ -57,7 +58,7 @@ impl InputPlace {
             open: BTreeSet::new(),
             ahead: BTreeSet::new(),
             leaving: BTreeSet::new(),
-            skip: Ranges::default(),
+            done: Ranges::default(),
             fresh: Ranges::default(),
             base: Marks::new(Vec::new(), rules),
             signs: VecDeque::new(),
@@ -70,7 +71,7 @@ impl InputPlace {
     pub(crate) fn fold(&mut self, place: &Place) {
         if self.rules.place_ranges {
             for (from, to) in &place.settled {
-                self.skip.insert(*from, *to);
+                self.done.insert(*from, *to);
             }
         }
         // Groups behind a snapshot may say less than it does: it counts as settled what was still on its way. Marks of
@@ -92,13 +93,13 @@ impl InputPlace {
     /// A fact that settles this offset is in the log (replay).
     pub(crate) fn fold_settled(&mut self, offset: Offset) {
         if self.rules.decide_once {
-            self.skip.insert(offset, offset.saturating_add(1));
+            self.done.insert(offset, offset.saturating_add(1));
         }
     }
 
     /// Ends replay: reading starts at the position returned, `None` for the log's start.
     pub(crate) fn begin(&mut self) -> Option<Offset> {
-        self.skip.trim_below(self.read);
+        self.done.trim_below(self.read);
         self.head = self.base.clone();
         self.recorded = (self.read, self.base.senders().to_vec());
         (self.read > 0).then_some(self.read)
@@ -141,7 +142,7 @@ impl InputPlace {
 
     /// Whether a record that was read is to be decided. One that was decided ahead of being read is only open.
     fn admit(&mut self, offset: Offset) -> bool {
-        if self.skip.contains(offset) {
+        if self.done.contains(offset) {
             return false;
         }
         self.open.insert(offset);
@@ -166,12 +167,17 @@ impl InputPlace {
     pub(crate) fn settle(&mut self, offset: Offset) {
         let ahead = self.ahead.remove(&offset);
         self.leaving.remove(&offset);
-        if self.open.remove(&offset) {
-            self.fresh.insert(offset, offset.saturating_add(1));
+        let (from, to) = if self.open.remove(&offset) {
+            // The lowest one moves the position instead.
+            let Some(before) = self.open.range(..offset).next_back() else { return };
+            (before.saturating_add(1), self.open.range(offset..).next().copied().unwrap_or(self.read))
         } else if ahead {
-            self.skip.insert(offset, offset.saturating_add(1));
-            self.fresh.insert(offset, offset.saturating_add(1));
-        }
+            (offset, offset.saturating_add(1))
+        } else {
+            return;
+        };
+        self.done.insert(from, to);
+        self.fresh.insert(from, to);
     }
 
     /// Lowest offset not yet settled.
@@ -199,18 +205,17 @@ impl InputPlace {
         self.open.iter().copied().filter(|offset| !self.leaving.contains(offset) && !self.ahead.contains(offset))
     }
 
+    /// How many of [`Self::staying`] there are, roughly.
+    pub(crate) fn waiting(&self) -> usize {
+        self.open.len().saturating_sub(self.leaving.len())
+    }
+
     /// How many of the oldest that stay must make way: those too far behind the head, and one for each settled range
-    /// too many.
+    /// too many (each that is about to leave takes one with it).
     pub(crate) fn excess(&self, distance: u64, ranges: usize) -> usize {
         let behind = |offset: Offset| self.read.saturating_sub(offset);
-        let Some(reach) = self.staying().next().map(behind) else { return 0 };
-        let far = if reach < distance { 0 } else { self.staying().take_while(|o| behind(*o) >= distance).count() };
-        if reach <= ranges as u64 {
-            return far;
-        }
-        let mut before: Option<Offset> = None;
-        let runs = self.staying().filter(|o| before.replace(*o).is_none_or(|b| b.saturating_add(1) != *o)).count();
-        far.max(runs.saturating_sub(ranges))
+        let far = self.staying().take_while(|o| behind(*o) >= distance).count();
+        far.max(self.done.len().saturating_sub(self.leaving.len()).saturating_sub(ranges))
     }
 
     fn advance_base(&mut self) {
@@ -229,6 +234,7 @@ impl InputPlace {
         self.advance_base();
         let position = self.position();
         self.fresh.trim_below(position);
+        self.done.trim_below(position);
         let senders: Vec<SenderMark> =
             self.base.senders().iter().filter(|mark| !self.recorded.1.contains(mark)).cloned().collect();
         let settled: Vec<_> = self.fresh.iter().collect();
@@ -251,22 +257,11 @@ impl InputPlace {
         }
         then.advance_base();
         let position = then.position();
-        let mut settled = Ranges::default();
-        for (from, to) in then.skip.iter() {
-            settled.insert(from, to);
-        }
-        // Between position and head everything not open is settled.
-        let mut from = position;
+        then.done.trim_below(position);
         for open in &then.open {
-            settled.insert(from, *open);
-            from = open.saturating_add(1);
+            debug_assert!(!then.done.contains(*open), "an open record is not settled");
         }
-        settled.insert(from, then.read);
-        for open in &then.open {
-            debug_assert!(!settled.contains(*open), "an open record is not settled");
-        }
-        settled.trim_below(position);
-        Place { input, position, settled: settled.iter().collect(), senders: then.base.senders().to_vec() }
+        Place { input, position, settled: then.done.iter().collect(), senders: then.base.senders().to_vec() }
     }
 }
 
@@ -290,7 +285,7 @@ mod tests {
             place.settle(offset);
         }
         let recorded = place.record(0).unwrap();
-        assert_eq!((recorded.position, recorded.settled), (1, vec![(4, 5), (9, 10)]));
+        assert_eq!((recorded.position, recorded.settled), (1, vec![(2, 5), (6, 10)]));
         assert_eq!(place.record(0), None, "nothing changed since");
 
         let mut next = InputPlace::new(false, Rules::default());
@@ -326,7 +321,7 @@ mod tests {
         place.fold(&Place { input: 0, position: 3, settled: vec![(12, 13)], senders: vec![mark(9)] });
         assert_eq!(place.begin(), Some(10));
         assert_eq!(place.marks().senders(), [mark(33)]);
-        assert!(place.skip.contains(12), "what it settled above still counts");
+        assert!(place.done.contains(12), "what it settled above still counts");
     }
 
     #[test]
@@ -342,6 +337,22 @@ mod tests {
         place.decided(0);
         assert_eq!((place.excess(30, 9), place.excess(30, 3), place.excess(14, 9)), (0, 6, 3));
         assert_eq!(place.staying().next(), Some(2));
+    }
+
+    #[test]
+    fn what_has_no_record_makes_no_range_of_its_own() {
+        let mut place = InputPlace::new(false, Rules::default());
+        for offset in [0, 2, 3, 7, 9, 11] {
+            place.meet(&record(offset));
+        }
+        assert_eq!((place.waiting(), place.excess(30, 0)), (6, 0), "gaps alone");
+        place.settle(3);
+        place.settle(7);
+        let whole = place.whole(0, []);
+        assert_eq!((whole.position, whole.settled, place.excess(30, 0)), (0, vec![(3, 9)], 1));
+        place.settle(11);
+        let recorded = place.record(0).unwrap();
+        assert_eq!((recorded.position, recorded.settled), (0, vec![(3, 9), (10, 12)]));
     }
 
     #[test]

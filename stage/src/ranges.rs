@@ -50,6 +50,11 @@ impl Ranges {
         self.0.iter().map(|(from, to)| (*from, *to))
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }

@@ -37,7 +37,8 @@ pub struct Pace {
     pub group_bytes: usize,
     /// Groups that may be on their way at once, at least 1.
     pub groups_in_flight: usize,
-    /// Message bytes on their way beyond which no further group is begun.
+    /// Message bytes decided and not landed beyond which nothing more is decided; also the most that is handed to the
+    /// client at once, and once more for a snapshot's chunks. The client itself may hold four times this.
     pub message_bytes: usize,
     /// A group without facts is written when positions or `released` moved and this long passed.
     pub idle_group: Duration,
@@ -46,7 +47,7 @@ pub struct Pace {
     /// Facts after which a snapshot is taken.
     pub snapshot_facts: u64,
     /// Longest distance from a job input's position to what was read, in records; beyond it the oldest waiting job is
-    /// evicted.
+    /// evicted. With half as many waiting, no more of the input is read.
     pub place_distance: u64,
     /// Most ranges of settled offsets above a position; as above.
     pub place_ranges: usize,

@@ -1,5 +1,7 @@
 //! A group being gathered, on its way, and its messages on their way.
 
+use std::collections::VecDeque;
+
 use tidegate_protocol::address::Offset;
 use tidegate_protocol::control::{FactRecord, Place};
 use tidegate_protocol::time::Timestamp;
@@ -72,6 +74,18 @@ impl Header<'_> {
     }
 }
 
+impl Sending {
+    pub(crate) fn new(
+        group: Offset,
+        messages: Vec<(u64, Message)>,
+        settles: Vec<InputRef>,
+        submitted_ms: Vec<i64>,
+    ) -> Self {
+        let speaks = !messages.is_empty();
+        Self { group, unsent: messages.into(), landings: VecDeque::new(), speaks, settles, submitted_ms }
+    }
+}
+
 /// A group on its way.
 pub(crate) struct Flying {
     pub(crate) landing: Landing,
@@ -86,11 +100,15 @@ pub(crate) struct Flying {
     pub(crate) snapshot: bool,
 }
 
-/// Messages of a landed group on their way.
+/// Messages of a landed group: on their way, and those the client has no room for yet.
 pub(crate) struct Sending {
     pub(crate) group: Offset,
-    pub(crate) landings: Vec<Landing>,
-    pub(crate) bytes: usize,
+    /// (the fact's number in the group, message), in order.
+    pub(crate) unsent: VecDeque<(u64, Message)>,
+    /// In order, with their sizes.
+    pub(crate) landings: VecDeque<(Landing, usize)>,
+    /// Whether it had any.
+    pub(crate) speaks: bool,
     pub(crate) settles: Vec<InputRef>,
     pub(crate) submitted_ms: Vec<i64>,
 }

@@ -60,7 +60,10 @@ pub(crate) struct Live<'a, S: Stage> {
     pub(crate) building: Building,
     pub(crate) flying: VecDeque<Flying>,
     pub(crate) sending: VecDeque<Sending>,
-    pub(crate) sending_bytes: usize,
+    /// Bytes of messages decided (or found unreleased at the takeover) that have not landed.
+    pub(crate) owed_bytes: usize,
+    /// Of those: handed to the client.
+    pub(crate) handed_bytes: usize,
     /// What the last sealed group said.
     pub(crate) said_released: Option<Offset>,
     /// The highest released group that had messages or settled something.
@@ -79,7 +82,7 @@ pub(crate) struct Live<'a, S: Stage> {
 
 impl<'a, S: Stage> Live<'a, S> {
     pub(crate) fn begin(run: &'a mut Run<S>, taken: Taken<S>) -> Result<Self, Ended> {
-        let Taken { mut stage, epoch, log, mut producer, mut reader, places, starts, again, at, .. } = taken;
+        let Taken { mut stage, epoch, log, producer, mut reader, places, starts, again, at, .. } = taken;
         let mono = run.clock.mono_us();
         let mut time = ShardTime::begin(at, taken.checked, run.clock.as_ref());
         let at = time.now(run.clock.as_ref());
@@ -94,17 +97,13 @@ impl<'a, S: Stage> Live<'a, S> {
                 paused: false,
             })
             .collect();
-        let mut sender = Sender::new(&run.spec.sender, epoch, &run.spec.outputs);
-        let mut sending = VecDeque::new();
-        let mut sending_bytes = 0;
-        for (group, messages) in again {
-            let (landings, bytes) = sender.send(producer.as_mut(), group, messages)?;
-            sending_bytes += bytes;
-            sending.push_back(Sending { group, landings, bytes, settles: Vec::new(), submitted_ms: Vec::new() });
-        }
+        let sender = Sender::new(&run.spec.sender, epoch, &run.spec.outputs);
+        let owed_bytes = again.iter().flat_map(|(_, messages)| messages).map(|(_, m)| m.bytes()).sum();
+        let sending =
+            again.into_iter().map(|(group, messages)| Sending::new(group, messages, Vec::new(), Vec::new())).collect();
         reader.pause(taken.facts);
         let contested = (log.highest_claim > epoch).then_some((log.highest_claim, mono));
-        Ok(Self {
+        let mut live = Self {
             sequence: 0,
             head: log.head.clone(),
             released: log.released,
@@ -133,8 +132,11 @@ impl<'a, S: Stage> Live<'a, S> {
             sender,
             log,
             sending,
-            sending_bytes,
-        })
+            owed_bytes,
+            handed_bytes: 0,
+        };
+        live.hand_over()?;
+        Ok(live)
     }
 
     /// Runs until the ownership ends.

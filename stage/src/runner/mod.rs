@@ -56,7 +56,8 @@ pub struct Run<S: Stage> {
 
 impl<S: Stage> Run<S> {
     /// Owns the shard until it is stopped: takes it over, works, and after any failure takes it over again, with a
-    /// pause that doubles from the shortest to the longest backoff and starts over after an ownership that worked.
+    /// pause that doubles from the shortest to the longest backoff and starts over after an ownership that worked: one
+    /// of which a group landed, or that lasted for as long as the longest pause.
     pub async fn run(mut self) {
         let (first, longest) = self.spec.pace.backoff;
         let mut pause = first;
@@ -112,9 +113,14 @@ impl<S: Stage> Run<S> {
         };
         metrics::takeover(&self.spec.sender, taken.epoch, taken.replayed);
         self.watch.event(&self.spec.sender, &event);
-        *worked = true;
+        let (begun, longest) = (self.clock.mono_us(), micros(self.spec.pace.backoff.1));
         match live::Live::begin(self, taken) {
-            Ok(mut live) => std::future::poll_fn(|cx| live.poll_turns(cx)).await,
+            Ok(mut live) => {
+                let ended = std::future::poll_fn(|cx| live.poll_turns(cx)).await;
+                *worked = live.log.next.is_some_and(|next| next > 0)
+                    || live.run.clock.mono_us().saturating_sub(begun) >= longest;
+                ended
+            }
             Err(ended) => ended,
         }
     }

@@ -5,7 +5,7 @@
 //! the log, read back up to an end fetched after that release, shows no higher claim or barrier: then nobody's fences
 //! can have come before the messages that the snapshot takes for landed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -32,9 +32,10 @@ pub(crate) struct Pending {
     pub(crate) body: SnapshotBody,
 }
 
-/// A snapshot's records on their way, their keys, and where inputs may be trimmed to after the next one.
+/// A snapshot's records, some at a time on their way, their keys, and where inputs may be trimmed to after the next one.
 struct Writing {
-    landings: Vec<Landing>,
+    unsent: VecDeque<NewRecord>,
+    landings: VecDeque<(Landing, usize)>,
     keys: Vec<Bytes>,
     trim: BTreeMap<TopicPartition, Offset>,
 }
@@ -204,25 +205,37 @@ impl<S: Stage> Live<'_, S> {
         self.read_back.slot = !self.read_back.slot;
         let slot = if self.read_back.slot { 'a' } else { 'b' };
         let records = snapshot::records(&self.run.spec.sender, self.epoch, slot, offset, &body)?;
-        let to = self.run.spec.snapshots.partition(0);
         let keys: Vec<Bytes> = records.iter().map(|(key, _)| key.clone()).collect();
-        let landings = records.into_iter().map(|(_, record)| self.producer.append(&to, vec![record])).collect();
+        let unsent = records.into_iter().map(|(_, record)| record).collect();
         let trim = body.places.iter().filter_map(|place| {
             let spec = self.run.spec.inputs.get(place.input as usize)?;
             spec.trim.then(|| (spec.partition.clone(), place.position))
         });
-        self.read_back.writing = Some(Writing { landings, keys, trim: trim.collect() });
+        let trim = trim.collect();
+        self.read_back.writing = Some(Writing { unsent, landings: VecDeque::new(), keys, trim });
         Ok(())
     }
 
     fn poll_snapshot_landing(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
-        let Some(Writing { landings, .. }) = &mut self.read_back.writing else { return Ok(false) };
-        while let Some(landing) = landings.last_mut() {
+        let Some(Writing { unsent, landings, .. }) = &mut self.read_back.writing else { return Ok(false) };
+        // Beside what messages may have on their way at most, so that however many chunks there are the client has room.
+        let most = self.run.spec.pace.message_bytes;
+        let to = self.run.spec.snapshots.partition(0);
+        loop {
+            let mut handed: usize = landings.iter().map(|(_, bytes)| bytes).sum();
+            while handed < most
+                && let Some(chunk) = unsent.pop_front()
+            {
+                let bytes = chunk.bytes();
+                handed += bytes;
+                landings.push_back((self.producer.append(&to, vec![chunk]), bytes));
+            }
+            let Some((landing, _)) = landings.front_mut() else { break };
             match landing.poll_unpin(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(landed) => landed.map_err(Ended::Append)?,
             };
-            landings.pop();
+            landings.pop_front();
         }
         let Some(Writing { keys, trim, .. }) = self.read_back.writing.take() else { return Ok(false) };
         crate::metrics::snapshot(&self.run.spec.sender);

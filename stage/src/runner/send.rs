@@ -1,6 +1,9 @@
-//! Messages: stamped, in order, one append per output partition and group.
+//! Messages: stamped, in order, one append per output partition and page.
+//!
+//! What is handed to the client at once is bounded: a page ends where the bound is met, and the rest of the group waits
+//! until something has landed. A takeover may find far more unreleased than an owner at work ever has on its way.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use tidegate_protocol::address::{Offset, TopicPartition};
@@ -33,16 +36,21 @@ impl Sender {
         }
     }
 
-    /// Hands the messages of `group` over; returns what is on its way and its bytes.
+    /// Hands the first messages of `group` over, until `room` bytes are on their way or none is left; returns what is
+    /// on its way, with the size it was told to have.
     pub(crate) fn send(
         &mut self,
         producer: &mut dyn Producer,
         group: Offset,
-        messages: Vec<(u64, Message)>,
-    ) -> Result<(Vec<Landing>, usize), Ended> {
-        let mut batches: Vec<(TopicPartition, Vec<NewRecord>)> = Vec::new();
-        let mut bytes = 0;
-        for (fact, message) in messages {
+        messages: &mut VecDeque<(u64, Message)>,
+        room: usize,
+    ) -> Result<Vec<(Landing, usize)>, Ended> {
+        let mut batches: Vec<(TopicPartition, Vec<NewRecord>, usize)> = Vec::new();
+        let mut handed = 0;
+        while handed < room {
+            let Some((fact, message)) = messages.pop_front() else { break };
+            let bytes = message.bytes();
+            handed += bytes;
             let Message { ordinal, delivery, to, key, mut headers, value } = message;
             if delivery == Delivery::Fenced && !self.claimed.contains(&to) {
                 return Err(Ended::Unclaimed { to });
@@ -55,12 +63,14 @@ impl Sender {
             *sequence += 1;
             stamp_headers(&mut headers, &self.name, &self.epoch_text, stamp);
             let record = NewRecord { key, value, headers };
-            bytes += record.bytes();
-            match batches.iter_mut().find(|(partition, _)| *partition == to) {
-                Some((_, batch)) => batch.push(record),
-                None => batches.push((to, vec![record])),
+            match batches.iter_mut().find(|(partition, ..)| *partition == to) {
+                Some((_, batch, size)) => {
+                    batch.push(record);
+                    *size += bytes;
+                }
+                None => batches.push((to, vec![record], bytes)),
             }
         }
-        Ok((batches.into_iter().map(|(to, batch)| producer.append(&to, batch)).collect(), bytes))
+        Ok(batches.into_iter().map(|(to, batch, bytes)| (producer.append(&to, batch), bytes)).collect())
     }
 }

@@ -85,22 +85,25 @@ impl<S: Stage> Live<'_, S> {
                 pending.offset = Some(offset);
             }
             metrics::landed(&self.run.spec.sender, &submitted_ms, self.run.clock.wall_us(), &tally);
-            self.send(offset, settles, messages, submitted_ms)?;
+            self.sending.push_back(Sending::new(offset, messages, settles, submitted_ms));
+            self.hand_over()?;
             progress = true;
         }
         Ok(progress)
     }
 
-    fn send(
-        &mut self,
-        group: Offset,
-        settles: Vec<InputRef>,
-        messages: Vec<(u64, crate::Message)>,
-        submitted_ms: Vec<i64>,
-    ) -> Result<(), Ended> {
-        let (landings, bytes) = self.sender.send(self.producer.as_mut(), group, messages)?;
-        self.sending_bytes += bytes;
-        self.sending.push_back(Sending { group, landings, bytes, settles, submitted_ms });
+    /// Hands messages of landed groups over, in order, for as long as the client may hold more.
+    pub(crate) fn hand_over(&mut self) -> Result<(), Ended> {
+        let most = self.run.spec.pace.message_bytes;
+        for sending in self.sending.iter_mut().filter(|sending| !sending.unsent.is_empty()) {
+            let room = most.saturating_sub(self.handed_bytes);
+            if room == 0 {
+                break;
+            }
+            let landings = self.sender.send(self.producer.as_mut(), sending.group, &mut sending.unsent, room)?;
+            self.handed_bytes += landings.iter().map(|(_, bytes)| bytes).sum::<usize>();
+            sending.landings.extend(landings);
+        }
         Ok(())
     }
 
@@ -108,17 +111,23 @@ impl<S: Stage> Live<'_, S> {
     fn poll_sending(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
         let mut progress = false;
         while let Some(sending) = self.sending.front_mut() {
-            while let Some(landing) = sending.landings.last_mut() {
+            while let Some((landing, bytes)) = sending.landings.front_mut() {
                 match landing.poll_unpin(cx) {
                     Poll::Pending => return Ok(progress),
                     Poll::Ready(landed) => landed.map_err(Ended::Append)?,
                 };
-                sending.landings.pop();
+                self.handed_bytes -= *bytes;
+                self.owed_bytes -= *bytes;
+                sending.landings.pop_front();
+                progress = true;
             }
-            let Some(Sending { group, bytes, settles, submitted_ms, .. }) = self.sending.pop_front() else { break };
-            self.sending_bytes -= bytes;
+            if !sending.unsent.is_empty() {
+                self.hand_over()?;
+                continue;
+            }
+            let Some(Sending { group, speaks, settles, submitted_ms, .. }) = self.sending.pop_front() else { break };
             self.released = Some(group);
-            if bytes > 0 || !settles.is_empty() {
+            if speaks || !settles.is_empty() {
                 self.to_say = Some(group);
             }
             for InputRef { input, offset } in settles {
@@ -132,12 +141,14 @@ impl<S: Stage> Live<'_, S> {
         Ok(progress)
     }
 
-    /// Whether another input may be decided now: groups and messages on their way are bounded.
+    /// Whether another input may be decided now: groups and messages on their way are bounded. Nothing is decided
+    /// while somebody else's higher claim is known: `released` does not count any more, so all of it would be said again.
     pub(crate) fn has_room(&self) -> bool {
         let pace = &self.run.spec.pace;
         self.building.facts < pace.group_facts as u64
             && self.building.bytes.len() < pace.group_bytes
-            && self.sending_bytes < pace.message_bytes
+            && self.owed_bytes < pace.message_bytes
+            && self.read_back.contested.is_none()
     }
 
     fn poll_inputs(&mut self, kind: InputKind, cx: &mut Context<'_>) -> Result<bool, Ended> {
@@ -182,7 +193,9 @@ impl<S: Stage> Live<'_, S> {
             return true;
         }
         let admitted = u32::try_from(number).is_ok_and(|n| self.stage.admits(n));
-        let wanted = admitted && input.place.distance() < pace.place_distance.saturating_mul(2);
+        // With more that waits than this, making way would move jobs round and round behind each other.
+        let few = (input.place.waiting() as u64) < (pace.place_distance / 2).max(1);
+        let wanted = admitted && few && input.place.distance() < pace.place_distance.saturating_mul(2);
         if wanted == input.paused {
             input.paused = !wanted;
             if wanted {
@@ -243,6 +256,7 @@ impl<S: Stage> Live<'_, S> {
             }
             let mut outbox = Outbox::new();
             self.stage.emit(&fact, self.at, record.filter(|_| self.stage.needs_input(&fact)), &mut outbox);
+            self.owed_bytes += outbox.messages.iter().map(crate::Message::bytes).sum::<usize>();
             self.building.messages.extend(outbox.messages.into_iter().map(|m| (number, m)));
             S::tally(&fact, &mut |name, label, value| self.building.tally.push((name, label, value)));
             self.facts_since_snapshot += 1;
@@ -356,10 +370,8 @@ impl<S: Stage> Live<'_, S> {
         if !early.is_empty() {
             // The planted bug: messages before their facts have landed, with a guessed offset.
             let guess = self.log.head_offset.map_or(0, |o| o + 1);
-            let (landings, bytes) = self.sender.send(self.producer.as_mut(), guess, early)?;
-            self.sending_bytes += bytes;
-            let (settles, submitted_ms) = (Vec::new(), Vec::new());
-            self.sending.push_back(Sending { group: guess, landings, bytes, settles, submitted_ms });
+            self.sending.push_back(Sending::new(guess, early, Vec::new(), Vec::new()));
+            self.hand_over()?;
         }
         self.flying.push_back(Flying { landing, settles, messages, submitted_ms, tally, hash, sequence, snapshot });
         Ok(())
