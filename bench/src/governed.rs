@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::channel::{mpsc, oneshot};
-use tidegate_kernel::{Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes, SourceWritten, WindowBounds};
+use tidegate_kernel::{
+    KeptBounds, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes, SourceWritten, WindowBounds,
+};
 use tidegate_node::clock::TokioClock;
 use tidegate_policy::Snapshot;
 use tidegate_protocol::address::TopicName;
@@ -147,6 +149,7 @@ impl Governed {
                 topics: topics.clone(),
                 max_record_bytes: 1_000_000,
                 window: WindowBounds::default(),
+                kept: KeptBounds::default(),
             };
             Kernel::new(config.clone())?;
             let spec = tidegate_kernel::shard_spec(&config, "bench", pace.clone())?;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidegate_kernel::{
-    DEFAULT_RECORD_BYTES, INPUT_JOBS, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes, SourceWritten,
-    WindowBounds,
+    DEFAULT_RECORD_BYTES, INPUT_JOBS, KeptBounds, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes,
+    SourceWritten, WindowBounds,
 };
 use tidegate_protocol::ids::{Capability, PoolName};
 use tidegate_protocol::time::Timestamp;
@@ -73,6 +73,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         topics: Arc::new(topics),
         max_record_bytes: DEFAULT_RECORD_BYTES,
         window: WindowBounds::default(),
+        kept: KeptBounds::default(),
     })?;
     let policy = tidegate_policy::load([("bank.yaml", POLICY)], None)?;
     let mut at = Timestamp::from_millis(1_700_000_000_000);

@@ -8,6 +8,7 @@ use tidegate_protocol::topics::Topic;
 use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec};
 
 use crate::identity::WindowBounds;
+use crate::kept::KeptBounds;
 use crate::routes::Routes;
 use crate::sources::Source;
 
@@ -95,6 +96,8 @@ pub struct KernelConfig {
     pub max_record_bytes: usize,
     /// Bounds of the window in which a job id counts as seen.
     pub window: WindowBounds,
+    /// Bounds of what is kept past the release of its record.
+    pub kept: KeptBounds,
 }
 
 /// The usual `max_record_bytes`: with a batch's overhead it stays below a broker's default of 1 MiB.

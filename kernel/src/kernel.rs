@@ -4,13 +4,17 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use tidegate_policy::Snapshot;
+use tidegate_protocol::decision::PayloadAt;
 use tidegate_protocol::facts::KernelFact;
+use tidegate_protocol::job::Job;
+use tidegate_protocol::kept::{KeptAs, KeptRecord};
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
 use tidegate_stage::{Arrival, Decision, Input, Outbox, Signal, Stage};
 
 use crate::config::{INPUT_COMMANDS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig, LEAST_RECORD_BYTES};
 use crate::identity::Window;
+use crate::kept::{Deferral, Kept, KeptJob};
 use crate::messages;
 use crate::meters::{self, Meters};
 use crate::reading::ReaderMemory;
@@ -24,6 +28,8 @@ pub struct Kernel {
     pub(crate) policies: Policies,
     /// Durable.
     pub(crate) window: Window,
+    /// Durable.
+    pub(crate) kept: Kept,
     /// Reused by `decide`; holds nothing that a decision depends on.
     pub(crate) memory: RefCell<Memory>,
     pub(crate) meters: Meters,
@@ -59,6 +65,7 @@ impl Kernel {
         Ok(Self {
             policies: Policies::default(),
             window: Window::new(config.window),
+            kept: Kept::new(config.kept),
             memory: RefCell::new(Memory {
                 reader: ReaderMemory::new(&config.source),
                 policy: tidegate_policy::Scratch::new(),
@@ -79,6 +86,38 @@ impl Kernel {
     #[must_use]
     pub fn known_ids(&self) -> usize {
         self.window.len()
+    }
+
+    /// A fact that ends a job: its id stays known from here on.
+    fn ended(&mut self, job: &Job, was_kept: bool, at: Timestamp) {
+        if was_kept {
+            self.kept.end(&job.source);
+        }
+        self.window.remember(job, at);
+    }
+
+    /// A fact that keeps a job: a new one comes with its record.
+    fn keep(
+        &mut self,
+        job: &Job,
+        payload: PayloadAt,
+        record: Option<&KeptRecord>,
+        at: Timestamp,
+        how: impl FnOnce(&mut KeptJob),
+    ) {
+        let record = match (record, self.kept.get(&job.source)) {
+            (Some(record), _) => Box::new(record.clone()),
+            (None, Some(kept)) => kept.record.clone(),
+            (None, None) => {
+                self.meters.violations.increment(1);
+                tracing::error!(source = %job.source, "I7 replay is broken: a fact speaks of a job that is not kept");
+                return;
+            }
+        };
+        let mut kept = KeptJob { job: job.clone(), payload, record, since: at, deferral: None };
+        how(&mut kept);
+        self.kept.keep(kept);
+        self.window.remember(job, at);
     }
 
     /// Commands (approve, reject, cancel, revoke, redrive) come with approvals. Until then each is read, counted,
@@ -110,8 +149,10 @@ impl Stage for Kernel {
                 INPUT_OUTCOMES => self.meters.outcomes_unused.increment(1),
                 _ => decision.wait(),
             },
-            // Nothing of the kernel waits or falls due yet.
-            Input::Tick { .. } | Input::Poll | Input::Evict(_) => {}
+            Input::Tick { fresh } => self.end_overdue(*fresh, at, decision),
+            Input::Poll => self.judge_next(at, decision),
+            // No record of the source waits in its log: it is settled or not read.
+            Input::Evict(_) => {}
         }
     }
 
@@ -120,14 +161,27 @@ impl Stage for Kernel {
             KernelFact::PolicyAdopted { revision, snapshot } => {
                 self.policies.adopt(Some(Adopted { revision: *revision, snapshot: snapshot.clone() }));
             }
-            KernelFact::JobDecided { job, .. } => self.window.remember(job, at),
-            KernelFact::RecordRejected { job: Some(job), .. } => self.window.remember(job, at),
+            KernelFact::JobDecided { job, replaces, .. } => self.ended(job, replaces.is_some(), at),
+            KernelFact::RecordRejected { job: Some(job), replaces, .. } => self.ended(job, replaces.is_some(), at),
+            KernelFact::JobDeferred {
+                job, payload, record, why, until, retry, throttled, waits_for, decision, ..
+            } => {
+                let deferral = Deferral {
+                    why: *why,
+                    until: *until,
+                    retry: *retry,
+                    throttled: *throttled,
+                    waits_for: waits_for.clone(),
+                    decision: decision.clone(),
+                };
+                self.keep(job, *payload, record.as_deref(), at, |kept| kept.deferral = Some(deferral));
+            }
             KernelFact::JobRepeated { .. } | KernelFact::RecordRejected { job: None, .. } => {}
         }
     }
 
     fn emit(&self, fact: &KernelFact, at: Timestamp, input: Option<&Record>, outbox: &mut Outbox) {
-        if let Err(unmade) = messages::emit(&self.config, fact, at, input, outbox) {
+        if let Err(unmade) = messages::emit(self, fact, at, input, outbox) {
             self.meters.violations.increment(1);
             tracing::error!(%unmade, "I1 no-loss is broken: report this with the fact");
         }
@@ -146,11 +200,13 @@ impl Stage for Kernel {
     }
 
     fn next_due(&self) -> Option<Timestamp> {
-        None
+        // Without a policy nothing can be judged again: that alone must not wake the shard.
+        let retry = self.kept.next_retry().filter(|_| self.policies.usable().is_some());
+        [self.kept.next_deadline(), retry].into_iter().flatten().min()
     }
 
     fn admits(&self, input: u32) -> bool {
-        input != INPUT_JOBS || self.policies.usable().is_some()
+        input != INPUT_JOBS || (self.policies.usable().is_some() && !self.kept.is_full(KeptAs::Deferred))
     }
 
     fn tally(fact: &KernelFact, count: &mut dyn FnMut(&'static str, &'static str, &'static str)) {
@@ -159,14 +215,15 @@ impl Stage for Kernel {
 
     fn figures(&self, publish: &mut dyn FnMut(&'static str, f64)) {
         meters::figures(self.window.len(), self.policies.adopted().map(|adopted| adopted.revision), publish);
+        meters::kept(|kind| self.kept.count(kind), publish);
     }
 
     fn snapshot(&self) -> Result<String, serde_json::Error> {
-        state::write(self.policies.adopted(), &self.window)
+        state::write(self.policies.adopted(), &self.window, &self.kept)
     }
 
     fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
-        let adopted = state::read(snapshot, &mut self.window)?;
+        let adopted = state::read(snapshot, &mut self.window, &mut self.kept)?;
         self.policies.adopt(adopted);
         Ok(())
     }

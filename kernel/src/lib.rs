@@ -28,9 +28,11 @@
 //! # Deliberately absent
 //! Approvals, limits, tickets, delegation and commands: their inputs are there, their facts are not.
 
+mod concluding;
 mod config;
 mod identity;
 mod judging;
+mod kept;
 mod kernel;
 mod messages;
 mod meters;
@@ -45,6 +47,7 @@ pub use config::{
     PartitionCounts, shard_spec,
 };
 pub use identity::WindowBounds;
+pub use kept::{KeptBounds, MAX_KEPT_RECORD_BYTES};
 pub use kernel::{Kernel, KernelRefused};
 pub use meters::describe_metrics;
 pub use reading::{Refusal, envelope_of_line};

@@ -8,13 +8,17 @@
 //! | | 3 | `dead` | job id | job id | advisory | allowed for a pool that is gone |
 //! | `RecordRejected` | 0 | `dead` | job id, else position | the same | advisory | always |
 //! | | 1 | `finished` | job id | job id | fenced | the job is known |
-//! | `PolicyAdopted`, `JobRepeated` | | | | | | |
+//! | `PolicyAdopted`, `JobRepeated`, `JobDeferred` | | | | | | |
 //!
 //! Nothing follows from what an `observe: true` source leads to. A pool is gone when the configuration lost it between a
 //! fact and its release: the job ends as dead (`unroutable`) rather than silently.
 //!
+//! A fact that names what it replaces emits from the record that was kept, any other from the record it settles.
+//!
 //! `dead` carries the record's value, key (`tg-original-key`) and headers intact, headers of ours (`tg-…`) under
 //! `original-tg-…` so that they act nowhere. What is too large for a record is left out, with the hash in place of it.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use tidegate_protocol::address::TopicName;
@@ -23,6 +27,7 @@ use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::headers;
 use tidegate_protocol::ids::PoolName;
 use tidegate_protocol::job::{InputHash, Job, SourcePosition};
+use tidegate_protocol::kept::Replaced;
 use tidegate_protocol::outcome::{DeadReason, Finished, Outcome};
 use tidegate_protocol::time::Timestamp;
 use tidegate_protocol::topics::partition_of;
@@ -30,6 +35,8 @@ use tidegate_spine::{Headers, Record};
 use tidegate_stage::{Delivery, Message, Outbox};
 
 use crate::config::KernelConfig;
+use crate::kept::restored;
+use crate::kernel::Kernel;
 use crate::reading::{CE_ID, CE_SOURCE};
 
 /// Header of `dead`: the record's own key.
@@ -71,17 +78,18 @@ struct Death<'a> {
 
 /// Sends what follows from `fact`.
 pub(crate) fn emit(
-    config: &KernelConfig,
+    kernel: &Kernel,
     fact: &KernelFact,
     at: Timestamp,
     input: Option<&Record>,
     outbox: &mut Outbox,
 ) -> Result<(), Unmade> {
+    let config = &kernel.config;
     match fact {
-        KernelFact::PolicyAdopted { .. } | KernelFact::JobRepeated { .. } => Ok(()),
+        KernelFact::PolicyAdopted { .. } | KernelFact::JobRepeated { .. } | KernelFact::JobDeferred { .. } => Ok(()),
         KernelFact::JobDecided { observed: true, .. } => Ok(()),
-        KernelFact::JobDecided { job, decision, pool, payload, observed: false } => {
-            let record = given(input, &job.source)?;
+        KernelFact::JobDecided { job, decision, pool, payload, observed: false, replaces } => {
+            let record = &*origin(kernel, input, &job.source, *replaces)?;
             match (decision.verdict, pool) {
                 (Verdict::Allow | Verdict::AllowWithConstraints, Some(pool)) => {
                     approved(config, job, decision, pool, *payload, at, record, outbox)
@@ -109,8 +117,8 @@ pub(crate) fn emit(
         }
         // Of a source that is only observed, unless the job's end was owed before that was configured.
         KernelFact::RecordRejected { job: None, .. } if config.source.observe() => Ok(()),
-        KernelFact::RecordRejected { source, reason, detail, input_hash, job } => {
-            let record = given(input, source)?;
+        KernelFact::RecordRejected { source, reason, detail, input_hash, job, replaces } => {
+            let record = &*origin(kernel, input, source, *replaces)?;
             let job = job.as_deref();
             let death = Death { ordinal: ordinal::REJECTED_DEAD, source, job, reason: *reason, detail, input_hash };
             dead(config, &death, record, outbox);
@@ -127,7 +135,11 @@ pub(crate) fn emit(
 /// Whether [`emit`] needs the record of this fact.
 pub(crate) fn needs_input(config: &KernelConfig, fact: &KernelFact) -> bool {
     match fact {
-        KernelFact::PolicyAdopted { .. } | KernelFact::JobRepeated { .. } => false,
+        KernelFact::PolicyAdopted { .. } | KernelFact::JobRepeated { .. } | KernelFact::JobDeferred { .. } => false,
+        // What was kept is emitted from what was kept.
+        KernelFact::JobDecided { replaces: Some(_), .. } | KernelFact::RecordRejected { replaces: Some(_), .. } => {
+            false
+        }
         KernelFact::JobDecided { observed, .. } => !observed,
         KernelFact::RecordRejected { job, .. } => job.is_some() || !config.source.observe(),
     }
@@ -302,8 +314,20 @@ fn by_job(topic: &TopicName, partitions: u32, job: &Job) -> tidegate_protocol::a
     topic.partition(partition_of(job.id.as_str().as_bytes(), partitions))
 }
 
-fn given<'a>(input: Option<&'a Record>, source: &SourcePosition) -> Result<&'a Record, Unmade> {
-    input.ok_or_else(|| unmade(source, "its record was not given"))
+/// What a fact emits from: the record it settles, or the one that was kept until this fact.
+fn origin<'a>(
+    kernel: &Kernel,
+    input: Option<&'a Record>,
+    source: &SourcePosition,
+    replaces: Option<Replaced>,
+) -> Result<Cow<'a, Record>, Unmade> {
+    match replaces {
+        None => input.map(Cow::Borrowed).ok_or_else(|| unmade(source, "its record was not given")),
+        Some(_) => {
+            let kept = kernel.kept.leaving(source).ok_or_else(|| unmade(source, "it was not kept"))?;
+            Ok(Cow::Owned(restored(&kept.record)))
+        }
+    }
 }
 
 fn unmade(source: &SourcePosition, problem: impl std::fmt::Display) -> Unmade {

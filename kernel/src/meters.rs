@@ -6,6 +6,7 @@
 use metrics::{Counter, Unit, counter, describe_counter, describe_gauge};
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::ids::SourceName;
+use tidegate_protocol::kept::KeptAs;
 
 const RECORDS: &str = "tidegate_kernel_records_total";
 const DECISIONS: &str = "tidegate_kernel_decisions_total";
@@ -14,13 +15,20 @@ const COMMANDS_REFUSED: &str = "tidegate_kernel_commands_refused_total";
 const OUTCOMES_UNUSED: &str = "tidegate_kernel_outcomes_unused_total";
 const VIOLATIONS: &str = "tidegate_kernel_invariant_violations_total";
 const KNOWN_IDS: &str = "tidegate_kernel_known_ids";
+const HELD: &str = "tidegate_kernel_held_jobs";
+const DEFERRED: &str = "tidegate_kernel_deferred_jobs";
+const DEFERRALS: &str = "tidegate_kernel_deferrals_total";
 const POLICY_REVISION: &str = "tidegate_kernel_policy_revision";
 
 /// Tells the recorder what this crate's metrics mean; call once, after it is installed.
 pub fn describe_metrics() {
     for (name, sentence) in [
-        (RECORDS, "Records settled, by what they turned out to be: decided, observed, repeated or rejected."),
+        (
+            RECORDS,
+            "Records settled, by what they turned out to be: decided, observed, held, deferred, repeated or rejected.",
+        ),
         (DECISIONS, "Jobs judged, by verdict."),
+        (DEFERRALS, "Times a job was deferred, by why: slice (of a limit) or throttle."),
         (DEAD, "Records that could not be jobs and went to `dead`, by reason."),
         (COMMANDS_REFUSED, "Command records read and refused, by source: this version knows no commands."),
         (OUTCOMES_UNUSED, "Outcome records read for which this version has no use, by source."),
@@ -29,6 +37,8 @@ pub fn describe_metrics() {
         describe_counter!(name, Unit::Count, sentence);
     }
     describe_gauge!(KNOWN_IDS, Unit::Count, "Job ids in the window in which a job that comes twice runs once.");
+    describe_gauge!(HELD, Unit::Count, "Jobs that wait for people to approve them.");
+    describe_gauge!(DEFERRED, Unit::Count, "Jobs that wait for a slice of a limit or for a throttle's delay.");
     describe_gauge!(POLICY_REVISION, Unit::Count, "Revision of the policy last used.");
 }
 
@@ -36,15 +46,32 @@ pub fn describe_metrics() {
 pub(crate) fn tally(fact: &KernelFact, count: &mut dyn FnMut(&'static str, &'static str, &'static str)) {
     match fact {
         KernelFact::PolicyAdopted { .. } => {}
-        KernelFact::JobDecided { decision, observed, .. } => {
-            count(RECORDS, "outcome", if *observed { "observed" } else { "decided" });
+        KernelFact::JobDecided { decision, observed, replaces, .. } => {
+            if replaces.is_none() {
+                count(RECORDS, "outcome", if *observed { "observed" } else { "decided" });
+            }
             count(DECISIONS, "verdict", decision.verdict.word());
         }
         KernelFact::JobRepeated { .. } => count(RECORDS, "outcome", "repeated"),
-        KernelFact::RecordRejected { reason, .. } => {
-            count(RECORDS, "outcome", "rejected");
+        KernelFact::JobDeferred { why, replaces, .. } => {
+            if replaces.is_none() {
+                count(RECORDS, "outcome", "deferred");
+            }
+            count(DEFERRALS, "why", why.word());
+        }
+        KernelFact::RecordRejected { reason, replaces, .. } => {
+            if replaces.is_none() {
+                count(RECORDS, "outcome", "rejected");
+            }
             count(DEAD, "reason", reason.word());
         }
+    }
+}
+
+/// How many jobs are kept.
+pub(crate) fn kept(count: impl Fn(KeptAs) -> usize, publish: &mut dyn FnMut(&'static str, f64)) {
+    for (name, kind) in [(HELD, KeptAs::Held), (DEFERRED, KeptAs::Deferred)] {
+        publish(name, u32::try_from(count(kind)).map_or(f64::MAX, f64::from));
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::identity::{Entry, Window};
+use crate::kept::{Kept, KeptJob};
 use crate::standing::Adopted;
 
 /// Format version.
@@ -13,6 +14,22 @@ struct StateOut<'a> {
     v: u32,
     adopted: Option<&'a Adopted>,
     window: Entries<'a>,
+    #[serde(skip_serializing_if = "Jobs::is_empty")]
+    kept: Jobs<'a>,
+}
+
+struct Jobs<'a>(&'a Kept);
+
+impl Jobs<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.iter().next().is_none()
+    }
+}
+
+impl Serialize for Jobs<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0.iter())
+    }
 }
 
 struct Entries<'a>(&'a Window);
@@ -29,20 +46,23 @@ struct StateIn {
     v: u32,
     adopted: Option<Adopted>,
     window: Vec<Entry>,
+    #[serde(default)]
+    kept: Vec<KeptJob>,
 }
 
 /// Writes it.
-pub(crate) fn write(adopted: Option<&Adopted>, window: &Window) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&StateOut { v: VERSION, adopted, window: Entries(window) })
+pub(crate) fn write(adopted: Option<&Adopted>, window: &Window, kept: &Kept) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&StateOut { v: VERSION, adopted, window: Entries(window), kept: Jobs(kept) })
 }
 
-/// Reads it: what was adopted; the window is replaced.
-pub(crate) fn read(text: &str, window: &mut Window) -> Result<Option<Adopted>, serde_json::Error> {
+/// Reads it: what was adopted; the window and the kept jobs are replaced.
+pub(crate) fn read(text: &str, window: &mut Window, kept: &mut Kept) -> Result<Option<Adopted>, serde_json::Error> {
     let error = |problem: String| <serde_json::Error as serde::de::Error>::custom(problem);
     let state: StateIn = serde_json::from_str(text)?;
     if state.v != VERSION {
         return Err(error(format!("kernel state has version {}, this program reads version {VERSION}", state.v)));
     }
     window.replace(state.window).map_err(|hash| error(format!("`{hash}` in a kernel state is no hash")))?;
+    kept.replace(state.kept);
     Ok(state.adopted)
 }

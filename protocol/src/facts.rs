@@ -9,7 +9,9 @@ use crate::address::{Offset, TopicPartition};
 use crate::decision::{Decision, PayloadAt};
 use crate::ids::{JobId, PoolName, TenantId, WorkerId};
 use crate::job::{InputHash, Job, SourcePosition};
+use crate::kept::{DeferredWhy, KeptRecord, Replaced};
 use crate::outcome::{DeadReason, Outcome};
+use crate::time::Timestamp;
 
 /// A fact of a kernel shard (`decisions.<source>`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,38 @@ pub enum KernelFact {
         /// `observe: true` sources: audited, nothing is released.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         observed: bool,
+        /// The job was kept: this verdict stands in place of that, and `payload` is a place in the kept record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<Replaced>,
+    },
+    /// A job waits for a slice of a limit or for a throttle's delay, and is then judged again. Settles its record.
+    JobDeferred {
+        /// The job.
+        job: Job,
+        /// Where its payload stands in the kept record's value.
+        payload: PayloadAt,
+        /// The record; absent when the job is kept already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        record: Option<Box<KeptRecord>>,
+        /// Why.
+        why: DeferredWhy,
+        /// Then it is denied, whatever it still waits for.
+        until: Timestamp,
+        /// A throttled job is judged again then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry: Option<Timestamp>,
+        /// Times it was throttled so far, this one included.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        throttled: u32,
+        /// Ids of the limits it waits for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        waits_for: Vec<String>,
+        /// What policy said; absent while it could not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decision: Option<Box<Decision>>,
+        /// How it was kept before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<Replaced>,
     },
     /// The same job (tenant, id, input hash) again: its first verdict stands and it runs once.
     JobRepeated {
@@ -62,7 +96,15 @@ pub enum KernelFact {
         /// The job, when it could be read and the id is not another's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         job: Option<Box<Job>>,
+        /// The job was kept; `dead` gets the kept record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<Replaced>,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The fencing token of an attempt: rises for a job with every lease, over owners too.

@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod headers;
 pub mod ids;
 pub mod job;
+pub mod kept;
 pub mod limits;
 pub mod merkle;
 pub mod outcome;

@@ -76,6 +76,7 @@ fn kernel_word(fact: &KernelFact) -> &'static str {
     match fact {
         KernelFact::PolicyAdopted { .. } => "policy_adopted",
         KernelFact::JobDecided { .. } => "job_decided",
+        KernelFact::JobDeferred { .. } => "job_deferred",
         KernelFact::JobRepeated { .. } => "job_repeated",
         KernelFact::RecordRejected { .. } => "record_rejected",
     }
@@ -187,6 +188,7 @@ fn every_record_is_read_and_written_as_ever() {
         "job.",
         "judged.",
         "kernel_fact.job_decided",
+        "kernel_fact.job_deferred",
         "kernel_fact.job_repeated",
         "kernel_fact.policy_adopted",
         "kernel_fact.record_rejected",

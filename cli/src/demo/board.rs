@@ -69,7 +69,8 @@ impl Board {
     /// A fact of the kernel, durable.
     pub(crate) fn decided(&self, now: Instant, fact: KernelFact) {
         let (source, said) = match fact {
-            KernelFact::PolicyAdopted { .. } => return,
+            // What waits is judged again, and then said.
+            KernelFact::PolicyAdopted { .. } | KernelFact::JobDeferred { .. } => return,
             KernelFact::JobDecided { job, decision, .. } => (job.source, Said::Judged(decision)),
             KernelFact::JobRepeated { source, duplicate_of, .. } => (source, Said::Repeated(duplicate_of)),
             KernelFact::RecordRejected { source, reason, detail, .. } => (source, Said::Rejected(reason, detail)),

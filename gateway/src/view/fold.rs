@@ -17,10 +17,10 @@ const ATTEMPTS: usize = 16;
 pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
     match fact {
         KernelFact::PolicyAdopted { .. } => {}
-        KernelFact::JobDecided { job, decision, pool, payload: _, observed } => {
+        KernelFact::JobDecided { job, decision, pool, payload: _, observed, replaces: _ } => {
             let source = job.source.clone();
             shelf.change(&source, |story| {
-                if story.state == State::Unknown {
+                if matches!(story.state, State::Unknown | State::Deferred) {
                     story.state = match (observed, decision.verdict) {
                         (true, _) => State::Observed,
                         (false, Verdict::Allow | Verdict::AllowWithConstraints) => State::Approved,
@@ -38,8 +38,18 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
                 story.pool = story.pool.take().or(pool);
             });
         }
+        KernelFact::JobDeferred { job, decision, .. } => {
+            let source = job.source.clone();
+            shelf.change(&source, |story| {
+                if story.state == State::Unknown {
+                    story.state = State::Deferred;
+                }
+                take_job(story, job);
+                story.decision = story.decision.take().or(decision.map(|decision| *decision));
+            });
+        }
         KernelFact::JobRepeated { source, duplicate_of, job_id: _, tenant: _ } => shelf.repeat(&source, &duplicate_of),
-        KernelFact::RecordRejected { source, reason, detail, input_hash: _, job } => {
+        KernelFact::RecordRejected { source, reason, detail, input_hash: _, job, replaces: _ } => {
             shelf.change(&source, |story| {
                 story.state = State::Dead;
                 end(story, at, Outcome::Dead, &detail);

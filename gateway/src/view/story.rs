@@ -15,6 +15,8 @@ use tidegate_protocol::time::Timestamp;
 pub enum State {
     /// Allowed; waits for a worker.
     Approved,
+    /// It waits for a slice of a limit or for a throttle's delay, and is judged again.
+    Deferred,
     /// A worker has it.
     Running,
     /// Ended well.
@@ -43,6 +45,7 @@ impl State {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Approved => "approved",
+            Self::Deferred => "deferred",
             Self::Running => "running",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
@@ -57,8 +60,9 @@ impl State {
     }
 
     /// All states, in the order of a job's life.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Approved,
+        Self::Deferred,
         Self::Running,
         Self::Succeeded,
         Self::Failed,
@@ -89,7 +93,7 @@ impl State {
             | Self::Dead
             | Self::Duplicate
             | Self::Observed => true,
-            Self::Approved | Self::Running | Self::Unknown => false,
+            Self::Approved | Self::Deferred | Self::Running | Self::Unknown => false,
         }
     }
 

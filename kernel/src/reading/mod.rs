@@ -75,6 +75,18 @@ impl ReaderMemory {
         }
     }
 
+    /// Decodes the payload of a record that was read earlier; what cannot be decoded any more is empty.
+    pub(crate) fn decode_again(&mut self, at: PayloadAt, record: &Record) {
+        self.decoded.clear();
+        if let PayloadAt::Base64(start, end) = at {
+            let text = record.value.as_deref().and_then(|value| value.get(start as usize..end as usize));
+            let text = text.and_then(|text| serde_json::from_slice::<String>(text).ok()).unwrap_or_default();
+            if base64::decode(text.as_bytes(), &mut self.decoded).is_none() {
+                self.decoded.clear();
+            }
+        }
+    }
+
     /// Reads a record of `source` at `position`.
     pub(crate) fn read(&mut self, source: &Source, position: SourcePosition, record: &Record) -> Reading {
         let value = record.value.as_deref().unwrap_or_default();

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that meets what it does not expect must fail")]
 #![expect(clippy::disallowed_methods, reason = "the crate has no IO; its scenarios and golden files are files")]
 
+mod kept;
 mod messages;
 mod properties;
 mod scenarios;

@@ -129,7 +129,7 @@ fn check(shard: &mut Shard, value: Option<&[u8]>, headers: Headers) -> Result<()
         Some(KernelFact::JobDecided { pool: None, .. }) => (0, 1, 1, 0),
         Some(KernelFact::RecordRejected { job: Some(_), .. }) => (0, 0, 1, 1),
         Some(KernelFact::RecordRejected { job: None, .. }) => (0, 0, 0, 1),
-        Some(KernelFact::JobRepeated { .. }) => (0, 0, 0, 0),
+        Some(KernelFact::JobRepeated { .. } | KernelFact::JobDeferred { .. }) => (0, 0, 0, 0),
         Some(KernelFact::PolicyAdopted { .. }) | None => return Err(TestCaseError::fail("no settling fact")),
     };
     prop_assert_eq!((approved, denied, finished, dead), expected);

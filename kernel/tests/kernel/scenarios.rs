@@ -10,7 +10,9 @@ use tidegate_kernel::{INPUT_COMMANDS, INPUT_JOBS, INPUT_OUTCOMES};
 use tidegate_protocol::decision::Judged;
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::headers;
+use tidegate_protocol::kept::Replaced;
 use tidegate_protocol::outcome::Finished;
+use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Headers;
 use tidegate_stage::{Delivery, Message, Signal, Stage};
 
@@ -172,7 +174,7 @@ impl Scenario {
                 assert!(self.policies.contains(snapshot));
                 format!("policy_adopted revision {revision}")
             }
-            KernelFact::JobDecided { job, decision, pool, observed, .. } => {
+            KernelFact::JobDecided { job, decision, pool, observed, replaces, .. } => {
                 assert!(self.policies.contains(&decision.snapshot));
                 let job_json = serde_json::to_value(job).unwrap();
                 let fields = ["topic", "capability", "requires", "actor", "labels", "priority", "deadline", "parent"];
@@ -186,7 +188,7 @@ impl Scenario {
                     })
                     .collect();
                 format!(
-                    "job_decided {} {}/{} {} | {} by {:?}{}{}",
+                    "job_decided {} {}/{} {} | {} by {:?}{}{}{}",
                     decision.verdict.word(),
                     job.tenant,
                     job.id,
@@ -194,18 +196,51 @@ impl Scenario {
                     decision.reason,
                     decision.rule_ids,
                     pool.as_ref().map(|p| format!(", to pool {p}")).unwrap_or_default(),
-                    if *observed { ", observed" } else { "" }
+                    if *observed { ", observed" } else { "" },
+                    was(*replaces)
+                )
+            }
+            KernelFact::JobDeferred {
+                job,
+                why,
+                until,
+                retry,
+                throttled,
+                waits_for,
+                decision,
+                replaces,
+                record,
+                ..
+            } => {
+                assert_eq!(record.is_some(), replaces.is_none(), "a record is kept once");
+                let in_seconds = |then: &Timestamp| then.since(self.shard.at).as_secs_f64();
+                let retry = retry.map(|retry| format!(", again in {} s", in_seconds(&retry))).unwrap_or_default();
+                let times = if *throttled > 0 { format!(" for the {throttled}. time") } else { String::new() };
+                let reason = decision.as_ref().map(|d| format!(" | {}", d.reason)).unwrap_or_default();
+                format!(
+                    "job_deferred {}/{} ({}{times}){retry}, at most {} s{}{reason}{}",
+                    job.tenant,
+                    job.id,
+                    why.word(),
+                    in_seconds(until),
+                    if waits_for.is_empty() { String::new() } else { format!(", for {waits_for:?}") },
+                    was(*replaces)
                 )
             }
             KernelFact::JobRepeated { source, duplicate_of, job_id, tenant } => {
                 format!("job_repeated {tenant}/{job_id} at {source}, first at {duplicate_of}")
             }
-            KernelFact::RecordRejected { source, reason, detail, job, .. } => {
+            KernelFact::RecordRejected { source, reason, detail, job, replaces, .. } => {
                 let job = job.as_ref().map(|job| format!(" {}/{}", job.tenant, job.id)).unwrap_or_default();
-                format!("record_rejected{job} at {source}: {}: {detail}", reason.word())
+                format!("record_rejected{job} at {source}: {}: {detail}{}", reason.word(), was(*replaces))
             }
         }
     }
+}
+
+/// How a fact's job was kept before it.
+fn was(replaces: Option<Replaced>) -> String {
+    replaces.map(|replaced| format!(", was {}", replaced.was.word())).unwrap_or_default()
 }
 
 fn shown(message: &Message) -> String {

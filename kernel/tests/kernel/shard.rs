@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_kernel::{
-    DEFAULT_RECORD_BYTES, INPUT_JOBS, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes, Source,
-    SourceWritten, TopicGlob, WindowBounds,
+    DEFAULT_RECORD_BYTES, INPUT_JOBS, KeptBounds, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes,
+    Source, SourceWritten, TopicGlob, WindowBounds,
 };
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::facts::KernelFact;
@@ -30,13 +30,20 @@ rules:
   - { id: no-large, invariant: true, match: { risk_tags: [large] }, decision: deny, reason: above the limit }
 ";
 
-/// What a record led to.
-#[derive(Debug)]
+/// What a record, or time, led to.
+#[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) facts: Vec<KernelFact>,
     pub(crate) settling: usize,
     pub(crate) waits: bool,
     pub(crate) messages: Vec<Message>,
+}
+
+impl Outcome {
+    fn then(&mut self, later: Self) {
+        self.facts.extend(later.facts);
+        self.messages.extend(later.messages);
+    }
 }
 
 pub(crate) struct Shard {
@@ -72,6 +79,7 @@ pub(crate) fn config(source: Source, pools: Vec<Pool>) -> KernelConfig {
         topics: Arc::new(topics),
         max_record_bytes: DEFAULT_RECORD_BYTES,
         window: WindowBounds { age: Duration::from_mins(10), ids: 200_000 },
+        kept: KeptBounds::default(),
     }
 }
 
@@ -112,11 +120,49 @@ impl Shard {
             sender: None,
         };
         self.kernel.observe(Signal::Arrived(arrival), self.at);
+        let mut outcome = self.decide(&Input::Record(arrival));
+        // As the runner does after every batch.
+        outcome.then(self.polled());
+        outcome
+    }
+
+    /// Time passes: what is due happens, with everything said before then known.
+    pub(crate) fn pass(&mut self, time: Duration) -> Outcome {
+        let end = self.at + time;
+        let mut outcome = self.polled();
+        while let Some(due) = self.kernel.next_due().filter(|due| *due <= end) {
+            self.at = self.at.max(due);
+            let mut step = self.decide(&Input::Tick { fresh: self.at });
+            step.then(self.polled());
+            assert!(!step.facts.is_empty(), "it says it is due at {due}, but nothing happens");
+            outcome.then(step);
+        }
+        self.at = end;
+        outcome
+    }
+
+    fn polled(&mut self) -> Outcome {
+        let mut outcome = Outcome::default();
+        loop {
+            let step = self.decide(&Input::Poll);
+            if step.facts.is_empty() {
+                return outcome;
+            }
+            outcome.then(step);
+        }
+    }
+
+    /// Decides, applies and emits.
+    fn decide(&mut self, input: &Input<'_>) -> Outcome {
+        let present = match input {
+            Input::Record(arrival) => Some((arrival.at, arrival.record)),
+            Input::Tick { .. } | Input::Poll | Input::Evict(_) => None,
+        };
         let mut decision = Decision::default();
-        self.kernel.decide(&Input::Record(arrival), self.at, &mut decision);
+        self.kernel.decide(input, self.at, &mut decision);
         let mut outcome = Outcome {
             facts: Vec::new(),
-            settling: decision.facts().iter().filter(|(_, settles)| *settles == Some(arrival.at)).count(),
+            settling: decision.facts().iter().filter(|(_, s)| s.is_some() && *s == present.map(|(at, _)| at)).count(),
             waits: decision.waits(),
             messages: Vec::new(),
         };
@@ -126,7 +172,8 @@ impl Shard {
             let fact: KernelFact = serde_json::from_str(&text).unwrap();
             self.kernel.apply(&fact, self.at);
             let mut outbox = Outbox::new();
-            let input = (settles.is_some() && self.kernel.needs_input(&fact)).then_some(&record);
+            let record = present.map(|(_, record)| record);
+            let input = record.filter(|_| settles.is_some() && self.kernel.needs_input(&fact));
             self.kernel.emit(&fact, self.at, input, &mut outbox);
             outcome.messages.extend(outbox.into_messages());
             self.log.push((text, self.at));
@@ -138,6 +185,13 @@ impl Shard {
     /// The next job record.
     pub(crate) fn job(&mut self, value: &str) -> Outcome {
         self.feed(INPUT_JOBS, record(Some(value.as_bytes()), Headers::new()))
+    }
+
+    /// A fact as it would come from the log.
+    pub(crate) fn fact(&mut self, fact: &KernelFact) {
+        let text = serde_json::to_string(fact).unwrap();
+        self.kernel.apply(&serde_json::from_str(&text).unwrap(), self.at);
+        self.log.push((text, self.at));
     }
 
     /// A new owner's kernel: everything replayed from the log.

@@ -170,7 +170,15 @@ fn facts_are_counted_by_what_they_say() {
     );
     let mut figures = Vec::new();
     shard.kernel.figures(&mut |name, value| figures.push(format!("{name} {value}")));
-    assert_eq!(figures, ["tidegate_kernel_known_ids 2", "tidegate_kernel_policy_revision 1"]);
+    assert_eq!(
+        figures,
+        [
+            "tidegate_kernel_known_ids 2",
+            "tidegate_kernel_policy_revision 1",
+            "tidegate_kernel_held_jobs 0",
+            "tidegate_kernel_deferred_jobs 0"
+        ]
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_kernel::{Routes, Source, TopicGlob, WindowBounds};
+use tidegate_kernel::{KeptBounds, Routes, Source, TopicGlob, WindowBounds};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::ids::{Capability, PoolName, SourceName};
 use tidegate_scheduler::Tuning;
@@ -116,6 +116,8 @@ pub struct RecordLimits {
     pub view_output_bytes: usize,
     /// Window of seen ids.
     pub seen: WindowBounds,
+    /// Jobs kept past the release of their record.
+    pub kept: KeptBounds,
 }
 
 /// How work is shared.
@@ -202,6 +204,7 @@ impl Config {
                 view_jobs: limits.view_jobs,
                 view_output_bytes: limits.view_output_bytes,
                 seen: WindowBounds { age: Duration::from_millis(limits.seen_ms), ids: limits.seen_ids },
+                kept: KeptBounds { jobs: limits.kept_jobs, bytes: limits.kept_bytes },
             },
             membership: Membership {
                 session_timeout_ms: written.membership.session_timeout_ms,
@@ -322,7 +325,7 @@ fn numbers(check: &mut Check<'_>, written: &Written) {
     let Written { topics, limits, membership, .. } = written;
     let many = u64::MAX;
     let wide = |n: usize| u64::try_from(n).unwrap_or(many);
-    let table: [(&str, &str, u64, u64, u64); 10] = [
+    let table: [(&str, &str, u64, u64, u64); 12] = [
         ("topics", "source_partitions", topics.source_partitions.into(), 1, 10_000),
         ("topics", "shared_partitions", topics.shared_partitions.into(), 1, 10_000),
         ("topics", "replication", topics.replication.unwrap_or(1).into(), 1, 100),
@@ -338,6 +341,8 @@ fn numbers(check: &mut Check<'_>, written: &Written) {
         ("limits", "wait_ms", limits.wait_ms, 0, 3_600_000),
         ("limits", "view_jobs", wide(limits.view_jobs), 1, 100_000_000),
         ("limits", "seen_ids", wide(limits.seen_ids), 1, 100_000_000),
+        ("limits", "kept_jobs", wide(limits.kept_jobs), 1, 1_000_000),
+        ("limits", "kept_bytes", wide(limits.kept_bytes), 256 << 10, 256 << 20),
         ("membership", "session_timeout_ms", membership.session_timeout_ms.into(), 100, 300_000),
     ];
     for (section, field, value, least, most) in table {

@@ -189,6 +189,10 @@ pub struct LimitsWritten {
     pub seen_ms: u64,
     /// How many job ids count as seen, a shard.
     pub seen_ids: usize,
+    /// How many jobs wait for approval, and how many for limits and throttles, a shard.
+    pub kept_jobs: usize,
+    /// Bytes of their records, a shard and kind.
+    pub kept_bytes: usize,
 }
 
 impl Default for LimitsWritten {
@@ -201,6 +205,8 @@ impl Default for LimitsWritten {
             view_output_bytes: 8 << 10,
             seen_ms: 600_000,
             seen_ids: 200_000,
+            kept_jobs: 10_000,
+            kept_bytes: 16 << 20,
         }
     }
 }

@@ -31,6 +31,7 @@ impl Kernels {
             topics: Arc::clone(&self.topics),
             max_record_bytes: self.ground.config.limits.record_bytes,
             window: self.ground.config.limits.seen,
+            kept: self.ground.config.limits.kept,
         }
     }
 

@@ -53,7 +53,9 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
             vec![to(0, "dead", false, job.id.as_str(), source), to(1, "finished", true, job.id.as_str(), source)]
         }
         KernelFact::RecordRejected { source, job: None, .. } => vec![to(0, "dead", false, &source.to_string(), source)],
-        KernelFact::PolicyAdopted { .. } | KernelFact::JobRepeated { .. } => Vec::new(),
+        KernelFact::PolicyAdopted { .. } | KernelFact::JobRepeated { .. } | KernelFact::JobDeferred { .. } => {
+            Vec::new()
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tidegate_kernel::sources::{FormatWritten, SourceLimitsWritten, TenantsWritten};
 use tidegate_kernel::{
-    DEFAULT_RECORD_BYTES, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool as Routed, Routes, SourceWritten,
-    WindowBounds,
+    DEFAULT_RECORD_BYTES, KeptBounds, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool as Routed, Routes,
+    SourceWritten, WindowBounds,
 };
 use tidegate_policy::Snapshot;
 use tidegate_protocol::address::TopicName;
@@ -85,6 +85,7 @@ pub fn kernel_config(shard: u32) -> KernelConfig {
         source: Arc::new(source),
         max_record_bytes: DEFAULT_RECORD_BYTES,
         window: WindowBounds { age: Duration::from_mins(10), ids: 1_000 },
+        kept: KeptBounds { jobs: 100, bytes: 1 << 20 },
     }
 }
 

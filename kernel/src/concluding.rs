@@ -1,0 +1,151 @@
+//! From what policy said about a job, new or kept, to the fact that says so.
+//!
+//! | policy said | and | a new job | a kept job |
+//! |---|---|---|---|
+//! | anything | too large as it would be written | `RecordRejected` (`too_large`) | the same |
+//! | allow, allow_with_constraints | a pool takes it | `JobDecided` | `JobDecided` |
+//! | | none does | `RecordRejected` (`unroutable`); observed: `JobDecided` | `RecordRejected` |
+//! | require_approval | somebody can give it | `JobHeld` | see `approvals` |
+//! | | nobody can, or there is no room | `JobDecided`, deny | `JobDecided`, deny |
+//! | throttle | within its tries and its time | `JobDeferred` | `JobDeferred` |
+//! | | beyond | `JobDecided`, deny | `JobDecided`, deny |
+//! | deny | | `JobDecided` | `JobDecided` |
+//!
+//! Facts on a kept job name what they replace. What is too large to be kept is rejected (`too_large`).
+
+use tidegate_protocol::decision::{Decision, PayloadAt, Verdict};
+use tidegate_protocol::facts::KernelFact;
+use tidegate_protocol::job::{InputHash, Job, SourcePosition};
+use tidegate_protocol::kept::{KeptRecord, Replaced};
+use tidegate_protocol::outcome::DeadReason;
+use tidegate_protocol::time::Timestamp;
+use tidegate_spine::Record;
+
+use crate::kept::{Deferral, KeptJob, MAX_KEPT_RECORD_BYTES, keep};
+use crate::kernel::Kernel;
+use crate::messages;
+use crate::reading::{Refusal, quoted};
+
+/// A job that was judged, and what it came from.
+pub(crate) struct Case<'a> {
+    pub(crate) job: Job,
+    pub(crate) payload: PayloadAt,
+    /// Its record, read or kept.
+    pub(crate) record: &'a Record,
+    /// How it is kept so far.
+    pub(crate) kept: Option<&'a KeptJob>,
+    pub(crate) at: Timestamp,
+}
+
+impl Case<'_> {
+    fn replaces(&self) -> Option<Replaced> {
+        self.kept.map(KeptJob::replaced)
+    }
+
+    /// The job as one that cannot be handled.
+    fn rejected(self, reason: DeadReason, detail: String) -> KernelFact {
+        let (replaces, source, input_hash) = (self.replaces(), self.job.source.clone(), self.job.input_hash);
+        rejected(source, Refusal::new(reason, detail), input_hash, Some(self.job), replaces)
+    }
+
+    /// The record and the payload's place in it as a fact keeps them; no record when it is kept already.
+    fn kept_record(&self) -> Result<(Option<Box<KeptRecord>>, PayloadAt), Refusal> {
+        if let Some(kept) = self.kept {
+            return Ok((None, kept.payload));
+        }
+        let (record, payload) =
+            keep(self.record, self.payload).map_err(|e| Refusal::new(DeadReason::Unparsable, e.to_string()))?;
+        if record.bytes() > MAX_KEPT_RECORD_BYTES {
+            let detail = format!(
+                "the record has {} bytes and would have to be kept; one that waits has at most {MAX_KEPT_RECORD_BYTES}",
+                record.bytes()
+            );
+            return Err(Refusal::new(DeadReason::TooLarge, detail));
+        }
+        Ok((Some(Box::new(record)), payload))
+    }
+}
+
+impl Kernel {
+    /// The fact of a job that was judged.
+    pub(crate) fn conclude(&self, case: Case<'_>, decision: Decision) -> KernelFact {
+        let most = self.config.max_record_bytes;
+        if let Some(bytes) = messages::too_large(&case.job, &decision, case.payload, case.record, most) {
+            let detail = format!("the judged job would have {bytes} bytes, a record here has at most {most}");
+            return case.rejected(DeadReason::TooLarge, detail);
+        }
+        if self.config.source.observe() {
+            let pool = decision.verdict.permits().then(|| self.config.routes.route(&case.job).cloned()).flatten();
+            return decided(case, decision, pool, true);
+        }
+        match decision.verdict {
+            Verdict::Allow | Verdict::AllowWithConstraints => match self.config.routes.route(&case.job).cloned() {
+                Some(pool) => decided(case, decision, Some(pool), false),
+                None => {
+                    let detail = format!(
+                        "no pool takes capability `{}` with its other requirements on topic `{}`",
+                        quoted(case.job.capability.as_str()),
+                        quoted(&case.job.topic)
+                    );
+                    case.rejected(DeadReason::Unroutable, detail)
+                }
+            },
+            Verdict::Deny => decided(case, decision, None, false),
+            Verdict::RequireApproval => denied(case, decision, "approvals are not given here yet"),
+            Verdict::Throttle => match Deferral::for_throttle(case.kept, decision.clone(), case.at) {
+                Some(deferral) => defer(case, deferral),
+                None => denied(case, decision, "throttled for as long and as often as its rule lets it wait"),
+            },
+        }
+    }
+}
+
+fn decided(
+    case: Case<'_>,
+    decision: Decision,
+    pool: Option<tidegate_protocol::ids::PoolName>,
+    observed: bool,
+) -> KernelFact {
+    let replaces = case.replaces();
+    KernelFact::JobDecided { job: case.job, decision, pool, payload: case.payload, observed, replaces }
+}
+
+/// What policy said, turned into a denial (I3).
+pub(crate) fn denied(case: Case<'_>, decision: Decision, why: &str) -> KernelFact {
+    let reason = format!("{why}: {}", decision.reason);
+    decided(case, Decision { verdict: Verdict::Deny, reason, ..decision }, None, false)
+}
+
+/// The job waits.
+pub(crate) fn defer(case: Case<'_>, deferral: Deferral) -> KernelFact {
+    let (record, payload) = match case.kept_record() {
+        Ok(kept) => kept,
+        Err(Refusal { reason, detail }) => return case.rejected(reason, detail),
+    };
+    let Deferral { why, until, retry, throttled, waits_for, decision } = deferral;
+    let replaces = case.replaces();
+    KernelFact::JobDeferred {
+        job: case.job,
+        payload,
+        record,
+        why,
+        until,
+        retry,
+        throttled,
+        waits_for,
+        decision,
+        replaces,
+    }
+}
+
+/// A record that cannot be a job here, or a job that cannot be handled.
+pub(crate) fn rejected(
+    source: SourcePosition,
+    refusal: Refusal,
+    input_hash: InputHash,
+    job: Option<Job>,
+    replaces: Option<Replaced>,
+) -> KernelFact {
+    let Refusal { reason, detail } = refusal;
+    KernelFact::RecordRejected { source, reason, detail, input_hash, job: job.map(Box::new), replaces }
+}

@@ -1,0 +1,268 @@
+//! Jobs that are kept past the release of their record, because their verdict is still to come.
+//!
+//! | how | comes by | is judged again | ends at the latest |
+//! |---|---|---|---|
+//! | deferred for a slice | `JobDeferred` | when the limits it waits for have answered | at `until` |
+//! | deferred for a throttle | `JobDeferred` | at `retry` | at `until` |
+//!
+//! A kept job ends by `JobDecided` or `RecordRejected` that name what they replace; their messages come from
+//! the record kept here, never from an input. All of it is changed by facts alone, so a replay rebuilds it (I7).
+//!
+//! Count and bytes are bounded (I10): beyond the bound no further job is read (deferred jobs end by themselves).
+
+mod again;
+mod deferral;
+mod record;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+use tidegate_protocol::address::Offset;
+use tidegate_protocol::decision::PayloadAt;
+use tidegate_protocol::ids::{JobId, TenantId};
+use tidegate_protocol::job::{Job, SourcePosition};
+use tidegate_protocol::kept::{KeptAs, KeptRecord, Replaced};
+use tidegate_protocol::time::Timestamp;
+
+pub(crate) use deferral::Deferral;
+pub(crate) use record::{keep, restored};
+
+/// Largest record that is kept, bytes of value, key and headers: with everything else a fact holds it stays below what
+/// is left of a facts record beside a full group.
+pub const MAX_KEPT_RECORD_BYTES: usize = 192 << 10;
+
+/// How much a shard keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptBounds {
+    /// Most jobs of each kind.
+    pub jobs: usize,
+    /// Most bytes of their records, of each kind.
+    pub bytes: usize,
+}
+
+impl Default for KeptBounds {
+    fn default() -> Self {
+        Self { jobs: 10_000, bytes: 16 << 20 }
+    }
+}
+
+/// A job whose verdict is still to come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KeptJob {
+    pub(crate) job: Job,
+    /// In the kept record's value.
+    pub(crate) payload: PayloadAt,
+    pub(crate) record: Box<KeptRecord>,
+    /// `at` of the fact that last said how it is kept.
+    pub(crate) since: Timestamp,
+    /// What it waits for, unless that is people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deferral: Option<Deferral>,
+}
+
+impl KeptJob {
+    /// What a later fact replaces.
+    pub(crate) const fn replaced(&self) -> Replaced {
+        Replaced { was: self.kept_as(), at: self.since }
+    }
+
+    pub(crate) const fn kept_as(&self) -> KeptAs {
+        if self.deferral.is_some() { KeptAs::Deferred } else { KeptAs::Held }
+    }
+
+    /// When it ends at the latest.
+    fn until(&self) -> Option<Timestamp> {
+        self.deferral.as_ref().map(|deferral| deferral.until)
+    }
+}
+
+/// Count and bytes of one kind.
+#[derive(Debug, Clone, Copy, Default)]
+struct Load {
+    jobs: usize,
+    bytes: usize,
+}
+
+/// All kept jobs of a shard.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    bounds: KeptBounds,
+    /// By offset of their record: a shard has one source partition.
+    jobs: BTreeMap<Offset, KeptJob>,
+    /// Looked up, never walked through, as in the window of known ids.
+    ids: HashMap<(TenantId, JobId), Offset>,
+    deadlines: BTreeSet<(Timestamp, Offset)>,
+    retries: BTreeSet<(Timestamp, Offset)>,
+    /// By limit, who waits for it.
+    waiting: BTreeMap<String, BTreeSet<Offset>>,
+    /// Nothing it waited for is still to be answered.
+    woken: BTreeSet<Offset>,
+    deferred: Load,
+    held: Load,
+    /// The job that the fact just applied has ended, for its messages.
+    leaving: Option<KeptJob>,
+}
+
+impl Kept {
+    pub(crate) fn new(bounds: KeptBounds) -> Self {
+        Self {
+            bounds,
+            jobs: BTreeMap::new(),
+            ids: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            retries: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            woken: BTreeSet::new(),
+            deferred: Load::default(),
+            held: Load::default(),
+            leaving: None,
+        }
+    }
+
+    /// The job of this record.
+    pub(crate) fn get(&self, source: &SourcePosition) -> Option<&KeptJob> {
+        self.jobs.get(&source.offset).filter(|kept| kept.job.source == *source)
+    }
+
+    /// The job of this id: kept for as long as it takes, so longer than the window may know it.
+    pub(crate) fn of(&self, job: &Job) -> Option<&KeptJob> {
+        // Nothing is looked up, or copied for it, while nothing is kept.
+        if self.ids.is_empty() {
+            return None;
+        }
+        self.jobs.get(self.ids.get(&(job.tenant.clone(), job.id.clone()))?)
+    }
+
+    /// Keeps a job, or keeps it in another way.
+    pub(crate) fn keep(&mut self, kept: KeptJob) {
+        let offset = kept.job.source.offset;
+        self.take_out(offset);
+        self.ids.insert((kept.job.tenant.clone(), kept.job.id.clone()), offset);
+        let load = self.load_mut(kept.kept_as());
+        load.jobs += 1;
+        load.bytes += kept.record.bytes();
+        self.deadlines.extend(kept.until().map(|until| (until, offset)));
+        if let Some(deferral) = &kept.deferral {
+            self.retries.extend(deferral.retry.map(|retry| (retry, offset)));
+            for limit in &deferral.waits_for {
+                self.waiting.entry(limit.clone()).or_default().insert(offset);
+            }
+            if deferral.is_woken() {
+                self.woken.insert(offset);
+            }
+        }
+        self.jobs.insert(offset, kept);
+    }
+
+    /// Ends a job: its messages are made from [`Self::leaving`].
+    pub(crate) fn end(&mut self, source: &SourcePosition) {
+        self.leaving = self.get(source).is_some().then(|| self.take_out(source.offset)).flatten();
+    }
+
+    /// The job that the last fact ended.
+    pub(crate) fn leaving(&self, source: &SourcePosition) -> Option<&KeptJob> {
+        self.leaving.as_ref().filter(|kept| kept.job.source == *source)
+    }
+
+    fn load_mut(&mut self, kind: KeptAs) -> &mut Load {
+        match kind {
+            KeptAs::Held => &mut self.held,
+            KeptAs::Deferred => &mut self.deferred,
+        }
+    }
+
+    fn take_out(&mut self, offset: Offset) -> Option<KeptJob> {
+        let kept = self.jobs.remove(&offset)?;
+        self.ids.remove(&(kept.job.tenant.clone(), kept.job.id.clone()));
+        let bytes = kept.record.bytes();
+        let load = self.load_mut(kept.kept_as());
+        load.jobs = load.jobs.saturating_sub(1);
+        load.bytes = load.bytes.saturating_sub(bytes);
+        if let Some(until) = kept.until() {
+            self.deadlines.remove(&(until, offset));
+        }
+        if let Some(deferral) = &kept.deferral {
+            if let Some(retry) = deferral.retry {
+                self.retries.remove(&(retry, offset));
+            }
+            for limit in &deferral.waits_for {
+                if let Some(waiting) = self.waiting.get_mut(limit) {
+                    waiting.remove(&offset);
+                    if waiting.is_empty() {
+                        self.waiting.remove(limit);
+                    }
+                }
+            }
+        }
+        self.woken.remove(&offset);
+        Some(kept)
+    }
+
+    /// A limit has answered: whoever waited for it alone is judged again.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the wallet of limits calls it"))]
+    pub(crate) fn wake(&mut self, limit: &str) {
+        for offset in self.waiting.remove(limit).unwrap_or_default() {
+            let Some(deferral) = self.jobs.get_mut(&offset).and_then(|kept| kept.deferral.as_mut()) else { continue };
+            deferral.waits_for.retain(|waited| waited != limit);
+            if deferral.is_woken() {
+                self.woken.insert(offset);
+            }
+        }
+    }
+
+    /// The next to be judged again at `at`: who was woken, in the order of their records, then whose delay is over.
+    pub(crate) fn next_ready(&self, at: Timestamp) -> Option<&KeptJob> {
+        let delayed = self.retries.first().filter(|(retry, _)| *retry <= at).map(|(_, offset)| offset);
+        self.jobs.get(self.woken.first().or(delayed)?)
+    }
+
+    /// Whose time was over at `fresh`, the earliest first.
+    pub(crate) fn overdue(&self, fresh: Timestamp) -> impl Iterator<Item = &KeptJob> {
+        let due = self.deadlines.iter().take_while(move |(until, _)| *until <= fresh);
+        due.filter_map(|(_, offset)| self.jobs.get(offset))
+    }
+
+    /// When the first job's time is over.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.first().map(|(until, _)| *until)
+    }
+
+    /// When the first delay is over.
+    pub(crate) fn next_retry(&self) -> Option<Timestamp> {
+        self.retries.first().map(|(retry, _)| *retry)
+    }
+
+    /// Whether no further job of this kind may come.
+    pub(crate) const fn is_full(&self, kind: KeptAs) -> bool {
+        let load = match kind {
+            KeptAs::Held => self.held,
+            KeptAs::Deferred => self.deferred,
+        };
+        load.jobs >= self.bounds.jobs || load.bytes >= self.bounds.bytes
+    }
+
+    /// How many are kept in this way.
+    pub(crate) const fn count(&self, kind: KeptAs) -> usize {
+        match kind {
+            KeptAs::Held => self.held.jobs,
+            KeptAs::Deferred => self.deferred.jobs,
+        }
+    }
+
+    /// All, in the order of their records.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &KeptJob> {
+        self.jobs.values()
+    }
+
+    /// Replaces everything by jobs of a snapshot.
+    pub(crate) fn replace(&mut self, jobs: Vec<KeptJob>) {
+        *self = Self::new(self.bounds);
+        for kept in jobs {
+            self.keep(kept);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
