@@ -86,6 +86,7 @@ mod problem;
 mod source;
 mod subject;
 mod verdict;
+pub mod when;
 
 pub use cases::{CaseResult, run_cases};
 pub use compile::{BundleInfo, Snapshot};

@@ -5,8 +5,10 @@ use std::cmp::Ordering;
 
 /// An integer or a finite float.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Number {
+pub enum Number {
+    /// Any integer.
     Int(i128),
+    /// A finite float.
     Float(f64),
 }
 

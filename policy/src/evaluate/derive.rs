@@ -12,11 +12,13 @@ use std::cmp::Ordering;
 
 /// What is known of a tag. Several derivers of one tag: the strongest holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// No deriver set it.
     #[default]
     Absent,
     /// The deriver applied and could not tell.
     Uncertain,
+    /// A deriver set it.
     Present,
 }
 

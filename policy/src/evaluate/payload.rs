@@ -88,7 +88,7 @@ pub(super) fn locate<'t, 'i>(tape: &'t [Node<'i>], pointer: &Pointer) -> Found<'
 }
 
 /// Everything after the first value of the tape.
-fn after<'t, 'i>(tape: &'t [Node<'i>]) -> &'t [Node<'i>] {
+pub(crate) fn after<'t, 'i>(tape: &'t [Node<'i>]) -> &'t [Node<'i>] {
     let count = match tape.first() {
         Some(Node::Object { count, .. } | Node::Array { count, .. }) => *count,
         Some(Node::String(_) | Node::Static(_)) | None => 0,
@@ -123,7 +123,7 @@ fn element<'t, 'i>(array: &'t [Node<'i>], len: usize, token: &str) -> Found<'t, 
 }
 
 /// The elements of the array at the start of the tape, each as the tape from its node on.
-pub(super) fn elements<'t, 'i>(array: &'t [Node<'i>]) -> impl Iterator<Item = &'t [Node<'i>]> {
+pub(crate) fn elements<'t, 'i>(array: &'t [Node<'i>]) -> impl Iterator<Item = &'t [Node<'i>]> {
     let mut left = match array.first() {
         Some(Node::Array { len, .. }) => *len,
         Some(Node::Object { .. } | Node::String(_) | Node::Static(_)) | None => 0,

@@ -97,7 +97,8 @@ pub const LAYERS: &[Layer] = &[
 ];
 
 /// What no pure crate may reach: runtimes, clients, storage engines, HTTP, sources of randomness. A name stands for itself
-/// and for what begins with it and a hyphen (`tokio-util`, `rdkafka-sys`).
+/// and for what begins with it and a hyphen (`tokio-util`, `rdkafka-sys`). `uuid` is not named: its random ids need
+/// `getrandom` or `rand`, and without them it is a number with hyphens.
 pub const IMPURE: &[&str] = &[
     "tokio",
     "mio",
@@ -122,7 +123,6 @@ pub const IMPURE: &[&str] = &[
     "rand",
     "fastrand",
     "getrandom",
-    "uuid",
 ];
 
 /// Clients and engines, and who may name them: the adapter whose client it is, and those that measure or judge it from
