@@ -12,6 +12,7 @@ use super::program::{
 use super::time::Part;
 use crate::language::TextSet;
 use crate::number::Number;
+use std::collections::BTreeSet;
 use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 
@@ -67,6 +68,8 @@ impl Source {
 pub(super) struct Canon {
     pub(super) text: String,
     pub(super) sources: Vec<(String, Source)>,
+    /// Every field that is named below an element of a loop.
+    pub(super) fields: BTreeSet<Box<str>>,
 }
 
 impl Canon {
@@ -344,6 +347,7 @@ impl Canon {
         };
         let (Some(Step::Member(name) | Step::Key(name)), before) = place.steps.split_last().unzip() else { return };
         let map = matches!(place.steps.last(), Some(Step::Key(_)));
+        self.fields.insert(name.clone());
         let before = before.unwrap_or_default();
         let within = |canon: &mut Self| canon.object(map, |canon| canon.path(level, before));
         self.show(format_args!("(({} in ", Quoted(name)));
@@ -371,6 +375,7 @@ impl Canon {
         match last {
             Step::Member(name) | Step::Key(name) => {
                 let map = matches!(last, Step::Key(_));
+                self.fields.insert(name.clone());
                 self.object(map, |canon| canon.path(level, before));
                 self.show(format_args!("[{}]", Quoted(name)));
             }

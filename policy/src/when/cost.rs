@@ -4,10 +4,12 @@
 //! through, every list as long as declared, every text as long as declared, no branch left out. Loops multiply; only the
 //! texts of a list's elements share what a payload can hold.
 
+use super::canon::Canon;
 use super::check::NAMES;
 use super::kind::{Kind, MAX_OBJECT_KEYS, MAX_READ_BYTES};
 use super::program::{Built, Each, Item, MAX_LOOPS, Num, Place, Root, Seq, Step, Test, Text};
 use crate::evaluate::MAX_PAYLOAD_BYTES;
+use std::collections::BTreeSet;
 
 /// The most units a condition may cost.
 pub const MAX_COST: u64 = 5_000_000;
@@ -32,25 +34,27 @@ pub(super) fn number(number: &Num) -> u64 {
     Pricing::COMPILED.number(number)
 }
 
-/// What a test costs in the interpreter, which is handed what stands at the places first.
-pub(super) fn interpreted<'p>(whole: &Test, places: impl Iterator<Item = &'p Place>) -> u64 {
-    let made = places.map(|at| sum([Pricing::COMPILED.place(at), values(&at.kind).saturating_mul(VALUE)]));
-    sum([INTERPRETER, sum(made), Pricing::INTERPRETED.test(whole)])
+/// What a test costs in the interpreter, which is handed the values of its canonical text first.
+pub(super) fn interpreted(whole: &Test, canon: &Canon) -> u64 {
+    let places = canon.sources.iter().filter_map(|(_, source)| source.place());
+    let made =
+        places.map(|at| sum([Pricing::COMPILED.place(at), values(&at.kind, &canon.fields).saturating_mul(VALUE)]));
+    sum([INTERPRETER, sum(made), Pricing { step: 250, fields: Some(&canon.fields), loops: [1; MAX_LOOPS] }.test(whole)])
 }
 
 #[derive(Clone, Copy)]
-struct Pricing {
+struct Pricing<'c> {
     /// What an operation costs beside the bytes and keys it works on.
     step: u64,
-    /// Whether members are looked up in maps made before, and elements copied.
-    interpreted: bool,
+    /// The fields below elements that the interpreter is given: it looks members up in maps made before, and copies
+    /// elements. `None` where the test is compiled.
+    fields: Option<&'c BTreeSet<Box<str>>>,
     /// How many elements each loop around goes over.
     loops: [u64; MAX_LOOPS],
 }
 
-impl Pricing {
-    const COMPILED: Self = Self { step: 5, interpreted: false, loops: [1; MAX_LOOPS] };
-    const INTERPRETED: Self = Self { step: 250, interpreted: true, loops: [1; MAX_LOOPS] };
+impl Pricing<'_> {
+    const COMPILED: Self = Self { step: 5, fields: None, loops: [1; MAX_LOOPS] };
 
     fn test(self, test: &Test) -> u64 {
         let inner = match test {
@@ -115,7 +119,7 @@ impl Pricing {
             Text::Label(_) => NAMES * NAME,
             Text::Read(at, _) => self.place(at),
             Text::If(parts) => sum([self.test(&parts.0), self.text(&parts.1), self.text(&parts.2)]),
-            Text::Lower(of) => self.text(of).saturating_add(if self.interpreted { self.longest(of) } else { 0 }),
+            Text::Lower(of) => self.text(of).saturating_add(if self.fields.is_some() { self.longest(of) } else { 0 }),
             Text::Joined(pair) => sum([self.text(&pair.0), self.text(&pair.1), self.longest(text)]),
         };
         inner.saturating_add(self.step)
@@ -142,7 +146,7 @@ impl Pricing {
         if let Some(loops) = self.loops.get_mut(level) {
             *loops = count.max(1);
         }
-        let copied = if self.interpreted { element_values(over).saturating_mul(VALUE) } else { 0 };
+        let copied = self.fields.map_or(0, |fields| element_values(over, fields).saturating_mul(VALUE));
         found.saturating_add(count.saturating_mul(sum([body(self), copied, self.step])))
     }
 
@@ -156,7 +160,7 @@ impl Pricing {
 
     fn place(self, place: &Place) -> u64 {
         let steps = place.steps.iter().map(|step| match step {
-            _ if self.interpreted => self.step,
+            _ if self.fields.is_some() => self.step,
             Step::Member(_) | Step::Key(_) => 2 * KEYS,
             Step::Index(index) => 2 * u64::from(*index),
         });
@@ -202,23 +206,26 @@ fn is_lower(text: &Text) -> bool {
 }
 
 /// How many values the interpreter is given for one of a kind; looking through keys counts as values.
-fn values(kind: &Kind) -> u64 {
+fn values(kind: &Kind, named: &BTreeSet<Box<str>>) -> u64 {
     match kind {
         Kind::Bool | Kind::Int | Kind::Number | Kind::Time | Kind::Text { .. } => 1,
-        Kind::List { of, max } => values(of).saturating_mul((*max).into()).saturating_add(1),
+        Kind::List { of, max } => values(of, named).saturating_mul((*max).into()).saturating_add(1),
         Kind::Record(fields) => {
-            sum(fields.iter().map(|(_, kind)| values(kind).saturating_add(2 * KEYS / VALUE))).saturating_add(1)
+            let given = fields.iter().filter(|(name, _)| named.contains(*name));
+            sum(given.map(|(_, kind)| values(kind, named).saturating_add(2 * KEYS / VALUE))).saturating_add(1)
         }
-        Kind::Map(of) => values(of).saturating_add(2).saturating_mul(KEYS).saturating_add(2 * KEYS * KEYS / VALUE),
+        Kind::Map(of) => {
+            values(of, named).saturating_add(2).saturating_mul(KEYS).saturating_add(2 * KEYS * KEYS / VALUE)
+        }
     }
 }
 
 /// How many values an element is.
-fn element_values(seq: &Seq) -> u64 {
+fn element_values(seq: &Seq, named: &BTreeSet<Box<str>>) -> u64 {
     match seq {
-        Seq::Read(Place { kind: Kind::List { of, .. }, .. }, _) => values(of),
+        Seq::Read(Place { kind: Kind::List { of, .. }, .. }, _) => values(of, named),
         Seq::Built(built) => match &**built {
-            Built::Filter { over, .. } => element_values(over),
+            Built::Filter { over, .. } => element_values(over, named),
             Built::Map { .. } | Built::List(_) => 1,
         },
         Seq::Read(..) | Seq::Names(_) | Seq::Keys(_) | Seq::Texts(_) | Seq::Numbers(_) => 1,

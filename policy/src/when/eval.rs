@@ -276,8 +276,8 @@ impl<'a> Sight<'a> {
         let micros = |ms: u64| i64::try_from(ms).ok()?.checked_mul(1_000);
         match known {
             Known::Now => micros(self.facts.at_ms),
-            Known::Priority => self.facts.priority,
-            Known::Deadline => self.facts.deadline_ms.and_then(micros),
+            Known::Priority => Some(self.facts.subject.priority.into()),
+            Known::Deadline => self.facts.subject.deadline_ms.and_then(micros),
         }
     }
 

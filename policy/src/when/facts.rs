@@ -16,10 +16,6 @@ pub struct Facts<'a> {
     pub tags: Tags<'a>,
     /// The runner's `at`, in milliseconds since 1970.
     pub at_ms: u64,
-    /// As submitted.
-    pub priority: Option<i64>,
-    /// As submitted, in milliseconds since 1970.
-    pub deadline_ms: Option<u64>,
 }
 
 /// Derived tags: names in ascending order, and for each what is known of it.

@@ -21,7 +21,7 @@ use cel::context::VariableResolver;
 use cel::{Context, Env, ExecutionError, Program, Value};
 use simd_json::{Node, StaticNode};
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
@@ -42,7 +42,7 @@ impl Interpreted {
     pub(super) fn new(test: &Test) -> Option<Self> {
         let canon = Canon::of(test);
         let program = ENVIRONMENT.as_ref()?.compile(&canon.text).ok()?;
-        let cost = cost::interpreted(test, canon.sources.iter().filter_map(|(_, source)| source.place()));
+        let cost = cost::interpreted(test, &canon);
         Some(Self { canon, program, cost })
     }
 
@@ -56,7 +56,8 @@ impl Interpreted {
 
     pub(super) fn holds(&self, facts: &Facts<'_>) -> Truth {
         let Some(environment) = &*ENVIRONMENT else { return Truth::Error };
-        let values = Values(self.canon.sources.iter().map(|(_, source)| value(source, facts)).collect());
+        let values =
+            Values(self.canon.sources.iter().map(|(_, source)| value(source, facts, &self.canon.fields)).collect());
         let mut context = Context::with_env(Arc::clone(environment));
         context.set_variable_resolver(&values);
         match Value::resolve_val(self.program.expression(), &context) {
@@ -82,7 +83,7 @@ impl VariableResolver for Values<'_> {
     }
 }
 
-fn value<'a>(source: &'a Source, facts: &'a Facts<'a>) -> Option<Boxed<'a>> {
+fn value<'a>(source: &'a Source, facts: &'a Facts<'a>, named: &BTreeSet<Box<str>>) -> Option<Boxed<'a>> {
     let sight = eval::Sight::new(facts);
     let text = |text: &'a str| -> Boxed<'a> { Box::new(CelString::from(text)) };
     let flag = |value: bool| -> Option<Boxed<'a>> { Some(Box::new(CelBool::from(value))) };
@@ -96,7 +97,7 @@ fn value<'a>(source: &'a Source, facts: &'a Facts<'a>) -> Option<Boxed<'a>> {
     };
     match source {
         Source::Value(place) => match find(facts, &[], place) {
-            Found::Value(node) => Some(convert(node, &place.kind)),
+            Found::Value(node) => Some(convert(node, &place.kind, named)),
             Found::Missing | Found::Unsound => None,
         },
         Source::Has(place) => truth(sight.has(place)),
@@ -151,8 +152,8 @@ fn keys<'a>(object: &'a [Node<'a>]) -> Option<Boxed<'a>> {
     Some(Box::new(CelList::from(keys)))
 }
 
-/// A value of the declared kind, or `null`.
-fn convert<'a>(tape: &'a [Node<'a>], kind: &Kind) -> Boxed<'a> {
+/// A value of the declared kind, or `null`; of an object the fields that are named.
+fn convert<'a>(tape: &'a [Node<'a>], kind: &Kind, named: &BTreeSet<Box<str>>) -> Boxed<'a> {
     let null = || -> Boxed<'a> { Box::new(CelNull) };
     match (kind, tape.first()) {
         (Kind::Bool, Some(Node::Static(StaticNode::Bool(value)))) => Box::new(CelBool::from(*value)),
@@ -162,14 +163,16 @@ fn convert<'a>(tape: &'a [Node<'a>], kind: &Kind) -> Boxed<'a> {
         }
         (Kind::Time, Some(Node::String(text))) => Box::new(CelString::from(*text)),
         (Kind::List { of, max }, Some(_)) => match elements_of(tape, *max) {
-            Some(elements) => Box::new(CelList::from(elements.map(|element| convert(element, of)).collect::<Vec<_>>())),
+            Some(elements) => {
+                Box::new(CelList::from(elements.map(|element| convert(element, of, named)).collect::<Vec<_>>()))
+            }
             None => null(),
         },
         (Kind::Record(fields), Some(Node::Object { len, .. })) if *len <= super::kind::MAX_OBJECT_KEYS => {
             let mut map: HashMap<CelMapKey<'a>, Boxed<'a>> = HashMap::new();
-            for (name, kind) in fields.iter() {
+            for (name, kind) in fields.iter().filter(|(name, _)| named.contains(*name)) {
                 match member(tape, name) {
-                    Found::Value(value) => drop(map.insert(key(name), convert(value, kind))),
+                    Found::Value(value) => drop(map.insert(key(name), convert(value, kind, named))),
                     Found::Unsound => drop(map.insert(key(name), null())),
                     Found::Missing => {}
                 }
@@ -180,7 +183,7 @@ fn convert<'a>(tape: &'a [Node<'a>], kind: &Kind) -> Boxed<'a> {
             let mut values: HashMap<CelMapKey<'a>, Boxed<'a>> = HashMap::new();
             for (name, _) in members(tape, *len) {
                 match member(tape, name) {
-                    Found::Value(value) => drop(values.insert(key(name), convert(value, of))),
+                    Found::Value(value) => drop(values.insert(key(name), convert(value, of, named))),
                     Found::Unsound => drop(values.insert(key(name), null())),
                     Found::Missing => {}
                 }

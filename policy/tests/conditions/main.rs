@@ -64,6 +64,8 @@ fn with_facts<R>(payload: &str, judge: impl FnOnce(&Facts<'_>) -> R) -> R {
     let tape = simd_json::to_tape(&mut text).ok();
     let mut subject = Subject::new("acme", "job.payments.wire", "pay");
     subject.actor_id = Some("agent-7");
+    subject.priority = 3;
+    subject.deadline_ms = Some(NOW + 60_000);
     subject.requires = &["net", "gpu"];
     subject.risk_tags = &["claimed"];
     subject.labels = &[("env", "prod"), ("zone", "eu"), ("twice", "a"), ("twice", "b")];
@@ -73,8 +75,6 @@ fn with_facts<R>(payload: &str, judge: impl FnOnce(&Facts<'_>) -> R) -> R {
         payload: tape.as_ref().map(|tape| tape.0.as_slice()),
         tags: Tags { names: &names, outcomes: &[Outcome::Present, Outcome::Absent, Outcome::Uncertain] },
         at_ms: NOW,
-        priority: Some(3),
-        deadline_ms: Some(NOW + 60_000),
     };
     judge(&facts)
 }
