@@ -8,10 +8,12 @@ use futures::channel::{mpsc, oneshot};
 use tidegate_kernel::{
     KeptBounds, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes, SourceWritten, WindowBounds,
 };
+use tidegate_keys::{Keyring, SecretKey, Trusted};
 use tidegate_node::clock::TokioClock;
 use tidegate_policy::Snapshot;
 use tidegate_protocol::address::TopicName;
-use tidegate_protocol::ids::{Capability, PoolName, SenderId, SourceName, WorkerId};
+use tidegate_protocol::ids::{Capability, KeyId, PoolName, SenderId, SourceName, WorkerId};
+use tidegate_protocol::signature::{Role, Sign as _};
 use tidegate_protocol::time::Timestamp;
 use tidegate_protocol::topics::Topic;
 use tidegate_scheduler::{Layout, Scheduler, Tuning};
@@ -100,9 +102,18 @@ impl Names {
 
 /// The roles at work.
 pub(crate) struct Governed {
+    keys: (Arc<SecretKey>, Arc<Keyring>),
     stops: Vec<oneshot::Sender<()>>,
     tasks: Vec<JoinHandle<()>>,
     worker: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+/// A key of the run's stages, made for it.
+fn keys() -> anyhow::Result<(Arc<SecretKey>, Arc<Keyring>)> {
+    let secret = SecretKey::generate(KeyId::new("bench")?)?;
+    let (id, public) = (secret.key().clone(), secret.public());
+    let trusted = Trusted { id, public, roles: vec![Role::AnyStage], tenants: None, until_ms: None };
+    Ok((Arc::new(secret), Arc::new(Keyring::new([trusted])?)))
 }
 
 fn policy() -> anyhow::Result<Snapshot> {
@@ -140,7 +151,7 @@ impl Governed {
         let topics = Arc::new(KernelTopics::new(&names.prefix, &source, shared)?);
         let snapshot = Arc::new(policy()?);
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
-        let mut governed = Self { stops: Vec::new(), tasks: Vec::new(), worker: None };
+        let mut governed = Self { keys: keys()?, stops: Vec::new(), tasks: Vec::new(), worker: None };
         for shard in 0..partitions {
             let config = KernelConfig {
                 source: source.clone(),
@@ -177,7 +188,8 @@ impl Governed {
         let pool = Arc::new(tidegate_scheduler::Pool::new(layout, &Tuning::default())?);
         let spec = pool.shard_spec(0, "bench", pace.clone())?;
         governed.run(spine, &clock, spec, move || Scheduler::new(pool.clone(), 0));
-        let worker = Worker::builder(names.pool.clone(), WorkerId::new("bench-worker")?)
+        let trust = governed.keys.1.clone();
+        let worker = Worker::builder(names.pool.clone(), WorkerId::new("bench-worker")?, trust)
             .capability("noop", Builtin::Noop)
             .concurrency(slots)
             .build()?;
@@ -207,6 +219,8 @@ impl Governed {
             make: Box::new(make),
             signals: mpsc::unbounded().1,
             stop: stopped,
+            signer: self.keys.0.clone(),
+            trust: self.keys.1.clone(),
             watch: Arc::new(Log),
             rules: Rules::default(),
         };

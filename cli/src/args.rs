@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tidegate_node::Role;
+use tidegate_node::Role as NodeRole;
 use tidegate_node::workers::WorkerSpec;
+use tidegate_protocol::signature::Role;
 use tidegate_worker::agent::Builtin;
 
 use crate::demo::DemoArgs;
@@ -69,6 +70,9 @@ pub(crate) enum Command {
     /// Look at what could not be handled
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// Make keys that sign, and look at those that are trusted
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Run agents' tool calls under a policy, and show what it stopped
     Demo(DemoArgs),
     /// Measure latency and throughput beside the bare client
@@ -101,7 +105,7 @@ pub(crate) struct DevArgs {
 pub(crate) struct ServeArgs {
     /// Roles of this process: kernel, scheduler, gateway
     #[arg(long, value_name = "ROLES", value_delimiter = ',', default_value = "kernel,scheduler,gateway")]
-    pub(crate) roles: Vec<Role>,
+    pub(crate) roles: Vec<NodeRole>,
     /// Address of the HTTP API, metrics and health instead of the configuration's
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
@@ -298,6 +302,33 @@ pub(crate) enum DeadCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key: print its secret once (or write it to a file), and what to write into the configuration
+    Create {
+        /// What it is to be trusted for: stage, stage:kernel, …, approver, submitter, worker, operator; may be given
+        /// several times
+        #[arg(long = "role", value_name = "ROLE", required = true)]
+        roles: Vec<Role>,
+        /// A tenant it approves or submits for; may be given several times; all unless told
+        #[arg(long = "tenant", value_name = "TENANT")]
+        tenants: Vec<String>,
+        /// Its name in records; role and public key unless told
+        #[arg(long, value_name = "NAME")]
+        id: Option<String>,
+        /// Write the secret to this new file (its owner alone may read it) instead of printing it
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// List the keys of the configuration, without secrets
+    List,
+    /// Show one key of the configuration, without its secret; the signing key unless told
+    Show {
+        /// Its name
+        id: Option<String>,
+    },
+}
+
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
@@ -339,6 +370,8 @@ mod tests {
             "tidegate worker --pool p --capability c -- ./run.sh --fast",
             "tidegate worker --pool p --capability c --builtin sleep:50",
             "tidegate topics export --format kafka",
+            "tidegate keys create --role approver --tenant acme --tenant globex --id boss",
+            "tidegate keys create --role stage:kernel --file kernel.key",
             "tidegate policy explain --policy p job.json",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -347,6 +380,8 @@ mod tests {
             "tidegate worker --pool p --capability c",
             "tidegate worker --pool p --capability c --builtin echo -- x",
             "tidegate serve --roles king",
+            "tidegate keys create",
+            "tidegate keys create --role king",
             "tidegate jobs get x --wait 30",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");

@@ -123,6 +123,7 @@ impl From<StartError> for Failure {
             | StartError::Apply(_)
             | StartError::Role(_)
             | StartError::Key(_)
+            | StartError::Keys(_)
             | StartError::Data { .. }
             | StartError::Worker { .. } => Exit::Config,
             StartError::Metrics(_) => Exit::Software,

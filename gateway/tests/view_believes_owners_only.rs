@@ -9,8 +9,13 @@ use serde_json::json;
 use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
 use tidegate_gateway::view::tail::{ViewTopics, run};
 use tidegate_gateway::view::{Bounds, Filter, JobKey, View};
+use tidegate_keys::{Keyring, SecretKey, Trusted};
 use tidegate_protocol::address::TopicName;
-use tidegate_protocol::ids::{JobId, SourceName};
+use tidegate_protocol::control::Kind;
+use tidegate_protocol::ids::{JobId, KeyId, SourceName};
+use tidegate_protocol::merkle;
+use tidegate_protocol::signature::{Role, Sign, Trust, signed};
+use tidegate_protocol::statements;
 use tidegate_spine::{Cleanup, Headers, NewRecord, Producer, ProducerOptions, Spine, TopicSpec};
 use tidegate_stage::control::value_hash;
 
@@ -23,17 +28,46 @@ fn control(kind: &'static str, epoch: u64, value: String) -> NewRecord {
     NewRecord { key: None, value: Some(value.into()), headers }
 }
 
+const SENDER: &str = "kernel.jobs.raw/0";
+
+fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(KeyId::new("node").unwrap(), &[seed; 32])
+}
+
+/// Trusts the key of seed 1.
+fn trust() -> Arc<dyn Trust> {
+    let (id, public) = (KeyId::new("node").unwrap(), key(1).public());
+    let stage = Trusted { id, public, roles: vec![Role::AnyStage], tenants: None, until_ms: None };
+    Arc::new(Keyring::new([stage]).unwrap())
+}
+
+fn mark_by(seed: u8, epoch: u64) -> NewRecord {
+    let at = TopicName::new("t.decisions.jobs.raw").unwrap().partition(0);
+    let text = json!({"v": 1, "sender": SENDER, "epoch": epoch}).to_string();
+    let value = signed(&key(seed), &statements::mark(Kind::Barrier, &at), text.into_bytes());
+    control("barrier", epoch, String::from_utf8(value).unwrap())
+}
+
 fn mark(epoch: u64) -> NewRecord {
-    control("barrier", epoch, json!({"v": 1, "sender": "kernel.jobs.raw/0", "epoch": epoch}).to_string())
+    mark_by(1, epoch)
 }
 
 fn group(epoch: u64, sequence: u64, previous: &str, id: &str, offset: u64) -> (NewRecord, String) {
-    let value = json!({"v": 1, "epoch": epoch, "sequence": sequence, "released": null, "previous": previous, "facts": [
-        {"at": 5, "fact": {"job_decided": {
-            "job": {"id": id, "tenant": "t", "topic": "x", "capability": "c", "source": format!("jobs.raw/0@{offset}"),
-                    "input_hash": "0".repeat(64), "submitted_ms": 1},
-            "decision": {"verdict": "allow", "reason": "r", "snapshot": "s"}, "pool": "p", "payload": "none"}}}]})
+    group_by(1, epoch, sequence, previous, id, offset)
+}
+
+fn group_by(seed: u8, epoch: u64, sequence: u64, previous: &str, id: &str, offset: u64) -> (NewRecord, String) {
+    let header = json!({"v": 1, "epoch": epoch, "sequence": sequence, "released": null, "previous": previous});
+    let fact = json!({"at": 5, "fact": {"job_decided": {
+        "job": {"id": id, "tenant": "t", "topic": "x", "capability": "c", "source": format!("jobs.raw/0@{offset}"),
+                "input_hash": "0".repeat(64), "submitted_ms": 1},
+        "decision": {"verdict": "allow", "reason": "r", "snapshot": "s"}, "pool": "p", "payload": "none"}}})
     .to_string();
+    let leaves = vec![merkle::leaf(&[fact.as_bytes()])];
+    let value = statements::group_text(header.to_string().into_bytes(), fact.as_bytes(), leaves, |root| {
+        ("node", key(seed).sign(&statements::group(SENDER, epoch, root)))
+    });
+    let value = String::from_utf8(value).unwrap();
     let hash = value_hash(value.as_bytes());
     (control("group", epoch, value), hash)
 }
@@ -68,7 +102,22 @@ async fn a_zombie_a_forger_and_what_follows_a_gap_are_not_believed() {
     let (third, head_of_third) = group(12, 0, &head_of_second, "third", 4);
     let (after_a_gap, _) = group(12, 2, &head_of_third, "after-a-gap", 5);
     let plain = NewRecord { key: None, value: first.value.clone(), headers: Headers::new() };
-    for record in [unannounced, mark(9), first, plain, second, mark(12), zombie, third, after_a_gap] {
+    let (forged, _) = group_by(2, 9, 1, &head, "forged", 7);
+    let again = NewRecord { key: None, value: first.value.clone(), headers: first.headers.clone() };
+    for record in [
+        unannounced,
+        mark(9),
+        first,
+        plain,
+        mark_by(2, 11),
+        forged,
+        again,
+        second,
+        mark(12),
+        zombie,
+        third,
+        after_a_gap,
+    ] {
         append(&mut *producer, &decisions, record).await;
     }
     let view = Arc::new(View::new(Bounds::default()));
@@ -76,6 +125,7 @@ async fn a_zombie_a_forger_and_what_follows_a_gap_are_not_believed() {
         decisions: vec![(SourceName::new("jobs.raw").unwrap(), decisions.clone())],
         leases: Vec::new(),
         dead: dead.clone(),
+        trust: Some(trust()),
     };
     let reading = tokio::spawn(run(Arc::clone(&spine), topics, Arc::clone(&view)));
     tokio::time::timeout(Duration::from_secs(30), view.caught_up()).await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidegate_protocol::address::{BadTopicName, TopicName};
 use tidegate_protocol::ids::{BadName, SenderId};
 use tidegate_protocol::topics::Topic;
-use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec};
+use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec, Writers};
 
 use crate::identity::WindowBounds;
 use crate::kept::KeptBounds;
@@ -112,7 +112,7 @@ pub const DEFAULT_RECORD_BYTES: usize = 1_000_000;
 pub fn shard_spec(config: &KernelConfig, process: &str, mut pace: Pace) -> Result<ShardSpec, BadName> {
     let KernelConfig { source, shard, routes, topics, .. } = config;
     let input =
-        |topic: &TopicName, kind, sealed, trim| InputSpec { partition: topic.partition(*shard), kind, sealed, trim };
+        |topic: &TopicName, kind, writers, trim| InputSpec { partition: topic.partition(*shard), kind, writers, trim };
     let finished = (0..topics.partitions.finished).map(|partition| topics.finished.partition(partition));
     pace.snapshot_facts =
         pace.snapshot_facts.max(u64::try_from(config.window.ids).unwrap_or(u64::MAX).saturating_mul(2));
@@ -120,9 +120,9 @@ pub fn shard_spec(config: &KernelConfig, process: &str, mut pace: Pace) -> Resul
         sender: SenderId::new(format!("kernel.{}/{shard}", source.name()))?,
         facts: topics.decisions.partition(*shard),
         inputs: vec![
-            input(&topics.source, InputKind::Jobs, false, !source.adopted()),
-            input(&topics.commands, InputKind::Control, false, false),
-            input(&topics.outcomes, InputKind::Control, true, false),
+            input(&topics.source, InputKind::Jobs, Writers::Anyone, !source.adopted()),
+            input(&topics.commands, InputKind::Control, Writers::Anyone, false),
+            input(&topics.outcomes, InputKind::Control, Writers::Stages(&["scheduler"]), false),
         ],
         outputs: if source.observe() { Vec::new() } else { routes.buckets().chain(finished).collect() },
         snapshots: topics.snapshots.clone(),

@@ -149,6 +149,8 @@ impl Stage for Kernel {
                 INPUT_OUTCOMES => self.meters.outcomes_unused.increment(1),
                 _ => decision.wait(),
             },
+            // The runner has counted it; it says nothing of a record of the source.
+            Input::Refused(..) => {}
             Input::Tick { fresh } => self.end_overdue(*fresh, at, decision),
             Input::Poll => self.judge_next(at, decision),
             // No record of the source waits in its log: it is settled or not read.

@@ -2,7 +2,7 @@
 //!
 //! | fact | ordinal | to | partition by | key | delivery | when |
 //! |---|---|---|---|---|---|---|
-//! | `JobDecided` | 0 | `approved.<pool>` | tenant bucket | tenant/job id | fenced | allowed |
+//! | `JobDecided` | 0 | `approved.<pool>` | tenant bucket | tenant/job id | fenced, with its ticket | allowed |
 //! | | 1 | `denied` | job id | job id | advisory | denied |
 //! | | 2 | `finished` | job id | job id | fenced | denied; or allowed for a pool that is gone |
 //! | | 3 | `dead` | job id | job id | advisory | allowed for a pool that is gone |
@@ -29,6 +29,7 @@ use tidegate_protocol::ids::PoolName;
 use tidegate_protocol::job::{InputHash, Job, SourcePosition};
 use tidegate_protocol::kept::Replaced;
 use tidegate_protocol::outcome::{DeadReason, Finished, Outcome};
+use tidegate_protocol::proof::MOST_TICKET_BYTES;
 use tidegate_protocol::time::Timestamp;
 use tidegate_protocol::topics::partition_of;
 use tidegate_spine::{Headers, Record};
@@ -171,7 +172,7 @@ fn approved(
     };
     outbox.send(Message {
         ordinal: ordinal::DECIDED_APPROVED,
-        delivery: Delivery::Fenced,
+        delivery: Delivery::Ticketed,
         to,
         key: Some(Bytes::from([job.tenant.as_str(), "/", job.id.as_str()].concat())),
         headers: carried(&job.source, record),
@@ -277,8 +278,8 @@ pub(crate) fn too_large(
     (bytes > most).then_some(bytes)
 }
 
-/// Room for the stamp headers the runner adds.
-const STAMPS: usize = 512;
+/// Room for the stamp headers and the ticket the runner adds.
+const STAMPS: usize = 512 + MOST_TICKET_BYTES;
 /// What job and decision may take beside twice the record's value: attributes from headers, and the decision.
 const MOST_JUDGEMENT: usize = 64 << 10;
 

@@ -4,6 +4,7 @@
 //! <data>/spine/       the logs
 //! <data>/policy/      bundles; an example is written at the first start
 //! <data>/key          the HTTP key
+//! <data>/stage.key    what the stages sign with
 //! <data>/address      where it listens, while it runs
 //! ```
 //!
@@ -13,10 +14,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use tidegate_protocol::ids::PoolName;
+use tidegate_keys::SecretKey;
+use tidegate_protocol::ids::{KeyId, PoolName};
 use tidegate_worker::agent::Builtin;
 
-use crate::config::{Config, PoolWritten, Written};
+use crate::config::{Config, KeysError, PoolWritten, SigningWritten, Written};
 use crate::process::{Node, StartError, start};
 use crate::roles::Role;
 use crate::topics::{apply, plan, wanted};
@@ -114,12 +116,16 @@ pub async fn dev(dev: Dev) -> Result<DevNode, StartError> {
     if let Some(listen) = dev.listen {
         written.listen = listen.to_string();
     }
+    if written.keys.signing.is_none() {
+        written.keys.signing = Some(signing(&dev.data)?);
+    }
     let config = Config::of(&written).map_err(|e| StartError::Data { reason: e.to_string() })?;
+    let keys = config.keys.read()?;
     let spine = crate::spine::open(&config.spine).await?;
     let plan = plan(wanted(&config, &*spine).await?, &*spine).await.map_err(StartError::Look)?;
     apply(&plan, &*spine).await?;
     let pool = config.pools.first().map(|pool| pool.name().clone());
-    let node = start(config, spine, Role::ALL.into_iter().collect()).await?;
+    let node = start(config, spine, keys, Role::ALL.into_iter().collect()).await?;
     let mut running = Workers::default();
     if let Err(error) = start_workers(&mut running, &node, pool, &workers, dev.concurrency) {
         node.stop().await;
@@ -138,9 +144,20 @@ fn start_workers(
     concurrency: u32,
 ) -> Result<(), StartError> {
     let (Some(pool), false) = (pool, specs.is_empty()) else { return Ok(()) };
-    let worker = build(pool, "dev", specs, concurrency)?;
+    let worker = build(pool, "dev", specs, concurrency, node.keys().trust())?;
     workers.start(worker, node.spine(), &node.config().prefix);
     Ok(())
+}
+
+/// The key in the data folder, made at the first start.
+fn signing(data: &Path) -> Result<SigningWritten, StartError> {
+    let path = data.join("stage.key");
+    let id = KeyId::new("dev").map_err(|e| StartError::Data { reason: e.to_string() })?;
+    if !path.exists() {
+        let secret = SecretKey::generate(id.clone()).map_err(|e| StartError::Data { reason: e.to_string() })?;
+        tidegate_keys::create(&secret, &path).map_err(KeysError::File)?;
+    }
+    Ok(SigningWritten { id: id.to_string(), file: Some(path), env: None })
 }
 
 /// The builtins under their own names, then what was given: it wins.

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::clock::TokioClock;
-use crate::config::Config;
+use crate::config::{Config, Keys, KeysError};
 use crate::policy_folder;
 use crate::readiness::Board;
 use crate::roles::{Ground, Hosting, Role, RoleError, Roles, kernels, schedulers};
@@ -64,9 +64,12 @@ pub enum StartError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The key cannot be made.
+    /// The HTTP key cannot be made.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The keys that sign, or are trusted, cannot be had.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// Metrics cannot be collected.
     #[error(transparent)]
     Metrics(#[from] tidegate_telemetry::MetricsError),
@@ -88,6 +91,7 @@ pub enum StartError {
 pub struct Node {
     address: SocketAddr,
     key: Key,
+    keys: Keys,
     config: Arc<Config>,
     spine: Arc<dyn Spine>,
     board: Arc<Board>,
@@ -102,9 +106,22 @@ pub struct Node {
 /// # Errors
 /// [`StartError`].
 pub async fn serve(config: Config, roles: Roles) -> Result<Node, StartError> {
+    let keys = keys_for(&config, &roles)?;
     let spine = crate::spine::open(&config.spine).await?;
     preflight(&config, &*spine).await?;
-    start(config, spine, roles).await
+    start(config, spine, keys, roles).await
+}
+
+/// The keys a process of these roles needs.
+///
+/// # Errors
+/// [`StartError::Keys`] when they cannot be read, or a stage would have nothing to sign with.
+pub fn keys_for(config: &Config, roles: &Roles) -> Result<Keys, StartError> {
+    let keys = config.keys.read()?;
+    if roles.contains(&Role::Kernel) || roles.contains(&Role::Scheduler) {
+        keys.signer()?;
+    }
+    Ok(keys)
 }
 
 /// Compares the topics with the configuration.
@@ -120,7 +137,7 @@ pub async fn preflight(config: &Config, spine: &dyn Spine) -> Result<(), StartEr
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn start(config: Config, spine: Arc<dyn Spine>, roles: Roles) -> Result<Node, StartError> {
+pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Roles) -> Result<Node, StartError> {
     let metrics = Metrics::install()?;
     crate::metrics::describe();
     let config = Arc::new(config);
@@ -153,6 +170,7 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, roles: Roles) -> Resul
         policy,
         board: Arc::clone(&board),
         process: process_name(),
+        keys: keys.clone(),
     };
     let mut hostings = Vec::new();
     if roles.contains(&Role::Kernel) {
@@ -165,7 +183,7 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, roles: Roles) -> Resul
     let mut api = None;
     if roles.contains(&Role::Gateway) {
         let made = view_of(&config);
-        tasks.push(follow_view(&config, &spine, &made)?);
+        tasks.push(follow_view(&config, &spine, &keys, &made)?);
         let reading = Arc::clone(&made);
         board.ask(
             move || {
@@ -188,7 +206,7 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, roles: Roles) -> Resul
         }
     });
     tracing::info!(%address, spine = spine.url(), roles = ?roles, "started");
-    Ok(Node { address, key, config, spine, board, view, hostings, tasks, http: Some((stop, serving)) })
+    Ok(Node { address, key, keys, config, spine, board, view, hostings, tasks, http: Some((stop, serving)) })
 }
 
 impl Node {
@@ -202,6 +220,12 @@ impl Node {
     #[must_use]
     pub const fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// The keys that sign and are trusted.
+    #[must_use]
+    pub const fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The configuration.
@@ -269,12 +293,21 @@ pub fn view_of(config: &Config) -> Arc<View> {
 ///
 /// # Errors
 /// [`StartError::Wanted`] when a topic has no name.
-pub fn follow_view(config: &Config, spine: &Arc<dyn Spine>, view: &Arc<View>) -> Result<JoinHandle<()>, StartError> {
+pub fn follow_view(
+    config: &Config,
+    spine: &Arc<dyn Spine>,
+    keys: &Keys,
+    view: &Arc<View>,
+) -> Result<JoinHandle<()>, StartError> {
+    if !keys.knows_stages() {
+        tracing::warn!("no key is trusted for `stage`: what is shown of jobs is not verified");
+    }
     let named = Named::of(config).map_err(WantedError::Name)?;
     let topics = ViewTopics {
         decisions: named.sources.into_iter().map(|source| (source.name, source.decisions)).collect(),
         leases: named.pools.into_iter().map(|pool| (pool.name, pool.leases)).collect(),
         dead: named.dead,
+        trust: keys.knows_stages().then(|| keys.trust()),
     };
     Ok(tokio::spawn(tail::run(Arc::clone(spine), topics, Arc::clone(view))))
 }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use tidegate_protocol::ids::{PoolName, WorkerId};
+use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
 use tidegate_worker::agent::{Builtin, CommandHandler};
 use tidegate_worker::{RunError, Worker};
@@ -69,14 +70,20 @@ impl FromStr for WorkerSpec {
     }
 }
 
-/// A worker of `pool` with these capabilities.
+/// A worker of `pool` with these capabilities, which believes whom `trust` trusts.
 ///
 /// # Errors
 /// [`StartError::Worker`] names what is wrong.
-pub fn build(pool: PoolName, id: &str, specs: &[WorkerSpec], concurrency: u32) -> Result<Worker, StartError> {
+pub fn build(
+    pool: PoolName,
+    id: &str,
+    specs: &[WorkerSpec],
+    concurrency: u32,
+    trust: Arc<dyn Trust>,
+) -> Result<Worker, StartError> {
     let error = |reason: String| StartError::Worker { reason };
     let id = WorkerId::new(id).map_err(|e| error(e.to_string()))?;
-    let mut builder = Worker::builder(pool, id).concurrency(concurrency);
+    let mut builder = Worker::builder(pool, id, trust).concurrency(concurrency);
     for spec in specs {
         builder = match &spec.runs {
             Runs::Builtin(builtin) => builder.capability(&spec.capability, *builtin),

@@ -4,10 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tidegate_keys::SecretKey;
 use tidegate_node::topics::{Export, Plan, apply, export, plan, wanted};
 use tidegate_node::{Config, Role, StartError, serve};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::control::Term;
+use tidegate_protocol::ids::KeyId;
 use tidegate_spine::keyed::read_whole;
 use tidegate_spine::{Cleanup, Spine, TopicSpec};
 
@@ -36,7 +38,13 @@ async fn terms(spine: &Arc<dyn Spine>) -> Vec<(String, u32)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_topics_stop_a_process_with_the_difference_and_apply_makes_them() {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(folder.path(), "");
+    let key = SecretKey::generate(KeyId::new("k").unwrap()).unwrap();
+    let file = folder.path().join("stage.key");
+    tidegate_keys::create(&key, &file).unwrap();
+    let keys = format!("keys: {{ signing: {{ id: k, file: '{}' }} }}\n", file.display());
+    let without = serve(config(folder.path(), ""), [Role::Scheduler].into()).await.unwrap_err();
+    assert!(without.to_string().contains("tidegate keys create --role stage"), "{without}");
+    let config = config(folder.path(), &keys);
     let refused = serve(config.clone(), [Role::Kernel].into()).await.unwrap_err();
     let StartError::Topics { plan: found } = &refused else { unreachable!("{refused}") };
     assert_eq!((found.differences.len(), found.wanted.len()), (14, 14));

@@ -110,6 +110,20 @@ pub struct Stamp {
     pub index: u64,
 }
 
+impl Stamp {
+    /// Reads the header `tg-stamp` of a message of that epoch.
+    #[must_use]
+    pub fn read(epoch: u64, text: &str) -> Option<Self> {
+        let mut parts = text.split(' ').map(str::parse);
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(Ok(sequence)), Some(Ok(group)), Some(Ok(index)), None) => {
+                Some(Self { epoch, sequence, group, index })
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What a reader of one output partition keeps of one sender.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SenderMark {

@@ -92,10 +92,10 @@ pub enum Capacity<'a> {
 }
 
 impl<'a> Capacity<'a> {
-    /// Of whoever sends under that name: `kernel.jobs.raw/0` is the stage `kernel`.
+    /// Of whoever sends under that name.
     #[must_use]
     pub fn of_sender(sender: &'a str) -> Self {
-        Self::Stage(sender.split('.').next().unwrap_or_default())
+        Self::Stage(stage_of(sender))
     }
 
     /// The tenant it is for, if for one.
@@ -106,6 +106,12 @@ impl<'a> Capacity<'a> {
             Self::Stage(_) | Self::Worker | Self::Operator => None,
         }
     }
+}
+
+/// The stage that a sender belongs to: `kernel` of `kernel.jobs.raw/0`.
+#[must_use]
+pub fn stage_of(sender: &str) -> &str {
+    sender.split(['.', '/']).next().unwrap_or_default()
 }
 
 impl Role {

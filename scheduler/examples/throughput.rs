@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use driver::{Says, approved, capabilities, job, layout};
 use tidegate_protocol::address::TopicPartition;
+use tidegate_protocol::control::Stamp;
 use tidegate_protocol::facts::SchedulerFact;
+use tidegate_protocol::ids::SenderId;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 use tidegate_scheduler::{Pool, Scheduler, Tuning};
@@ -22,6 +24,7 @@ use tidegate_spine::{Headers, Record};
 use tidegate_stage::{Arrival, Decision, Input, InputRef, Outbox, Pace, Signal, Stage};
 
 struct Bare {
+    kernel: SenderId,
     stage: Scheduler,
     reports: u32,
     partition: TopicPartition,
@@ -40,7 +43,8 @@ impl Bare {
         let mut stage = Scheduler::new(pool, 0);
         let at = Timestamp(1_000_000);
         stage.observe(Signal::Owner { epoch: 1 }, at);
-        Some(Self { stage, reports, partition, at, offset: 0, messages: 0 })
+        let kernel = SenderId::new("kernel.jobs/0").ok()?;
+        Some(Self { kernel, stage, reports, partition, at, offset: 0, messages: 0 })
     }
 
     fn arrive(&mut self, input: u32, value: Bytes) {
@@ -49,7 +53,9 @@ impl Bare {
         let offset = self.offset;
         let record = Record { offset, timestamp_ms: 0, key: None, value: Some(value), headers: Headers::new() };
         let at = InputRef { input, offset };
-        let arrival = Arrival { at, partition: &self.partition, record: &record, sender: None };
+        let stamp = Stamp { epoch: 1, sequence: offset, group: 0, index: 0 };
+        let sender = Some((&self.kernel, stamp));
+        let arrival = Arrival { at, partition: &self.partition, record: &record, sender };
         self.stage.observe(Signal::Arrived(arrival), self.at);
         let mut decision = Decision::default();
         self.stage.decide(&Input::Record(arrival), self.at, &mut decision);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::{BadTopicName, TopicName};
 use tidegate_protocol::ids::{BadName, PoolName, SenderId};
 use tidegate_protocol::topics::Topic;
-use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec};
+use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec, Writers};
 
 /// What a pool's file may say about scheduling; every field has a default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,18 +215,20 @@ impl Pool {
             let bound = format!("below {}", self.layout.shards);
             return Err(BadPool::OutOfBounds { pool: pool.clone(), field: "shard", value: shard.into(), bound });
         }
-        let jobs = |topic: &TopicName, bucket| InputSpec {
+        let jobs = |topic: &TopicName, bucket, writers| InputSpec {
             partition: topic.partition(bucket),
             kind: InputKind::Jobs,
-            sealed: true,
+            writers,
             trim: true,
         };
-        let mut inputs: Vec<_> = self.buckets_of(shard).map(|bucket| jobs(&self.topics.approved, bucket)).collect();
-        inputs.extend(self.buckets_of(shard).map(|bucket| jobs(&self.topics.overflow, bucket)));
+        let approved = |bucket| jobs(&self.topics.approved, bucket, Writers::Stages(&["kernel"]));
+        let overflow = |bucket| jobs(&self.topics.overflow, bucket, Writers::Stages(&["scheduler"]));
+        let mut inputs: Vec<_> = self.buckets_of(shard).map(approved).collect();
+        inputs.extend(self.buckets_of(shard).map(overflow));
         inputs.push(InputSpec {
             partition: self.topics.reports.partition(shard),
             kind: InputKind::Control,
-            sealed: false,
+            writers: Writers::Anyone,
             trim: false,
         });
         let mut outputs: Vec<_> = self.buckets_of(shard).map(|bucket| self.topics.overflow.partition(bucket)).collect();
@@ -270,8 +272,15 @@ mod tests {
             inputs,
             ["t.approved.bank/1", "t.approved.bank/3", "t.overflow.bank/1", "t.overflow.bank/3", "t.reports.bank/1"]
         );
-        assert!(spec.inputs.iter().take(4).all(|input| input.sealed && input.trim && input.kind == InputKind::Jobs));
-        assert!(spec.inputs.last().is_some_and(|reports| !reports.sealed && reports.kind == InputKind::Control));
+        assert!(
+            spec.inputs
+                .iter()
+                .take(4)
+                .all(|input| input.writers.sealed() && input.trim && input.kind == InputKind::Jobs)
+        );
+        assert!(
+            spec.inputs.last().is_some_and(|reports| !reports.writers.sealed() && reports.kind == InputKind::Control)
+        );
         let outputs: Vec<_> = spec.outputs.iter().map(ToString::to_string).collect();
         assert_eq!(outputs, ["t.overflow.bank/1", "t.overflow.bank/3", "t.finished/0", "t.finished/1"]);
         assert_eq!((spec.sender.as_str(), spec.facts.to_string().as_str()), ("scheduler.bank/1", "t.leases.bank/1"));

@@ -239,6 +239,7 @@ impl Stage for Scheduler {
         };
         match input {
             Input::Record(arrival) => self.decide_record(arrival.at, epoch, decision),
+            Input::Refused(arrival, reason) => arrived::refuse(arrival, *reason, decision),
             Input::Tick { fresh } => {
                 expired::tick(self, *fresh, decision);
                 ended::tick(self, *fresh, decision);

@@ -3,9 +3,13 @@
 use bytes::Bytes;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tidegate_protocol::address::TopicPartition;
 use tidegate_protocol::control::{Kind, Mark, Stamp};
 use tidegate_protocol::headers;
 use tidegate_protocol::ids::SenderId;
+use tidegate_protocol::proof::Refused;
+use tidegate_protocol::signature::{self, Capacity, Sign, Trust};
+use tidegate_protocol::statements;
 use tidegate_spine::{Headers, NewRecord, Record};
 
 /// A control record's headers and value.
@@ -23,10 +27,37 @@ pub(crate) fn control_record(kind: Kind, sender: &SenderId, epoch: Option<u64>, 
     }
 }
 
-/// A fence or barrier record.
-pub(crate) fn mark_record(kind: Kind, sender: &SenderId, epoch: u64) -> Result<NewRecord, serde_json::Error> {
+/// A fence or barrier record for the partition `to`.
+pub(crate) fn mark_record(
+    kind: Kind,
+    sender: &SenderId,
+    epoch: u64,
+    to: &TopicPartition,
+    signer: &dyn Sign,
+) -> Result<NewRecord, serde_json::Error> {
     let mark = Mark { v: 1, sender: sender.clone(), epoch, key: None, signature: None };
-    Ok(control_record(kind, sender, Some(epoch), encode(&mark)?))
+    let value = signature::signed(signer, &statements::mark(kind, to), encode(&mark)?);
+    Ok(control_record(kind, sender, Some(epoch), value))
+}
+
+/// Whether a fence or barrier met in the partition `at` is what its headers say, by a key that may say so.
+///
+/// # Errors
+/// [`Refused`]: not to be acted on.
+pub fn check_mark(trust: &dyn Trust, at: &TopicPartition, record: &Record) -> Result<(), Refused> {
+    let Meta::Control { kind, sender, epoch } = meta(record) else { return Err(Refused::Altered) };
+    let value = record.value.as_deref().unwrap_or_default();
+    let capacity = Capacity::of_sender(sender);
+    signature::check(trust, &statements::mark(kind, at), capacity, written_ms(record), value)?;
+    match serde_json::from_slice::<Mark>(value) {
+        Ok(mark) if mark.sender.as_str() == sender && mark.epoch == epoch => Ok(()),
+        Ok(_) | Err(_) => Err(Refused::Altered),
+    }
+}
+
+/// When a record was written, as the spine says (topics that stages read have the broker's time).
+pub(crate) fn written_ms(record: &Record) -> u64 {
+    u64::try_from(record.timestamp_ms).unwrap_or(0)
 }
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
@@ -76,14 +107,8 @@ pub fn meta(record: &Record) -> Meta<'_> {
             _ => Meta::Foreign,
         };
     }
-    let mut parts = record.headers.text(headers::STAMP).unwrap_or_default().split(' ');
-    let (sequence, group, index) = (number(parts.next()), number(parts.next()), number(parts.next()));
-    match (epoch, sequence, group, index) {
-        (Some(epoch), Some(sequence), Some(group), Some(index)) => {
-            Meta::Stamped { sender, stamp: Stamp { epoch, sequence, group, index } }
-        }
-        _ => Meta::Foreign,
-    }
+    let stamp = epoch.and_then(|epoch| Stamp::read(epoch, record.headers.text(headers::STAMP)?));
+    stamp.map_or(Meta::Foreign, |stamp| Meta::Stamped { sender, stamp })
 }
 
 /// SHA-256 of a record's value, hex: what `previous` names.
@@ -100,7 +125,10 @@ pub fn value_hash(record_value: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_protocol::address::TopicName;
+
     use super::*;
+    use crate::cheap::Cheap;
 
     fn read_back(record: NewRecord) -> Record {
         Record { offset: 7, timestamp_ms: 0, key: record.key, value: record.value, headers: record.headers }
@@ -116,9 +144,35 @@ mod tests {
     }
 
     #[test]
+    fn a_fence_counts_where_it_was_put_and_for_what_it_says_alone() {
+        let sender = SenderId::new("kernel.raw/0").unwrap();
+        let to = |partition| TopicName::new("t").unwrap().partition(partition);
+        let key = Cheap::new("k");
+        let genuine = || read_back(mark_record(Kind::Fence, &sender, 9, &to(0), &key).unwrap());
+        let check = |at: &TopicPartition, record: &Record| check_mark(&key, at, record).map_err(Refused::word);
+        assert_eq!(check(&to(0), &genuine()), Ok(()));
+        assert_eq!(check(&to(1), &genuine()), Err("forged"), "written again elsewhere");
+        let with = |name: &'static str, value: &'static str| {
+            let mut record = genuine();
+            let kept = record.headers.iter().filter(|(n, _)| *n != name);
+            record.headers =
+                kept.map(|(n, v)| (n.to_owned(), v.clone())).chain([(name.into(), value.into())]).collect();
+            record
+        };
+        assert_eq!(check(&to(0), &with(headers::EPOCH, "10")), Err("altered"));
+        assert_eq!(check(&to(0), &with(headers::SENDER, "kernel.raw/1")), Err("altered"));
+        assert_eq!(check(&to(0), &with(headers::KIND, "barrier")), Err("forged"));
+        let mut unsigned = genuine();
+        unsigned.value = Some(Bytes::from_static(br#"{"v":1,"sender":"kernel.raw/0","epoch":9}"#));
+        assert_eq!(check(&to(0), &unsigned), Err("unsigned"));
+        assert_eq!(check_mark(&Cheap::new("other"), &to(0), &genuine()).map_err(Refused::word), Err("unknown_key"));
+    }
+
+    #[test]
     fn a_mark_is_read_as_it_was_written_and_rubbish_is_foreign() {
         let sender = SenderId::new("kernel.raw/0").unwrap();
-        let record = read_back(mark_record(Kind::Fence, &sender, 9).unwrap());
+        let to = TopicName::new("t").unwrap().partition(0);
+        let record = read_back(mark_record(Kind::Fence, &sender, 9, &to, &Cheap::new("k")).unwrap());
         assert_eq!(meta(&record), Meta::Control { kind: Kind::Fence, sender: "kernel.raw/0", epoch: 9 });
         for (name, value) in [("tg-kind", "fence"), ("tg-sender", "x"), ("tg-stamp", "1 2"), ("tg-kind", "nonsense")] {
             let record = Record {

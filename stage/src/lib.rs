@@ -5,6 +5,8 @@
 //!
 //! [`facts`] and [`marks`] say what of a facts log and of a sealed topic counts; views use them as the runner does.
 
+#[cfg(test)]
+mod cheap;
 pub mod control;
 pub mod facts;
 pub mod marks;
@@ -20,5 +22,5 @@ pub mod stage;
 pub use message::{Delivery, Message, Outbox};
 pub use rules::Rules;
 pub use runner::{Clock, Ended, Run, ShardEvent, Watch};
-pub use spec::{InputKind, InputSpec, Pace, ShardSpec};
+pub use spec::{InputKind, InputSpec, Pace, ShardSpec, Writers};
 pub use stage::{Arrival, Decision, Input, InputRef, Signal, Stage};

@@ -3,9 +3,14 @@
 //! Per sender the highest fence met *there*, the next sequence and the last (group offset, index) believed: what is
 //! below the fence, what does not follow (a gap voids the rest of that epoch there) and what is not above the last is
 //! dropped. Exactly-once between stages, in constant memory.
+//!
+//! Marks trust what they are given: whoever reads checks first that fences and messages are genuine, for what is not must
+//! neither move a mark nor make a sender known.
 
 use tidegate_protocol::control::{Kind, SenderMark, Stamp};
 use tidegate_protocol::ids::SenderId;
+use tidegate_protocol::outcome::DeadReason;
+use tidegate_protocol::proof::Refused;
 use tidegate_spine::Record;
 
 use crate::Rules;
@@ -38,8 +43,12 @@ pub enum Drop {
     Gap,
     /// Believed before: emitted again after a takeover.
     Repeated,
+    /// With a sequence number met before under this fence: written again by somebody else, as no owner doubles its own.
+    Replayed,
     /// Without a stamp: not written by a stage.
     Unstamped,
+    /// Not proven to be its sender's.
+    Refused(Refused),
 }
 
 impl Drop {
@@ -51,7 +60,22 @@ impl Drop {
             Self::Unannounced => "unannounced",
             Self::Gap => "gap",
             Self::Repeated => "repeated",
+            Self::Replayed => "replayed",
             Self::Unstamped => "unstamped",
+            Self::Refused(why) => why.word(),
+        }
+    }
+
+    /// What a record that is dropped for it is told to the stage as; `None` for what a working owner leaves behind, which
+    /// comes again or has come.
+    #[must_use]
+    pub fn refusal(self) -> Option<DeadReason> {
+        match self {
+            Self::BelowFence => Some(DeadReason::FormerOwner),
+            Self::Replayed => Some(DeadReason::Replayed),
+            Self::Unstamped => Some(DeadReason::Unsigned),
+            Self::Refused(why) => Some(why.into()),
+            Self::Unannounced | Self::Gap | Self::Repeated => None,
         }
     }
 }
@@ -173,6 +197,9 @@ fn believe(mark: &mut SenderMark, stamp: Stamp, rules: Rules, late: bool) -> Res
         return Err(Drop::Unannounced);
     }
     if stamp.epoch == mark.fence && rules.message_sequence {
+        if mark.next.is_some_and(|next| stamp.sequence < next) {
+            return Err(Drop::Replayed);
+        }
         if mark.next != Some(stamp.sequence) {
             mark.next = None;
             return Err(Drop::Gap);
@@ -220,6 +247,8 @@ mod tests {
             (fence(2), "control"),
             (message(2, 0, 4, 0), "believed"),
             (message(2, 1, 4, 256), "believed"),
+            (message(2, 0, 4, 0), "replayed"),
+            (message(2, 1, 9, 0), "replayed"),
             (message(1, 1, 5, 0), "below_fence"),
             (fence(7), "control"),
             (message(7, 0, 4, 256), "repeated"),

@@ -9,6 +9,8 @@ use tidegate_spine::Headers;
 pub enum Delivery {
     /// To a sealed topic whose readers act: the claim names the partition, it is fenced, readers check stamps.
     Fenced,
+    /// Fenced, and its value, a JSON object, goes further than this record: the proof is put into it as a ticket.
+    Ticketed,
     /// To a topic for people and views (`denied`, `dead`): stamped, emitted again after a takeover, never fenced.
     Advisory,
     /// To a worker's lane: not emitted again in replay; the handshake of DESIGN section 5 covers a loss.
@@ -34,12 +36,14 @@ pub struct Message {
 }
 
 impl Message {
-    /// Size for bounds: key, value and headers, and what the runner's stamp adds. Never 0.
+    /// Size for bounds: key, value and headers, and about what the runner's stamp and proof add. Never 0.
     #[must_use]
     pub fn bytes(&self) -> usize {
         const STAMP: usize = 128;
+        const PROOF: usize = 640;
+        let proof = if self.delivery == Delivery::Advisory { 0 } else { PROOF };
         let length = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
-        STAMP + length(&self.key) + length(&self.value) + self.headers.bytes()
+        STAMP + proof + length(&self.key) + length(&self.value) + self.headers.bytes()
     }
 }
 

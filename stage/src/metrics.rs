@@ -1,13 +1,15 @@
 //! Metrics of the runner: names, units and sentences in one place. All carry `shard`, a bounded label.
 
 use metrics::{counter, gauge, histogram};
+use tidegate_protocol::control::Kind;
 use tidegate_protocol::ids::SenderId;
+use tidegate_protocol::proof::Refused;
 
 use crate::marks::Drop;
 use crate::runner::Ended;
 
 /// Name and sentence of every metric, for the exporter.
-pub const DESCRIPTIONS: [(&str, &str); 11] = [
+pub const DESCRIPTIONS: [(&str, &str); 12] = [
     ("tidegate_stage_decided_seconds", "Time from a job record's timestamp to its facts being durable."),
     ("tidegate_stage_released_seconds", "Time from a job record's timestamp to its messages being readable."),
     ("tidegate_stage_groups_total", "Groups of facts sealed."),
@@ -16,6 +18,10 @@ pub const DESCRIPTIONS: [(&str, &str); 11] = [
     ("tidegate_stage_epoch", "Epoch of the present ownership."),
     ("tidegate_stage_ownerships_ended_total", "Ownerships that ended, by reason."),
     ("tidegate_stage_dropped_total", "Messages not believed, by reason (below_fence: a former owner woke late)."),
+    (
+        "tidegate_stage_control_refused_total",
+        "Control records that are not believed, by kind and reason (unsigned, forged, …); any is an attack or a wrong key.",
+    ),
     ("tidegate_stage_snapshots_total", "Snapshots written."),
     ("tidegate_stage_invariant_violations_total", "Promises found broken; any is a defect or an altered log."),
     ("tidegate_stage_facts_replayed_total", "Facts replayed at takeovers."),
@@ -69,7 +75,7 @@ pub(crate) fn takeover(sender: &SenderId, epoch: u64, replayed: u64) {
 pub(crate) fn ownership_ended(sender: &SenderId, ended: &Ended) {
     let (shard, name) = label(sender);
     counter!("tidegate_stage_ownerships_ended_total", shard => name.clone(), "reason" => ended.word()).increment(1);
-    if matches!(ended, Ended::Chain(_) | Ended::Unclaimed { .. } | Ended::FactsLost { .. }) {
+    if matches!(ended, Ended::Chain(_) | Ended::Unclaimed { .. } | Ended::FactsLost { .. } | Ended::Unheard { .. }) {
         counter!("tidegate_stage_invariant_violations_total", shard => name).increment(1);
     }
 }
@@ -77,6 +83,12 @@ pub(crate) fn ownership_ended(sender: &SenderId, ended: &Ended) {
 pub(crate) fn dropped(sender: &SenderId, why: Drop) {
     let (shard, name) = label(sender);
     counter!("tidegate_stage_dropped_total", shard => name, "reason" => why.word()).increment(1);
+}
+
+pub(crate) fn refused(sender: &SenderId, kind: Kind, why: Refused) {
+    let (shard, name) = label(sender);
+    counter!("tidegate_stage_control_refused_total", shard => name, "kind" => kind.word(), "reason" => why.word())
+        .increment(1);
 }
 
 pub(crate) fn snapshot(sender: &SenderId) {

@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 
 use tidegate_protocol::address::Offset;
 use tidegate_protocol::control::{Place, SenderMark, Stamp};
+use tidegate_protocol::proof::Refused;
 use tidegate_spine::Record;
 
 use crate::Rules;
-use crate::marks::{Belief, Marks, Sign};
+use crate::marks::{Belief, Drop, Marks, Sign};
 use crate::ranges::Ranges;
 
 /// What the runner does with a record it has read.
@@ -17,8 +18,10 @@ pub(crate) enum Admission {
     Deliver(Option<(usize, Stamp)>),
     /// Its fact is in the log already, or it is a control record.
     Skip,
-    /// Not believed.
-    Drop(crate::marks::Drop),
+    /// Not believed: nothing to act on, as the stage's own facts or a working owner's rest.
+    Drop(Drop),
+    /// Not believed, and the stage is told.
+    Refuse(Drop),
 }
 
 /// The place in one input.
@@ -115,28 +118,39 @@ impl InputPlace {
         }
     }
 
-    /// Takes a record that was read.
-    pub(crate) fn meet(&mut self, record: &Record) -> Admission {
+    /// Takes a record that was read; `genuine` is whether a sealed input's record is proven to be its sender's.
+    pub(crate) fn meet(&mut self, record: &Record, genuine: Result<(), Refused>) -> Admission {
         self.read = self.read.max(record.offset.saturating_add(1));
         if !self.sealed {
             return if self.admit(record.offset) { Admission::Deliver(None) } else { Admission::Skip };
+        }
+        if let Err(why) = genuine {
+            return self.turn_away(record.offset, Drop::Refused(why));
         }
         let sign = self.head.sign(record);
         self.base.learn(&self.head);
         let Some(sign) = sign else {
             return match self.head.meet(record) {
-                Belief::Dropped(why) => Admission::Drop(why),
+                Belief::Dropped(why) => self.turn_away(record.offset, why),
                 Belief::Control | Belief::Believed { .. } => Admission::Skip,
             };
         };
         self.signs.push_back((record.offset, sign));
         match self.head.meet_sign(sign) {
             Belief::Control => Admission::Skip,
-            Belief::Dropped(why) => Admission::Drop(why),
+            Belief::Dropped(why) => self.turn_away(record.offset, why),
             Belief::Believed { sender, stamp } if self.admit(record.offset) => {
                 Admission::Deliver(Some((sender, stamp)))
             }
             Belief::Believed { .. } => Admission::Skip,
+        }
+    }
+
+    fn turn_away(&mut self, offset: Offset, why: Drop) -> Admission {
+        match why.refusal() {
+            None => Admission::Drop(why),
+            Some(_) if self.admit(offset) => Admission::Refuse(why),
+            Some(_) => Admission::Skip,
         }
     }
 
@@ -279,7 +293,7 @@ mod tests {
     fn the_position_is_the_lowest_open_offset_and_what_is_settled_above_it_is_skipped_after_a_takeover() {
         let mut place = InputPlace::new(false, Rules::default());
         for offset in [0, 1, 4, 5, 9] {
-            assert_eq!(place.meet(&record(offset)), Admission::Deliver(None));
+            assert_eq!(place.meet(&record(offset), Ok(())), Admission::Deliver(None));
         }
         for offset in [0, 4, 9] {
             place.settle(offset);
@@ -291,8 +305,10 @@ mod tests {
         let mut next = InputPlace::new(false, Rules::default());
         next.fold(&Place { input: 0, position: 1, settled: vec![(4, 5), (9, 10)], senders: vec![] });
         assert_eq!(next.begin(), Some(1));
-        let delivered: Vec<_> =
-            [1, 4, 5, 9, 10].into_iter().filter(|o| next.meet(&record(*o)) == Admission::Deliver(None)).collect();
+        let delivered: Vec<_> = [1, 4, 5, 9, 10]
+            .into_iter()
+            .filter(|o| next.meet(&record(*o), Ok(())) == Admission::Deliver(None))
+            .collect();
         assert_eq!(delivered, [1, 5, 10]);
     }
 
@@ -306,7 +322,7 @@ mod tests {
         }
         place.settle(4);
         let delivered: Vec<_> =
-            [3, 4, 5].into_iter().filter(|o| place.meet(&record(*o)) == Admission::Deliver(None)).collect();
+            [3, 4, 5].into_iter().filter(|o| place.meet(&record(*o), Ok(())) == Admission::Deliver(None)).collect();
         assert_eq!((delivered, place.position()), (vec![5], 3));
         place.settle(3);
         assert_eq!(place.position(), 5);
@@ -325,10 +341,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_genuine_moves_no_mark_makes_no_sender_known_and_is_told_once() {
+        let sender = tidegate_protocol::ids::SenderId::new("kernel.raw/0").unwrap();
+        let mark = SenderMark { sender, fence: 5, next: Some(3), last: Some((7, 0)) };
+        let start = |settled| {
+            let mut place = InputPlace::new(true, Rules::default());
+            place.fold(&Place { input: 0, position: 10, settled, senders: vec![mark.clone()] });
+            place.begin();
+            place
+        };
+        let message = |sender: &'static str, epoch: &'static str, stamp: &'static str| {
+            let headers = [("tg-sender", sender), ("tg-epoch", epoch), ("tg-stamp", stamp)];
+            Record { headers: Headers::from_iter(headers), ..record(10) }
+        };
+        let forged = Refused::Distrusted(tidegate_protocol::signature::Distrust::BadSignature);
+        let fence = Record {
+            headers: Headers::from_iter([("tg-sender", "kernel.raw/0"), ("tg-epoch", "9"), ("tg-kind", "fence")]),
+            ..record(10)
+        };
+        for record in [message("kernel.raw/0", "5", "3 8 0"), message("kernel.raw/7", "1", "0 1 0"), fence.clone()] {
+            let mut place = start(vec![]);
+            assert_eq!(place.meet(&record, Err(forged)), Admission::Refuse(Drop::Refused(forged)));
+            assert_eq!(place.marks().senders(), std::slice::from_ref(&mark));
+            place.settle(10);
+            assert_eq!((place.position(), place.record(0).map(|p| p.senders.len())), (11, Some(0)));
+            assert_eq!(start(vec![(10, 11)]).meet(&record, Err(forged)), Admission::Skip, "told before");
+        }
+        let mut place = start(vec![]);
+        assert_eq!(place.meet(&message("kernel.raw/0", "5", "2 9 0"), Ok(())), Admission::Refuse(Drop::Replayed));
+        assert_eq!(place.marks().senders(), std::slice::from_ref(&mark), "somebody's copy opens no gap");
+        assert_eq!(place.meet(&message("kernel.raw/0", "4", "9 9 0"), Ok(())), Admission::Refuse(Drop::BelowFence));
+        assert_eq!(place.meet(&fence, Ok(())), Admission::Skip);
+        assert_eq!(place.marks().senders().first().map(|mark| mark.fence), Some(9));
+    }
+
+    #[test]
     fn what_is_about_to_leave_needs_not_make_way() {
         let mut place = InputPlace::new(false, Rules::default());
         for offset in 0..20 {
-            place.meet(&record(offset));
+            place.meet(&record(offset), Ok(()));
         }
         for offset in (1..20).step_by(2) {
             place.settle(offset);
@@ -343,7 +394,7 @@ mod tests {
     fn what_has_no_record_makes_no_range_of_its_own() {
         let mut place = InputPlace::new(false, Rules::default());
         for offset in [0, 2, 3, 7, 9, 11] {
-            place.meet(&record(offset));
+            place.meet(&record(offset), Ok(()));
         }
         assert_eq!((place.waiting(), place.excess(30, 0)), (6, 0), "gaps alone");
         place.settle(3);
@@ -359,7 +410,7 @@ mod tests {
     fn a_whole_place_counts_what_is_on_its_way_as_settled() {
         let mut place = InputPlace::new(false, Rules::default());
         for offset in 0..6 {
-            place.meet(&record(offset));
+            place.meet(&record(offset), Ok(()));
         }
         place.settle(0);
         let whole = place.whole(0, [1, 4]);

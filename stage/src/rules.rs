@@ -1,7 +1,8 @@
 //! The parts of the takeover protocol that can be left out, to show that each is needed.
 
 /// Every field is `true` in a working runner. The simulation plants a bug by making one `false`
-/// (`tests/simulation`), and must then turn red; nothing else ever constructs other than [`Rules::default`].
+/// (`tests/simulation`), and must then turn red; nothing else ever constructs other than [`Rules::default`], but a view
+/// that has no keys and only shows what it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "a list of independent planted bugs")]
 pub struct Rules {
@@ -23,6 +24,8 @@ pub struct Rules {
     pub snapshot_of_prefix: bool,
     /// A place has the settled ranges above its position.
     pub place_ranges: bool,
+    /// What is not signed by a key that may say so is not acted on.
+    pub signatures: bool,
     /// What is due fires only after control inputs have been read up to an end fetched afterwards.
     pub read_before_due: bool,
 }
@@ -39,6 +42,7 @@ impl Default for Rules {
             message_sequence: true,
             snapshot_of_prefix: true,
             place_ranges: true,
+            signatures: true,
             read_before_due: true,
         }
     }

@@ -14,6 +14,23 @@ pub enum InputKind {
     Control,
 }
 
+/// Who may write an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writers {
+    /// Anyone: control records are ordinary input.
+    Anyone,
+    /// These stages alone (`kernel`, …): fences are honoured, and what is not proven to be a message of theirs is refused.
+    Stages(&'static [&'static str]),
+}
+
+impl Writers {
+    /// Whether stages alone may write.
+    #[must_use]
+    pub const fn sealed(self) -> bool {
+        matches!(self, Self::Stages(_))
+    }
+}
+
 /// One input partition of a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputSpec {
@@ -21,9 +38,8 @@ pub struct InputSpec {
     pub partition: TopicPartition,
     /// Its kind.
     pub kind: InputKind,
-    /// Stages alone may write it: fences are honoured, messages without a valid stamp are dropped and counted.
-    /// Otherwise control records are ordinary input.
-    pub sealed: bool,
+    /// Who may write it.
+    pub writers: Writers,
     /// Trim it behind the last snapshot but one (topics that hold backlog and are ours).
     pub trim: bool,
 }

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::control::Stamp;
 use tidegate_protocol::ids::SenderId;
+use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
 
@@ -37,6 +38,9 @@ pub struct Arrival<'a> {
 pub enum Input<'a> {
     /// A record. Never again one whose fact is in the log.
     Record(Arrival<'a>),
+    /// A record of a sealed input that is not to be acted on, and why. A fact may say so; without one it is settled.
+    /// Nothing was observed of it.
+    Refused(Arrival<'a>, DeadReason),
     /// Something due ([`Stage::next_due`]) may be at hand.
     Tick {
         /// All control inputs (commands, reports, …) have been read up to an end that was fetched at or after this

@@ -1,10 +1,12 @@
-//! A worker of one's own: `cargo run -p tidegate-worker --example echo -- FOLDER` on an embedded spine in FOLDER that has
-//! the topics of pool `default` (`tidegate topics apply`). Ctrl-C drains it.
+//! A worker of one's own: `cargo run -p tidegate-worker --example echo -- FOLDER KEY PUBLIC` on an embedded spine in FOLDER
+//! that has the topics of pool `default` (`tidegate topics apply`), for stages that sign as KEY. Ctrl-C drains it.
 
 use std::sync::Arc;
 
 use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
-use tidegate_protocol::ids::{PoolName, WorkerId};
+use tidegate_keys::{Keyring, Trusted};
+use tidegate_protocol::ids::{KeyId, PoolName, WorkerId};
+use tidegate_protocol::signature::Role;
 use tidegate_worker::{Context, Ending, Worker};
 
 /// Says how far it is, and gives back what it was given.
@@ -15,9 +17,20 @@ async fn echo(context: Context) -> Ending {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = std::env::args().nth(1).ok_or("usage: echo FOLDER")?;
+    let mut args = std::env::args().skip(1);
+    let (Some(folder), Some(key), Some(public)) = (args.next(), args.next(), args.next()) else {
+        return Err("usage: echo FOLDER KEY PUBLIC".into());
+    };
+    let stages = Trusted {
+        id: KeyId::new(key)?,
+        public: public.parse()?,
+        roles: vec![Role::AnyStage],
+        tenants: None,
+        until_ms: None,
+    };
+    let trust = Arc::new(Keyring::new([stages])?);
     let spine = Arc::new(EmbeddedSpine::open(EmbeddedOptions::new(folder))?);
-    let worker = Worker::builder(PoolName::new("default")?, WorkerId::new("echo-1")?)
+    let worker = Worker::builder(PoolName::new("default")?, WorkerId::new("echo-1")?, trust)
         .capability("echo", echo)
         .concurrency(16)
         .build()?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_protocol::ids::{BadName, Capability, PoolName, WorkerId};
+use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
 
 use crate::handler::{AnyHandler, Handler, Typed, TypedHandler};
@@ -77,6 +78,7 @@ pub struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) settings: Settings,
     pub(crate) handlers: BTreeMap<Capability, Arc<dyn AnyHandler>>,
+    pub(crate) trust: Arc<dyn Trust>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -92,10 +94,11 @@ impl std::fmt::Debug for Worker {
 
 impl Worker {
     /// Begins a worker. `id` must be its own among the workers of the pool and should stay the same over restarts: the
-    /// scheduler then takes the old life's leases back at once, without waiting for them to expire.
+    /// scheduler then takes the old life's leases back at once, without waiting for them to expire. `trust` says whose
+    /// orders and tickets count: nothing else is run.
     #[must_use]
-    pub fn builder(pool: PoolName, id: WorkerId) -> Builder {
-        Builder { pool, id, settings: Settings::default(), handlers: Vec::new() }
+    pub fn builder(pool: PoolName, id: WorkerId, trust: Arc<dyn Trust>) -> Builder {
+        Builder { pool, id, settings: Settings::default(), handlers: Vec::new(), trust }
     }
 
     /// Runs until `shutdown` resolves and the drain is over (at most drain limit + cancel grace + settle limit later).
@@ -121,6 +124,7 @@ pub struct Builder {
     id: WorkerId,
     settings: Settings,
     handlers: Vec<(String, Arc<dyn AnyHandler>)>,
+    trust: Arc<dyn Trust>,
 }
 
 impl Builder {
@@ -156,7 +160,7 @@ impl Builder {
     /// # Errors
     /// [`SettingsError`]: the first thing that is wrong.
     pub fn build(self) -> Result<Worker, SettingsError> {
-        let Self { pool, id, settings, handlers: offered } = self;
+        let Self { pool, id, settings, handlers: offered, trust } = self;
         if !(1..=100_000).contains(&settings.concurrency) {
             return Err(SettingsError::Concurrency { worker: id, concurrency: settings.concurrency });
         }
@@ -170,6 +174,6 @@ impl Builder {
         if handlers.is_empty() {
             return Err(SettingsError::NoCapability { worker: id });
         }
-        Ok(Worker { pool, id, settings, handlers })
+        Ok(Worker { pool, id, settings, handlers, trust })
     }
 }

@@ -195,7 +195,7 @@ async fn what_is_not_allowed_or_not_offered_is_never_run() {
     rig.lane(0, 5, "another", b"not ours".to_vec()).await;
     rig.assign_as(0, 5, &job(1, "count"), "null", Verdict::Deny).await;
     let said = rig.result(0).await;
-    assert_eq!((said.outcome, said.reason.as_str()), (Outcome::Failed, "the assignment is not for an allowed job"));
+    assert_eq!((said.outcome, said.reason.as_str()), (Outcome::Failed, "refused by its worker: its verdict is deny"));
     let other = rig.assign(0, 5, &job(2, "other"), "null").await;
     assert_eq!(rig.given_back(0).await, other);
     assert_eq!(runs.load(Ordering::SeqCst), 0);

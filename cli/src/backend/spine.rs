@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_node::Config;
 use tidegate_node::gateway::http::{DeadList, Line, Lines, Refused, job_key};
 use tidegate_node::gateway::submit::Submitter;
 use tidegate_node::gateway::view::{Changes, DeadRecord, Filter, State, Story, View};
 use tidegate_node::process::{follow_view, submitters, view_of};
+use tidegate_node::{Config, StartError};
 use tidegate_protocol::ids::TenantId;
 use tokio::runtime::Runtime;
 
@@ -33,7 +33,8 @@ impl OnSpine {
             let spine = tidegate_node::spine::open(&config.spine).await?;
             // Before the view begins to ask for them again and again.
             let submitters = submitters(&config, &spine).await?;
-            follow_view(&config, &spine, &view)?;
+            let keys = config.keys.read().map_err(StartError::Keys)?;
+            follow_view(&config, &spine, &keys, &view)?;
             view.caught_up().await;
             Ok::<_, Failure>(submitters)
         })?;

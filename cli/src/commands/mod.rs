@@ -5,6 +5,7 @@ mod config;
 mod dead;
 mod dev;
 mod jobs;
+mod keys;
 mod policy;
 mod serve;
 mod submit;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Config(command) => config::run(&global, &command),
         Command::Policy(command) => policy::run(&global, command),
         Command::Dead(command) => dead::run(&global, command),
+        Command::Keys(command) => keys::run(&global, command),
         Command::Demo(args) => runtime()?.block_on(crate::demo::demo(&args, global.output)),
         Command::Bench(args) => bench::run(&global, &args),
     }
@@ -49,6 +51,7 @@ fn logs(global: &Global, command: &Command) -> Result<(), Failure> {
         | Command::Config(_)
         | Command::Policy(_)
         | Command::Dead(_)
+        | Command::Keys(_)
         | Command::Demo(_)
         | Command::Bench(_) => "warn",
     };

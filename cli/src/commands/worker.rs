@@ -1,5 +1,6 @@
 //! `tidegate worker`.
 
+use tidegate_node::StartError;
 use tidegate_node::workers::{Runs, WorkerSpec, build};
 use tidegate_protocol::ids::PoolName;
 use tidegate_worker::RunError;
@@ -19,7 +20,8 @@ pub(crate) fn run(global: &Global, args: &WorkerArgs) -> Result<Exit, Failure> {
     let spec = |capability: &String| WorkerSpec { capability: capability.clone(), runs: runs.clone() };
     let specs: Vec<WorkerSpec> = args.capabilities.iter().map(spec).collect();
     let id = args.id.clone().unwrap_or_else(|| usual_id(&args.capabilities));
-    let worker = build(pool, &id, &specs, args.concurrency)?;
+    let trust = config.keys.read().and_then(|keys| keys.trust_in_stages()).map_err(StartError::Keys)?;
+    let worker = build(pool, &id, &specs, args.concurrency, trust)?;
     let drained = runtime()?.block_on(async {
         let spine = tidegate_node::spine::open(&config.spine).await?;
         worker.run(spine, &config.prefix, told_to_stop()).await.map_err(failed)

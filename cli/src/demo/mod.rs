@@ -213,8 +213,10 @@ async fn start(args: &DemoArgs, data: &Path, world: &World) -> anyhow::Result<De
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     let listen = args.listen.or_else(|| (!args.keep).then_some(any_port));
     let mut node = dev(Dev { config: Some(config), policy: Some(policy), listen, ..Dev::new(data) }).await?;
-    let bank = world.bank_worker(PoolName::new(world::BANK)?, WorkerId::new("demo-bank")?, CONCURRENCY)?;
-    let office = world.office_worker(PoolName::new(world::OFFICE)?, WorkerId::new("demo-office")?, CONCURRENCY)?;
+    let (of, id) = (|name| PoolName::new(name), |name| WorkerId::new(name));
+    let trust = node.keys().trust();
+    let bank = world.bank_worker(of(world::BANK)?, id("demo-bank")?, CONCURRENCY, trust.clone())?;
+    let office = world.office_worker(of(world::OFFICE)?, id("demo-office")?, CONCURRENCY, trust)?;
     node.start_worker(bank);
     node.start_worker(office);
     Ok(node)

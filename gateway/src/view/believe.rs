@@ -1,11 +1,15 @@
 //! Which records of a log count, and what they say.
 
-use serde::de::{DeserializeOwned, IgnoredAny};
-use tidegate_protocol::control::{FactRecord, Group};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use tidegate_protocol::address::TopicPartition;
+use tidegate_protocol::control::FactRecord;
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::headers;
 use tidegate_protocol::ids::SenderId;
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::signature::{Capacity, Distrust, Signature, Trust};
 use tidegate_spine::Record;
 use tidegate_stage::Rules;
 use tidegate_stage::control::{Meta, meta};
@@ -27,9 +31,18 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(holds: Holds, sender: &str, late: bool) -> Self {
+    pub(super) fn new(
+        holds: Holds,
+        sender: &str,
+        at: TopicPartition,
+        trust: Option<&Arc<dyn Trust>>,
+        late: bool,
+    ) -> Self {
+        // Without keys nothing can be verified: a view may show that, a stage would never act on it.
+        let rules = Rules { signatures: trust.is_some(), ..Rules::default() };
+        let trust = trust.cloned().unwrap_or_else(|| Arc::new(Nobody));
         // Only facts logs have one sender; names of sources and pools always make a good one.
-        let log = SenderId::new(sender).ok().map(|sender| FactsLog::new(sender, Rules::default()));
+        let log = SenderId::new(sender).ok().map(|sender| FactsLog::new(sender, at, trust, rules));
         Self { holds, log, late }
     }
 
@@ -60,13 +73,7 @@ impl Follower {
 
     fn facts<F: DeserializeOwned>(&mut self, record: &Record) -> Vec<FactRecord<F>> {
         let Some(log) = &mut self.log else { return Vec::new() };
-        if self.late
-            && let Meta::Control { epoch, .. } = meta(record)
-            && let Ok(group) = serde_json::from_slice::<Group<IgnoredAny>>(value(record))
-        {
-            log.barrier = epoch;
-            log.next = Some(group.sequence);
-            log.head = group.previous;
+        if self.late && log.begin_at(record) {
             self.late = false;
         }
         match log.meet::<F>(record, 0) {
@@ -74,6 +81,7 @@ impl Follower {
             Ok(Met::Claim { .. } | Met::Barrier { .. }) => {}
             Ok(Met::Void { .. }) => dropped("void"),
             Ok(Met::Foreign { .. }) => dropped("foreign"),
+            Ok(Met::Refused { why, .. }) => dropped(why.word()),
             Err(broken) => {
                 tracing::error!(error = %broken, "a facts log does not hold together");
                 dropped("broken_chain");
@@ -81,6 +89,20 @@ impl Follower {
             }
         }
         Vec::new()
+    }
+}
+
+/// Trusts nobody.
+#[derive(Debug)]
+struct Nobody;
+
+impl Trust for Nobody {
+    fn entitled(&self, _key: &str, _capacity: Capacity<'_>, _at_ms: u64) -> Result<(), Distrust> {
+        Err(Distrust::UnknownKey)
+    }
+
+    fn verify(&self, _key: &str, _statement: &[u8], _signature: &Signature) -> Result<(), Distrust> {
+        Err(Distrust::UnknownKey)
     }
 }
 

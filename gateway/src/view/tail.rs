@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
 use tidegate_protocol::ids::{PoolName, SourceName};
+use tidegate_protocol::signature::Trust;
 use tidegate_spine::{Ends, ReadError, ReadHandle, Reader, Record, Spine, SpineError, Start};
 
 use super::View;
@@ -30,6 +31,8 @@ pub struct ViewTopics {
     pub leases: Vec<(PoolName, TopicName)>,
     /// `dead`.
     pub dead: TopicName,
+    /// Whose facts are believed; `None`: what the logs say is shown unverified.
+    pub trust: Option<Arc<dyn Trust>>,
 }
 
 /// What a partition holds.
@@ -91,7 +94,7 @@ async fn look_up(
             let sender = format!("{sender}/{}", partition.partition);
             known.entry(partition.clone()).or_insert_with(|| Followed {
                 partition: partition.clone(),
-                follower: Follower::new(holds.clone(), &sender, start > 0),
+                follower: Follower::new(holds.clone(), &sender, partition.clone(), topics.trust.as_ref(), start > 0),
                 position: None,
                 goal: end,
                 handle: None,

@@ -247,6 +247,7 @@ fn shown(message: &Message) -> String {
     let key = String::from_utf8_lossy(message.key.as_deref().unwrap_or_default()).into_owned();
     let delivery = match message.delivery {
         Delivery::Fenced => "fenced",
+        Delivery::Ticketed => "ticketed",
         Delivery::Advisory => "advisory",
         Delivery::Lane => "lane",
     };

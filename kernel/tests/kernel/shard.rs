@@ -155,7 +155,7 @@ impl Shard {
     /// Decides, applies and emits.
     fn decide(&mut self, input: &Input<'_>) -> Outcome {
         let present = match input {
-            Input::Record(arrival) => Some((arrival.at, arrival.record)),
+            Input::Record(arrival) | Input::Refused(arrival, _) => Some((arrival.at, arrival.record)),
             Input::Tick { .. } | Input::Poll | Input::Evict(_) => None,
         };
         let mut decision = Decision::default();

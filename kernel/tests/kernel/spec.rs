@@ -85,7 +85,8 @@ fn a_shard_has_three_inputs_and_all_its_outputs() {
     let spec = shard_spec(&kernel, "node-1", Pace::default()).unwrap();
     assert_eq!(spec.sender.as_str(), "kernel.jobs.raw/0");
     assert_eq!(spec.facts.to_string(), "tidegate.decisions.jobs.raw/0");
-    let inputs: Vec<_> = spec.inputs.iter().map(|i| (i.partition.to_string(), i.kind, i.sealed, i.trim)).collect();
+    let inputs: Vec<_> =
+        spec.inputs.iter().map(|i| (i.partition.to_string(), i.kind, i.writers.sealed(), i.trim)).collect();
     assert_eq!(
         inputs,
         [

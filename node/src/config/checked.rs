@@ -12,6 +12,7 @@ use tidegate_protocol::ids::{Capability, PoolName, SourceName};
 use tidegate_scheduler::Tuning;
 use tidegate_stage::Pace;
 
+use super::keys::KeysConfig;
 use super::lines::{Lines, Step};
 use super::problem::{ConfigRefused, Problem};
 use super::setting::Settings;
@@ -34,6 +35,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// This process's own files.
     pub data: PathBuf,
+    /// Whose signatures count, and what this process signs with.
+    pub keys: KeysConfig,
     /// How topics are made and checked.
     pub topics: TopicSettings,
     /// Bounds.
@@ -129,14 +132,14 @@ pub struct Membership {
     pub instance: Option<String>,
 }
 
-struct Check<'a> {
+pub(super) struct Check<'a> {
     file: &'a str,
     lines: Lines,
     problems: Vec<Problem>,
 }
 
 impl Check<'_> {
-    fn wrong(&mut self, path: &[Step<'_>], reason: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn wrong(&mut self, path: &[Step<'_>], reason: impl Into<String>, remedy: impl Into<String>) {
         let line = self.lines.of_path(path);
         self.problems.push(Problem::new(self.file, line, reason, remedy));
     }
@@ -147,7 +150,12 @@ impl Check<'_> {
         }
     }
 
-    fn keep<T, E: std::fmt::Display>(&mut self, path: &[Step<'_>], remedy: &str, result: Result<T, E>) -> Option<T> {
+    pub(super) fn keep<T, E: std::fmt::Display>(
+        &mut self,
+        path: &[Step<'_>],
+        remedy: &str,
+        result: Result<T, E>,
+    ) -> Option<T> {
         result.map_err(|error| self.wrong(path, error.to_string(), remedy)).ok()
     }
 }
@@ -181,6 +189,7 @@ impl Config {
         if let Err(error) = crate::spine::check_url(&written.spine.url) {
             check.wrong(&[Field("spine"), Field("url")], error, "see `examples/tidegate.yaml`");
         }
+        let keys = super::keys::checked(&mut check, &written.keys);
         let topics = topics(&mut check, written, &sources);
         numbers(&mut check, written);
         let (Some(listen), true) = (listen, check.problems.is_empty()) else {
@@ -196,6 +205,7 @@ impl Config {
             policy: written.policy.clone(),
             listen,
             data: written.data.clone(),
+            keys,
             topics,
             limits: RecordLimits {
                 record_bytes: limits.record_bytes,

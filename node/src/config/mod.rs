@@ -4,6 +4,7 @@
 //! `{env: …}`) and are read when the spine is opened, never shown.
 
 mod checked;
+mod keys;
 mod lines;
 mod problem;
 mod setting;
@@ -12,10 +13,12 @@ mod written;
 use std::path::Path;
 
 pub use checked::{Config, Membership, PoolConfig, RecordLimits, SpineConfig, TopicSettings};
+pub use keys::{Keys, KeysConfig, KeysError, SecretFrom, Signing};
 pub use problem::{ConfigRefused, Problem};
 pub use setting::{Setting, SettingUnread, Settings};
 pub use written::{
-    LimitsWritten, MembershipWritten, PoolWritten, RetentionWritten, SpineWritten, TopicsWritten, Written,
+    KeysWritten, LimitsWritten, MembershipWritten, PoolWritten, RetentionWritten, SigningWritten, SpineWritten,
+    TopicsWritten, TrustedWritten, Written,
 };
 
 /// The names under which a configuration is looked for when none is given.

@@ -28,6 +28,8 @@ pub struct Written {
     pub listen: String,
     /// Folder of this process's own files: the HTTP key, the spine of `tidegate dev`.
     pub data: PathBuf,
+    /// Whose signatures count, and what this process signs with.
+    pub keys: KeysWritten,
     /// How topics are made and checked.
     pub topics: TopicsWritten,
     /// Bounds.
@@ -46,6 +48,7 @@ impl Default for Written {
             policy: "policy".into(),
             listen: "127.0.0.1:7070".into(),
             data: ".tidegate".into(),
+            keys: KeysWritten::default(),
             topics: TopicsWritten::default(),
             limits: LimitsWritten::default(),
             membership: MembershipWritten::default(),
@@ -116,6 +119,44 @@ impl Default for PoolWritten {
             scheduling: Tuning::default(),
         }
     }
+}
+
+/// `keys:`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeysWritten {
+    /// What stages of this process sign with.
+    pub signing: Option<SigningWritten>,
+    /// Whose signatures count; the signing key need not be listed for this process itself.
+    pub trusted: Vec<TrustedWritten>,
+}
+
+/// `keys.signing:`, with exactly one of `file` and `env`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SigningWritten {
+    /// The key's name in records.
+    pub id: String,
+    /// File that holds the secret; its owner alone may read it.
+    pub file: Option<PathBuf>,
+    /// Environment variable that holds the secret.
+    pub env: Option<String>,
+}
+
+/// One entry of `keys.trusted:`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrustedWritten {
+    /// The key's name in records.
+    pub id: String,
+    /// 64 hex digits.
+    pub public: String,
+    /// `stage`, `stage:kernel`, …, `approver`, `submitter`, `worker`, `operator`.
+    pub roles: Vec<String>,
+    /// For which tenants it approves or submits; `null` for all.
+    pub tenants: Option<Vec<String>>,
+    /// Nothing signed after this counts; milliseconds since the Unix epoch.
+    pub until_ms: Option<u64>,
 }
 
 /// `topics:`

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tidegate_spine::Spine;
 
 use crate::clock::TokioClock;
-use crate::config::Config;
+use crate::config::{Config, Keys};
 use crate::policy_folder;
 use crate::readiness::Board;
 
@@ -82,4 +82,5 @@ pub(crate) struct Ground {
     pub(crate) board: Arc<Board>,
     /// Names the process in claims.
     pub(crate) process: String,
+    pub(crate) keys: Keys,
 }

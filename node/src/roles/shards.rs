@@ -202,6 +202,13 @@ impl<M: Shards> Holder<M> {
             }
         };
         let name = spec.sender.to_string();
+        let signer = match self.ground.keys.signer() {
+            Ok(signer) => signer,
+            Err(error) => {
+                tracing::error!(role = %M::ROLE, shard, %error, "a shard cannot be run");
+                return;
+            }
+        };
         let (stop, stopped) = oneshot::channel();
         let run = Run {
             spec,
@@ -210,6 +217,8 @@ impl<M: Shards> Holder<M> {
             make: self.shards.make(shard),
             signals: self.shards.signals(shard),
             stop: stopped,
+            signer,
+            trust: self.ground.keys.trust(),
             watch: Arc::new(Watcher {
                 board: Arc::clone(&self.ground.board),
                 role: M::ROLE,
@@ -293,10 +302,20 @@ impl Watch for Watcher {
                 match ended {
                     Ended::Stopped => tracing::info!(shard = %shard, "shard let go"),
                     Ended::Superseded { by } => tracing::info!(shard = %shard, by, "a newer owner has the shard"),
-                    Ended::Chain(_) | Ended::FactsLost { .. } | Ended::Unclaimed { .. } | Ended::Clock { .. } => {
+                    Ended::Chain(_)
+                    | Ended::FactsLost { .. }
+                    | Ended::Unclaimed { .. }
+                    | Ended::Untrusted { .. }
+                    | Ended::Unheard { .. }
+                    | Ended::Clock { .. } => {
                         tracing::error!(shard = %shard, reason = %ended, cause, "the shard stands still until this is mended");
                     }
-                    Ended::Append(_) | Ended::Read(_) | Ended::Spine(_) | Ended::Keyed(_) | Ended::Codec { .. } => {
+                    Ended::Append(_)
+                    | Ended::Read(_)
+                    | Ended::Spine(_)
+                    | Ended::Keyed(_)
+                    | Ended::LateClaim
+                    | Ended::Codec { .. } => {
                         tracing::warn!(shard = %shard, reason = %ended, cause, "ownership ended; it is taken over again");
                     }
                 }

@@ -10,7 +10,7 @@ use super::Dead;
 use crate::Scheduler;
 use crate::transition::Phase;
 use crate::window::Origin;
-use crate::work::Work;
+use crate::work::{NotWork, Work};
 
 /// What a job record was understood as when it arrived.
 #[derive(Debug)]
@@ -26,19 +26,10 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
     if scheduler.soft.window.at(arrival.at).is_some() {
         return Fate::Waits;
     }
-    let value = arrival.record.value.as_ref();
-    let work = match Work::read(value) {
+    let read = Work::read(arrival.record.value.as_ref());
+    let work = match read.and_then(|work| sent_by_its_own(scheduler, arrival, origin, work)) {
         Ok(work) => work,
-        Err(no) => {
-            let value = value.map_or(&b""[..], |value| value);
-            return Fate::Ends(Box::new(SchedulerFact::WorkRefused {
-                partition: arrival.partition.clone(),
-                offset: arrival.at.offset,
-                reason: no.reason,
-                detail: no.detail,
-                input_hash: InputHash::of(value, []),
-            }));
-        }
+        Err(no) => return Fate::Ends(Box::new(refused(arrival, no.reason, no.detail))),
     };
     if let Some(live) = live(scheduler, &work) {
         let fact = SchedulerFact::JobDuplicate { source: work.source, duplicate_of: live };
@@ -63,6 +54,64 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
     scheduler.soft.window.insert(arrival.at, origin, work);
     scheduler.offer(&source);
     Fate::Waits
+}
+
+/// Whether the record comes from the shard that may send it: the kernel of the job's own partition, or for what was moved a
+/// scheduler of this pool. Each of them signs for its own alone, so the record of another is not what it says it is.
+fn sent_by_its_own(scheduler: &Scheduler, arrival: &Arrival<'_>, origin: Origin, work: Work) -> Result<Work, NotWork> {
+    let sender = arrival.sender.map_or("", |(sender, _)| sender.as_str());
+    let right = match origin {
+        Origin::Approved => {
+            let of = sender.strip_prefix("kernel.").and_then(|of| of.rsplit_once('/'));
+            of.is_some_and(|(source, shard)| {
+                source == work.source.source.as_str() && shard.parse() == Ok(work.source.partition)
+            })
+        }
+        Origin::Overflow => {
+            let of = sender.strip_prefix("scheduler.").and_then(|of| of.rsplit_once('/'));
+            of.is_some_and(|(pool, _)| pool == scheduler.pool.layout.pool.as_str())
+        }
+    };
+    if right {
+        return Ok(work);
+    }
+    let detail = format!("`{sender}` may not send a job of {}/{}", work.source.source, work.source.partition);
+    Err(NotWork { reason: DeadReason::Foreign, detail })
+}
+
+/// The end of a record that the runner does not believe.
+pub(crate) fn refuse(arrival: &Arrival<'_>, reason: DeadReason, decision: &mut Decision<SchedulerFact>) {
+    let detail = match reason {
+        DeadReason::Unsigned => "it is not signed by a kernel: only stages may write here",
+        DeadReason::Forged => "its signature is wrong",
+        DeadReason::Foreign => "it is signed by a key that is not trusted here, not for this, or no longer",
+        DeadReason::Altered => "it is not what was signed",
+        DeadReason::Replayed => "it is genuine, but for another place, or met before",
+        DeadReason::FormerOwner => "its sender had been superseded; the new owner sent it again",
+        DeadReason::Unparsable
+        | DeadReason::TooDeep
+        | DeadReason::TooLarge
+        | DeadReason::NullValue
+        | DeadReason::InvalidField
+        | DeadReason::TenantNotAllowed
+        | DeadReason::IdConflict
+        | DeadReason::ControlRecord
+        | DeadReason::Unroutable
+        | DeadReason::MaxAttempts
+        | DeadReason::Expired => "it is not believed",
+    };
+    decision.settle(arrival.at, refused(arrival, reason, detail.into()));
+}
+
+fn refused(arrival: &Arrival<'_>, reason: DeadReason, detail: String) -> SchedulerFact {
+    let value = arrival.record.value.as_deref().unwrap_or_default();
+    SchedulerFact::WorkRefused {
+        partition: arrival.partition.clone(),
+        offset: arrival.at.offset,
+        reason,
+        detail,
+        input_hash: InputHash::of(value, []),
+    }
 }
 
 /// The live job of that name, or the same record once more.
@@ -121,6 +170,7 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, input: Option<&R
 #[cfg(test)]
 mod tests {
     use tidegate_protocol::headers;
+    use tidegate_protocol::outcome::DeadReason;
     use tidegate_stage::Delivery;
 
     use crate::driver::{Shard, approved, denied, job, layout};
@@ -144,6 +194,28 @@ mod tests {
         assert_eq!(dead.headers.text(headers::DEAD_TOPIC), Some("tg.approved.p"));
         assert_eq!((shard.unsettled(), shard.stage.gauges().waiting), (0, 0));
         assert_eq!(shard.stage.gauges().counts, Counts { work_refused: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn a_job_of_another_source_partition_than_its_senders_is_refused() {
+        for sender in ["kernel.jobs/1", "kernel.jobs2/0", "kernel.jobs", "scheduler.p/0", "kernel.jobs/00x"] {
+            let mut shard = Shard::new(layout(), &Tuning::default());
+            let step = shard.sent_by(sender, approved(&job("a", 1), "1"));
+            let reason = step.messages.first().and_then(|m| m.headers.text(headers::DEAD_CLASS));
+            assert_eq!((reason, shard.stage.gauges().waiting), (Some("foreign"), 0), "{sender}");
+        }
+    }
+
+    #[test]
+    fn what_the_runner_does_not_believe_is_dead_with_its_own_bytes_and_the_reason() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        let bytes = approved(&job("a", 1), "1");
+        for (reason, word) in [(DeadReason::Altered, "altered"), (DeadReason::FormerOwner, "former_owner")] {
+            let step = shard.refused(bytes.clone(), reason);
+            let dead = step.messages.first().unwrap();
+            assert_eq!((dead.headers.text(headers::DEAD_CLASS), dead.value.as_ref()), (Some(word), Some(&bytes)));
+            assert_eq!((shard.unsettled(), shard.stage.gauges().waiting), (0, 0));
+        }
     }
 
     #[test]

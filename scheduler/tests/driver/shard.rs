@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_protocol::control::Stamp;
 use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::fleet::Report;
+use tidegate_protocol::ids::SenderId;
+use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::time::Timestamp;
 use tidegate_scheduler::{Layout, Pool, Scheduler, Tuning};
 use tidegate_spine::{Headers, Record};
@@ -42,6 +45,8 @@ pub struct Shard {
     /// Facts as their log holds them, with `at`.
     pub log: Vec<(Timestamp, String)>,
     inputs: Vec<Vec<(Record, Place)>>,
+    /// Whose what stands on `approved` is.
+    kernel: String,
 }
 
 impl Shard {
@@ -51,7 +56,8 @@ impl Shard {
         let spec = pool.shard_spec(0, "test", Pace::default()).unwrap();
         let stage = Scheduler::new(pool.clone(), 0);
         let inputs = spec.inputs.iter().map(|_| Vec::new()).collect();
-        let mut shard = Self { pool, spec, stage, at: Timestamp(1_000_000), epoch: 1, log: Vec::new(), inputs };
+        let (at, log, kernel) = (Timestamp(1_000_000), Vec::new(), "kernel.jobs/0".to_owned());
+        let mut shard = Self { pool, spec, stage, at, epoch: 1, log, inputs, kernel };
         shard.stage.observe(Signal::Owner { epoch: 1 }, shard.at);
         shard
     }
@@ -79,6 +85,35 @@ impl Shard {
         self.read()
     }
 
+    /// One that the runner checked to be of that sender.
+    pub fn sent_by(&mut self, sender: &str, value: Bytes) -> Step {
+        let before = std::mem::replace(&mut self.kernel, sender.to_owned());
+        let step = self.approved(value);
+        self.kernel = before;
+        step
+    }
+
+    /// One that the runner does not believe.
+    pub fn refused(&mut self, value: Bytes, reason: DeadReason) -> Step {
+        let at = self.append(0, Some(value), Headers::new());
+        let slot = &mut self.inputs[0][usize::try_from(at.offset).unwrap()];
+        slot.1 = Place::Waits;
+        let (record, partition) = (slot.0.clone(), self.spec.inputs[0].partition.clone());
+        let arrival = Arrival { at, partition: &partition, record: &record, sender: None };
+        let mut decision = Decision::default();
+        self.stage.decide(&Input::Refused(arrival, reason), self.at, &mut decision);
+        let mut step = Step::default();
+        self.enact(&decision, Some(at), &mut step);
+        step
+    }
+
+    fn sender_of(&self, input: usize) -> &str {
+        match self.reports_input() / 2 {
+            buckets if input >= buckets => "scheduler.p/0",
+            _ => &self.kernel,
+        }
+    }
+
     /// A report, read at once.
     pub fn report(&mut self, report: &Report) -> Step {
         self.raw_report(Some(serde_json::to_vec(report).unwrap().into()), Headers::new())
@@ -98,7 +133,9 @@ impl Shard {
             let (input, offset) = (at.input as usize, usize::try_from(at.offset).unwrap());
             let record = self.inputs[input][offset].0.clone();
             let partition = self.spec.inputs[input].partition.clone();
-            let arrival = Arrival { at, partition: &partition, record: &record, sender: None };
+            let sender = SenderId::new(self.sender_of(input)).unwrap();
+            let stamp = Stamp { epoch: 1, sequence: at.offset, group: 0, index: 0 };
+            let arrival = Arrival { at, partition: &partition, record: &record, sender: Some((&sender, stamp)) };
             self.stage.observe(Signal::Arrived(arrival), self.at);
             let mut decision = Decision::default();
             self.stage.decide(&Input::Record(arrival), self.at, &mut decision);
@@ -214,7 +251,7 @@ impl Shard {
             for message in &messages {
                 let before = ordinals.insert(message.to.clone(), message.ordinal);
                 assert!(before < Some(message.ordinal), "ordinals rise in a partition");
-                if message.delivery == Delivery::Fenced {
+                if matches!(message.delivery, Delivery::Fenced | Delivery::Ticketed) {
                     assert!(self.spec.outputs.contains(&message.to), "{} is not in the claim", message.to);
                 }
                 if let Some(input) = self.spec.inputs.iter().position(|input| input.partition == message.to) {

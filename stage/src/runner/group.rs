@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use tidegate_protocol::address::Offset;
 use tidegate_protocol::control::{FactRecord, Place};
+use tidegate_protocol::merkle::{self, Hash};
+use tidegate_protocol::signature::Sign;
+use tidegate_protocol::statements;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Landing;
 
@@ -16,6 +19,8 @@ pub(crate) struct Building {
     /// Encoded fact records, separated by commas.
     pub(crate) bytes: Vec<u8>,
     pub(crate) facts: u64,
+    /// Each fact record's leaf.
+    pub(crate) leaves: Vec<Hash>,
     pub(crate) settles: Vec<InputRef>,
     /// (the fact's number in the group, message).
     pub(crate) messages: Vec<(u64, Message)>,
@@ -39,7 +44,9 @@ impl Building {
             self.bytes.push(b',');
         }
         let record = FactRecord { at, settles: settles.map(|s| (s.input, s.offset)), fact };
+        let from = self.bytes.len();
         serde_json::to_writer(&mut self.bytes, &record)?;
+        self.leaves.push(merkle::leaf(&[self.bytes.get(from..).unwrap_or_default()]));
         self.settles.extend(settles);
         self.last_at = at;
         self.facts += 1;
@@ -62,15 +69,18 @@ pub(crate) struct Header<'a> {
 }
 
 impl Header<'_> {
-    /// The whole record's value: the header's object with `facts` put in behind.
-    pub(crate) fn with_facts(&self, facts: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
-        let mut value = Vec::with_capacity(facts.len() + 256);
-        serde_json::to_writer(&mut value, self)?;
-        value.pop();
-        value.extend_from_slice(br#","facts":["#);
-        value.extend_from_slice(facts);
-        value.extend_from_slice(b"]}");
-        Ok(value)
+    /// The whole record's value: the header's object with `facts` put in behind, signed over its root.
+    pub(crate) fn with_facts(
+        &self,
+        facts: &[u8],
+        leaves: Vec<Hash>,
+        sender: &str,
+        signer: &dyn Sign,
+    ) -> Result<Vec<u8>, serde_json::Error> {
+        let header = serde_json::to_vec(self)?;
+        Ok(statements::group_text(header, facts, leaves, |root| {
+            (signer.key().as_str(), signer.sign(&statements::group(sender, self.epoch, root)))
+        }))
     }
 }
 

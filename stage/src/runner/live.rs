@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tidegate_protocol::address::Offset;
+use tidegate_protocol::proof::Checker;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::{Producer, ReadHandle, Reader, Record};
 
@@ -51,6 +52,8 @@ pub(crate) struct Live<'a, S: Stage> {
     pub(crate) reader: Box<dyn Reader>,
     pub(crate) inputs: Vec<LiveInput>,
     pub(crate) sender: Sender,
+    /// Of messages on sealed inputs.
+    pub(crate) checker: Checker,
     pub(crate) log: FactsLog,
     /// Number of the next group in this epoch.
     pub(crate) sequence: u64,
@@ -97,7 +100,8 @@ impl<'a, S: Stage> Live<'a, S> {
                 paused: false,
             })
             .collect();
-        let sender = Sender::new(&run.spec.sender, epoch, &run.spec.outputs);
+        let sender = Sender::new(&run.spec.sender, epoch, run.signer.clone(), &run.spec.outputs);
+        let checker = Checker::new(run.trust.clone());
         let owed_bytes = again.iter().flat_map(|(_, messages)| messages).map(|(_, m)| m.bytes()).sum();
         let sending =
             again.into_iter().map(|(group, messages)| Sending::new(group, messages, Vec::new(), Vec::new())).collect();
@@ -130,6 +134,7 @@ impl<'a, S: Stage> Live<'a, S> {
             reader,
             inputs,
             sender,
+            checker,
             log,
             sending,
             owed_bytes,

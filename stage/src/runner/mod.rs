@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
 use futures::future::{Either, select};
+use tidegate_protocol::signature::{Sign, Trust};
 use tidegate_spine::Spine;
 
 pub use clock::Clock;
@@ -48,6 +49,10 @@ pub struct Run<S: Stage> {
     pub signals: mpsc::UnboundedReceiver<S::Signal>,
     /// Ends the run in order: what is decided still lands, then [`Ended::Stopped`]. Dropping the sender does the same.
     pub stop: oneshot::Receiver<()>,
+    /// Signs what this owner writes.
+    pub signer: Arc<dyn Sign>,
+    /// Says whose records count, its own among them.
+    pub trust: Arc<dyn Trust>,
     /// Told what happens.
     pub watch: Arc<dyn Watch>,
     /// The protocol, whole; only the simulation says otherwise.

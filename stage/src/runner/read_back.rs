@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tidegate_protocol::address::{Offset, TopicPartition};
-use tidegate_protocol::control::{Kind, SnapshotBody, epoch};
+use tidegate_protocol::control::{Kind, SnapshotBody};
 use tidegate_spine::{Ends, Landing, NewRecord, ReadHandle, SpineError};
 
 use super::live::{Live, RECORDS_PER_READ};
@@ -160,15 +160,28 @@ impl<S: Stage> Live<'_, S> {
         let Poll::Ready(read) = polled else { return Ok(false) };
         self.read_back.position = read.map_err(Ended::Read)?.position;
         for record in batch {
-            match meta(&record) {
-                Meta::Control { kind: Kind::Barrier, epoch: by, .. } if by > self.epoch => {
-                    return Err(Ended::Superseded { by });
-                }
-                Meta::Control { kind: Kind::Claim, .. } if epoch(self.read_back.term, record.offset) > self.epoch => {
-                    let (by, mono) = (epoch(self.read_back.term, record.offset), self.run.clock.mono_us());
+            let Meta::Control { kind, sender, epoch: named } = meta(&record) else { continue };
+            if sender != self.run.spec.sender.as_str() {
+                continue;
+            }
+            let met = match kind {
+                Kind::Barrier if named > self.epoch => match self.log.check_barrier(&record) {
+                    Ok(()) => return Err(Ended::Superseded { by: named }),
+                    Err(why) => Err(why),
+                },
+                Kind::Claim => self.log.meet_claim(&record, self.read_back.term),
+                Kind::Barrier | Kind::Fence | Kind::Group | Kind::Snapshot | Kind::Term => continue,
+            };
+            match met {
+                Ok(by) if by > self.epoch => {
+                    let mono = self.run.clock.mono_us();
                     self.read_back.contested.get_or_insert((by, mono));
                 }
-                Meta::Control { .. } | Meta::Stamped { .. } | Meta::Foreign => {}
+                Ok(_) => {}
+                Err(why) => {
+                    crate::metrics::refused(&self.run.spec.sender, kind, why);
+                    tracing::warn!(shard = %self.run.spec.sender, offset = record.offset, kind = kind.word(), %why, "a control record is not believed");
+                }
             }
         }
         Ok(true)
@@ -204,7 +217,8 @@ impl<S: Stage> Live<'_, S> {
         }
         self.read_back.slot = !self.read_back.slot;
         let slot = if self.read_back.slot { 'a' } else { 'b' };
-        let records = snapshot::records(&self.run.spec.sender, self.epoch, slot, offset, &body)?;
+        let signer = &*self.run.signer;
+        let records = snapshot::records(&self.run.spec.sender, self.epoch, slot, offset, &body, signer)?;
         let keys: Vec<Bytes> = records.iter().map(|(key, _)| key.clone()).collect();
         let unsent = records.into_iter().map(|(_, record)| record).collect();
         let trim = body.places.iter().filter_map(|place| {

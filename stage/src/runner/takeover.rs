@@ -7,6 +7,9 @@ use std::sync::Arc;
 use futures::future::{Either, join_all, select};
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::control::{Claim, FactRecord, Group, Kind, Term, epoch};
+use tidegate_protocol::proof::Refused;
+use tidegate_protocol::signature::signed;
+use tidegate_protocol::statements;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::keyed::read_whole;
 use tidegate_spine::{AppendError, Producer, ProducerOptions, ReadError, ReadHandle, Reader, Record, Start};
@@ -55,12 +58,20 @@ struct Replay<'a, S: Stage> {
     kept: VecDeque<Kept<S::Fact>>,
     at: Timestamp,
     replayed: u64,
+    /// Whether the claim of this takeover counts.
+    own_claim: Option<Result<(), Refused>>,
 }
 
 impl<S: Stage> Replay<'_, S> {
     fn new_table(&self) -> Arc<Vec<Option<usize>>> {
         let number = |p: &TopicPartition| self.run.spec.inputs.iter().position(|i| i.partition == *p);
         Arc::new(self.log.inputs.iter().map(number).collect())
+    }
+
+    fn meet_own_claim(&mut self, record: &Record, term: u32) -> Result<(), Ended> {
+        let met = self.log.meet::<S::Fact>(record, term).map_err(Ended::Chain)?;
+        self.own_claim = Some(if let Met::Refused { why, .. } = met { Err(why) } else { Ok(()) });
+        Ok(())
     }
 
     fn meet(&mut self, record: &Record, term: u32) -> Result<(), Ended> {
@@ -82,6 +93,10 @@ impl<S: Stage> Replay<'_, S> {
             }
             Met::Foreign { why } => {
                 tracing::warn!(shard = %self.run.spec.sender, offset = record.offset, why, "ignored a record in the facts log");
+            }
+            Met::Refused { kind, why } => {
+                crate::metrics::refused(&self.run.spec.sender, kind, why);
+                tracing::warn!(shard = %self.run.spec.sender, offset = record.offset, kind = kind.word(), %why, "a control record is not believed");
             }
             Met::Void { epoch, why } => {
                 tracing::info!(shard = %self.run.spec.sender, offset = record.offset, epoch, ?why, "a group is void");
@@ -180,7 +195,8 @@ async fn fence<S: Stage>(
 ) -> Result<(), Ended> {
     let mut landings = Vec::new();
     for output in outputs {
-        let landing = producer.append(&output, vec![mark_record(Kind::Fence, &run.spec.sender, epoch)?]);
+        let fence = mark_record(Kind::Fence, &run.spec.sender, epoch, &output, &*run.signer)?;
+        let landing = producer.append(&output, vec![fence]);
         let alarm = run.clock.sleep_until(run.clock.mono_us().saturating_add(micros(run.spec.pace.fence_alarm)));
         landings.push(async move {
             let landed = match select(landing, alarm).await {
@@ -242,16 +258,18 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
         key: None,
         signature: None,
     };
-    let record = control_record(Kind::Claim, &spec.sender, None, encode(&claim)?);
+    let claim = signed(&*run.signer, &statements::claim(&spec.facts), encode(&claim)?);
+    let record = control_record(Kind::Claim, &spec.sender, None, claim);
     let claimed = append_one(producer.as_mut(), &spec.facts, record).await?;
     let checked = (run.clock.wall_us(), run.clock.mono_us());
     let own = epoch(term, claimed);
 
     // What is before the claim says which outputs others may still write to.
-    let Found { newest, keys } = find(spine, spec, claimed).await?;
+    let trust = run.rules.signatures.then_some(&*run.trust);
+    let Found { newest, keys } = find(spine, spec, claimed, trust).await?;
     let mut stage = (run.make)();
-    let mut log = FactsLog::new(spec.sender.clone(), run.rules);
-    let mut places: Vec<_> = spec.inputs.iter().map(|i| InputPlace::new(i.sealed, run.rules)).collect();
+    let mut log = FactsLog::new(spec.sender.clone(), spec.facts.clone(), run.trust.clone(), run.rules);
+    let mut places: Vec<_> = spec.inputs.iter().map(|i| InputPlace::new(i.writers.sealed(), run.rules)).collect();
     let mut at = Timestamp::default();
     let ends = spine.ends(std::slice::from_ref(&spec.facts)).await.map_err(Ended::Spine)?;
     let log_start = ends.first().map_or(0, |e| e.start);
@@ -281,7 +299,17 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
     }
     let start = if position == 0 { Start::Earliest } else { Start::At(position) };
     let facts = reader.open(&spec.facts, start);
-    let mut replay = Replay { run, stage, log, places, table: Arc::default(), kept: VecDeque::new(), at, replayed: 0 };
+    let mut replay = Replay {
+        run,
+        stage,
+        log,
+        places,
+        table: Arc::default(),
+        kept: VecDeque::new(),
+        at,
+        replayed: 0,
+        own_claim: None,
+    };
     replay.table = replay.new_table();
     let mut behind_claim = VecDeque::new();
     let mut claim_ms = None;
@@ -292,6 +320,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
         }
         if record.offset == claimed {
             claim_ms = Some(record.timestamp_ms);
+            return replay.meet_own_claim(record, term);
         }
         replay.meet(record, term)
     })
@@ -299,10 +328,18 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
     if let Some(claim_ms) = claim_ms {
         check_clock((wall_us, checked.0), checked.1.saturating_sub(mono_us), claim_ms, spec.pace.clock_skew)?;
     }
+    match replay.own_claim {
+        Some(Err(Refused::Replayed)) => return Err(Ended::LateClaim),
+        Some(Err(why)) => return Err(Ended::Untrusted { key: run.signer.key().to_string(), why }),
+        Some(Ok(())) | None => {}
+    }
+    if let (0, (groups, Some(why))) = (replay.log.barrier, replay.log.unheard) {
+        return Err(Ended::Unheard { groups, why });
+    }
     let outputs = replay.log.open_outputs();
 
     // 2. and 3. Fences, then the barrier.
-    let barrier = mark_record(Kind::Barrier, &spec.sender, own)?;
+    let barrier = mark_record(Kind::Barrier, &spec.sender, own, &spec.facts, &*run.signer)?;
     let barrier_at = if run.rules.fence_first {
         fence(run, producer.as_mut(), outputs, own).await?;
         append_one(producer.as_mut(), &spec.facts, barrier).await?

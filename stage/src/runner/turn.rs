@@ -5,6 +5,9 @@ use std::task::{Context, Poll};
 use futures::{FutureExt, StreamExt};
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::control::{Kind, SnapshotBody};
+use tidegate_protocol::headers;
+use tidegate_protocol::proof::{Checker, Refused, Said};
+use tidegate_protocol::signature::{Distrust, stage_of};
 use tidegate_spine::Record;
 
 use super::group::{Building, Flying, Header, Sending};
@@ -12,11 +15,11 @@ use super::live::{Live, RECORDS_PER_READ};
 use super::read_back::Pending;
 use super::takeover::micros;
 use super::watch::{Ended, ShardEvent};
-use crate::control::{control_record, value_hash};
+use crate::control::{Meta, check_mark, control_record, meta, value_hash, written_ms};
 use crate::message::Outbox;
 use crate::metrics;
 use crate::place::Admission;
-use crate::spec::InputKind;
+use crate::spec::{InputKind, Writers};
 use crate::stage::{Arrival, Decision, Input, InputRef, Signal, Stage};
 
 /// How long a stop waits for what was decided to land.
@@ -212,19 +215,32 @@ impl<S: Stage> Live<'_, S> {
         let (Some(input), Some(spec)) = (self.inputs.get_mut(number), self.run.spec.inputs.get(number)) else {
             return Ok(());
         };
-        let sender = match input.place.meet(record) {
+        let genuine = match spec.writers {
+            Writers::Stages(writers) if self.run.rules.signatures => {
+                genuine(&mut self.checker, writers, &spec.partition, record)
+            }
+            Writers::Stages(_) | Writers::Anyone => Ok(()),
+        };
+        let (sender, refused) = match input.place.meet(record, genuine) {
             Admission::Skip => return Ok(()),
             Admission::Drop(why) => {
                 metrics::dropped(&self.run.spec.sender, why);
                 return Ok(());
             }
-            Admission::Deliver(sender) => sender,
+            Admission::Refuse(why) => {
+                metrics::dropped(&self.run.spec.sender, why);
+                (None, why.refusal())
+            }
+            Admission::Deliver(sender) => (sender, None),
         };
         let mark = sender.and_then(|(n, stamp)| Some((input.place.marks().senders().get(n)?.sender.clone(), stamp)));
         let partition: TopicPartition = spec.partition.clone();
         let at = InputRef { input: u32::try_from(number).unwrap_or(u32::MAX), offset: record.offset };
         let sender = mark.as_ref().map(|(sender, stamp)| (sender, *stamp));
         let arrival = Arrival { at, partition: &partition, record, sender };
+        if let Some(reason) = refused {
+            return self.decide(&Input::Refused(arrival, reason), Some((at, record)));
+        }
         self.stage.observe(Signal::Arrived(arrival), self.at);
         self.decide(&Input::Record(arrival), Some((at, record)))
     }
@@ -331,7 +347,7 @@ impl<S: Stage> Live<'_, S> {
 
     /// Seals what was gathered as the next group and hands it over.
     fn seal(&mut self) -> Result<(), Ended> {
-        let Building { bytes, settles, messages, submitted_ms, last_at, tally, .. } =
+        let Building { bytes, leaves, settles, messages, submitted_ms, last_at, tally, .. } =
             std::mem::take(&mut self.building);
         let mut places = Vec::new();
         for (number, input) in (0_u32..).zip(&mut self.inputs) {
@@ -350,7 +366,7 @@ impl<S: Stage> Live<'_, S> {
             inputs: &inputs,
             places: &places,
         };
-        let value = header.with_facts(&bytes)?;
+        let value = header.with_facts(&bytes, leaves, self.run.spec.sender.as_str(), &*self.run.signer)?;
         let hash = value_hash(&value);
         let record = control_record(Kind::Group, &self.run.spec.sender, Some(self.epoch), value);
         let landing = self.producer.append(&self.run.spec.facts, vec![record]);
@@ -422,5 +438,27 @@ impl<S: Stage> Live<'_, S> {
         let positions = self.run.spec.inputs.iter().zip(&self.inputs);
         let positions = positions.map(|(spec, input)| (spec.partition.clone(), input.place.position())).collect();
         self.run.watch.event(sender, &ShardEvent::Positions(positions));
+    }
+}
+
+/// Whether a record of a sealed input is proven to be its sender's, one of those that may write there. What is neither a
+/// fence nor stamped is nothing to act on in any case.
+fn genuine(checker: &mut Checker, writers: &[&str], at: &TopicPartition, record: &Record) -> Result<(), Refused> {
+    let may = |sender: &str| match writers.contains(&stage_of(sender)) {
+        true => Ok(()),
+        false => Err(Distrust::WrongRole),
+    };
+    match meta(record) {
+        Meta::Control { kind: Kind::Fence, sender, .. } => {
+            may(sender)?;
+            check_mark(checker.trust(), at, record)
+        }
+        Meta::Stamped { sender, stamp } => {
+            may(sender)?;
+            let said = Said { sender, stamp, to: at };
+            let proof = record.headers.get(headers::PROOF).map(|proof| &**proof);
+            checker.message(said, record.key.as_deref(), record.value.as_deref(), proof, written_ms(record))
+        }
+        Meta::Control { .. } | Meta::Foreign => Ok(()),
     }
 }

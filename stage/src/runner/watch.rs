@@ -2,6 +2,7 @@
 
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::ids::SenderId;
+use tidegate_protocol::proof::Refused;
 use tidegate_spine::{AppendError, ReadError, SpineError};
 
 use crate::facts::BrokenChain;
@@ -80,6 +81,29 @@ pub enum Ended {
     /// The facts log was altered.
     #[error("the facts log cannot be trusted")]
     Chain(#[source] BrokenChain),
+    /// The claim landed too long after it was made; nobody counts it.
+    #[error("the claim landed more than a minute after it was made and does not count")]
+    LateClaim,
+    /// This process's own records would not count here.
+    #[error(
+        "this process signs as key `{key}`, and its claim is not believed here ({why}): list the key in `keys.trusted`"
+    )]
+    Untrusted {
+        /// The key it signs with.
+        key: String,
+        /// Why not.
+        why: Refused,
+    },
+    /// The log has groups, and none that this configuration believes: most likely keys were taken out of it.
+    #[error(
+        "the facts log has {groups} groups and none is believed here ({why}): put the keys they were signed with back into `keys.trusted` (with `until`); going on would decide everything again"
+    )]
+    Unheard {
+        /// How many.
+        groups: u64,
+        /// Why the last was not.
+        why: Refused,
+    },
     /// The facts log no longer reaches back to a snapshot.
     #[error(
         "the facts log starts at {start}, but the newest complete snapshot stands at {snapshot:?}: facts are lost; restore the log"
@@ -117,6 +141,9 @@ impl Ended {
             Self::Keyed(_) => "keyed",
             Self::Clock { .. } => "clock",
             Self::Chain(_) => "chain",
+            Self::LateClaim => "late_claim",
+            Self::Untrusted { .. } => "untrusted",
+            Self::Unheard { .. } => "unheard",
             Self::FactsLost { .. } => "facts_lost",
             Self::Unclaimed { .. } => "unclaimed",
             Self::Codec { .. } => "codec",

@@ -46,6 +46,7 @@ pub const LAYERS: &[Layer] = &[
             "tidegate-gateway",
             "tidegate-kafka",
             "tidegate-kernel",
+            "tidegate-keys",
             "tidegate-policy",
             "tidegate-protocol",
             "tidegate-scheduler",
@@ -59,6 +60,7 @@ pub const LAYERS: &[Layer] = &[
         "tidegate-bench",
         &[
             "tidegate-kernel",
+            "tidegate-keys",
             "tidegate-node",
             "tidegate-policy",
             "tidegate-protocol",
@@ -72,6 +74,7 @@ pub const LAYERS: &[Layer] = &[
         "tidegate-cli",
         &[
             "tidegate-bench",
+            "tidegate-keys",
             "tidegate-node",
             "tidegate-policy",
             "tidegate-protocol",

@@ -1,5 +1,6 @@
 //! A folder with a configuration and a policy, for processes of one test.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,6 +12,9 @@ use crate::process::{Ended, Start};
 
 /// Longest wait for a command of the binary that is not meant to stay.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What a configuration says so that its stages sign with the key of a [`Home`].
+pub const KEYS: &str = "keys: { signing: { id: test, file: stage.key } }\n";
 
 /// A temporary folder; removed when dropped.
 pub struct Home {
@@ -28,6 +32,8 @@ impl Home {
         let folder = tempfile::Builder::new().prefix("tidegate-test-").tempdir().context("make a folder")?;
         let home = Self { folder, binary: binary::tidegate()?, commands: AtomicU32::new(0) };
         std::fs::create_dir(home.path().join("policy"))?;
+        home.write("stage.key", &format!("tidegate-secret-1:{}\n", "5a".repeat(32)))?;
+        std::fs::set_permissions(home.path().join("stage.key"), std::fs::Permissions::from_mode(0o600))?;
         if !policy.is_empty() {
             home.write("policy/p.yaml", policy)?;
         }

@@ -30,7 +30,7 @@ pub mod clock;
 pub mod executor;
 pub mod faults;
 pub mod fleet;
-
+pub mod keys;
 pub mod ledger;
 pub mod plants;
 pub mod relay;

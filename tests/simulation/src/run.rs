@@ -57,7 +57,9 @@ where
 {
     let Launch { spec, spine, clock, stop, watch } = launch;
     let (_, signals) = mpsc::unbounded();
-    Run { spec, spine, clock, make: Box::new(make), signals, stop, watch, rules }.run().boxed()
+    let keys = crate::keys::stages();
+    let make = Box::new(make);
+    Run { spec, spine, clock, make, signals, stop, signer: keys.clone(), trust: keys, watch, rules }.run().boxed()
 }
 
 impl Stand {

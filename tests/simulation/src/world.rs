@@ -339,7 +339,12 @@ impl World {
         let mut inner = locked(&self.inner);
         *inner.ended.entry(ended.word()).or_default() += 1;
         match ended {
-            Ended::Chain(_) | Ended::FactsLost { .. } | Ended::Unclaimed { .. } | Ended::Codec { .. } => {
+            Ended::Chain(_)
+            | Ended::FactsLost { .. }
+            | Ended::Unclaimed { .. }
+            | Ended::Codec { .. }
+            | Ended::Untrusted { .. }
+            | Ended::Unheard { .. } => {
                 inner.defects.push(format!("{shard} ended by {ended:?}"));
             }
             Ended::Read(_)
@@ -348,6 +353,7 @@ impl World {
             | Ended::Append(_)
             | Ended::Spine(_)
             | Ended::Keyed(_)
+            | Ended::LateClaim
             | Ended::Clock { .. } => {}
         }
     }

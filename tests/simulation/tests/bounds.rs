@@ -23,6 +23,7 @@ use tidegate_spine::{Cleanup, Headers, NewRecord, Record, TopicSpec};
 use tidegate_stage::message::Outbox;
 use tidegate_stage::{
     Decision, Delivery, Input, InputKind, InputSpec, Message, Pace, Rules, ShardEvent, ShardSpec, Signal, Stage, Watch,
+    Writers,
 };
 
 /// A message of it.
@@ -153,7 +154,7 @@ impl Scene {
 
     /// An owner in a process of its own.
     fn own(&mut self, process: u32, pace: Pace) {
-        let input = InputSpec { partition: jobs(), kind: InputKind::Jobs, sealed: false, trim: false };
+        let input = InputSpec { partition: jobs(), kind: InputKind::Jobs, writers: Writers::Anyone, trim: false };
         let spec = ShardSpec {
             sender: SenderId::new("loud/0").unwrap(),
             facts: topic("facts").partition(0),

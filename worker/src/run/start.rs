@@ -9,6 +9,7 @@ use tidegate_spine::{ErrorClass, Spine, SpineError, TopicState};
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::gate::Gate;
 use super::lane::{self, Lane};
 use super::link::Link;
 use super::turn::Loop;
@@ -25,6 +26,7 @@ pub(super) async fn start(worker: Worker, spine: Arc<dyn Spine>, prefix: &str) -
         |topic: Topic| topic.name(prefix).map_err(|source| RunError::Topics { worker: worker.id.clone(), source });
     let work = named(Topic::Work(worker.pool.clone()))?;
     let reports = named(Topic::Reports(worker.pool.clone()))?;
+    let approved = named(Topic::Approved(worker.pool.clone()))?;
     let state = patiently(&worker, || look_up(&*spine, &reports)).await?;
     let inbox = patiently(&worker, || lane::open(Arc::clone(&spine), work.clone(), worker.id.clone())).await?;
     let (lane, lane_position) = inbox.opened_at();
@@ -45,8 +47,9 @@ pub(super) async fn start(worker: Worker, spine: Arc<dyn Spine>, prefix: &str) -
         .max_record_bytes
         .map_or(usize::MAX, |most| most.saturating_sub(ENVELOPE))
         .min(worker.settings.max_output_bytes);
+    let gate = Gate::new(Arc::clone(&worker.trust), &worker.pool, work.clone(), approved);
     let lane = Lane::new(Arc::clone(&spine), work, worker.id.clone(), inbox);
-    Ok(Loop::new(worker, clock, lane, links, incarnation, max_output))
+    Ok(Loop::new(worker, clock, gate, lane, links, incarnation, max_output))
 }
 
 async fn look_up(spine: &dyn Spine, topic: &TopicName) -> Result<TopicState, SpineError> {

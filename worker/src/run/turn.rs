@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tidegate_protocol::decision::Judged;
 use tidegate_protocol::fleet::Order;
-use tidegate_protocol::headers;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
@@ -15,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, info, warn};
 
+use super::gate::{From, Gate};
 use super::jobs::{Done, Jobs};
 use super::lane::{Event, Lane};
 use super::link::Link;
@@ -46,6 +46,7 @@ enum Phase {
 pub(super) struct Loop {
     worker: Worker,
     clock: Clock,
+    gate: Gate,
     lane: Lane,
     links: Vec<Option<Link>>,
     incarnation: Incarnation,
@@ -64,6 +65,7 @@ impl Loop {
     pub(super) fn new(
         worker: Worker,
         clock: Clock,
+        gate: Gate,
         lane: Lane,
         links: Vec<Option<Link>>,
         incarnation: Incarnation,
@@ -74,6 +76,7 @@ impl Loop {
         Self {
             worker,
             clock,
+            gate,
             lane,
             links,
             incarnation,
@@ -207,23 +210,26 @@ impl Loop {
     }
 
     fn record(&mut self, record: &Record) -> Result<(), RunError> {
-        let shard = match record.headers.text(headers::SENDER) {
-            Some(sender) => sender.rsplit('/').next().and_then(|shard| shard.parse().ok()),
-            None => (self.links.len() == 1).then_some(0),
-        };
-        let epoch = record.headers.text(headers::EPOCH).and_then(|epoch| epoch.parse().ok());
-        let order = record.value.as_deref().map(serde_json::from_slice::<Order>);
         let now = self.clock.now();
-        let actions = match (order, shard.and_then(|shard| Some((shard, self.link(shard)?)))) {
-            (Some(Ok(order)), Some((shard, link))) => (shard, link.session.order(order, epoch, now)),
-            (Some(Err(error)), _) => {
+        let From { shard, epoch } = match self.gate.order(self.incarnation.lane, record, now) {
+            Ok(from) => from,
+            Err(why) => {
+                self.measures.bad.increment(1);
+                warn!(offset = record.offset, %why, "a record in the lane is no order of this pool's scheduler and was skipped");
+                return Ok(());
+            }
+        };
+        let order = serde_json::from_slice::<Order>(record.value.as_deref().unwrap_or_default());
+        let actions = match (order, self.link(shard)) {
+            (Ok(order), Some(link)) => (shard, link.session.order(order, Some(epoch), now)),
+            (Err(error), _) => {
                 self.measures.bad.increment(1);
                 warn!(offset = record.offset, %error, "a record in the lane is no order and was skipped");
                 return Ok(());
             }
-            (None, _) | (_, None) => {
+            (Ok(_), None) => {
                 self.measures.bad.increment(1);
-                warn!(offset = record.offset, "a record in the lane has no value or names no shard and was skipped");
+                warn!(offset = record.offset, shard, "a record in the lane names no shard of the pool and was skipped");
                 return Ok(());
             }
         };
@@ -267,9 +273,13 @@ impl Loop {
                 return self.ended(shard, &key, Ended::failed(format!("the worker cannot read the job: {error}")));
             }
         };
-        if !judged.decision.verdict.permits() || judged.job.source != key.source {
-            // The scheduler never sends this; failing closed costs nothing (I3).
-            return self.ended(shard, &key, Ended::failed("the assignment is not for an allowed job"));
+        if judged.job.source != key.source {
+            return self.ended(shard, &key, Ended::failed("the assignment is not for this job"));
+        }
+        if let Err(why) = self.gate.job(work.get(), &judged, self.clock.now()) {
+            self.measures.unproven.increment(1);
+            warn!(job = %key, %why, "a job was refused: nothing runs without a valid ticket");
+            return self.ended(shard, &key, Ended::failed(format!("refused by its worker: {why}")));
         }
         let Some(handler) = self.worker.handlers.get(&judged.job.capability).cloned() else {
             warn!(job = %key, capability = %judged.job.capability, "no handler for an assigned job; it goes back");

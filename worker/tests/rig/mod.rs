@@ -15,13 +15,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::value::RawValue;
 use tempfile::TempDir;
 use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
+use tidegate_keys::{Keyring, SecretKey, Trusted};
 use tidegate_protocol::address::TopicName;
+use tidegate_protocol::control::Stamp;
 use tidegate_protocol::decision::{Decision, Judged, PayloadAt, Verdict};
 use tidegate_protocol::facts::Token;
 use tidegate_protocol::fleet::{Order, Report};
-use tidegate_protocol::ids::{Capability, JobId, PoolName, TenantId, WorkerId};
+use tidegate_protocol::ids::{Capability, JobId, KeyId, PoolName, SenderId, TenantId, WorkerId};
 use tidegate_protocol::job::{Actor, InputHash, Job};
 use tidegate_protocol::outcome::Outcome;
+use tidegate_protocol::proof::{Emission, Ticket, content};
+use tidegate_protocol::signature::Role;
 use tidegate_spine::inbox::lane_of;
 use tidegate_spine::{
     Cleanup, Headers, NewRecord, Producer, ProducerOptions, ReadHandle, Reader, Spine, Start, TopicSpec,
@@ -45,6 +49,9 @@ pub(crate) struct Rig {
     reports: Vec<Vec<Report>>,
     pub(crate) incarnation: u64,
     pub(crate) lease_ms: u64,
+    /// Done to the next record in the lane.
+    pub(crate) spoil: Option<fn(&mut NewRecord)>,
+    sent: u64,
     _folder: TempDir,
 }
 
@@ -78,7 +85,38 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 pub(crate) fn worker() -> Builder {
-    Worker::builder(PoolName::new("p").unwrap(), WorkerId::new("w1").unwrap())
+    Worker::builder(PoolName::new("p").unwrap(), WorkerId::new("w1").unwrap(), keyring())
+}
+
+/// The key of a stage.
+pub(crate) fn key(stage: &str) -> SecretKey {
+    let id = KeyId::new(stage).unwrap();
+    SecretKey::from_seed(id, &[u8::try_from(stage.len()).unwrap(); 32])
+}
+
+/// Kernel and scheduler, each for itself.
+fn keyring() -> Arc<Keyring> {
+    let trusted = |stage: &str| Trusted {
+        id: KeyId::new(stage).unwrap(),
+        public: key(stage).public(),
+        roles: vec![Role::Stage(stage.into())],
+        tenants: None,
+        until_ms: None,
+    };
+    Arc::new(Keyring::new([trusted("kernel"), trusted("scheduler")]).unwrap())
+}
+
+/// A record of `approved.p` as the kernel of the job's partition sends it.
+pub(crate) fn ticketed(job: &Job, decision: &Decision, payload: &str) -> Vec<u8> {
+    let at = PayloadAt::Json(0, u32::try_from(payload.len()).unwrap());
+    let text = Judged::encode(job, decision, at, payload.as_bytes()).unwrap();
+    let to = TopicName::new("t.approved.p").unwrap().partition(0);
+    let stamp = Stamp { epoch: 3, sequence: job.source.offset, group: 7, index: 0 };
+    let sender = format!("kernel.{}/{}", job.source.source, job.source.partition);
+    let mut emission = Emission::default();
+    emission.push(&to, stamp.sequence, stamp.index, &Ticket::content(&text));
+    let proof = emission.seal(&key("kernel"), &sender, stamp.epoch, stamp.group).unwrap().proof(0);
+    Ticket::new(proof, SenderId::new(sender).unwrap(), to, stamp).splice(&text).unwrap()
 }
 
 pub(crate) fn spec(name: &TopicName, partitions: u32) -> TopicSpec {
@@ -133,7 +171,19 @@ impl Rig {
         let mut reader = spine.reader("rig").await.unwrap();
         let handles = (0..shards).map(|shard| reader.open(&reports.partition(shard), Start::Earliest)).collect();
         let reports = (0..shards).map(|_| Vec::new()).collect();
-        Self { spine, work, producer, reader, handles, reports, incarnation: 0, lease_ms: 20_000, _folder: folder }
+        Self {
+            spine,
+            work,
+            producer,
+            reader,
+            handles,
+            reports,
+            incarnation: 0,
+            lease_ms: 20_000,
+            spoil: None,
+            sent: 0,
+            _folder: folder,
+        }
     }
 
     pub(crate) fn start(&self, builder: Builder) -> Running {
@@ -197,12 +247,26 @@ impl Rig {
     }
 
     pub(crate) async fn lane(&mut self, shard: usize, epoch: u64, to: &str, value: Vec<u8>) {
-        let headers: Headers =
-            [("tg-to", to.to_owned()), ("tg-sender", format!("scheduler.p/{shard}")), ("tg-epoch", epoch.to_string())]
-                .into_iter()
-                .collect();
-        let record = NewRecord { key: None, value: Some(value.into()), headers };
         let lane = self.work.partition(lane_of("w1", LANES));
+        self.sent += 1;
+        let (sender, stamp) =
+            (format!("scheduler.p/{shard}"), Stamp { epoch, sequence: self.sent, group: self.sent, index: 0 });
+        let mut emission = Emission::default();
+        emission.push(&lane, stamp.sequence, stamp.index, &content(Some(to.as_bytes()), Some(&value)));
+        let proof = emission.seal(&key("scheduler"), &sender, epoch, stamp.group).unwrap().proof(0).to_header();
+        let mut headers: Headers = [
+            ("tg-to", to.to_owned()),
+            ("tg-sender", sender),
+            ("tg-epoch", epoch.to_string()),
+            ("tg-stamp", format!("{0} {0} 0", self.sent)),
+        ]
+        .into_iter()
+        .collect();
+        headers.push("tg-proof", proof);
+        let mut record = NewRecord { key: Some(to.to_owned().into_bytes().into()), value: Some(value.into()), headers };
+        if let Some(spoil) = self.spoil.take() {
+            spoil(&mut record);
+        }
         within(self.producer.append(&lane, vec![record])).await.unwrap();
     }
 
@@ -220,8 +284,11 @@ impl Rig {
         verdict: Verdict,
     ) -> JobKey {
         let decision = Decision::new(verdict, "test", "s1");
-        let at = PayloadAt::Json(0, u32::try_from(payload.len()).unwrap());
-        let work = Judged::encode(job, &decision, at, payload.as_bytes()).unwrap();
+        self.assign_text(shard, epoch, job, ticketed(job, &decision, payload)).await
+    }
+
+    /// Assigns that record.
+    pub(crate) async fn assign_text(&mut self, shard: usize, epoch: u64, job: &Job, work: Vec<u8>) -> JobKey {
         let work = RawValue::from_string(String::from_utf8(work).unwrap()).unwrap();
         let key = JobKey { source: job.source.clone(), token: Token { epoch, attempt: 1 } };
         let order = Order::Assignment {

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tidegate_protocol::ids::{PoolName, TenantId, WorkerId};
+use tidegate_protocol::signature::Trust;
 use tidegate_worker::{Builder, SettingsError, Worker};
 
 use bank::Bank;
@@ -124,8 +125,14 @@ impl World {
     ///
     /// # Errors
     /// [`SettingsError`], for nothing a caller chooses but `concurrency`.
-    pub(crate) fn bank_worker(&self, pool: PoolName, id: WorkerId, concurrency: u32) -> Result<Worker, SettingsError> {
-        let builder = Worker::builder(pool, id).concurrency(concurrency);
+    pub(crate) fn bank_worker(
+        &self,
+        pool: PoolName,
+        id: WorkerId,
+        concurrency: u32,
+        trust: Arc<dyn Trust>,
+    ) -> Result<Worker, SettingsError> {
+        let builder = Worker::builder(pool, id, trust).concurrency(concurrency);
         let stores = &self.banks;
         macro_rules! add {
             ($($how:ident $function:ident,)*) => {
@@ -145,8 +152,9 @@ impl World {
         pool: PoolName,
         id: WorkerId,
         concurrency: u32,
+        trust: Arc<dyn Trust>,
     ) -> Result<Worker, SettingsError> {
-        let builder = Worker::builder(pool, id).concurrency(concurrency);
+        let builder = Worker::builder(pool, id, trust).concurrency(concurrency);
         let stores = &self.offices;
         macro_rules! add {
             ($($how:ident $function:ident,)*) => {
@@ -196,12 +204,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [bank, office] = [crate::demo::shipped::BANK, crate::demo::shipped::OFFICE];
         let world = World::new(folder.path(), bank, office).unwrap();
+        let trust = || Arc::new(tidegate_keys::Keyring::default());
         let names = |worker: Worker| format!("{worker:?}");
         let pool = |name: &str| (PoolName::new(name).unwrap(), WorkerId::new(name).unwrap());
         let (name, id) = pool(BANK);
-        let bank = names(world.bank_worker(name, id, 1).unwrap());
+        let bank = names(world.bank_worker(name, id, 1, trust()).unwrap());
         let (name, id) = pool(OFFICE);
-        let office = names(world.office_worker(name, id, 1).unwrap());
+        let office = names(world.office_worker(name, id, 1, trust()).unwrap());
         for function in functions(BANK) {
             assert!(bank.contains(&format!("`{function}`")) && !functions(OFFICE).contains(function), "{function}");
         }

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::load::PARTITIONS;
 use crate::broker::Broker;
-use crate::home::Home;
+use crate::home::{Home, KEYS};
 use crate::http::{Http, free_port};
 use crate::process::{Process, Start, until};
 
@@ -106,7 +106,7 @@ listen: 127.0.0.1:{port}
 data: data-{name}
 topics: {{ source_partitions: {PARTITIONS} }}
 membership: {{ session_timeout_ms: {session} }}
-",
+{KEYS}",
             url = broker.url(),
             prefix = self.prefix,
             session = SESSION.as_millis(),

@@ -92,6 +92,8 @@ pub enum Fact {
     JobMoved(IgnoredAny),
     /// Scheduler: a record on `approved` that is no allowed job.
     WorkRefused {
+        /// Why, as a word.
+        reason: String,
         /// Why.
         detail: String,
     },

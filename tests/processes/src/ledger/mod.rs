@@ -333,7 +333,9 @@ impl Ledger {
                 }
             }
             Fact::JobDuplicate { source } => bail!("{source} ended as a duplicate, of which this run has none"),
-            Fact::WorkRefused { detail } => bail!("a record on `approved` was refused: {detail}"),
+            // A former owner's that came late; the new owner sent it again.
+            Fact::WorkRefused { reason, .. } if reason == "former_owner" => {}
+            Fact::WorkRefused { detail, .. } => bail!("a record on `approved` was refused: {detail}"),
             Fact::ResultRefused(_) => self.refused += 1,
             Fact::PolicyAdopted(_)
             | Fact::WorkerWelcomed(_)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_processes::broker::{Broker, Met, Tail, Write, Writer};
-use tidegate_processes::home::{Home, own_prefix};
+use tidegate_processes::home::{Home, KEYS, own_prefix};
 use tidegate_processes::http::{Http, free_port};
 use tidegate_processes::process::{Process, until};
 
@@ -41,7 +41,7 @@ policy: policy
 listen: 127.0.0.1:{port}
 data: data
 topics: {{ source_partitions: 1, shared_partitions: 1 }}
-",
+{KEYS}",
         broker.url()
     )
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_processes::broker::Broker;
 use tidegate_processes::dev::Dev;
-use tidegate_processes::home::{Home, own_prefix};
+use tidegate_processes::home::{Home, KEYS, own_prefix};
 use tidegate_processes::http::free_port;
 
 use super::must_end;
@@ -13,7 +13,7 @@ const POLICY: &str = "id: p\nrevision: 1\nrules:\n  - { id: r, match: {}, decisi
 
 fn config(spine: &str, prefix: &str, partitions: u32) -> String {
     format!(
-        "spine: {spine}\nprefix: \"{prefix}\"\npolicy: policy\nlisten: 127.0.0.1:0\ntopics: {{ source_partitions: {partitions} }}\n"
+        "spine: {spine}\nprefix: \"{prefix}\"\npolicy: policy\nlisten: 127.0.0.1:0\ntopics: {{ source_partitions: {partitions} }}\n{KEYS}"
     )
 }
 

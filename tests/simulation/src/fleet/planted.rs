@@ -118,7 +118,7 @@ impl Stage for AnyToken {
                     _ => None,
                 }
             }
-            Input::Tick { .. } | Input::Poll | Input::Evict(_) => None,
+            Input::Tick { .. } | Input::Poll | Input::Evict(_) | Input::Refused(..) => None,
         };
         again(&right, decision, |fact| {
             if let (SchedulerFact::ResultRefused { source, by, reason }, Some(outcome)) = (&*fact, outcome)

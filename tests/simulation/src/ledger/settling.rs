@@ -31,7 +31,7 @@ pub fn settled<F>(groups: &[ValidGroup<F>]) -> Settled<'_, F> {
 pub fn inputs(broker: &Broker, spec: &ShardSpec, number: u32) -> Vec<Record> {
     let input = &spec.inputs[number as usize];
     let log = broker.log(&input.partition);
-    if input.sealed {
+    if input.writers.sealed() {
         believed(log).into_iter().map(|b| b.record.clone()).collect()
     } else {
         log.iter().map(|s| s.record.clone()).collect()

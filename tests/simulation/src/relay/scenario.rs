@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_protocol::address::TopicPartition;
 use tidegate_protocol::ids::SenderId;
-use tidegate_stage::{InputKind, InputSpec, Pace, Rules, ShardSpec};
+use tidegate_stage::{InputKind, InputSpec, Pace, Rules, ShardSpec, Writers};
 
 use super::judge;
 use super::load;
@@ -42,9 +42,11 @@ pub(crate) fn pace(seed: u64, shard: &str) -> Pace {
     }
 }
 
-fn input(partition: TopicPartition, kind: InputKind, sealed: bool) -> InputSpec {
-    InputSpec { partition, kind, sealed, trim: sealed }
+fn input(partition: TopicPartition, kind: InputKind, writers: Writers) -> InputSpec {
+    InputSpec { partition, kind, writers, trim: writers.sealed() }
 }
+
+const RELAYS: Writers = Writers::Stages(&["a"]);
 
 fn relay_spec(seed: u64, number: u32) -> ShardSpec {
     let name = format!("a/{number}");
@@ -52,9 +54,9 @@ fn relay_spec(seed: u64, number: u32) -> ShardSpec {
         sender: SenderId::new(&name).unwrap(),
         facts: topic("a.facts").partition(number),
         inputs: vec![
-            input(topic("jobs").partition(number), InputKind::Jobs, false),
-            input(topic("overflow").partition(number), InputKind::Jobs, true),
-            input(topic("control").partition(number), InputKind::Control, false),
+            input(topic("jobs").partition(number), InputKind::Jobs, Writers::Anyone),
+            input(topic("overflow").partition(number), InputKind::Jobs, RELAYS),
+            input(topic("control").partition(number), InputKind::Control, Writers::Anyone),
         ],
         outputs: vec![topic("left").partition(0), topic("right").partition(0), topic("overflow").partition(number)],
         snapshots: topic("snapshots"),
@@ -69,8 +71,8 @@ fn sink_spec(seed: u64) -> ShardSpec {
         sender: SenderId::new("b/0").unwrap(),
         facts: topic("b.facts").partition(0),
         inputs: vec![
-            input(topic("left").partition(0), InputKind::Jobs, true),
-            input(topic("right").partition(0), InputKind::Jobs, true),
+            input(topic("left").partition(0), InputKind::Jobs, RELAYS),
+            input(topic("right").partition(0), InputKind::Jobs, RELAYS),
         ],
         outputs: vec![topic("finished").partition(0)],
         snapshots: topic("snapshots"),

@@ -73,7 +73,7 @@ impl Stage for Sink {
                 }
             }
             // Not moved: it is gone soon anyway.
-            Input::Poll | Input::Evict(_) => {}
+            Input::Poll | Input::Evict(_) | Input::Refused(..) => {}
         }
     }
 

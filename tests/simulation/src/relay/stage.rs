@@ -206,6 +206,7 @@ impl Stage for Relay {
                 Some(job) => self.decide_job(job, arrival.at, at, decision),
                 None => decision.fact(self.fact(0, What::Refused)),
             },
+            Input::Refused(..) => {}
             Input::Tick { fresh } => {
                 let due = self.state.held.values().filter(|h| h.until <= *fresh).take(AT_ONCE);
                 for (ahead, held) in (0..).zip(due) {

@@ -1,0 +1,140 @@
+//! `tidegate keys`.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tidegate_keys::{SecretKey, Trusted};
+use tidegate_node::StartError;
+use tidegate_node::config::Keys;
+use tidegate_protocol::ids::{KeyId, TenantId};
+use tidegate_protocol::signature::Role;
+
+use super::config_of;
+use crate::args::{Global, KeysCommand, Output};
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+pub(crate) fn run(global: &Global, command: KeysCommand) -> Result<Exit, Failure> {
+    match command {
+        KeysCommand::Create { roles, tenants, id, file } => {
+            create(global, roles, &tenants, id.as_deref(), file.as_deref())
+        }
+        KeysCommand::List => list(global),
+        KeysCommand::Show { id } => show(global, id.as_deref()),
+    }
+}
+
+fn create(
+    global: &Global,
+    roles: Vec<Role>,
+    tenants: &[String],
+    id: Option<&str>,
+    file: Option<&Path>,
+) -> Result<Exit, Failure> {
+    let usage = |error| Failure::new(Exit::Usage, error);
+    let all: Vec<TenantId> = tenants.iter().map(TenantId::new).collect::<Result<_, _>>().map_err(usage)?;
+    if !all.is_empty() && !roles.iter().all(|role| matches!(role, Role::Approver | Role::Submitter)) {
+        return Err(Failure::say(Exit::Usage, "only approvers and submitters are for tenants; leave `--tenant` out"));
+    }
+    let random = |error: &dyn std::fmt::Display| Failure::say(Exit::Software, format!("no randomness: {error}"));
+    let provisional = KeyId::new("new").map_err(usage)?;
+    let made = SecretKey::generate(provisional).map_err(|error| random(&error))?;
+    let public = made.public().to_string();
+    let usual = || {
+        let role = roles.first().map(ToString::to_string).unwrap_or_default().replace(':', "-");
+        format!("{role}-{}", public.chars().take(8).collect::<String>())
+    };
+    let id = KeyId::new(id.map_or_else(usual, str::to_owned)).map_err(usage)?;
+    let secret = SecretKey::parse(id.clone(), &made.reveal()).map_err(|error| Failure::new(Exit::Software, error))?;
+    if let Some(file) = file {
+        tidegate_keys::create(&secret, file).map_err(|error| Failure::new(Exit::Config, error))?;
+    }
+    let tenants = (!all.is_empty()).then_some(all);
+    let trusted = Trusted { id, public: secret.public(), roles, tenants, until_ms: None };
+    let revealed = file.is_none().then(|| secret.reveal());
+    match global.output {
+        Output::Json => {
+            let mut document = described(&trusted);
+            if let (Some(fields), Some(secret)) = (document.as_object_mut(), revealed) {
+                fields.insert("secret".into(), secret.into());
+            }
+            output::json(&document);
+        }
+        Output::Text => {
+            match (revealed, file) {
+                (Some(secret), _) => {
+                    output::text_line(
+                        "# The secret, shown this once. Keep it in a file that its owner alone may read:",
+                    );
+                    output::text_line(&secret);
+                }
+                (None, Some(file)) => output::text_line(&format!("# The secret is in {}.", file.display())),
+                (None, None) => {}
+            }
+            output::text_line("# For `keys.trusted` in the configuration of every process:");
+            output::text_line(&format!("- {}", one_line(&trusted)));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn one_line(key: &Trusted) -> String {
+    let quoted = |texts: Vec<String>| {
+        let texts: Vec<String> = texts.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
+        texts.join(", ")
+    };
+    let roles = quoted(key.roles.iter().map(ToString::to_string).collect());
+    let tenants = key.tenants.as_ref().map(|all| quoted(all.iter().map(ToString::to_string).collect()));
+    let tenants = tenants.map(|tenants| format!(", tenants: [{tenants}]")).unwrap_or_default();
+    let until = key.until_ms.map(|until| format!(", until_ms: {until}")).unwrap_or_default();
+    format!("{{ id: {}, public: \"{}\", roles: [{roles}]{tenants}{until} }}", key.id, key.public)
+}
+
+fn described(key: &Trusted) -> Value {
+    json!({
+        "id": key.id,
+        "public": key.public.to_string(),
+        "roles": key.roles.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "tenants": key.tenants,
+        "until_ms": key.until_ms,
+    })
+}
+
+fn keys(global: &Global) -> Result<Keys, Failure> {
+    config_of(global)?.keys.read().map_err(|error| StartError::Keys(error).into())
+}
+
+fn list(global: &Global) -> Result<Exit, Failure> {
+    let keys = keys(global)?;
+    let signing = keys.signer.as_ref().map(|signer| signer.key().clone());
+    match global.output {
+        Output::Json => {
+            let all: Vec<Value> = keys.trust.iter().map(described).collect();
+            output::json(&json!({ "signing": signing, "trusted": all }));
+        }
+        Output::Text => {
+            for key in keys.trust.iter() {
+                let signs = if Some(&key.id) == signing.as_ref() { "  # signs here" } else { "" };
+                output::text_line(&format!("- {}{signs}", one_line(key)));
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn show(global: &Global, id: Option<&str>) -> Result<Exit, Failure> {
+    let keys = keys(global)?;
+    let id = match (id, &keys.signer) {
+        (Some(id), _) => id.to_owned(),
+        (None, Some(signer)) => signer.key().to_string(),
+        (None, None) => return Err(Failure::say(Exit::Unsuccessful, "there is no `keys.signing`; name a key")),
+    };
+    let Some(key) = keys.trust.iter().find(|key| key.id.as_str() == id) else {
+        return Err(Failure::say(Exit::Unsuccessful, format!("the configuration has no key `{id}`")));
+    };
+    match global.output {
+        Output::Json => output::json(&described(key)),
+        Output::Text => output::text_line(&format!("- {}", one_line(key))),
+    }
+    Ok(Exit::Done)
+}

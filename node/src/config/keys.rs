@@ -1,0 +1,204 @@
+//! `keys:`, checked; and read, secrets included.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tidegate_keys::{FileError, Keyring, PublicKey, SecretKey, Trusted};
+use tidegate_protocol::ids::{KeyId, TenantId};
+use tidegate_protocol::signature::{Capacity, Role, Sign, Trust};
+
+use super::checked::Check;
+use super::lines::Step::{Field, Item};
+use super::written::{KeysWritten, SigningWritten, TrustedWritten};
+
+/// Whose signatures count, and what this process signs with.
+#[derive(Debug, Clone, Default)]
+pub struct KeysConfig {
+    /// The signing key, unread.
+    pub signing: Option<Signing>,
+    /// Those listed.
+    pub trusted: Vec<Trusted>,
+}
+
+/// A signing key, unread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signing {
+    /// Its name in records.
+    pub id: KeyId,
+    /// Where its secret is.
+    pub from: SecretFrom,
+}
+
+/// Where a secret is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretFrom {
+    /// In a file.
+    File(PathBuf),
+    /// In an environment variable.
+    Env(String),
+}
+
+/// Keys, read.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// What stages of this process sign with.
+    pub signer: Option<Arc<dyn Sign>>,
+    /// Whose signatures count, the signer's own among them.
+    pub trust: Arc<Keyring>,
+}
+
+/// Keys cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The file of the signing key.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its variable.
+    #[error("signing key `{id}`: environment variable `{variable}` {reason}")]
+    Env {
+        /// The key.
+        id: KeyId,
+        /// The variable.
+        variable: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The keys make no ring.
+    #[error(transparent)]
+    Ring(#[from] tidegate_keys::KeyringError),
+    /// The listed key of the signer's name is another.
+    #[error("`keys.trusted` has another public key for `{id}` than `keys.signing`: give one of them another id")]
+    Other {
+        /// The key.
+        id: KeyId,
+    },
+    /// A stage would have to sign and cannot.
+    #[error(
+        "there is no `keys.signing`, and kernel and scheduler sign what they decide: make a key with `tidegate keys create --role stage --id {process} --file stage.key`, name it under `keys.signing`, and its public half under `keys.trusted` of every process"
+    )]
+    NoSigner {
+        /// A name it could have.
+        process: String,
+    },
+    /// Nothing that a stage says would be believed.
+    #[error(
+        "no key is trusted for `stage`, so no ticket would be believed and nothing run: list the stages' public keys under `keys.trusted` (`tidegate keys show` prints them where they sign)"
+    )]
+    NoStage,
+}
+
+impl KeysConfig {
+    /// Reads the signing key and gathers whom to trust.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn read(&self) -> Result<Keys, KeysError> {
+        let secret = self.signing.as_ref().map(Signing::read).transpose()?;
+        let mut trusted = self.trusted.clone();
+        if let Some(secret) = &secret {
+            match trusted.iter().find(|known| known.id == *secret.key()) {
+                Some(known) if known.public != secret.public() => {
+                    return Err(KeysError::Other { id: secret.key().clone() });
+                }
+                Some(_) => {}
+                None => trusted.push(Trusted {
+                    id: secret.key().clone(),
+                    public: secret.public(),
+                    roles: vec![Role::AnyStage],
+                    tenants: None,
+                    until_ms: None,
+                }),
+            }
+        }
+        let signer = secret.map(|secret| Arc::new(secret) as Arc<dyn Sign>);
+        Ok(Keys { signer, trust: Arc::new(Keyring::new(trusted)?) })
+    }
+}
+
+impl Signing {
+    fn read(&self) -> Result<SecretKey, KeysError> {
+        match &self.from {
+            SecretFrom::File(path) => Ok(tidegate_keys::read(self.id.clone(), path)?),
+            SecretFrom::Env(variable) => {
+                let error = |reason: String| KeysError::Env { id: self.id.clone(), variable: variable.clone(), reason };
+                let text = std::env::var(variable).map_err(|_| error("is not set, or not UTF-8".into()))?;
+                SecretKey::parse(self.id.clone(), &text).map_err(|bad| error(format!("holds no key: {bad}")))
+            }
+        }
+    }
+}
+
+impl Keys {
+    /// Whose signatures count.
+    #[must_use]
+    pub fn trust(&self) -> Arc<dyn Trust> {
+        Arc::clone(&self.trust) as Arc<dyn Trust>
+    }
+
+    /// Whether anything that a stage signs is believed here.
+    #[must_use]
+    pub fn knows_stages(&self) -> bool {
+        let stage = |role: &Role| matches!(role, Role::AnyStage) || role.covers(Capacity::Stage("kernel"));
+        self.trust.iter().any(|trusted| trusted.roles.iter().any(stage))
+    }
+
+    /// What stages sign with.
+    ///
+    /// # Errors
+    /// [`KeysError::NoSigner`].
+    pub fn signer(&self) -> Result<Arc<dyn Sign>, KeysError> {
+        self.signer.clone().ok_or_else(|| KeysError::NoSigner { process: "node-1".into() })
+    }
+
+    /// For who runs jobs.
+    ///
+    /// # Errors
+    /// [`KeysError::NoStage`].
+    pub fn trust_in_stages(&self) -> Result<Arc<dyn Trust>, KeysError> {
+        if self.knows_stages() { Ok(self.trust()) } else { Err(KeysError::NoStage) }
+    }
+}
+
+const MAKE_ONE: &str = "`tidegate keys create` makes one and prints what to write";
+
+pub(super) fn checked(check: &mut Check<'_>, written: &KeysWritten) -> KeysConfig {
+    let signing = written.signing.as_ref().and_then(|signing| signing_of(check, signing));
+    let all = written.trusted.iter().enumerate();
+    let trusted: Vec<Trusted> = all.filter_map(|(number, key)| trusted_of(check, number, key)).collect();
+    check.keep(&[Field("keys"), Field("trusted")], "correct the list", Keyring::new(trusted.clone()));
+    KeysConfig { signing, trusted }
+}
+
+fn signing_of(check: &mut Check<'_>, written: &SigningWritten) -> Option<Signing> {
+    let at = |field| [Field("keys"), Field("signing"), Field(field)];
+    let id = check.keep(&at("id"), "name the key", KeyId::new(&written.id));
+    let from = match (&written.file, &written.env) {
+        (Some(file), None) => SecretFrom::File(file.clone()),
+        (None, Some(env)) => SecretFrom::Env(env.clone()),
+        (Some(_), Some(_)) | (None, None) => {
+            let reason = "`keys.signing` must have one of `file` and `env`, and not both";
+            check.wrong(&[Field("keys"), Field("signing")], reason, MAKE_ONE);
+            return None;
+        }
+    };
+    Some(Signing { id: id?, from })
+}
+
+fn trusted_of(check: &mut Check<'_>, number: usize, written: &TrustedWritten) -> Option<Trusted> {
+    let at = |field| [Field("keys"), Field("trusted"), Item(number), Field(field)];
+    let id = check.keep(&at("id"), "name the key", KeyId::new(&written.id));
+    let public = check.keep(&at("public"), MAKE_ONE, written.public.parse::<PublicKey>());
+    let mut roles = Vec::new();
+    for role in &written.roles {
+        roles.extend(check.keep(&at("roles"), "correct it", role.parse::<Role>()));
+    }
+    let mut tenants = written.tenants.as_ref().map(|_| Vec::new());
+    for tenant in written.tenants.iter().flatten() {
+        if let (Some(all), Some(tenant)) =
+            (&mut tenants, check.keep(&at("tenants"), "correct it", TenantId::new(tenant)))
+        {
+            all.push(tenant);
+        }
+    }
+    Some(Trusted { id: id?, public: public?, roles, tenants, until_ms: written.until_ms })
+}
