@@ -73,6 +73,8 @@ impl Names {
             (Topic::Decisions(source.clone()), partitions),
             (Topic::Commands(source.clone()), partitions),
             (Topic::Outcomes(source.clone()), partitions),
+            (Topic::Grants(source.clone()), partitions),
+            (Topic::LimitRequests, SHARED),
             (Topic::Approved(pool.clone()), BUCKETS),
             (Topic::Overflow(pool.clone()), BUCKETS),
             (Topic::Denied, SHARED),
@@ -147,7 +149,7 @@ impl Governed {
             tenant_buckets: BUCKETS,
         };
         let routes = Arc::new(Routes::new(vec![pool], &names.prefix)?);
-        let shared = PartitionCounts { denied: SHARED, finished: SHARED, dead: SHARED };
+        let shared = PartitionCounts { denied: SHARED, finished: SHARED, dead: SHARED, limits: SHARED };
         let topics = Arc::new(KernelTopics::new(&names.prefix, &source, shared)?);
         let snapshot = Arc::new(policy()?);
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
@@ -161,6 +163,7 @@ impl Governed {
                 max_record_bytes: 1_000_000,
                 window: WindowBounds::default(),
                 kept: KeptBounds::default(),
+                wallet: tidegate_kernel::wallet::WalletBounds::default(),
             };
             Kernel::new(config.clone())?;
             let spec = tidegate_kernel::shard_spec(&config, "bench", pace.clone())?;
@@ -184,6 +187,7 @@ impl Governed {
             lanes: LANES,
             finished_partitions: SHARED,
             dead_partitions: SHARED,
+            sources: std::collections::BTreeMap::from([(names.source.clone(), partitions)]),
         };
         let pool = Arc::new(tidegate_scheduler::Pool::new(layout, &Tuning::default())?);
         let spec = pool.shard_spec(0, "bench", pace.clone())?;

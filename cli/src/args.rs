@@ -67,6 +67,9 @@ pub(crate) enum Command {
     /// Check and test policy
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Look at limits as they are lent out
+    #[command(subcommand)]
+    Limits(LimitsCommand),
     /// Look at what could not be handled
     #[command(subcommand)]
     Dead(DeadCommand),
@@ -104,7 +107,7 @@ pub(crate) struct DevArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServeArgs {
     /// Roles of this process: kernel, scheduler, gateway
-    #[arg(long, value_name = "ROLES", value_delimiter = ',', default_value = "kernel,scheduler,gateway")]
+    #[arg(long, value_name = "ROLES", value_delimiter = ',', default_value = "kernel,limits,scheduler,gateway")]
     pub(crate) roles: Vec<NodeRole>,
     /// Address of the HTTP API, metrics and health instead of the configuration's
     #[arg(long, value_name = "ADDRESS")]
@@ -280,6 +283,28 @@ pub(crate) enum PolicyCommand {
         /// The folder of bundles; the configuration's unless told
         #[arg(long, value_name = "DIR")]
         policy: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LimitsCommand {
+    /// Every key of a limit that counts, with what is lent to kernels and what is free
+    List {
+        /// Most keys, 1 to 1000
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// The keys of one limit, by its id or the beginning of it (the rule's id), with who holds what
+    Show {
+        /// The limit
+        of: String,
+        /// Most keys, 1 to 1000
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        #[command(flatten)]
+        reach: Reach,
     },
 }
 

@@ -124,6 +124,7 @@ async fn a_zombie_a_forger_and_what_follows_a_gap_are_not_believed() {
     let topics = ViewTopics {
         decisions: vec![(SourceName::new("jobs.raw").unwrap(), decisions.clone())],
         leases: Vec::new(),
+        limits: None,
         dead: dead.clone(),
         trust: Some(trust()),
     };

@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         buckets: 4,
         tenant_buckets: 2,
     };
-    let topics = KernelTopics::new("bench.", &source, PartitionCounts { denied: 4, finished: 4, dead: 4 })?;
+    let topics = KernelTopics::new("bench.", &source, PartitionCounts { denied: 4, finished: 4, dead: 4, limits: 4 })?;
     let partition = topics.source.partition(0);
     let mut kernel = Kernel::new(KernelConfig {
         source: Arc::new(source),
@@ -74,6 +74,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         max_record_bytes: DEFAULT_RECORD_BYTES,
         window: WindowBounds::default(),
         kept: KeptBounds::default(),
+        wallet: tidegate_kernel::wallet::WalletBounds::default(),
     })?;
     let policy = tidegate_policy::load([("bank.yaml", POLICY)], None)?;
     let mut at = Timestamp::from_millis(1_700_000_000_000);

@@ -17,6 +17,7 @@ use tidegate_protocol::decision::{Decision, PayloadAt, Verdict};
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::job::{InputHash, Job, SourcePosition};
 use tidegate_protocol::kept::{KeptRecord, Replaced};
+use tidegate_protocol::limits::LimitUse;
 use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
@@ -35,6 +36,8 @@ pub(crate) struct Case<'a> {
     /// How it is kept so far.
     pub(crate) kept: Option<&'a KeptJob>,
     pub(crate) at: Timestamp,
+    /// What it takes of limits when it may run.
+    pub(crate) spends: Vec<LimitUse>,
 }
 
 impl Case<'_> {
@@ -102,12 +105,16 @@ impl Kernel {
 
 fn decided(
     case: Case<'_>,
-    decision: Decision,
+    mut decision: Decision,
     pool: Option<tidegate_protocol::ids::PoolName>,
     observed: bool,
 ) -> KernelFact {
     let replaces = case.replaces();
-    KernelFact::JobDecided { job: case.job, decision, pool, payload: case.payload, observed, replaces }
+    // Only what goes to a pool takes of limits.
+    let taken = if decision.verdict.permits() && pool.is_some() && !observed { case.spends } else { Vec::new() };
+    decision.settles = taken.iter().any(|wanted| wanted.definition.kind.settles());
+    let spends = taken.iter().map(LimitUse::spend).collect();
+    KernelFact::JobDecided { job: case.job, decision, pool, payload: case.payload, observed, replaces, spends }
 }
 
 /// What policy said, turned into a denial (I3).

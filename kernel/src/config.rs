@@ -11,6 +11,7 @@ use crate::identity::WindowBounds;
 use crate::kept::KeptBounds;
 use crate::routes::Routes;
 use crate::sources::Source;
+use crate::wallet::WalletBounds;
 
 /// Number of the input that jobs come from: the source's partition.
 pub const INPUT_JOBS: u32 = 0;
@@ -18,6 +19,9 @@ pub const INPUT_JOBS: u32 = 0;
 pub const INPUT_COMMANDS: u32 = 1;
 /// Number of the input that outcomes come from: the same partition of `outcomes.<source>`.
 pub const INPUT_OUTCOMES: u32 = 2;
+
+/// Number of the input that answers of the limits stage come from: the same partition of `grants.<source>`.
+pub const INPUT_GRANTS: u32 = 3;
 
 /// Least `max_record_bytes`: below it a fact of largest allowed attributes might not fit.
 pub const LEAST_RECORD_BYTES: usize = 128 << 10;
@@ -31,6 +35,8 @@ pub struct PartitionCounts {
     pub finished: u32,
     /// Of `dead`.
     pub dead: u32,
+    /// Of `limits.requests`.
+    pub limits: u32,
 }
 
 /// The topics of the kernels of one source.
@@ -44,6 +50,10 @@ pub struct KernelTopics {
     pub commands: TopicName,
     /// Outcomes.
     pub outcomes: TopicName,
+    /// Answers of the limits stage.
+    pub grants: TopicName,
+    /// Requests to the limits stage.
+    pub limit_requests: TopicName,
     /// Denied jobs.
     pub denied: TopicName,
     /// Ended jobs.
@@ -69,7 +79,9 @@ impl KernelTopics {
             source: source.topic(prefix)?,
             decisions: Topic::Decisions(name.clone()).name(prefix)?,
             commands: Topic::Commands(name.clone()).name(prefix)?,
-            outcomes: Topic::Outcomes(name).name(prefix)?,
+            outcomes: Topic::Outcomes(name.clone()).name(prefix)?,
+            grants: Topic::Grants(name).name(prefix)?,
+            limit_requests: Topic::LimitRequests.name(prefix)?,
             denied: Topic::Denied.name(prefix)?,
             finished: Topic::Finished.name(prefix)?,
             dead: Topic::Dead.name(prefix)?,
@@ -98,6 +110,8 @@ pub struct KernelConfig {
     pub window: WindowBounds,
     /// Bounds of what is kept past the release of its record.
     pub kept: KeptBounds,
+    /// Bounds of what is kept of limits.
+    pub wallet: WalletBounds,
 }
 
 /// The usual `max_record_bytes`: with a batch's overhead it stays below a broker's default of 1 MiB.
@@ -113,6 +127,7 @@ pub fn shard_spec(config: &KernelConfig, process: &str, mut pace: Pace) -> Resul
     let KernelConfig { source, shard, routes, topics, .. } = config;
     let input =
         |topic: &TopicName, kind, writers, trim| InputSpec { partition: topic.partition(*shard), kind, writers, trim };
+    let requests = (0..topics.partitions.limits).map(|partition| topics.limit_requests.partition(partition));
     let finished = (0..topics.partitions.finished).map(|partition| topics.finished.partition(partition));
     pace.snapshot_facts =
         pace.snapshot_facts.max(u64::try_from(config.window.ids).unwrap_or(u64::MAX).saturating_mul(2));
@@ -123,8 +138,9 @@ pub fn shard_spec(config: &KernelConfig, process: &str, mut pace: Pace) -> Resul
             input(&topics.source, InputKind::Jobs, Writers::Anyone, !source.adopted()),
             input(&topics.commands, InputKind::Control, Writers::Anyone, false),
             input(&topics.outcomes, InputKind::Control, Writers::Stages(&["scheduler"]), false),
+            input(&topics.grants, InputKind::Control, Writers::Stages(&["limits"]), false),
         ],
-        outputs: if source.observe() { Vec::new() } else { routes.buckets().chain(finished).collect() },
+        outputs: if source.observe() { Vec::new() } else { routes.buckets().chain(finished).chain(requests).collect() },
         snapshots: topics.snapshots.clone(),
         shards: topics.shards.clone(),
         process: process.to_owned(),

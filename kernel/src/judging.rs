@@ -60,7 +60,10 @@ impl Kernel {
             }
             Known::New => {
                 let judgement = evaluate(policy, &job, payload, arrival.record, memory);
-                self.conclude(Case { job, payload, record: arrival.record, kept: None, at }, judgement)
+                self.conclude(
+                    Case { job, payload, record: arrival.record, kept: None, at, spends: Vec::new() },
+                    judgement,
+                )
             }
         };
         decision.settle(arrival.at, fact);

@@ -12,7 +12,7 @@ use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
 use tidegate_stage::{Arrival, Decision, Input, Outbox, Signal, Stage};
 
-use crate::config::{INPUT_COMMANDS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig, LEAST_RECORD_BYTES};
+use crate::config::{INPUT_COMMANDS, INPUT_GRANTS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig, LEAST_RECORD_BYTES};
 use crate::identity::Window;
 use crate::kept::{Deferral, Kept, KeptJob};
 use crate::messages;
@@ -20,6 +20,7 @@ use crate::meters::{self, Meters};
 use crate::reading::ReaderMemory;
 use crate::standing::{Adopted, Policies, StandingView};
 use crate::state;
+use crate::wallet::Wallet;
 
 /// The safety kernel of one source partition.
 pub struct Kernel {
@@ -30,6 +31,10 @@ pub struct Kernel {
     pub(crate) window: Window,
     /// Durable.
     pub(crate) kept: Kept,
+    /// Durable: what is held of limits.
+    pub(crate) wallet: Wallet,
+    /// Soft: this owner's; 0 in replay.
+    pub(crate) epoch: u64,
     /// Reused by `decide`; holds nothing that a decision depends on.
     pub(crate) memory: RefCell<Memory>,
     pub(crate) meters: Meters,
@@ -66,6 +71,8 @@ impl Kernel {
             policies: Policies::default(),
             window: Window::new(config.window),
             kept: Kept::new(config.kept),
+            wallet: Wallet::new(config.wallet),
+            epoch: 0,
             memory: RefCell::new(Memory {
                 reader: ReaderMemory::new(&config.source),
                 policy: tidegate_policy::Scratch::new(),
@@ -146,12 +153,16 @@ impl Stage for Kernel {
             Input::Record(arrival) => match arrival.at.input {
                 INPUT_JOBS => self.judge(arrival, at, decision),
                 INPUT_COMMANDS => self.refuse_command(arrival),
-                INPUT_OUTCOMES => self.meters.outcomes_unused.increment(1),
+                INPUT_OUTCOMES => self.hear_outcome(arrival, at, decision),
+                INPUT_GRANTS => self.hear_answer(arrival, at, decision),
                 _ => decision.wait(),
             },
             // The runner has counted it; it says nothing of a record of the source.
             Input::Refused(..) => {}
-            Input::Tick { fresh } => self.end_overdue(*fresh, at, decision),
+            Input::Tick { fresh } => {
+                self.end_holdings(*fresh, at, decision);
+                self.end_overdue(*fresh, at, decision);
+            }
             Input::Poll => self.judge_next(at, decision),
             // No record of the source waits in its log: it is settled or not read.
             Input::Evict(_) => {}
@@ -159,7 +170,13 @@ impl Stage for Kernel {
     }
 
     fn apply(&mut self, fact: &KernelFact, at: Timestamp) {
+        self.wallet.apply(fact, at);
         match fact {
+            KernelFact::SliceGranted { answer } => self.kept.wake(answer.about().0.as_str()),
+            KernelFact::SliceRequested { .. }
+            | KernelFact::SliceReturned { .. }
+            | KernelFact::SpendSettled { .. }
+            | KernelFact::OutcomePassedOn { .. } => {}
             KernelFact::PolicyAdopted { revision, snapshot } => {
                 self.policies.adopt(Some(Adopted { revision: *revision, snapshot: snapshot.clone() }));
             }
@@ -197,14 +214,15 @@ impl Stage for Kernel {
         match signal {
             Signal::Outside(policy) => self.policies.offer(policy),
             // A policy stays good over a change of owner; nothing else is known softly.
-            Signal::Arrived(_) | Signal::Owner { .. } | Signal::Gap(_) => {}
+            Signal::Owner { epoch } => self.epoch = epoch,
+            Signal::Arrived(_) | Signal::Gap(_) => {}
         }
     }
 
     fn next_due(&self) -> Option<Timestamp> {
         // Without a policy nothing can be judged again: that alone must not wake the shard.
         let retry = self.kept.next_retry().filter(|_| self.policies.usable().is_some());
-        [self.kept.next_deadline(), retry].into_iter().flatten().min()
+        [self.kept.next_deadline(), retry, self.wallet.next_due()].into_iter().flatten().min()
     }
 
     fn admits(&self, input: u32) -> bool {
@@ -218,14 +236,15 @@ impl Stage for Kernel {
     fn figures(&self, publish: &mut dyn FnMut(&'static str, f64)) {
         meters::figures(self.window.len(), self.policies.adopted().map(|adopted| adopted.revision), publish);
         meters::kept(|kind| self.kept.count(kind), publish);
+        meters::wallet(&self.wallet, publish);
     }
 
     fn snapshot(&self) -> Result<String, serde_json::Error> {
-        state::write(self.policies.adopted(), &self.window, &self.kept)
+        state::write(self.policies.adopted(), &self.window, &self.kept, &self.wallet)
     }
 
     fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
-        let adopted = state::read(snapshot, &mut self.window, &mut self.kept)?;
+        let adopted = state::read(snapshot, &mut self.window, &mut self.kept, &mut self.wallet)?;
         self.policies.adopt(adopted);
         Ok(())
     }

@@ -9,7 +9,8 @@
 //! |---|---|---|
 //! | [`INPUT_JOBS`] | of the source | jobs, open: anyone may write, control records there are bad records |
 //! | [`INPUT_COMMANDS`] | the same of `commands.<source>` | control, open: each command is refused and counted |
-//! | [`INPUT_OUTCOMES`] | the same of `outcomes.<source>` | control, sealed: read, counted, without effect yet |
+//! | [`INPUT_OUTCOMES`] | the same of `outcomes.<source>` | control, sealed: settles what jobs took of limits |
+//! | [`INPUT_GRANTS`] | the same of `grants.<source>` | control, sealed: answers of the limits stage |
 //!
 //! # Words
 //! A **record** of a source becomes a **job**, or is **rejected** with a reason. A job gets a **verdict** from the
@@ -34,6 +35,7 @@ mod identity;
 mod judging;
 mod kept;
 mod kernel;
+mod limiting;
 mod messages;
 mod meters;
 pub mod reading;
@@ -41,10 +43,11 @@ mod routes;
 pub mod sources;
 mod standing;
 mod state;
+pub mod wallet;
 
 pub use config::{
-    DEFAULT_RECORD_BYTES, INPUT_COMMANDS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig, KernelTopics, LEAST_RECORD_BYTES,
-    PartitionCounts, shard_spec,
+    DEFAULT_RECORD_BYTES, INPUT_COMMANDS, INPUT_GRANTS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig, KernelTopics,
+    LEAST_RECORD_BYTES, PartitionCounts, shard_spec,
 };
 pub use identity::WindowBounds;
 pub use kept::{KeptBounds, MAX_KEPT_RECORD_BYTES};

@@ -8,7 +8,8 @@
 //! | | 3 | `dead` | job id | job id | advisory | allowed for a pool that is gone |
 //! | `RecordRejected` | 0 | `dead` | job id, else position | the same | advisory | always |
 //! | | 1 | `finished` | job id | job id | fenced | the job is known |
-//! | `PolicyAdopted`, `JobRepeated`, `JobDeferred` | | | | | | |
+//! | `SliceRequested`, `SliceReturned`, `OutcomePassedOn` | 0 | `limits.requests` | limit and key | the same | fenced | always |
+//! | `PolicyAdopted`, `JobRepeated`, `JobDeferred`, `SliceGranted`, `SpendSettled` | | | | | | |
 //!
 //! Nothing follows from what an `observe: true` source leads to. A pool is gone when the configuration lost it between a
 //! fact and its release: the job ends as dead (`unroutable`) rather than silently.
@@ -38,6 +39,7 @@ use tidegate_stage::{Delivery, Message, Outbox};
 use crate::config::KernelConfig;
 use crate::kept::restored;
 use crate::kernel::Kernel;
+use crate::limiting;
 use crate::reading::{CE_ID, CE_SOURCE};
 
 /// Header of `dead`: the record's own key.
@@ -67,6 +69,14 @@ pub(crate) struct Unmade {
     problem: String,
 }
 
+impl Unmade {
+    fn of_request(config: &KernelConfig, problem: &serde_json::Error) -> Self {
+        let source_position =
+            SourcePosition { source: config.source.name().clone(), partition: config.shard, offset: 0 };
+        Self { source_position, problem: format!("a request to the limits stage: {problem}") }
+    }
+}
+
 /// Why a record is in `dead`.
 struct Death<'a> {
     ordinal: u8,
@@ -87,9 +97,18 @@ pub(crate) fn emit(
 ) -> Result<(), Unmade> {
     let config = &kernel.config;
     match fact {
-        KernelFact::PolicyAdopted { .. } | KernelFact::JobRepeated { .. } | KernelFact::JobDeferred { .. } => Ok(()),
+        KernelFact::PolicyAdopted { .. }
+        | KernelFact::JobRepeated { .. }
+        | KernelFact::JobDeferred { .. }
+        | KernelFact::SliceGranted { .. }
+        | KernelFact::SpendSettled { .. } => Ok(()),
+        KernelFact::SliceRequested { request }
+        | KernelFact::SliceReturned { request }
+        | KernelFact::OutcomePassedOn { request } => {
+            limiting::send(config, request, outbox).map_err(|problem| Unmade::of_request(config, &problem))
+        }
         KernelFact::JobDecided { observed: true, .. } => Ok(()),
-        KernelFact::JobDecided { job, decision, pool, payload, observed: false, replaces } => {
+        KernelFact::JobDecided { job, decision, pool, payload, observed: false, replaces, .. } => {
             let record = &*origin(kernel, input, &job.source, *replaces)?;
             match (decision.verdict, pool) {
                 (Verdict::Allow | Verdict::AllowWithConstraints, Some(pool)) => {
@@ -136,7 +155,14 @@ pub(crate) fn emit(
 /// Whether [`emit`] needs the record of this fact.
 pub(crate) fn needs_input(config: &KernelConfig, fact: &KernelFact) -> bool {
     match fact {
-        KernelFact::PolicyAdopted { .. } | KernelFact::JobRepeated { .. } | KernelFact::JobDeferred { .. } => false,
+        KernelFact::PolicyAdopted { .. }
+        | KernelFact::JobRepeated { .. }
+        | KernelFact::JobDeferred { .. }
+        | KernelFact::SliceRequested { .. }
+        | KernelFact::SliceGranted { .. }
+        | KernelFact::SliceReturned { .. }
+        | KernelFact::SpendSettled { .. }
+        | KernelFact::OutcomePassedOn { .. } => false,
         // What was kept is emitted from what was kept.
         KernelFact::JobDecided { replaces: Some(_), .. } | KernelFact::RecordRejected { replaces: Some(_), .. } => {
             false

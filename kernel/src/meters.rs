@@ -13,6 +13,11 @@ const DECISIONS: &str = "tidegate_kernel_decisions_total";
 const DEAD: &str = "tidegate_kernel_dead_total";
 const COMMANDS_REFUSED: &str = "tidegate_kernel_commands_refused_total";
 const OUTCOMES_UNUSED: &str = "tidegate_kernel_outcomes_unused_total";
+const ANSWERS_UNUSED: &str = "tidegate_kernel_limit_answers_unused_total";
+const SLICES: &str = "tidegate_kernel_limit_messages_total";
+const SETTLED: &str = "tidegate_kernel_spends_settled_total";
+const HOLDINGS: &str = "tidegate_kernel_limit_holdings";
+const OPEN_SPENDS: &str = "tidegate_kernel_open_spends";
 const VIOLATIONS: &str = "tidegate_kernel_invariant_violations_total";
 const KNOWN_IDS: &str = "tidegate_kernel_known_ids";
 const HELD: &str = "tidegate_kernel_held_jobs";
@@ -31,7 +36,10 @@ pub fn describe_metrics() {
         (DEFERRALS, "Times a job was deferred, by why: slice (of a limit) or throttle."),
         (DEAD, "Records that could not be jobs and went to `dead`, by reason."),
         (COMMANDS_REFUSED, "Command records read and refused, by source: this version knows no commands."),
-        (OUTCOMES_UNUSED, "Outcome records read for which this version has no use, by source."),
+        (OUTCOMES_UNUSED, "Outcome records of jobs whose end nobody waits for, by source."),
+        (ANSWERS_UNUSED, "Answers of the limits stage that no longer fit what is held, by source."),
+        (SLICES, "What went to and came from the limits stage, by what: asked, granted, returned, passed_on."),
+        (SETTLED, "Jobs that took of limits and whose end was told, by outcome."),
         (VIOLATIONS, "Facts whose messages could not be made, by source; each is a defect. Should stay 0."),
     ] {
         describe_counter!(name, Unit::Count, sentence);
@@ -39,6 +47,8 @@ pub fn describe_metrics() {
     describe_gauge!(KNOWN_IDS, Unit::Count, "Job ids in the window in which a job that comes twice runs once.");
     describe_gauge!(HELD, Unit::Count, "Jobs that wait for people to approve them.");
     describe_gauge!(DEFERRED, Unit::Count, "Jobs that wait for a slice of a limit or for a throttle's delay.");
+    describe_gauge!(HOLDINGS, Unit::Count, "Keys of limits of which the shard holds or has asked for something.");
+    describe_gauge!(OPEN_SPENDS, Unit::Count, "Jobs that took of limits and whose end is awaited.");
     describe_gauge!(POLICY_REVISION, Unit::Count, "Revision of the policy last used.");
 }
 
@@ -52,6 +62,11 @@ pub(crate) fn tally(fact: &KernelFact, count: &mut dyn FnMut(&'static str, &'sta
             }
             count(DECISIONS, "verdict", decision.verdict.word());
         }
+        KernelFact::SliceRequested { .. } => count(SLICES, "what", "asked"),
+        KernelFact::SliceGranted { .. } => count(SLICES, "what", "granted"),
+        KernelFact::SliceReturned { .. } => count(SLICES, "what", "returned"),
+        KernelFact::OutcomePassedOn { .. } => count(SLICES, "what", "passed_on"),
+        KernelFact::SpendSettled { told } => count(SETTLED, "outcome", told.outcome.word()),
         KernelFact::JobRepeated { .. } => count(RECORDS, "outcome", "repeated"),
         KernelFact::JobDeferred { why, replaces, .. } => {
             if replaces.is_none() {
@@ -85,10 +100,19 @@ pub(crate) fn figures(known_ids: usize, revision: Option<u64>, publish: &mut dyn
     }
 }
 
+/// Present figures of limits.
+pub(crate) fn wallet(wallet: &crate::wallet::Wallet, publish: &mut dyn FnMut(&'static str, f64)) {
+    #[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^53")]
+    let figure = |number: usize| number as f64;
+    publish(HOLDINGS, figure(wallet.len()));
+    publish(OPEN_SPENDS, figure(wallet.open()));
+}
+
 /// Handles of what is counted as it happens, taken once so that counting costs no look-up.
 pub(crate) struct Meters {
     pub(crate) commands_refused: Counter,
     pub(crate) outcomes_unused: Counter,
+    pub(crate) answers_unused: Counter,
     pub(crate) violations: Counter,
 }
 
@@ -98,6 +122,7 @@ impl Meters {
         Self {
             commands_refused: of(COMMANDS_REFUSED),
             outcomes_unused: of(OUTCOMES_UNUSED),
+            answers_unused: of(ANSWERS_UNUSED),
             violations: of(VIOLATIONS),
         }
     }

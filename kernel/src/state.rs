@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::identity::{Entry, Window};
 use crate::kept::{Kept, KeptJob};
 use crate::standing::Adopted;
+use crate::wallet::{Wallet, WalletIn, WalletOut};
 
 /// Format version.
 const VERSION: u32 = 1;
@@ -16,6 +17,8 @@ struct StateOut<'a> {
     window: Entries<'a>,
     #[serde(skip_serializing_if = "Jobs::is_empty")]
     kept: Jobs<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wallet: Option<WalletOut<'a>>,
 }
 
 struct Jobs<'a>(&'a Kept);
@@ -48,15 +51,28 @@ struct StateIn {
     window: Vec<Entry>,
     #[serde(default)]
     kept: Vec<KeptJob>,
+    #[serde(default)]
+    wallet: WalletIn,
 }
 
 /// Writes it.
-pub(crate) fn write(adopted: Option<&Adopted>, window: &Window, kept: &Kept) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&StateOut { v: VERSION, adopted, window: Entries(window), kept: Jobs(kept) })
+pub(crate) fn write(
+    adopted: Option<&Adopted>,
+    window: &Window,
+    kept: &Kept,
+    wallet: &Wallet,
+) -> Result<String, serde_json::Error> {
+    let wallet = wallet.was_used().then(|| wallet.written());
+    serde_json::to_string(&StateOut { v: VERSION, adopted, window: Entries(window), kept: Jobs(kept), wallet })
 }
 
-/// Reads it: what was adopted; the window and the kept jobs are replaced.
-pub(crate) fn read(text: &str, window: &mut Window, kept: &mut Kept) -> Result<Option<Adopted>, serde_json::Error> {
+/// Reads it: what was adopted; the window, the kept jobs and the wallet are replaced.
+pub(crate) fn read(
+    text: &str,
+    window: &mut Window,
+    kept: &mut Kept,
+    wallet: &mut Wallet,
+) -> Result<Option<Adopted>, serde_json::Error> {
     let error = |problem: String| <serde_json::Error as serde::de::Error>::custom(problem);
     let state: StateIn = serde_json::from_str(text)?;
     if state.v != VERSION {
@@ -64,5 +80,6 @@ pub(crate) fn read(text: &str, window: &mut Window, kept: &mut Kept) -> Result<O
     }
     window.replace(state.window).map_err(|hash| error(format!("`{hash}` in a kernel state is no hash")))?;
     kept.replace(state.kept);
+    wallet.replace(state.wallet);
     Ok(state.adopted)
 }

@@ -40,6 +40,12 @@ pub fn describe() {
     for (name, sentence) in tidegate_scheduler::measures::GAUGES {
         describe_gauge!(name, sentence);
     }
+    for (name, sentence) in tidegate_limits::measures::COUNTERS {
+        describe_counter!(name, sentence);
+    }
+    for (name, sentence) in tidegate_limits::measures::GAUGES {
+        describe_gauge!(name, sentence);
+    }
     tidegate_kernel::describe_metrics();
     tidegate_worker::measures::describe();
     tidegate_gateway::metrics::describe();

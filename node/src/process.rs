@@ -12,6 +12,7 @@ use tidegate_gateway::key::{Key, KeyError};
 use tidegate_gateway::submit::{SubmitSource, Submitter};
 use tidegate_gateway::view::tail::ViewTopics;
 use tidegate_gateway::view::{Bounds, View, tail};
+use tidegate_protocol::topics::Topic;
 use tidegate_spine::{Spine, SpineError};
 use tidegate_telemetry::Metrics;
 use tokio::net::TcpListener;
@@ -22,7 +23,7 @@ use crate::clock::TokioClock;
 use crate::config::{Config, Keys, KeysError};
 use crate::policy_folder;
 use crate::readiness::Board;
-use crate::roles::{Ground, Hosting, Role, RoleError, Roles, kernels, schedulers};
+use crate::roles::{Ground, Hosting, Role, RoleError, Roles, kernels, limits, schedulers};
 use crate::topics::{Named, Plan, WantedError, plan, wanted};
 
 /// How often the spine is asked whether it is there.
@@ -176,6 +177,9 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
     if roles.contains(&Role::Kernel) {
         hostings.extend(kernels(&ground).await?);
     }
+    if roles.contains(&Role::Limits) {
+        hostings.extend(limits(&ground).await?);
+    }
     if roles.contains(&Role::Scheduler) {
         hostings.extend(schedulers(&ground).await?);
     }
@@ -306,6 +310,7 @@ pub fn follow_view(
     let topics = ViewTopics {
         decisions: named.sources.into_iter().map(|source| (source.name, source.decisions)).collect(),
         leases: named.pools.into_iter().map(|pool| (pool.name, pool.leases)).collect(),
+        limits: Some(Topic::LimitFacts.name(&config.prefix).map_err(WantedError::Name)?),
         dead: named.dead,
         trust: keys.knows_stages().then(|| keys.trust()),
     };

@@ -87,6 +87,9 @@ pub struct Decision {
     /// What rules that are only tried out (`shadow`, `warn`, a canary's other share) would have said.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shadow: Vec<Shadow>,
+    /// The kernel waits to be told how the job ends, because it took of a limit that is settled then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settles: bool,
     /// When a ticket for this decision expires, in milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
@@ -111,6 +114,7 @@ impl Decision {
             remediations: Vec::new(),
             controls: Vec::new(),
             shadow: Vec::new(),
+            settles: false,
             expires_ms: None,
             ticket: None,
         }

@@ -10,6 +10,7 @@ use crate::decision::{Decision, PayloadAt};
 use crate::ids::{JobId, PoolName, TenantId, WorkerId};
 use crate::job::{InputHash, Job, SourcePosition};
 use crate::kept::{DeferredWhy, KeptRecord, Replaced};
+use crate::limits::{LimitAnswer, LimitRequest, OutcomeTold, Spend, Usage};
 use crate::outcome::{DeadReason, Outcome};
 use crate::time::Timestamp;
 
@@ -42,6 +43,34 @@ pub enum KernelFact {
         /// The job was kept: this verdict stands in place of that, and `payload` is a place in the kept record.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaces: Option<Replaced>,
+        /// What it takes of limits, when it may run.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        spends: Vec<Spend>,
+    },
+    /// A limit is asked for capacity, or for time. Emits the request to `limits.requests`.
+    SliceRequested {
+        /// `Ask`.
+        request: Box<LimitRequest>,
+    },
+    /// The limits stage answered, or a breaker switched. Settles its record on `grants.<source>`.
+    SliceGranted {
+        /// `Granted` or `Switched`.
+        answer: Box<LimitAnswer>,
+    },
+    /// Capacity goes back: others need it, or its time is over. Emits to `limits.requests`.
+    SliceReturned {
+        /// `Return`.
+        request: Box<LimitRequest>,
+    },
+    /// A job that took of limits ended: what it used replaces what was reserved. Settles its record on `outcomes.<source>`.
+    SpendSettled {
+        /// As told by the scheduler.
+        told: Box<OutcomeTold>,
+    },
+    /// The end of a job that passed a breaker goes on to the limits stage. Emits to `limits.requests`.
+    OutcomePassedOn {
+        /// `Ended`.
+        request: Box<LimitRequest>,
     },
     /// A job waits for a slice of a limit or for a throttle's delay, and is then judged again. Settles its record.
     JobDeferred {
@@ -201,6 +230,12 @@ pub enum SchedulerFact {
         /// large: then `dead` names it by position and hash.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         work: Option<Box<RawValue>>,
+        /// What the worker says it used.
+        #[serde(default, skip_serializing_if = "Usage::is_empty")]
+        usage: Usage,
+        /// The kernel waits for its end: emits also to `outcomes.<source>`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        settles: bool,
     },
     /// The accepted result came once more (its `Settled` was lost with an owner). Emits `Settled` (accepted) again.
     ResultRepeated {
@@ -224,6 +259,9 @@ pub enum SchedulerFact {
         source: SourcePosition,
         /// The live one.
         duplicate_of: SourcePosition,
+        /// The kernel waits for its end: emits to `outcomes.<source>` that it never ran.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        settles: bool,
     },
     /// A waiting job moved to `overflow.<pool>` so that it does not pin its log.
     JobMoved {

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::facts::Token;
 use crate::ids::{Capability, WorkerId};
 use crate::job::SourcePosition;
+use crate::limits::Usage;
 use crate::outcome::Outcome;
 
 /// A worker's record on `reports.<pool>`, keyed by worker, in the worker's order.
@@ -74,6 +75,9 @@ pub enum Report {
         /// What it gives back, JSON text.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Box<RawValue>>,
+        /// What it used, where it knows.
+        #[serde(default, skip_serializing_if = "Usage::is_empty")]
+        usage: Usage,
         /// As in a heartbeat: a result frees a slot, so it carries the new credit.
         credit: u64,
     },

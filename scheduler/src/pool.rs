@@ -1,10 +1,12 @@
 //! A pool as its schedulers see it: names, numbers of partitions, terms and bounds. As written -> checked.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidegate_protocol::address::{BadTopicName, TopicName};
-use tidegate_protocol::ids::{BadName, PoolName, SenderId};
+use tidegate_protocol::address::{BadTopicName, TopicName, TopicPartition};
+use tidegate_protocol::ids::{BadName, PoolName, SenderId, SourceName};
+use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::topics::Topic;
 use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec, Writers};
 
@@ -66,6 +68,8 @@ pub struct Layout {
     pub finished_partitions: u32,
     /// Partitions of `dead`, at least 1.
     pub dead_partitions: u32,
+    /// The sources whose kernels are told how jobs end, with their partitions.
+    pub sources: BTreeMap<SourceName, u32>,
 }
 
 /// A pool that cannot be scheduled as written.
@@ -127,6 +131,7 @@ pub(crate) struct Topics {
     pub(crate) work: TopicName,
     pub(crate) finished: TopicName,
     pub(crate) dead: TopicName,
+    pub(crate) outcomes: BTreeMap<SourceName, TopicName>,
     pub(crate) snapshots: TopicName,
     pub(crate) shards: TopicName,
 }
@@ -173,6 +178,11 @@ impl Pool {
             work: name(Topic::Work(pool()))?,
             finished: name(Topic::Finished)?,
             dead: name(Topic::Dead)?,
+            outcomes: layout
+                .sources
+                .keys()
+                .map(|source| Ok((source.clone(), name(Topic::Outcomes(source.clone()))?)))
+                .collect::<Result<_, BadPool>>()?,
             snapshots: name(Topic::Snapshots)?,
             shards: name(Topic::Shards)?,
         };
@@ -194,6 +204,13 @@ impl Pool {
     /// Whether a job with so many strikes and leases gets no further one.
     pub(crate) const fn is_spent(&self, strikes: u32, leases: u32) -> bool {
         strikes >= self.max_attempts || leases / 4 >= self.max_attempts
+    }
+
+    /// Where the kernel that decided about `source` is told of its end; `None` when its source is not configured.
+    pub(crate) fn outcomes_of(&self, source: &SourcePosition) -> Option<TopicPartition> {
+        let partitions = self.layout.sources.get(&source.source)?;
+        let topic = self.topics.outcomes.get(&source.source)?;
+        (source.partition < *partitions).then(|| topic.partition(source.partition))
     }
 
     /// The buckets of shard `shard`: those `b` with `b mod shards == shard`.
@@ -233,6 +250,10 @@ impl Pool {
         });
         let mut outputs: Vec<_> = self.buckets_of(shard).map(|bucket| self.topics.overflow.partition(bucket)).collect();
         outputs.extend((0..self.layout.finished_partitions).map(|n| self.topics.finished.partition(n)));
+        outputs.extend(self.layout.sources.iter().flat_map(|(source, partitions)| {
+            let topic = self.topics.outcomes.get(source);
+            (0..*partitions).filter_map(move |n| topic.map(|topic| topic.partition(n)))
+        }));
         Ok(ShardSpec {
             sender: SenderId::new(format!("scheduler.{pool}/{shard}"))
                 .map_err(|source| BadPool::Sender { pool: pool.clone(), source })?,
@@ -260,6 +281,7 @@ mod tests {
             lanes: 3,
             finished_partitions: 2,
             dead_partitions: 1,
+            sources: BTreeMap::from([(SourceName::new("jobs.raw").unwrap(), 1)]),
         }
     }
 
@@ -282,7 +304,10 @@ mod tests {
             spec.inputs.last().is_some_and(|reports| !reports.writers.sealed() && reports.kind == InputKind::Control)
         );
         let outputs: Vec<_> = spec.outputs.iter().map(ToString::to_string).collect();
-        assert_eq!(outputs, ["t.overflow.bank/1", "t.overflow.bank/3", "t.finished/0", "t.finished/1"]);
+        assert_eq!(
+            outputs,
+            ["t.overflow.bank/1", "t.overflow.bank/3", "t.finished/0", "t.finished/1", "t.outcomes.jobs.raw/0"]
+        );
         assert_eq!((spec.sender.as_str(), spec.facts.to_string().as_str()), ("scheduler.bank/1", "t.leases.bank/1"));
     }
 

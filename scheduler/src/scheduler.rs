@@ -292,9 +292,8 @@ impl Stage for Scheduler {
             }
             SchedulerFact::JobMoved { .. } => moved::emit(self, fact, outbox),
             SchedulerFact::WorkRefused { .. } => arrived::emit(self, fact, input, outbox),
-            SchedulerFact::LeaseExpired { .. }
-            | SchedulerFact::JobDuplicate { .. }
-            | SchedulerFact::WorkerForgotten { .. } => {}
+            SchedulerFact::JobDuplicate { .. } => ended::duplicate(self, fact, at, outbox),
+            SchedulerFact::LeaseExpired { .. } | SchedulerFact::WorkerForgotten { .. } => {}
         }
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct Work {
     pub(crate) requirement: Requirement,
     pub(crate) priority: u8,
     pub(crate) deadline: Option<Timestamp>,
+    /// The kernel waits for its end.
+    pub(crate) settles: bool,
     pub(crate) text: Arc<RawValue>,
 }
 
@@ -46,6 +48,8 @@ struct Lean {
 #[derive(Deserialize)]
 struct LeanDecision {
     verdict: Verdict,
+    #[serde(default)]
+    settles: bool,
 }
 
 impl Work {
@@ -78,7 +82,8 @@ impl Work {
         requires.sort_unstable();
         requires.dedup();
         let deadline = deadline.map(|ms| Timestamp(ms.saturating_mul(1_000)));
-        Ok(Self { source, tenant, id, requirement: requires.into(), priority, deadline, text })
+        let settles = lean.decision.settles;
+        Ok(Self { source, tenant, id, requirement: requires.into(), priority, deadline, settles, text })
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tidegate_node::gateway::http::{DeadList, Lines, Refusal};
+use tidegate_node::gateway::http::{DeadList, LimitList, Lines, Refusal};
 use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
 
 use super::{Backend, Wanted};
@@ -161,6 +161,11 @@ impl Backend for OverHttp {
         let mut query = wanted.query();
         query.extend([("since", since.to_string()), ("wait", wait(longest))]);
         Self::must(self.get("/v1/jobs", &query)?)
+    }
+
+    fn limits(&self, of: &str, limit: usize) -> Result<LimitList, Failure> {
+        let path = if of.is_empty() { "/v1/limits".to_owned() } else { format!("/v1/limits/{}", segment(of)) };
+        Self::must(self.get(&path, &[("limit", limit.to_string())])?)
     }
 
     fn dead(&self, limit: usize) -> Result<DeadList, Failure> {

@@ -5,7 +5,7 @@ mod spine;
 
 use std::time::Duration;
 
-use tidegate_node::gateway::http::{DeadList, Lines};
+use tidegate_node::gateway::http::{DeadList, LimitList, Lines};
 use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
 
 use crate::args::{Global, Reach};
@@ -29,6 +29,8 @@ pub(crate) trait Backend {
     fn list(&self, wanted: &Wanted) -> Result<Changes, Failure>;
     /// Jobs changed after `since`; waits for the first.
     fn changes(&self, since: u64, wanted: &Wanted, wait: Duration) -> Result<Changes, Failure>;
+    /// Limits whose id begins with `of`, as they are lent out.
+    fn limits(&self, of: &str, limit: usize) -> Result<LimitList, Failure>;
     /// The newest records of `dead`.
     fn dead(&self, limit: usize) -> Result<DeadList, Failure>;
     /// One of them, whole.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidegate_node::gateway::http::{DeadList, Line, Lines, Refused, job_key};
+use tidegate_node::gateway::http::{DeadList, LimitList, Line, Lines, Refused, job_key};
 use tidegate_node::gateway::submit::Submitter;
 use tidegate_node::gateway::view::{Changes, DeadRecord, Filter, State, Story, View};
 use tidegate_node::process::{follow_view, submitters, view_of};
@@ -92,6 +92,10 @@ impl Backend for OnSpine {
     fn changes(&self, since: u64, wanted: &Wanted, wait: Duration) -> Result<Changes, Failure> {
         let filter = filter(wanted)?;
         Ok(self.runtime.block_on(self.view.changes(since, &filter, wanted.limit, wait)))
+    }
+
+    fn limits(&self, of: &str, limit: usize) -> Result<LimitList, Failure> {
+        Ok(LimitList { limits: self.view.limits(of, limit) })
     }
 
     fn dead(&self, limit: usize) -> Result<DeadList, Failure> {

@@ -70,7 +70,13 @@ impl Board {
     pub(crate) fn decided(&self, now: Instant, fact: KernelFact) {
         let (source, said) = match fact {
             // What waits is judged again, and then said.
-            KernelFact::PolicyAdopted { .. } | KernelFact::JobDeferred { .. } => return,
+            KernelFact::PolicyAdopted { .. }
+            | KernelFact::JobDeferred { .. }
+            | KernelFact::SliceRequested { .. }
+            | KernelFact::SliceGranted { .. }
+            | KernelFact::SliceReturned { .. }
+            | KernelFact::SpendSettled { .. }
+            | KernelFact::OutcomePassedOn { .. } => return,
             KernelFact::JobDecided { job, decision, .. } => (job.source, Said::Judged(decision)),
             KernelFact::JobRepeated { source, duplicate_of, .. } => (source, Said::Repeated(duplicate_of)),
             KernelFact::RecordRejected { source, reason, detail, .. } => (source, Said::Rejected(reason, detail)),

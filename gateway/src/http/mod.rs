@@ -7,6 +7,7 @@
 //! | `GET /v1/jobs?limit=&state=&tenant=` | the newest jobs |
 //! | `GET /v1/jobs?since=N&wait=30s` | jobs changed since change number N |
 //! | `GET /v1/dead?limit=`, `GET /v1/dead/{at}` | what could not be handled |
+//! | `GET /v1/limits?limit=`, `GET /v1/limits/{of}` | limits as they are lent out; those whose id begins with `of` |
 //! | `GET /metrics`, `/healthz`, `/readyz` | for machines, without key |
 //!
 //! `/v1` wants `Authorization: Bearer KEY`. Errors are `{error, detail, hint}`; what only an operator may know goes to
@@ -17,6 +18,7 @@ mod bearer;
 mod counted;
 mod dead;
 mod jobs;
+mod limits;
 mod params;
 mod state;
 
@@ -32,6 +34,7 @@ use tokio::net::TcpListener;
 pub use answer::{Refusal, Refused};
 pub use dead::DeadList;
 pub use jobs::{Line, Lines};
+pub use limits::LimitList;
 pub use params::job_key;
 pub use state::{Api, Health, Readiness};
 
@@ -54,6 +57,8 @@ fn v1(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
         .route("/v1/jobs/{id}", get(jobs::get))
+        .route("/v1/limits", get(limits::list))
+        .route("/v1/limits/{of}", get(limits::show))
         .route("/v1/dead", get(dead::list))
         .route("/v1/dead/{at}", get(dead::show))
         .layer(body)

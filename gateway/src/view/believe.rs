@@ -9,6 +9,7 @@ use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::headers;
 use tidegate_protocol::ids::SenderId;
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::limits::LimitsFact;
 use tidegate_protocol::signature::{Capacity, Distrust, Signature, Trust};
 use tidegate_spine::Record;
 use tidegate_stage::Rules;
@@ -61,6 +62,11 @@ impl Follower {
             Holds::Leases(pool) => {
                 for fact in self.facts::<SchedulerFact>(record) {
                     view.scheduler_fact(&pool, fact.at, fact.fact);
+                }
+            }
+            Holds::Limits => {
+                for fact in self.facts::<LimitsFact>(record) {
+                    view.limits_fact(fact.at, fact.fact);
                 }
             }
             // Open to all writers and only shown: whatever it says is shown as it stands.

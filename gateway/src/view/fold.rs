@@ -16,8 +16,13 @@ const ATTEMPTS: usize = 16;
 
 pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
     match fact {
-        KernelFact::PolicyAdopted { .. } => {}
-        KernelFact::JobDecided { job, decision, pool, payload: _, observed, replaces: _ } => {
+        KernelFact::PolicyAdopted { .. }
+        | KernelFact::SliceRequested { .. }
+        | KernelFact::SliceGranted { .. }
+        | KernelFact::SliceReturned { .. }
+        | KernelFact::SpendSettled { .. }
+        | KernelFact::OutcomePassedOn { .. } => {}
+        KernelFact::JobDecided { job, decision, pool, payload: _, observed, replaces: _, spends: _ } => {
             let source = job.source.clone();
             shelf.change(&source, |story| {
                 if matches!(story.state, State::Unknown | State::Deferred) {
@@ -116,7 +121,7 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
                 }
             });
         }
-        SchedulerFact::JobDuplicate { source, duplicate_of } => shelf.change(&source, |story| {
+        SchedulerFact::JobDuplicate { source, duplicate_of, settles: _ } => shelf.change(&source, |story| {
             story.state = State::Duplicate;
             story.duplicate_of = Some(duplicate_of);
             story.times.finished_ms = Some(millis(at));

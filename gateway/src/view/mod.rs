@@ -6,6 +6,7 @@
 mod believe;
 mod ended;
 mod fold;
+mod lending;
 mod questions;
 mod shelf;
 pub mod story;
@@ -16,11 +17,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::ids::{JobId, PoolName, TenantId};
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::limits::LimitsFact;
 use tidegate_protocol::time::Timestamp;
 use tokio::sync::watch;
 
 pub use believe::dead as read_dead;
 pub use ended::TooManyWait;
+pub use lending::{LentTo, LimitStanding};
 pub use questions::{Changes, Filter};
 pub use story::{Attempt, DeadRecord, State, Story, Times};
 
@@ -61,6 +64,7 @@ pub enum JobKey {
 #[derive(Debug)]
 pub struct View {
     shelf: Mutex<shelf::Shelf>,
+    lending: Mutex<lending::Lending>,
     /// Number of the last change.
     changed: watch::Sender<u64>,
     /// Whether everything that was there at the start has been read.
@@ -74,6 +78,7 @@ impl View {
     pub fn new(bounds: Bounds) -> Self {
         Self {
             shelf: Mutex::new(shelf::Shelf::new(bounds)),
+            lending: Mutex::default(),
             changed: watch::Sender::new(0),
             caught_up: watch::Sender::new(false),
             bounds,
@@ -118,6 +123,22 @@ impl View {
     /// Takes a scheduler's fact.
     pub fn scheduler_fact(&self, pool: &PoolName, at: Timestamp, fact: SchedulerFact) {
         self.change(|shelf| fold::scheduler(shelf, pool, at, fact));
+    }
+
+    /// Takes a fact of the limits stage.
+    pub fn limits_fact(&self, at: Timestamp, fact: LimitsFact) {
+        self.lending().take(fact, at);
+    }
+
+    /// Keys of limits whose id begins with `of`, at most `most`, as they stand at the latest fact.
+    #[must_use]
+    pub fn limits(&self, of: &str, most: usize) -> Vec<LimitStanding> {
+        self.lending().standing(of, most)
+    }
+
+    fn lending(&self) -> MutexGuard<'_, lending::Lending> {
+        // As for the shelf.
+        self.lending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a record of `dead`.

@@ -29,6 +29,8 @@ pub struct ViewTopics {
     pub decisions: Vec<(SourceName, TopicName)>,
     /// `leases.<pool>` of each pool.
     pub leases: Vec<(PoolName, TopicName)>,
+    /// `limits.facts`, when limits are to be shown.
+    pub limits: Option<TopicName>,
     /// `dead`.
     pub dead: TopicName,
     /// Whose facts are believed; `None`: what the logs say is shown unverified.
@@ -40,6 +42,7 @@ pub struct ViewTopics {
 pub(super) enum Holds {
     Decisions,
     Leases(PoolName),
+    Limits,
     Dead,
 }
 
@@ -58,7 +61,8 @@ impl ViewTopics {
         let decisions = self.decisions.iter().map(|(s, t)| (format!("kernel.{s}"), t.clone(), Holds::Decisions));
         let leases = self.leases.iter().map(|(p, t)| (format!("scheduler.{p}"), t.clone(), Holds::Leases(p.clone())));
         let dead = (String::new(), self.dead.clone(), Holds::Dead);
-        decisions.chain(leases).chain([dead]).collect()
+        let limits = self.limits.iter().map(|topic| ("limits".to_owned(), topic.clone(), Holds::Limits));
+        decisions.chain(leases).chain(limits).chain([dead]).collect()
     }
 }
 

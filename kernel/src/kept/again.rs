@@ -54,5 +54,5 @@ impl Kernel {
 }
 
 fn case<'a>(kept: &'a KeptJob, record: &'a Record, at: Timestamp) -> Case<'a> {
-    Case { job: kept.job.clone(), payload: kept.payload, record, kept: Some(kept), at }
+    Case { job: kept.job.clone(), payload: kept.payload, record, kept: Some(kept), at, spends: Vec::new() }
 }

@@ -200,7 +200,6 @@ impl Kept {
     }
 
     /// A limit has answered: whoever waited for it alone is judged again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the wallet of limits calls it"))]
     pub(crate) fn wake(&mut self, limit: &str) {
         for offset in self.waiting.remove(limit).unwrap_or_default() {
             let Some(deferral) = self.jobs.get_mut(&offset).and_then(|kept| kept.deferral.as_mut()) else { continue };

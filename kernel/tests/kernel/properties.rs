@@ -130,7 +130,15 @@ fn check(shard: &mut Shard, value: Option<&[u8]>, headers: Headers) -> Result<()
         Some(KernelFact::RecordRejected { job: Some(_), .. }) => (0, 0, 1, 1),
         Some(KernelFact::RecordRejected { job: None, .. }) => (0, 0, 0, 1),
         Some(KernelFact::JobRepeated { .. } | KernelFact::JobDeferred { .. }) => (0, 0, 0, 0),
-        Some(KernelFact::PolicyAdopted { .. }) | None => return Err(TestCaseError::fail("no settling fact")),
+        Some(
+            KernelFact::PolicyAdopted { .. }
+            | KernelFact::SliceRequested { .. }
+            | KernelFact::SliceGranted { .. }
+            | KernelFact::SliceReturned { .. }
+            | KernelFact::SpendSettled { .. }
+            | KernelFact::OutcomePassedOn { .. },
+        )
+        | None => return Err(TestCaseError::fail("no settling fact")),
     };
     prop_assert_eq!((approved, denied, finished, dead), expected);
     for message in &outcome.messages {

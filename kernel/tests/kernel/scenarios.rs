@@ -227,6 +227,17 @@ impl Scenario {
                     was(*replaces)
                 )
             }
+            KernelFact::SliceRequested { request } => {
+                format!("slice_requested {}", serde_json::to_string(request).unwrap())
+            }
+            KernelFact::SliceGranted { answer } => format!("slice_granted {}", serde_json::to_string(answer).unwrap()),
+            KernelFact::SliceReturned { request } => {
+                format!("slice_returned {}", serde_json::to_string(request).unwrap())
+            }
+            KernelFact::SpendSettled { told } => format!("spend_settled {}", serde_json::to_string(told).unwrap()),
+            KernelFact::OutcomePassedOn { request } => {
+                format!("outcome_passed_on {}", serde_json::to_string(request).unwrap())
+            }
             KernelFact::JobRepeated { source, duplicate_of, job_id, tenant } => {
                 format!("job_repeated {tenant}/{job_id} at {source}, first at {duplicate_of}")
             }

@@ -70,7 +70,7 @@ pub(crate) fn pool(name: &str, capabilities: &[&str], topics: &[&str]) -> Pool {
 }
 
 pub(crate) fn config(source: Source, pools: Vec<Pool>) -> KernelConfig {
-    let partitions = PartitionCounts { denied: 4, finished: 4, dead: 2 };
+    let partitions = PartitionCounts { denied: 4, finished: 4, dead: 2, limits: 2 };
     let topics = KernelTopics::new("tidegate.", &source, partitions).unwrap();
     KernelConfig {
         source: Arc::new(source),
@@ -80,6 +80,7 @@ pub(crate) fn config(source: Source, pools: Vec<Pool>) -> KernelConfig {
         max_record_bytes: DEFAULT_RECORD_BYTES,
         window: WindowBounds { age: Duration::from_mins(10), ids: 200_000 },
         kept: KeptBounds::default(),
+        wallet: tidegate_kernel::wallet::WalletBounds::default(),
     }
 }
 
@@ -110,9 +111,14 @@ impl Shard {
         self.at = self.at + Duration::from_millis(1);
         record.offset = self.offset;
         self.offset += 1;
-        let topic = [&self.config.topics.source, &self.config.topics.commands, &self.config.topics.outcomes]
-            .get(input as usize)
-            .map_or_else(|| TopicName::new("other").unwrap(), |topic| (*topic).clone());
+        let topic = [
+            &self.config.topics.source,
+            &self.config.topics.commands,
+            &self.config.topics.outcomes,
+            &self.config.topics.grants,
+        ]
+        .get(input as usize)
+        .map_or_else(|| TopicName::new("other").unwrap(), |topic| (*topic).clone());
         let arrival = Arrival {
             at: InputRef { input, offset: record.offset },
             partition: &topic.partition(self.config.shard),

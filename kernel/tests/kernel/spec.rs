@@ -79,7 +79,7 @@ fn a_source_shows_its_defaults() {
 }
 
 #[test]
-fn a_shard_has_three_inputs_and_all_its_outputs() {
+fn a_shard_has_four_inputs_and_all_its_outputs() {
     let pools = || vec![pool("bank", &["pay"], &[]), pool("mail", &["mail"], &[])];
     let kernel = config(source(PLAIN), pools());
     let spec = shard_spec(&kernel, "node-1", Pace::default()).unwrap();
@@ -93,12 +93,14 @@ fn a_shard_has_three_inputs_and_all_its_outputs() {
             ("tidegate.jobs.raw/0".to_owned(), InputKind::Jobs, false, true),
             ("tidegate.commands.jobs.raw/0".to_owned(), InputKind::Control, false, false),
             ("tidegate.outcomes.jobs.raw/0".to_owned(), InputKind::Control, true, false),
+            ("tidegate.grants.jobs.raw/0".to_owned(), InputKind::Control, true, false),
         ]
     );
     let outputs: Vec<String> = spec.outputs.iter().map(ToString::to_string).collect();
     let expected: Vec<String> = ["approved.bank", "approved.mail", "finished"]
         .iter()
         .flat_map(|topic| (0..4).map(move |n| format!("tidegate.{topic}/{n}")))
+        .chain((0..2).map(|n| format!("tidegate.limits.requests/{n}")))
         .collect();
     assert_eq!(outputs, expected);
     let mut adopted = config(source("{name: a, topic: foreign, tenants: any, observe: true}"), pools());

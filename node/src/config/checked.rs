@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_kernel::wallet::WalletBounds;
 use tidegate_kernel::{KeptBounds, Routes, Source, TopicGlob, WindowBounds};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::ids::{Capability, PoolName, SourceName};
@@ -119,6 +120,10 @@ pub struct RecordLimits {
     pub view_output_bytes: usize,
     /// Window of seen ids.
     pub seen: WindowBounds,
+    /// What a kernel shard keeps of limits.
+    pub wallet: WalletBounds,
+    /// How limits are shared out.
+    pub escrow: tidegate_limits::Tuning,
     /// Jobs kept past the release of their record.
     pub kept: KeptBounds,
 }
@@ -214,6 +219,13 @@ impl Config {
                 view_jobs: limits.view_jobs,
                 view_output_bytes: limits.view_output_bytes,
                 seen: WindowBounds { age: Duration::from_millis(limits.seen_ms), ids: limits.seen_ids },
+                wallet: WalletBounds {
+                    entries: limits.limit_keys,
+                    tenant_entries: limits.tenant_limit_keys,
+                    open: limits.open_spends,
+                    skew: Duration::from_millis(limits.escrow.skew_ms),
+                },
+                escrow: limits.escrow.clone(),
                 kept: KeptBounds { jobs: limits.kept_jobs, bytes: limits.kept_bytes },
             },
             membership: Membership {
@@ -288,6 +300,7 @@ fn pool_of(check: &mut Check<'_>, number: usize, written: &PoolWritten) -> Optio
         lanes: written.lanes,
         finished_partitions: 1,
         dead_partitions: 1,
+        sources: BTreeMap::new(),
     };
     check.keep(
         &[Field("pools"), Item(number)],
@@ -335,7 +348,7 @@ fn numbers(check: &mut Check<'_>, written: &Written) {
     let Written { topics, limits, membership, .. } = written;
     let many = u64::MAX;
     let wide = |n: usize| u64::try_from(n).unwrap_or(many);
-    let table: [(&str, &str, u64, u64, u64); 12] = [
+    let table: [(&str, &str, u64, u64, u64); 15] = [
         ("topics", "source_partitions", topics.source_partitions.into(), 1, 10_000),
         ("topics", "shared_partitions", topics.shared_partitions.into(), 1, 10_000),
         ("topics", "replication", topics.replication.unwrap_or(1).into(), 1, 100),
@@ -352,12 +365,16 @@ fn numbers(check: &mut Check<'_>, written: &Written) {
         ("limits", "view_jobs", wide(limits.view_jobs), 1, 100_000_000),
         ("limits", "seen_ids", wide(limits.seen_ids), 1, 100_000_000),
         ("limits", "kept_jobs", wide(limits.kept_jobs), 1, 1_000_000),
+        ("limits", "limit_keys", wide(limits.limit_keys), 1, 100_000_000),
+        ("limits", "tenant_limit_keys", wide(limits.tenant_limit_keys), 1, 100_000_000),
+        ("limits", "open_spends", wide(limits.open_spends), 1, 100_000_000),
         ("limits", "kept_bytes", wide(limits.kept_bytes), 256 << 10, 256 << 20),
         ("membership", "session_timeout_ms", membership.session_timeout_ms.into(), 100, 300_000),
     ];
     for (section, field, value, least, most) in table {
         check.within(&[Field(section), Field(field)], &format!("{section}.{field}"), value, least, most);
     }
+    check.keep(&[Field("limits"), Field("escrow")], "correct the number", limits.escrow.check());
     for (field, value) in [
         ("log_ms", topics.retention.log_ms),
         ("facts_ms", topics.retention.facts_ms),

@@ -234,6 +234,14 @@ pub struct LimitsWritten {
     pub kept_jobs: usize,
     /// Bytes of their records, a shard and kind.
     pub kept_bytes: usize,
+    /// Keys of limits (of policy) a kernel shard may have something of.
+    pub limit_keys: usize,
+    /// The same of one tenant.
+    pub tenant_limit_keys: usize,
+    /// Jobs that took of limits and whose end a kernel shard waits for.
+    pub open_spends: usize,
+    /// How limits (of policy) are shared out to kernel shards.
+    pub escrow: tidegate_limits::Tuning,
 }
 
 impl Default for LimitsWritten {
@@ -248,6 +256,10 @@ impl Default for LimitsWritten {
             seen_ids: 200_000,
             kept_jobs: 10_000,
             kept_bytes: 16 << 20,
+            limit_keys: 200_000,
+            tenant_limit_keys: 50_000,
+            open_spends: 200_000,
+            escrow: tidegate_limits::Tuning::default(),
         }
     }
 }

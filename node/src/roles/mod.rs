@@ -2,6 +2,7 @@
 
 mod kernel;
 mod lag;
+mod limits;
 mod scheduler;
 mod shards;
 
@@ -18,6 +19,7 @@ use crate::policy_folder;
 use crate::readiness::Board;
 
 pub(crate) use kernel::kernels;
+pub(crate) use limits::limits;
 pub(crate) use scheduler::schedulers;
 pub(crate) use shards::Hosting;
 pub use shards::RoleError;
@@ -27,6 +29,8 @@ pub use shards::RoleError;
 pub enum Role {
     /// Judges jobs.
     Kernel,
+    /// Shares limits out to kernels.
+    Limits,
     /// Hands approved jobs to workers.
     Scheduler,
     /// HTTP API.
@@ -35,13 +39,14 @@ pub enum Role {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Kernel, Self::Scheduler, Self::Gateway];
+    pub const ALL: [Self; 4] = [Self::Kernel, Self::Limits, Self::Scheduler, Self::Gateway];
 
     /// Its word.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Kernel => "kernel",
+            Self::Limits => "limits",
             Self::Scheduler => "scheduler",
             Self::Gateway => "gateway",
         }
@@ -56,7 +61,7 @@ impl fmt::Display for Role {
 
 /// A word that is no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{word}` is no role; there are kernel, scheduler and gateway")]
+#[error("`{word}` is no role; there are kernel, limits, scheduler and gateway")]
 pub struct UnknownRole {
     /// As written.
     pub word: String,

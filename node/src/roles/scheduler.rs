@@ -9,6 +9,7 @@ use tidegate_stage::{ShardSpec, Stage};
 
 use super::shards::{Hosting, RoleError, Shards, hold};
 use super::{Ground, Role};
+use crate::topics::source_partitions;
 
 struct Schedulers {
     ground: Ground,
@@ -40,6 +41,7 @@ impl Shards for Schedulers {
 pub(crate) async fn schedulers(ground: &Ground) -> Result<Vec<Hosting>, RoleError> {
     let made = |reason: String| RoleError::Made { role: Role::Scheduler, reason };
     let config = &ground.config;
+    let sources = source_partitions(config, &*ground.spine).await.map_err(|e| made(e.to_string()))?;
     let mut hostings = Vec::new();
     for pool in &config.pools {
         let layout = Layout {
@@ -50,6 +52,7 @@ pub(crate) async fn schedulers(ground: &Ground) -> Result<Vec<Hosting>, RoleErro
             lanes: pool.lanes,
             finished_partitions: config.topics.shared_partitions,
             dead_partitions: config.topics.shared_partitions,
+            sources: sources.clone(),
         };
         let leases = Topic::Leases(pool.name().clone()).name(&config.prefix).map_err(|e| made(e.to_string()))?;
         let group = format!("{}scheduler.{}", config.prefix, pool.name());

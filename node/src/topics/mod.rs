@@ -12,4 +12,5 @@ pub use apply::{ApplyError, apply};
 pub use export::{Export, export};
 pub use names::{Named, PoolTopics, SourceTopics};
 pub use plan::{Action, Difference, Plan, plan};
+pub(crate) use wanted::source_partitions;
 pub use wanted::{Wanted, WantedError, wanted};

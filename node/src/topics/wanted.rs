@@ -1,6 +1,10 @@
 //! Which topics a configuration needs, by the one table in `protocol`.
 
+use std::collections::BTreeMap;
+
+use tidegate_kernel::Source;
 use tidegate_protocol::address::{BadTopicName, TopicName};
+use tidegate_protocol::ids::SourceName;
 use tidegate_protocol::topics::{Kind, Topic};
 use tidegate_spine::{Cleanup, Spine, SpineError, TopicSpec};
 
@@ -66,15 +70,14 @@ pub async fn wanted(config: &Config, spine: &dyn Spine) -> Result<Vec<Wanted>, W
     let prefix = &config.prefix;
     for source in &config.sources {
         let (name, raw) = (source.name().clone(), source.topic(prefix)?);
-        let partitions = if source.adopted() {
-            let state = spine.describe(std::slice::from_ref(&raw)).await?.into_iter().next().flatten();
-            let missing = || WantedError::NoForeignTopic { source_name: name.to_string(), topic: raw.clone() };
-            state.ok_or_else(missing)?.partitions
-        } else {
-            settings.partitions_of(&name)
-        };
+        let partitions = partitions_of(config, source, spine).await?;
         add(Topic::Raw(name.clone()), raw, partitions, source.adopted());
-        for topic in [Topic::Decisions(name.clone()), Topic::Commands(name.clone()), Topic::Outcomes(name)] {
+        for topic in [
+            Topic::Decisions(name.clone()),
+            Topic::Commands(name.clone()),
+            Topic::Outcomes(name.clone()),
+            Topic::Grants(name),
+        ] {
             let full = topic.name(prefix)?;
             add(topic, full, partitions, false);
         }
@@ -93,6 +96,8 @@ pub async fn wanted(config: &Config, spine: &dyn Spine) -> Result<Vec<Wanted>, W
         }
     }
     for (topic, partitions) in [
+        (Topic::LimitRequests, config.limits.escrow.shards),
+        (Topic::LimitFacts, config.limits.escrow.shards),
         (Topic::Denied, settings.shared_partitions),
         (Topic::Finished, settings.shared_partitions),
         (Topic::Dead, settings.shared_partitions),
@@ -101,6 +106,32 @@ pub async fn wanted(config: &Config, spine: &dyn Spine) -> Result<Vec<Wanted>, W
     ] {
         let full = topic.name(prefix)?;
         add(topic, full, partitions, false);
+    }
+    Ok(all)
+}
+
+/// Partitions of a source's topic, and so of its companions: as configured, or as an adopted topic has them.
+async fn partitions_of(config: &Config, source: &Source, spine: &dyn Spine) -> Result<u32, WantedError> {
+    let (name, raw) = (source.name(), source.topic(&config.prefix)?);
+    if !source.adopted() {
+        return Ok(config.topics.partitions_of(name));
+    }
+    let state = spine.describe(std::slice::from_ref(&raw)).await?.into_iter().next().flatten();
+    let missing = || WantedError::NoForeignTopic { source_name: name.to_string(), topic: raw.clone() };
+    Ok(state.ok_or_else(missing)?.partitions)
+}
+
+/// Every source with its partitions.
+///
+/// # Errors
+/// [`WantedError`].
+pub(crate) async fn source_partitions(
+    config: &Config,
+    spine: &dyn Spine,
+) -> Result<BTreeMap<SourceName, u32>, WantedError> {
+    let mut all = BTreeMap::new();
+    for source in &config.sources {
+        all.insert(source.name().clone(), partitions_of(config, source, spine).await?);
     }
     Ok(all)
 }

@@ -143,7 +143,7 @@ pub struct BadLimit {
     pub reason: String,
 }
 
-/// The most different values one limit can count: every one is remembered.
+/// The most different values, or failures, one limit can count: every one is remembered.
 pub const MOST_DISTINCT: u64 = 10_000;
 /// Longest window.
 const MOST_WINDOW_MS: u64 = 400 * 86_400_000;
@@ -183,8 +183,11 @@ impl LimitDefinition {
         if matches!(kind, LimitKind::Rate | LimitKind::Breaker) && limit.is_zero() {
             return no(format!("a `{}` of 0 allows nothing: write a deny", kind.word()));
         }
-        if *kind == LimitKind::CountDistinctWithin && *limit > Amount(MOST_DISTINCT * Amount::ONE.0) {
-            return no(format!("it counts up to {limit} different values, but at most {MOST_DISTINCT} are remembered"));
+        let remembers = matches!(kind, LimitKind::CountDistinctWithin | LimitKind::Breaker);
+        if remembers && *limit > Amount(MOST_DISTINCT * Amount::ONE.0) {
+            return no(format!(
+                "it counts up to {limit} values or failures, but at most {MOST_DISTINCT} are remembered"
+            ));
         }
         if budget.is_some() != (*kind == LimitKind::Budget) {
             return no("a budget says what it is counted in, and nothing else does".into());

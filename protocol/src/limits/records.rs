@@ -72,8 +72,8 @@ pub enum LimitRequest {
         /// The holding ends, and this is what still counts of it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rest: Option<Residue>,
-        /// When.
-        at: Timestamp,
+        /// What is freed may be spent elsewhere from this stamp on, by any shard's time.
+        from: Timestamp,
     },
     /// A job that passed a breaker ended: failed, or a probe.
     Ended {
@@ -194,6 +194,18 @@ pub enum LimitAnswer {
         /// While it is open.
         again: Timestamp,
     },
+}
+
+impl LimitAnswer {
+    /// Limit and key it is about.
+    #[must_use]
+    pub const fn about(&self) -> (&LimitId, &str) {
+        match self {
+            Self::Granted { limit, key, .. }
+            | Self::Recalled { limit, key, .. }
+            | Self::Switched { limit, key, .. } => (limit, key),
+        }
+    }
 }
 
 /// The scheduler to the kernel that decided, on `outcomes.<source>`: a job that took of limits ended.

@@ -10,13 +10,13 @@ use crate::Scheduler;
 use crate::transitions::{ended, refused};
 
 pub(crate) fn decide(scheduler: &Scheduler, report: &Report, record: InputRef, decision: &mut Decision<SchedulerFact>) {
-    let Report::Result { worker, lane, source, token, outcome, reason, output, .. } = report else { return };
+    let Report::Result { worker, lane, source, token, outcome, reason, output, usage, .. } = report else { return };
     let by = Holder { worker: worker.clone(), token: *token, lane: *lane };
     let refuse = |by, reason: &str| SchedulerFact::ResultRefused { source: source.clone(), by, reason: reason.into() };
     let fact = match (scheduler.state.job(source), scheduler.state.ended(source)) {
         (Some(job), _) if holds(scheduler, worker, source, *token) => match outcome {
             Outcome::Succeeded | Outcome::Failed | Outcome::Cancelled | Outcome::TimedOut => {
-                ended::by_result(scheduler, job, by, *outcome, reason, output.as_deref())
+                ended::by_result(scheduler, job, by, (*outcome, reason, *usage), output.as_deref())
             }
             Outcome::Denied | Outcome::Dead => refuse(by, refused::BAD_OUTCOME),
         },

@@ -2,6 +2,7 @@
 
 use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::job::{InputHash, SourcePosition};
+use tidegate_protocol::limits::Usage;
 use tidegate_protocol::outcome::{DeadReason, Outcome};
 use tidegate_spine::Record;
 use tidegate_stage::{Arrival, Decision, InputRef, Outbox};
@@ -32,7 +33,7 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
         Err(no) => return Fate::Ends(Box::new(refused(arrival, no.reason, no.detail))),
     };
     if let Some(live) = live(scheduler, &work) {
-        let fact = SchedulerFact::JobDuplicate { source: work.source, duplicate_of: live };
+        let fact = SchedulerFact::JobDuplicate { source: work.source, duplicate_of: live, settles: work.settles };
         return Fate::Ends(Box::new(fact));
     }
     let (bytes, most) = (work.bytes(), scheduler.pool.max_work_bytes);
@@ -48,6 +49,8 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
             by: None,
             attempts: 0,
             work: None,
+            usage: Usage::default(),
+            settles: work.settles,
         }));
     }
     let source = work.source.clone();

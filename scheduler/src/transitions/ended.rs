@@ -5,6 +5,7 @@ use tidegate_protocol::facts::{Holder, SchedulerFact};
 use tidegate_protocol::fleet::Order;
 use tidegate_protocol::headers;
 use tidegate_protocol::job::{InputHash, SourcePosition};
+use tidegate_protocol::limits::{OutcomeTold, Usage};
 use tidegate_protocol::outcome::{DeadReason, Finished, Outcome};
 use tidegate_protocol::time::Timestamp;
 use tidegate_protocol::topics::partition_of;
@@ -22,8 +23,7 @@ pub(crate) fn by_result(
     scheduler: &Scheduler,
     job: &Job,
     by: Holder,
-    outcome: Outcome,
-    reason: &str,
+    (outcome, reason, usage): (Outcome, &str, Usage),
     output: Option<&RawValue>,
 ) -> SchedulerFact {
     let (bytes, most) = (output.map_or(0, |output| output.get().len()), scheduler.pool.max_output_bytes);
@@ -43,6 +43,8 @@ pub(crate) fn by_result(
         by: Some(by),
         attempts: job.token.attempt,
         work: (!fits).then(|| job.work.text.as_ref().to_owned()),
+        usage,
+        settles: job.work.settles,
     }
 }
 
@@ -66,6 +68,8 @@ pub(crate) fn timed_out(scheduler: &Scheduler, source: &SourcePosition, decision
         by: None,
         attempts,
         work: None,
+        usage: Usage::default(),
+        settles: work.settles,
     };
     if let Some(job) = scheduler.state.job(source) {
         decision.fact(end(&job.work, job.token.attempt));
@@ -88,6 +92,8 @@ pub(crate) fn doomed(scheduler: &Scheduler, decision: &mut Decision<SchedulerFac
         by: None,
         attempts: job.token.attempt,
         work: Some(job.work.text.as_ref().to_owned()),
+        usage: Usage::default(),
+        settles: job.work.settles,
     });
     true
 }
@@ -120,7 +126,20 @@ pub(crate) fn emit(
     input: Option<&Record>,
     out: &mut Outbox,
 ) {
-    let SchedulerFact::JobFinished { source, job_id, tenant, outcome, reason, dead, output, by, attempts, work } = fact
+    let SchedulerFact::JobFinished {
+        source,
+        job_id,
+        tenant,
+        outcome,
+        reason,
+        dead,
+        output,
+        by,
+        attempts,
+        work,
+        usage,
+        settles,
+    } = fact
     else {
         return;
     };
@@ -167,6 +186,43 @@ pub(crate) fn emit(
         let order = Order::Settled { source: source.clone(), token: by.token, accepted: true, reason: String::new() };
         scheduler.order(2, by.lane, &by.worker, Some(source), &order, out);
     }
+    if *settles {
+        tell(scheduler, OUTCOME, source, (*outcome, *attempts, *usage), at, out);
+    }
+}
+
+/// Ordinal of the outcome a kernel is told, among the messages of a job's end.
+const OUTCOME: u8 = 3;
+
+/// A second record of a live job ends here: it never ran, so what it took of limits is free again.
+pub(crate) fn duplicate(scheduler: &Scheduler, fact: &SchedulerFact, at: Timestamp, out: &mut Outbox) {
+    if let SchedulerFact::JobDuplicate { source, settles: true, .. } = fact {
+        tell(scheduler, 0, source, (Outcome::Cancelled, 0, Usage::default()), at, out);
+    }
+}
+
+/// Tells the kernel that decided how a job ended.
+fn tell(
+    scheduler: &Scheduler,
+    ordinal: u8,
+    source: &SourcePosition,
+    (outcome, attempts, usage): (Outcome, u32, Usage),
+    at: Timestamp,
+    out: &mut Outbox,
+) {
+    // Of a source that is no longer configured nobody reads it; what the job took expires.
+    let Some(to) = scheduler.pool.outcomes_of(source) else { return };
+    let told = OutcomeTold { v: 1, source: source.clone(), outcome, attempts, usage, at };
+    // A record of plain strings and numbers can always be written.
+    let Ok(value) = serde_json::to_vec(&told) else { return };
+    out.send(Message {
+        ordinal,
+        delivery: Delivery::Fenced,
+        to,
+        key: None,
+        headers: Headers::from_iter([(headers::SOURCE, source.to_string())]),
+        value: Some(value.into()),
+    });
 }
 
 #[cfg(test)]

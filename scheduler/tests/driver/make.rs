@@ -67,6 +67,7 @@ pub fn layout() -> Layout {
         lanes: 4,
         finished_partitions: 2,
         dead_partitions: 1,
+        sources: std::collections::BTreeMap::from([(tidegate_protocol::ids::SourceName::new("jobs.raw").unwrap(), 8)]),
     }
 }
 
@@ -147,6 +148,7 @@ impl Says {
             outcome,
             reason: String::new(),
             output: None,
+            usage: tidegate_protocol::limits::Usage::default(),
             credit: self.credit,
         }
     }

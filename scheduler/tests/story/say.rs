@@ -55,7 +55,7 @@ pub(super) fn fact(fact: &SchedulerFact, name: Name<'_>) -> String {
         SchedulerFact::ResultRepeated { source, by: holder } => {
             format!("ResultRepeated {} from {}", name(source), by(holder))
         }
-        SchedulerFact::JobDuplicate { source, duplicate_of } => {
+        SchedulerFact::JobDuplicate { source, duplicate_of, .. } => {
             format!("JobDuplicate {} of {}", name(source), name(duplicate_of))
         }
         SchedulerFact::JobMoved { source, bucket, .. } => format!("JobMoved {} to bucket {bucket}", name(source)),

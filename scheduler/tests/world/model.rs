@@ -120,7 +120,7 @@ impl Model {
                     );
                 }
             }
-            SchedulerFact::JobDuplicate { source, duplicate_of } => {
+            SchedulerFact::JobDuplicate { source, duplicate_of, .. } => {
                 assert_eq!(source, duplicate_of, "no two jobs have one name here");
             }
             SchedulerFact::JobMoved { source, .. } => {

@@ -33,6 +33,7 @@ pub const LAYERS: &[Layer] = &[
     pure("tidegate-spine", &["tidegate-protocol"]),
     pure("tidegate-stage", &["tidegate-spine", "tidegate-protocol"]),
     pure("tidegate-kernel", &["tidegate-policy", "tidegate-stage", "tidegate-spine", "tidegate-protocol"]),
+    pure("tidegate-limits", &["tidegate-stage", "tidegate-spine", "tidegate-protocol"]),
     pure("tidegate-scheduler", &["tidegate-policy", "tidegate-stage", "tidegate-spine", "tidegate-protocol"]),
     acting("tidegate-embedded", &["tidegate-spine", "tidegate-protocol"]),
     acting("tidegate-kafka", &["tidegate-spine", "tidegate-protocol"]),
@@ -47,6 +48,7 @@ pub const LAYERS: &[Layer] = &[
             "tidegate-kafka",
             "tidegate-kernel",
             "tidegate-keys",
+            "tidegate-limits",
             "tidegate-policy",
             "tidegate-protocol",
             "tidegate-scheduler",
@@ -84,6 +86,10 @@ pub const LAYERS: &[Layer] = &[
     ),
     acting("tidegate-takeover", &[]),
     acting("tidegate-architecture", &[]),
+    acting(
+        "tidegate-limits-hammer",
+        &["tidegate-kernel", "tidegate-limits", "tidegate-protocol", "tidegate-spine", "tidegate-stage"],
+    ),
     acting(
         "tidegate-simulation",
         &[

@@ -24,6 +24,7 @@
 
 mod orders;
 mod reports;
+mod usage;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;

@@ -174,6 +174,7 @@ impl Session {
                     outcome: ended.outcome,
                     reason: ended.reason.clone(),
                     output: ended.output.clone(),
+                    usage: super::usage::of_output(ended.output.as_deref()),
                     credit,
                 });
                 self.flight.results.push(job.clone());

@@ -118,7 +118,7 @@ membership: {{ session_timeout_ms: {session} }}
     fn start_of(&self, role: Role, name: &str) -> Start {
         let config = format!("{name}.yaml");
         let arguments: Vec<&str> = match role {
-            Role::Kernel => vec!["serve", "--config", &config, "--roles", "kernel"],
+            Role::Kernel => vec!["serve", "--config", &config, "--roles", "kernel,limits"],
             Role::Scheduler => vec!["serve", "--config", &config, "--roles", "scheduler"],
             Role::Worker => vec![
                 "worker",

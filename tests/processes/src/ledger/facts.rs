@@ -31,6 +31,16 @@ struct Said {
 pub enum Fact {
     /// Kernel.
     PolicyAdopted(IgnoredAny),
+    /// Kernel: of limits.
+    SliceRequested(IgnoredAny),
+    /// Kernel: of limits.
+    SliceGranted(IgnoredAny),
+    /// Kernel: of limits.
+    SliceReturned(IgnoredAny),
+    /// Kernel: of limits.
+    SpendSettled(IgnoredAny),
+    /// Kernel: of limits.
+    OutcomePassedOn(IgnoredAny),
     /// Kernel: a verdict.
     JobDecided {
         /// The job.

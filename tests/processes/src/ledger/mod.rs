@@ -338,6 +338,11 @@ impl Ledger {
             Fact::WorkRefused { detail, .. } => bail!("a record on `approved` was refused: {detail}"),
             Fact::ResultRefused(_) => self.refused += 1,
             Fact::PolicyAdopted(_)
+            | Fact::SliceRequested(_)
+            | Fact::SliceGranted(_)
+            | Fact::SliceReturned(_)
+            | Fact::SpendSettled(_)
+            | Fact::OutcomePassedOn(_)
             | Fact::WorkerWelcomed(_)
             | Fact::ResultRepeated(_)
             | Fact::JobMoved(_)

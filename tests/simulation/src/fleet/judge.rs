@@ -53,9 +53,15 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
             vec![to(0, "dead", false, job.id.as_str(), source), to(1, "finished", true, job.id.as_str(), source)]
         }
         KernelFact::RecordRejected { source, job: None, .. } => vec![to(0, "dead", false, &source.to_string(), source)],
-        KernelFact::PolicyAdopted { .. } | KernelFact::JobRepeated { .. } | KernelFact::JobDeferred { .. } => {
-            Vec::new()
-        }
+        // No policy here has limits.
+        KernelFact::PolicyAdopted { .. }
+        | KernelFact::JobRepeated { .. }
+        | KernelFact::JobDeferred { .. }
+        | KernelFact::SliceRequested { .. }
+        | KernelFact::SliceGranted { .. }
+        | KernelFact::SliceReturned { .. }
+        | KernelFact::SpendSettled { .. }
+        | KernelFact::OutcomePassedOn { .. } => Vec::new(),
     }
 }
 

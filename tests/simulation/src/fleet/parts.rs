@@ -77,7 +77,7 @@ pub fn kernel_config(shard: u32) -> KernelConfig {
         buckets: BUCKETS,
         tenant_buckets: BUCKETS,
     };
-    let partitions = PartitionCounts { denied: 1, finished: 1, dead: 1 };
+    let partitions = PartitionCounts { denied: 1, finished: 1, dead: 1, limits: 1 };
     KernelConfig {
         shard,
         routes: Arc::new(Routes::new(vec![pool], PREFIX).unwrap()),
@@ -86,6 +86,7 @@ pub fn kernel_config(shard: u32) -> KernelConfig {
         max_record_bytes: DEFAULT_RECORD_BYTES,
         window: WindowBounds { age: Duration::from_mins(10), ids: 1_000 },
         kept: KeptBounds { jobs: 100, bytes: 1 << 20 },
+        wallet: tidegate_kernel::wallet::WalletBounds::default(),
     }
 }
 
@@ -118,6 +119,7 @@ pub fn pool(seed: u64) -> Arc<Pool> {
         lanes: LANES,
         finished_partitions: 1,
         dead_partitions: 1,
+        sources: std::collections::BTreeMap::new(),
     };
     let tuning = Tuning {
         lease_ms: LEASE_MS,

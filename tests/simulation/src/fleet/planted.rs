@@ -136,6 +136,8 @@ impl Stage for AnyToken {
                     by: Some(by.clone()),
                     attempts: by.token.attempt,
                     work: None,
+                    usage: tidegate_protocol::limits::Usage::default(),
+                    settles: false,
                 };
             }
         });

@@ -1,0 +1,333 @@
+//! The shard's part of every limit: what it holds, what it spent, what it asked for. Durable state, changed by facts alone.
+//!
+//! | what happens | fact | changes |
+//! |---|---|---|
+//! | a judgement needs more than is here, or soon will | `SliceRequested` | the request is on its way |
+//! | the limits stage answers | `SliceGranted` | capacity, its time; or until when there is nothing |
+//! | a job is allowed | `JobDecided` (`spends`) | its spends count; those to be settled are open |
+//! | the scheduler tells its end | `SpendSettled` | places are free, budgets get what was used; a breaker's is passed on (`OutcomePassedOn`) |
+//! | others need it; its time is over | `SliceReturned` | capacity goes back; the holding ends |
+//!
+//! A spend is allowed only where what counts in the window and the spend together stay within the capacity held, between
+//! the stamps `from` and `until` of the holding. See `tidegate-limits` for why that is enough, and for what is refused
+//! that could have been allowed.
+//!
+//! Bounded (I10): entries in all and by tenant, open jobs, 128 spends and 34 peaks an entry, as many values as the capacity.
+//! Beyond a bound a limit counts as exceeded (I3).
+
+mod holding;
+mod settle;
+mod snapshot;
+mod turnover;
+mod view;
+mod window;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_protocol::address::Offset;
+use tidegate_protocol::facts::KernelFact;
+use tidegate_protocol::ids::TenantId;
+use tidegate_protocol::limits::{Amount, LimitAnswer, LimitDefinition, LimitId, LimitRequest, Spend};
+use tidegate_protocol::time::Timestamp;
+
+use holding::{Asked, Holding};
+pub use settle::OpenJob;
+pub(crate) use snapshot::{WalletIn, WalletOut};
+pub use view::{Here, View};
+
+/// How much a shard keeps of limits, and by which allowances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalletBounds {
+    /// Most entries (a key of a limit each).
+    pub entries: usize,
+    /// Most entries of one tenant.
+    pub tenant_entries: usize,
+    /// Most jobs whose end is awaited.
+    pub open: usize,
+    /// The clocks' allowance: that of the limits stage, or more.
+    pub skew: Duration,
+}
+
+impl Default for WalletBounds {
+    fn default() -> Self {
+        Self { entries: 200_000, tenant_entries: 50_000, open: 200_000, skew: Duration::from_secs(5) }
+    }
+}
+
+/// Bugs the hammer and the simulation plant, to show that they would be found; none in a working wallet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WalletBugs {
+    /// A spend leaves its window a little early.
+    pub window_short: bool,
+    /// What is settled stays open, and is settled again.
+    pub settle_twice: bool,
+}
+
+/// A request that is never answered is asked again after so long (its log was lost; see `accept-loss`).
+const PATIENCE: Duration = Duration::from_mins(10);
+/// An open job whose end is never told is forgotten after its longest window, and after so long at the latest.
+const OPEN_AT_MOST: Duration = Duration::from_hours(7 * 24);
+
+type Name = (LimitId, Box<str>);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Wallet {
+    bounds: WalletBounds,
+    bugs: WalletBugs,
+    entries: BTreeMap<LimitId, BTreeMap<Box<str>, Holding>>,
+    /// Number of the last request.
+    number: u64,
+    /// Jobs whose end is awaited, by the offset of their record.
+    open: BTreeMap<Offset, OpenJob>,
+    /// Derived: how many entries.
+    count: usize,
+    /// Derived: the same by tenant.
+    tenants: BTreeMap<TenantId, usize>,
+    /// Derived: when an entry's time is over.
+    due: BTreeSet<(Timestamp, Name)>,
+    /// Derived: when an open job is forgotten.
+    forget: BTreeSet<(Timestamp, Offset)>,
+}
+
+impl Wallet {
+    /// One that holds nothing.
+    #[must_use]
+    pub fn new(bounds: WalletBounds) -> Self {
+        Self {
+            bounds,
+            bugs: WalletBugs::default(),
+            entries: BTreeMap::new(),
+            number: 0,
+            open: BTreeMap::new(),
+            count: 0,
+            tenants: BTreeMap::new(),
+            due: BTreeSet::new(),
+            forget: BTreeSet::new(),
+        }
+    }
+
+    /// The same with bugs; for tests of tests.
+    #[must_use]
+    pub fn with_bugs(self, bugs: WalletBugs) -> Self {
+        Self { bugs, ..self }
+    }
+
+    /// How many keys it has something of or has asked for.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether it has nothing and has asked for nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether it ever asked for anything.
+    pub(crate) const fn was_used(&self) -> bool {
+        self.number > 0
+    }
+
+    /// How many jobs' ends are awaited.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// When time alone changes something.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    fn entry(&self, limit: &LimitId, key: &str) -> Option<&Holding> {
+        self.entries.get(limit)?.get(key)
+    }
+
+    /// The window of a limit as it is kept here.
+    fn window(&self, holding: &Holding) -> Duration {
+        let window = holding.window();
+        if self.bugs.window_short { window.saturating_sub(window / 50 + Duration::from_micros(1)) } else { window }
+    }
+
+    /// Takes a fact in that has landed or will; nothing for facts that are not about limits.
+    pub fn apply(&mut self, fact: &KernelFact, at: Timestamp) {
+        match fact {
+            KernelFact::SliceRequested { request }
+            | KernelFact::SliceReturned { request }
+            | KernelFact::OutcomePassedOn { request } => self.requested(request, at),
+            KernelFact::SliceGranted { answer } => self.granted(answer, at),
+            KernelFact::SpendSettled { told } => self.settled(told, at),
+            KernelFact::JobDecided { job, spends, .. } => self.spend(job.source.offset, spends, at),
+            KernelFact::PolicyAdopted { .. }
+            | KernelFact::JobDeferred { .. }
+            | KernelFact::JobRepeated { .. }
+            | KernelFact::RecordRejected { .. } => {}
+        }
+        self.forget_due(at);
+    }
+
+    fn requested(&mut self, request: &LimitRequest, at: Timestamp) {
+        self.number = self.number.max(request.id().number);
+        let (limit, key) = request.about();
+        match request {
+            LimitRequest::Ask { id, definition, tenant, .. } => {
+                self.open_entry(limit, key, definition, tenant);
+                let asked = Asked { number: id.number, at };
+                self.change(limit, key, |holding| holding.asked = Some(asked));
+            }
+            LimitRequest::Return { holding: number, free, rest, .. } => {
+                let ends = rest.is_some();
+                self.change(limit, key, |holding| {
+                    if holding.number != *number {
+                        return;
+                    }
+                    holding.capacity = holding.capacity.less(*free);
+                    if ends {
+                        holding.empty();
+                    }
+                });
+            }
+            LimitRequest::Ended { .. } => {}
+        }
+    }
+
+    fn granted(&mut self, answer: &LimitAnswer, at: Timestamp) {
+        match answer {
+            LimitAnswer::Granted {
+                request,
+                holding: number,
+                limit,
+                key,
+                amount,
+                until,
+                from,
+                again,
+                probe,
+                refused,
+            } => {
+                let asked = self.entry(limit, key).and_then(|holding| holding.asked);
+                if asked.is_none_or(|asked| asked.number != request.number) {
+                    return;
+                }
+                self.change(limit, key, |holding| {
+                    holding.asked = None;
+                    holding.again = *again;
+                    if refused.is_some() {
+                        return;
+                    }
+                    if holding.number != *number {
+                        // The one before had lapsed: all that was spent of it is out of every window.
+                        holding.empty();
+                    }
+                    if *number == 0 {
+                        return;
+                    }
+                    holding.number = *number;
+                    holding.capacity = if *probe { *amount } else { holding.capacity.plus(*amount) };
+                    holding.probe = *probe;
+                    holding.from = holding.from.max(*from);
+                    holding.until = *until;
+                    holding.since = at;
+                });
+            }
+            LimitAnswer::Switched { holding: number, limit, key, again } => self.change(limit, key, |holding| {
+                if holding.number == *number {
+                    holding.empty();
+                    holding.again = Some(*again);
+                }
+            }),
+            LimitAnswer::Recalled { .. } => {}
+        }
+    }
+
+    /// The spends of a job that may run, of the record at `offset`, count from now on (what a `JobDecided` does).
+    pub fn spend(&mut self, offset: Offset, spends: &[Spend], at: Timestamp) {
+        let skew = self.bounds.skew;
+        let mut open = Vec::new();
+        for spend in spends {
+            let Some(holding) = self.entry(&spend.limit, &spend.key) else { continue };
+            let settles = holding.definition.kind.settles();
+            if settles {
+                open.push(settle::OpenSpend { spend: spend.clone(), holding: holding.number, probe: holding.probe });
+            }
+            self.change(&spend.limit, &spend.key, |holding| {
+                holding.spend(at, spend.amount, spend.member, skew);
+                holding.open += u32::from(settles);
+            });
+        }
+        self.await_end(offset, at, open);
+    }
+
+    fn open_entry(&mut self, limit: &LimitId, key: &str, definition: &LimitDefinition, tenant: &TenantId) {
+        let keys = self.entries.entry(limit.clone()).or_default();
+        if !keys.contains_key(key) {
+            let definition =
+                keys.values().next().map_or_else(|| Arc::new(definition.clone()), |known| known.definition.clone());
+            keys.insert(key.into(), Holding::new(definition, tenant.clone()));
+            self.count += 1;
+            *self.tenants.entry(tenant.clone()).or_default() += 1;
+        }
+    }
+
+    /// Changes an entry and what is derived from it.
+    fn change(&mut self, limit: &LimitId, key: &str, change: impl FnOnce(&mut Holding)) {
+        let Some(holding) = self.entries.get_mut(limit).and_then(|keys| keys.get_mut(key)) else { return };
+        let before = holding.next_due();
+        change(holding);
+        let after = holding.next_due();
+        if before != after {
+            let name = (limit.clone(), Box::from(key));
+            if let Some(before) = before {
+                self.due.remove(&(before, (limit.clone(), key.into())));
+            }
+            if let Some(after) = after {
+                self.due.insert((after, name));
+            }
+        }
+    }
+
+    /// Forgets entries that say nothing any more; a few each time, as facts come.
+    fn forget_due(&mut self, at: Timestamp) {
+        const AT_ONCE: usize = 8;
+        for _ in 0..AT_ONCE {
+            let Some((_, (limit, key))) = self.due.first().filter(|(due, _)| *due <= at) else { break };
+            if self.entry(limit, key).is_some_and(|holding| holding.number != 0) {
+                break;
+            }
+            let Some((_, (limit, key))) = self.due.pop_first() else { break };
+            let Some(keys) = self.entries.get_mut(&limit) else { continue };
+            let Some(holding) = keys.remove(&key) else { continue };
+            if keys.is_empty() {
+                self.entries.remove(&limit);
+            }
+            self.count -= 1;
+            if let Some(count) = self.tenants.get_mut(&holding.tenant) {
+                *count -= 1;
+                if *count == 0 {
+                    self.tenants.remove(&holding.tenant);
+                }
+            }
+        }
+        for _ in 0..AT_ONCE {
+            let Some((_, offset)) = self.forget.first().copied().filter(|(due, _)| *due <= at) else { break };
+            self.close(offset, at, None);
+        }
+    }
+
+    fn keys_of(&self, tenant: &TenantId) -> usize {
+        self.tenants.get(tenant).copied().unwrap_or_default()
+    }
+}
+
+/// Twice as much.
+fn doubled(amount: Amount) -> Amount {
+    amount.plus(amount)
+}
+
+#[cfg(test)]
+mod tests;

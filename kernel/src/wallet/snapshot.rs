@@ -1,0 +1,72 @@
+//! The wallet in a snapshot: equal states give equal bytes.
+
+use serde::{Deserialize, Serialize};
+use tidegate_protocol::address::Offset;
+use tidegate_protocol::limits::LimitId;
+
+use super::holding::Holding;
+use super::{OpenJob, Wallet};
+
+/// As written.
+#[derive(Serialize)]
+pub(crate) struct WalletOut<'a> {
+    number: u64,
+    entries: Vec<(&'a LimitId, &'a str, &'a Holding)>,
+    open: Vec<(Offset, &'a OpenJob)>,
+}
+
+/// As read.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WalletIn {
+    number: u64,
+    entries: Vec<(LimitId, Box<str>, Holding)>,
+    open: Vec<(Offset, OpenJob)>,
+}
+
+impl Wallet {
+    /// For a snapshot.
+    pub(crate) fn written(&self) -> WalletOut<'_> {
+        let entries = self
+            .entries
+            .iter()
+            .flat_map(|(limit, keys)| keys.iter().map(move |(key, holding)| (limit, &**key, holding)));
+        WalletOut {
+            number: self.number,
+            entries: entries.collect(),
+            open: self.open.iter().map(|(offset, job)| (*offset, job)).collect(),
+        }
+    }
+
+    /// Replaces everything by what was written.
+    pub(crate) fn replace(&mut self, read: WalletIn) {
+        let mut wallet = Self::new(self.bounds).with_bugs(self.bugs);
+        wallet.number = read.number;
+        for (limit, key, holding) in read.entries {
+            wallet.count += 1;
+            *wallet.tenants.entry(holding.tenant.clone()).or_default() += 1;
+            wallet.due.extend(holding.next_due().map(|due| (due, (limit.clone(), key.clone()))));
+            wallet.entries.entry(limit).or_default().insert(key, holding);
+        }
+        wallet.forget.extend(read.open.iter().map(|(offset, job)| (job.until, *offset)));
+        wallet.open = read.open.into_iter().collect();
+        *self = wallet;
+    }
+
+    /// As JSON text; for tests, that replay gives equal bytes.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn to_text(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(&self.written())
+    }
+
+    /// Replaces everything by what [`Wallet::to_text`] gave.
+    ///
+    /// # Errors
+    /// When the text is none.
+    pub fn read_text(&mut self, text: &str) -> Result<(), serde_json::Error> {
+        self.replace(serde_json::from_str(text)?);
+        Ok(())
+    }
+}

@@ -1,0 +1,207 @@
+//! Limits as one shard sees them.
+
+use super::*;
+use tidegate_protocol::ids::SourceName;
+use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::limits::{BudgetOf, LimitKind, LimitUse, OutcomeTold, RequestId, Usage};
+use tidegate_protocol::outcome::Outcome;
+
+const SECOND: u64 = 1_000_000;
+
+struct Shard {
+    wallet: Wallet,
+    tenant: TenantId,
+    at: Timestamp,
+}
+
+fn wanted(kind: LimitKind, limit: u64, amount: u64) -> LimitUse {
+    let mut definition = LimitDefinition::new(kind, Amount::units(limit).unwrap(), Duration::from_mins(1));
+    if kind == LimitKind::Budget {
+        definition.budget = Some(BudgetOf::Tokens);
+    }
+    LimitUse {
+        limit: LimitId::new("rule#0:0011223344556677").unwrap(),
+        definition: Arc::new(definition),
+        key: "acme".into(),
+        amount: Amount::units(amount).unwrap(),
+        member: None,
+    }
+}
+
+impl Shard {
+    fn new() -> Self {
+        let wallet = Wallet::new(WalletBounds::default());
+        Self { wallet, tenant: TenantId::new("acme").unwrap(), at: Timestamp(1_000 * SECOND) }
+    }
+
+    fn look(&self, wanted: &LimitUse) -> (Here, Vec<KernelFact>) {
+        let mut view = self.wallet.view(&self.tenant, self.at, 7);
+        (view.look(wanted), view.into_requests())
+    }
+
+    /// Looks, and lets everything asked for be granted as wanted.
+    fn granted(&mut self, wanted: &LimitUse) {
+        let (_, asks) = self.look(wanted);
+        for ask in asks {
+            self.wallet.apply(&ask, self.at);
+            let KernelFact::SliceRequested { request } = ask else { panic!("{ask:?}") };
+            let LimitRequest::Ask { id, holding, limit, key, want, .. } = *request else { panic!("{request:?}") };
+            let answer = LimitAnswer::Granted {
+                request: id,
+                holding,
+                limit,
+                key,
+                amount: want,
+                until: self.at + Duration::from_secs(30),
+                from: Timestamp(0),
+                again: None,
+                probe: false,
+                refused: None,
+            };
+            self.wallet.apply(&KernelFact::SliceGranted { answer: Box::new(answer) }, self.at);
+        }
+    }
+
+    fn spend(&mut self, offset: Offset, wanted: &LimitUse) {
+        self.wallet.spend(offset, &[wanted.spend()], self.at);
+    }
+
+    fn told(&mut self, offset: Offset, attempts: u32, tokens: Option<u64>) -> usize {
+        let source = SourcePosition { source: SourceName::new("jobs.raw").unwrap(), partition: 0, offset };
+        let usage = Usage { tokens: tokens.and_then(Amount::units), money: None };
+        let told = OutcomeTold { v: 1, source, outcome: Outcome::Succeeded, attempts, usage, at: self.at };
+        let facts = self.wallet.told(&told, self.at, 7);
+        for fact in &facts {
+            self.wallet.apply(fact, self.at);
+        }
+        facts.len()
+    }
+
+    fn counted(&self, wanted: &LimitUse) -> u64 {
+        let holding = self.wallet.entry(&wanted.limit, &wanted.key).unwrap();
+        holding.counted(self.at, holding.window()).0 / Amount::ONE.0
+    }
+}
+
+#[test]
+fn a_job_waits_for_its_first_slice_and_then_spends_up_to_the_limit_and_no_further() {
+    let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::CountWithin, 3, 1));
+    let (here, asks) = shard.look(&wanted);
+    assert_eq!((here, asks.len()), (Here::Unknown, 1));
+    shard.wallet.apply(&asks[0], shard.at);
+    assert_eq!(shard.look(&wanted), (Here::Unknown, Vec::new()), "one request at a time");
+    let mut shard = Shard::new();
+    shard.granted(&wanted);
+    for offset in 0..3 {
+        assert_eq!(shard.look(&wanted).0, Here::Within);
+        shard.spend(offset, &wanted);
+    }
+    assert_eq!(shard.look(&wanted), (Here::Exceeded, Vec::new()), "it holds the whole limit");
+    shard.at = shard.at + Duration::from_secs(29);
+    shard.granted(&wanted);
+    assert_eq!(shard.look(&wanted).0, Here::Exceeded);
+}
+
+#[test]
+fn more_than_the_whole_limit_is_exceeded_without_asking() {
+    let shard = Shard::new();
+    assert_eq!(shard.look(&wanted(LimitKind::SumWithin, 3, 4)), (Here::Exceeded, Vec::new()));
+}
+
+#[test]
+fn a_budget_counts_what_was_used_once_however_often_it_is_told() {
+    let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::Budget, 1_000, 100));
+    shard.granted(&wanted);
+    for offset in 0..4 {
+        shard.spend(offset, &wanted);
+    }
+    assert_eq!(shard.counted(&wanted), 400);
+    assert_eq!((shard.told(0, 1, Some(30)), shard.told(0, 1, Some(30))), (1, 0));
+    assert_eq!(shard.counted(&wanted), 330);
+    shard.told(1, 0, None);
+    assert_eq!(shard.counted(&wanted), 230, "it never ran");
+    shard.told(2, 1, None);
+    assert_eq!(shard.counted(&wanted), 230, "nothing was reported");
+    shard.told(3, 1, Some(170));
+    assert_eq!(shard.counted(&wanted), 300, "more than was reserved");
+    assert_eq!(shard.wallet.open(), 0);
+}
+
+#[test]
+fn a_place_is_free_when_its_job_has_ended_and_the_holding_stays_until_the_last_has() {
+    let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::Concurrency, 2, 1));
+    shard.granted(&wanted);
+    shard.spend(1, &wanted);
+    shard.spend(2, &wanted);
+    assert_eq!(shard.look(&wanted).0, Here::Exceeded);
+    shard.told(1, 1, None);
+    assert_eq!(shard.look(&wanted).0, Here::Within);
+    shard.at = shard.at + Duration::from_secs(31);
+    assert_eq!((shard.wallet.next_due(), shard.look(&wanted).0), (None, Here::Unknown), "its time is over");
+    shard.told(2, 1, None);
+    let facts = shard.wallet.tick(shard.at, shard.at, 7);
+    let [KernelFact::SliceReturned { request }] = &*facts else { panic!("{facts:?}") };
+    assert!(
+        matches!(&**request, LimitRequest::Return { rest: Some(rest), .. } if rest.amount.is_zero()),
+        "{request:?}"
+    );
+    shard.wallet.apply(&facts[0], shard.at);
+    assert!(shard.wallet.is_empty());
+}
+
+#[test]
+fn what_was_used_of_late_is_not_given_back() {
+    let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::CountWithin, 8, 1));
+    shard.granted(&wanted);
+    for offset in 0..3 {
+        shard.spend(offset, &wanted);
+    }
+    let recall = |shard: &Shard| {
+        let (limit, key, amount) = (wanted.limit.clone(), wanted.key.clone(), Amount::units(9).unwrap());
+        let answer = LimitAnswer::Recalled { holding: 1, limit, key, amount };
+        let Some(KernelFact::SliceReturned { request }) = shard.wallet.answered(answer, shard.at, 7) else { panic!() };
+        let LimitRequest::Return { free, .. } = *request else { panic!() };
+        free.0 / Amount::ONE.0
+    };
+    assert_eq!(recall(&shard), 5);
+    shard.at = shard.at + Duration::from_secs(64);
+    assert_eq!(recall(&shard), 5, "the clocks' allowance");
+    shard.at = shard.at + Duration::from_secs(5);
+    assert_eq!(recall(&shard), 8);
+}
+
+#[test]
+fn beyond_its_bounds_everything_is_exceeded() {
+    let mut shard = Shard::new();
+    shard.wallet.bounds.tenant_entries = 1;
+    let mut first = wanted(LimitKind::CountWithin, 3, 1);
+    shard.granted(&first);
+    first.key = "other".into();
+    assert_eq!(shard.look(&first), (Here::Exceeded, Vec::new()));
+}
+
+#[test]
+fn an_answer_to_another_request_changes_nothing_and_a_snapshot_is_read_back() {
+    let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::Budget, 100, 10));
+    shard.granted(&wanted);
+    shard.spend(5, &wanted);
+    let before = shard.wallet.to_text().unwrap();
+    let answer = LimitAnswer::Granted {
+        request: RequestId { epoch: 7, number: 1 },
+        holding: 1,
+        limit: wanted.limit.clone(),
+        key: wanted.key.clone(),
+        amount: Amount::units(9).unwrap(),
+        until: shard.at + Duration::from_hours(1),
+        from: Timestamp(0),
+        again: None,
+        probe: false,
+        refused: None,
+    };
+    shard.wallet.apply(&KernelFact::SliceGranted { answer: Box::new(answer) }, shard.at);
+    assert_eq!(shard.wallet.to_text().unwrap(), before);
+    let mut other = Wallet::new(WalletBounds::default());
+    other.read_text(&before).unwrap();
+    assert_eq!(other.to_text().unwrap(), before);
+    assert_eq!((other.len(), other.open(), other.next_due()), (1, 1, shard.wallet.next_due()));
+}

@@ -1,0 +1,167 @@
+//! Whether a job fits into what this shard holds, and what to ask for when it does not, or soon will not.
+//!
+//! | held and live | the spend | nothing more to be had | | the limit | asks |
+//! |---|---|---|---|---|---|
+//! | | more than the whole limit | | | exceeded | |
+//! | yes | fits | | | within | ahead, when little is left or its time is nearly over |
+//! | yes | does not fit | it holds the whole limit, or was told so for now | | exceeded | |
+//! | yes | does not fit | | | unknown | for what it needs, unless it has asked |
+//! | no | | told so for now, or as many entries as may be | | exceeded | |
+//! | no | | | | unknown | for what it needs, unless it has asked |
+
+use tidegate_protocol::facts::KernelFact;
+use tidegate_protocol::ids::TenantId;
+use tidegate_protocol::limits::{Amount, LimitKind, LimitRequest, LimitUse, RequestId};
+use tidegate_protocol::time::Timestamp;
+
+use super::{PATIENCE, Wallet, doubled};
+
+/// How a limit stands for a job, here and now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Here {
+    /// The job fits in.
+    Within,
+    /// It does not.
+    Exceeded,
+    /// It cannot be said before the limits stage has answered.
+    Unknown,
+}
+
+/// One judgement's look at the wallet; collects what should be asked for.
+#[derive(Debug)]
+pub struct View<'a> {
+    wallet: &'a Wallet,
+    tenant: &'a TenantId,
+    at: Timestamp,
+    epoch: u64,
+    asks: Vec<LimitRequest>,
+}
+
+impl Wallet {
+    /// A look at `at`, for a job of `tenant`, by the owner of `epoch`.
+    #[must_use]
+    pub const fn view<'a>(&'a self, tenant: &'a TenantId, at: Timestamp, epoch: u64) -> View<'a> {
+        View { wallet: self, tenant, at, epoch, asks: Vec::new() }
+    }
+}
+
+impl View<'_> {
+    /// How the limit stands.
+    pub fn look(&mut self, wanted: &LimitUse) -> Here {
+        let (wallet, at) = (self.wallet, self.at);
+        let (whole, _) = wanted.definition.effective();
+        let breaker = wanted.definition.kind == LimitKind::Breaker;
+        // A retry of what was asked and never answered counts as not asked.
+        let asked = |at: Timestamp, asked: super::Asked| at.since(asked.at) < PATIENCE;
+        if !breaker && wanted.amount > whole {
+            return Here::Exceeded;
+        }
+        if wanted.definition.kind.settles() && wallet.open.len() >= wallet.bounds.open {
+            return Here::Exceeded;
+        }
+        let Some(holding) = wallet.entry(&wanted.limit, &wanted.key) else {
+            let full =
+                wallet.count >= wallet.bounds.entries || wallet.keys_of(self.tenant) >= wallet.bounds.tenant_entries;
+            if full {
+                return Here::Exceeded;
+            }
+            return self.ask(wanted, 0, wanted.amount, first(wanted.amount, whole));
+        };
+        let denied = holding.again.is_some_and(|again| at < again);
+        let waiting = holding.asked.is_some_and(|request| asked(at, request));
+        if !holding.is_live(at) {
+            // Before `from` what is held will do soon; the clocks are that far apart.
+            let early = holding.number != 0 && at < holding.from && at < holding.until;
+            return match (denied, waiting || early) {
+                (true, false) => Here::Exceeded,
+                (_, true) => Here::Unknown,
+                (false, false) => {
+                    let (need, want) = if holding.number == 0 || breaker {
+                        (wanted.amount, first(wanted.amount, whole))
+                    } else {
+                        (Amount::ZERO, Amount::ZERO)
+                    };
+                    self.ask(wanted, holding.number, need, want)
+                }
+            };
+        }
+        if breaker {
+            return match (holding.probe && holding.capacity < wanted.amount, denied, waiting) {
+                (false, ..) => {
+                    self.renew(wanted, holding, Amount::ZERO, waiting || holding.probe);
+                    Here::Within
+                }
+                (true, true, false) => Here::Exceeded,
+                (true, _, true) => Here::Unknown,
+                (true, false, false) => self.ask(wanted, holding.number, wanted.amount, wanted.amount),
+            };
+        }
+        let window = wallet.window(holding);
+        let counted = holding.counted(at, window);
+        let takes = if holding.is_member(wanted.member, at, window) { Amount::ZERO } else { wanted.amount };
+        let after = counted.plus(takes);
+        if after <= holding.capacity {
+            let low = holding.capacity.less(after) < Amount(holding.capacity.0 / 4);
+            let more = if low && !denied && holding.capacity < whole {
+                doubled(holding.capacity).min(whole).less(holding.capacity)
+            } else {
+                Amount::ZERO
+            };
+            self.renew(wanted, holding, more, waiting);
+            return Here::Within;
+        }
+        if holding.capacity >= whole || (denied && !waiting) {
+            return Here::Exceeded;
+        }
+        if waiting {
+            return Here::Unknown;
+        }
+        let need = after.less(holding.capacity);
+        if need > whole.less(holding.capacity) {
+            return Here::Exceeded;
+        }
+        self.ask(wanted, holding.number, need, need.max(holding.capacity))
+    }
+
+    /// What the judgement asks the limits stage for, as facts, whatever its outcome.
+    #[must_use]
+    pub fn into_requests(self) -> Vec<KernelFact> {
+        self.asks.into_iter().map(|request| KernelFact::SliceRequested { request: Box::new(request) }).collect()
+    }
+
+    /// Asks ahead: for more, or because the last third of its time has come.
+    fn renew(&mut self, wanted: &LimitUse, holding: &super::Holding, more: Amount, waiting: bool) {
+        let term = holding.until.since(holding.since);
+        let late = holding.until.since(self.at) < term / 3;
+        if !waiting && (late || !more.is_zero()) {
+            self.ask(wanted, holding.number, Amount::ZERO, more);
+        }
+    }
+
+    fn ask(&mut self, wanted: &LimitUse, holding: u64, need: Amount, want: Amount) -> Here {
+        if self.asks.iter().any(|ask| ask.about() == (&wanted.limit, &*wanted.key)) {
+            return Here::Unknown;
+        }
+        let asked = u64::try_from(self.asks.len()).unwrap_or(u64::MAX);
+        let number = self.wallet.number.saturating_add(asked).saturating_add(1);
+        self.asks.push(LimitRequest::Ask {
+            id: RequestId { epoch: self.epoch, number },
+            holding: if holding == 0 { number } else { holding },
+            limit: wanted.limit.clone(),
+            key: wanted.key.clone(),
+            definition: (*wanted.definition).clone(),
+            tenant: self.tenant.clone(),
+            need,
+            want: want.max(need),
+            at: self.at,
+        });
+        Here::Unknown
+    }
+}
+
+/// What is wanted at first: enough for some more jobs like this one, or a sixteenth.
+fn first(amount: Amount, whole: Amount) -> Amount {
+    const JOBS: u64 = 8;
+    let sixteenth = Amount(whole.0 / 16 - (whole.0 / 16) % Amount::ONE.0);
+    Amount(amount.0.saturating_mul(JOBS)).max(sixteenth).min(whole).max(amount)
+}

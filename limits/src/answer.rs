@@ -1,0 +1,185 @@
+//! How much a request gets.
+//!
+//! | of the limit | the request gets |
+//! |---|---|
+//! | unknown key, and the tenant (or the shard) has as many as it may | nothing, `too_many_keys` |
+//! | another definition than the known one, or a holding that is not its own | nothing, `invalid` |
+//! | nobody else holds or waits | what it wants, as far as it is free |
+//! | others hold or wait | what it needs, and up to half of what is free |
+//! | less free than it needs, others hold some | kept: they are asked to give back, it is answered when they have |
+//! | less free than it needs, nobody can give | nothing until the next amount stops counting, or for `retry_ms` |
+
+use tidegate_protocol::ids::{SenderId, TenantId};
+use tidegate_protocol::limits::{Amount, LimitAnswer, LimitDefinition, LimitId, LimitRequest, RefusedFor, RequestId};
+use tidegate_protocol::time::Timestamp;
+
+use crate::breaker::Phase;
+use crate::config::LimitsConfig;
+use crate::key::{Key, KeyName};
+use crate::state::State;
+
+/// An `Ask`, taken apart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) to: &'a SenderId,
+    pub(crate) id: RequestId,
+    pub(crate) holding: u64,
+    pub(crate) limit: &'a LimitId,
+    pub(crate) key: &'a str,
+    pub(crate) definition: &'a LimitDefinition,
+    pub(crate) tenant: &'a TenantId,
+    pub(crate) need: Amount,
+    pub(crate) want: Amount,
+}
+
+impl<'a> Ask<'a> {
+    /// Of a request; `None` when it is another.
+    pub(crate) fn of(to: &'a SenderId, request: &'a LimitRequest) -> Option<Self> {
+        match request {
+            LimitRequest::Ask { id, holding, limit, key, definition, tenant, need, want, .. } => Some(Self {
+                to,
+                id: *id,
+                holding: *holding,
+                limit,
+                key,
+                definition,
+                tenant,
+                need: *need,
+                want: (*want).max(*need),
+            }),
+            LimitRequest::Return { .. } | LimitRequest::Ended { .. } => None,
+        }
+    }
+
+    fn granted(&self, holding: u64, amount: Amount, until: Timestamp, from: Timestamp) -> Grant<'a> {
+        Grant { ask: *self, holding, amount, until, from, again: None, probe: false, refused: None }
+    }
+}
+
+/// A `Granted` in the making.
+pub(crate) struct Grant<'a> {
+    ask: Ask<'a>,
+    holding: u64,
+    amount: Amount,
+    until: Timestamp,
+    from: Timestamp,
+    again: Option<Timestamp>,
+    probe: bool,
+    refused: Option<RefusedFor>,
+}
+
+impl Grant<'_> {
+    fn answer(self) -> LimitAnswer {
+        LimitAnswer::Granted {
+            request: self.ask.id,
+            holding: self.holding,
+            limit: self.ask.limit.clone(),
+            key: self.ask.key.into(),
+            amount: self.amount,
+            until: self.until,
+            from: self.from,
+            again: self.again,
+            probe: self.probe,
+            refused: self.refused,
+        }
+    }
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Answer(LimitAnswer),
+    /// A breaker lets probes through first.
+    Tried(LimitAnswer),
+    /// It waits until a time, and these are asked to give back.
+    Keep(Timestamp, Vec<(SenderId, LimitAnswer)>),
+}
+
+/// Decides about a request; `last` when it must not be kept (again).
+pub(crate) fn answer(state: &State, config: &LimitsConfig, ask: Ask<'_>, at: Timestamp, last: bool) -> Said {
+    let name = KeyName { limit: ask.limit.clone(), key: ask.key.into() };
+    let known = state.keys.get(&name);
+    let refuse = |refused| {
+        let again = Some(at + config.retry.max(std::time::Duration::from_secs(1)));
+        Said::Answer(Grant { again, refused: Some(refused), ..ask.granted(0, Amount::ZERO, at, at) }.answer())
+    };
+    if ask.definition.check().is_err() || known.is_some_and(|key| *key.definition != *ask.definition) {
+        return refuse(RefusedFor::Invalid);
+    }
+    if known.is_none() && (state.keys.len() >= config.keys || state.keys_of(ask.tenant) >= config.tenant_keys) {
+        return refuse(RefusedFor::TooManyKeys);
+    }
+    let fresh = Key { floor: state.floor, ..Key::new(std::sync::Arc::new(ask.definition.clone()), ask.tenant.clone()) };
+    let key = known.unwrap_or(&fresh);
+    if key.breaker.is_some() {
+        return pass(key, config, ask, at);
+    }
+    let held = key.holders.get(ask.to);
+    if held.is_some_and(|held| held.number != ask.holding) {
+        return refuse(RefusedFor::Invalid);
+    }
+    let free = key.free(at);
+    let waiting = key.asks.iter().any(|kept| kept.to != *ask.to);
+    let alone = key.holders.keys().all(|holder| holder == ask.to) && !waiting;
+    let fits = free >= ask.need;
+    let give = if fits { ask.want.min(if alone { free } else { half(key, free).max(ask.need) }) } else { Amount::ZERO };
+    if !fits && !last && ask.need <= key.whole().0 {
+        let recalls = recalls(key, ask, free);
+        if !recalls.is_empty() {
+            return Said::Keep(at + config.recall, recalls);
+        }
+    }
+    let holding = match held {
+        Some(held) => held.number,
+        None if give.is_zero() => 0,
+        None => ask.id.number,
+    };
+    let mut grant = ask.granted(holding, give, at + config.holding, key.from(at, config));
+    if give < ask.want {
+        let retry = at + config.retry;
+        grant.again = Some(if alone { key.residue.next().unwrap_or(retry).max(retry) } else { retry });
+    }
+    Said::Answer(grant.answer())
+}
+
+/// Half of what is free, in whole units where only these are of use.
+fn half(key: &Key, free: Amount) -> Amount {
+    let half = free.0 / 2;
+    let whole = key.whole().0.0.is_multiple_of(Amount::ONE.0);
+    Amount(if whole { half - half % Amount::ONE.0 } else { half })
+}
+
+/// Who is asked to give back for `ask`: what is missing, and what is more than an equal share.
+fn recalls(key: &Key, ask: Ask<'_>, free: Amount) -> Vec<(SenderId, LimitAnswer)> {
+    let holders = u64::try_from(key.holders.len()).unwrap_or(u64::MAX);
+    let share = Amount(key.whole().0.0 / holders.saturating_add(1));
+    let others = key.holders.iter().filter(|(holder, held)| *holder != ask.to && !held.capacity.is_zero());
+    others
+        .map(|(holder, held)| {
+            let amount = ask.need.less(free).max(held.capacity.less(share));
+            let (limit, key) = (ask.limit.clone(), ask.key.into());
+            (holder.clone(), LimitAnswer::Recalled { holding: held.number, limit, key, amount })
+        })
+        .collect()
+}
+
+/// Of a breaker: whether jobs pass.
+fn pass(key: &Key, config: &LimitsConfig, ask: Ask<'_>, at: Timestamp) -> Said {
+    let Some(breaker) = &key.breaker else { return Said::Keep(at, Vec::new()) };
+    let until = at + config.holding;
+    let number = key.holders.get(ask.to).map_or(ask.id.number, |held| held.number);
+    let probe = || Grant { probe: true, ..ask.granted(number, Amount::ONE, until, Timestamp(0)) }.answer();
+    if breaker.may_be_tried(at) {
+        return Said::Tried(probe());
+    }
+    let none = |again: Timestamp| {
+        let again = Some(again.max(at + config.retry));
+        Grant { again, ..ask.granted(0, Amount::ZERO, at, Timestamp(0)) }.answer()
+    };
+    Said::Answer(match breaker.phase {
+        Phase::Closed => ask.granted(number, Amount::ZERO, until, Timestamp(0)).answer(),
+        Phase::Open { until } => none(until),
+        Phase::HalfOpen { left: 0, .. } => none(at),
+        Phase::HalfOpen { .. } => probe(),
+    })
+}
