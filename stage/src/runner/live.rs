@@ -105,7 +105,8 @@ impl<'a, S: Stage> Live<'a, S> {
         let owed_bytes = again.iter().flat_map(|(_, messages)| messages).map(|(_, m)| m.bytes()).sum();
         let sending =
             again.into_iter().map(|(group, messages)| Sending::new(group, messages, Vec::new(), Vec::new())).collect();
-        reader.pause(taken.facts);
+        // Opened again for each reading back.
+        reader.close(taken.facts);
         let contested = (log.highest_claim > epoch).then_some((log.highest_claim, mono));
         let mut live = Self {
             sequence: 0,
@@ -113,7 +114,7 @@ impl<'a, S: Stage> Live<'a, S> {
             released: log.released,
             said_released: log.released,
             to_say: None,
-            read_back: ReadBack::new(taken.facts, taken.facts_read, taken.term, contested, taken.snapshot_keys, mono),
+            read_back: ReadBack::new(taken.facts_read, taken.term, contested, taken.snapshot_keys, mono),
             due: Due::default(),
             building: Building::default(),
             flying: VecDeque::new(),

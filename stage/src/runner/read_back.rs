@@ -13,7 +13,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::control::{Kind, SnapshotBody};
-use tidegate_spine::{Ends, Landing, NewRecord, ReadHandle, SpineError};
+use tidegate_spine::{Ends, Landing, NewRecord, ReadHandle, SpineError, Start};
 
 use super::live::{Live, RECORDS_PER_READ};
 use super::snapshot;
@@ -48,7 +48,8 @@ enum Step {
 
 /// Reading back, and snapshots on their way.
 pub(crate) struct ReadBack {
-    handle: ReadHandle,
+    /// Open only while it reads: an open log is fetched, and every group of our own would come back as it lands.
+    handle: Option<ReadHandle>,
     position: Offset,
     term: u32,
     /// A higher claim was met, and when: what this owner takes for landed may be fenced.
@@ -65,7 +66,6 @@ pub(crate) struct ReadBack {
 
 impl ReadBack {
     pub(crate) const fn new(
-        handle: ReadHandle,
         position: Offset,
         term: u32,
         contested: Option<(u64, u64)>,
@@ -73,7 +73,7 @@ impl ReadBack {
         mono: u64,
     ) -> Self {
         Self {
-            handle,
+            handle: None,
             position,
             term,
             contested,
@@ -126,7 +126,6 @@ impl<S: Stage> Live<'_, S> {
                     }
                     Poll::Ready(Ok(ends)) => {
                         self.succeeded();
-                        self.reader.resume(self.read_back.handle);
                         self.read_back.step = Step::Reading(ends.first().map_or(0, |e| e.end));
                     }
                     Poll::Ready(Err(_)) => {
@@ -143,7 +142,9 @@ impl<S: Stage> Live<'_, S> {
                         self.read_back.step = Step::Reading(end);
                         continue;
                     }
-                    self.reader.pause(self.read_back.handle);
+                    if let Some(handle) = self.read_back.handle.take() {
+                        self.reader.close(handle);
+                    }
                     self.read_back.checked_mono = self.run.clock.mono_us();
                     progress = true;
                     self.check_contested()?;
@@ -156,7 +157,9 @@ impl<S: Stage> Live<'_, S> {
     /// Reads some of the own log; false when nothing is here yet.
     fn read_own(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
         let mut batch = Vec::new();
-        let polled = self.reader.poll_read(self.read_back.handle, RECORDS_PER_READ, cx, &mut batch);
+        let (reader, facts, start) = (&mut self.reader, &self.run.spec.facts, Start::At(self.read_back.position));
+        let handle = *self.read_back.handle.get_or_insert_with(|| reader.open(facts, start));
+        let polled = self.reader.poll_read(handle, RECORDS_PER_READ, cx, &mut batch);
         let Poll::Ready(read) = polled else { return Ok(false) };
         self.read_back.position = read.map_err(Ended::Read)?.position;
         for record in batch {
