@@ -160,6 +160,7 @@ impl Catalog {
                 settings: Arc::clone(&topic.settings),
                 writer,
                 segment_bytes: self.options.segment_bytes,
+                durability: self.options.durability,
                 memory: self.memory.clone(),
                 folder,
                 trimmed: starts.get(&(topic.id, partition)).copied().unwrap_or(0),

@@ -17,6 +17,7 @@ use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_spine::{AppendError, Cleanup, Ends, Landed, NewRecord, Record};
 
 use crate::frame;
+use crate::options::Durability;
 use crate::segment::{Extent, SegmentFile};
 
 /// A partition that is written to keeps this much in memory whatever the others hold.
@@ -116,6 +117,7 @@ pub(crate) struct Partition {
     /// Set with `Log::gone`, to be looked at without its lock.
     pub(crate) unusable: AtomicBool,
     segment_bytes: u64,
+    durability: Durability,
     memory: Memory,
     queue: Mutex<Queue>,
     file: Mutex<FileSide>,
@@ -141,6 +143,7 @@ pub(crate) struct Opening {
     pub(crate) settings: Arc<Settings>,
     pub(crate) writer: usize,
     pub(crate) segment_bytes: u64,
+    pub(crate) durability: Durability,
     pub(crate) memory: Memory,
     pub(crate) folder: PathBuf,
     pub(crate) segments: Vec<(Arc<SegmentFile>, Extent)>,
@@ -153,7 +156,8 @@ impl Partition {
     /// # Errors
     /// When its first segment cannot be made.
     pub(crate) fn open(opening: Opening) -> io::Result<Self> {
-        let Opening { at, settings, writer, segment_bytes, memory, folder, mut segments, trimmed } = opening;
+        let Opening { at, settings, writer, segment_bytes, durability, memory, folder, mut segments, trimmed } =
+            opening;
         // Writers append to generation 0 only; behind a compacted segment a new one begins.
         if segments.last().is_none_or(|(segment, _)| segment.generation > 0) {
             let base = segments.last().map_or(0, |(_, extent)| extent.end);
@@ -180,6 +184,7 @@ impl Partition {
             writer,
             unusable: AtomicBool::new(false),
             segment_bytes,
+            durability,
             memory,
             queue: Mutex::default(),
             file: Mutex::new(file),
@@ -292,7 +297,11 @@ impl Partition {
     /// Begins a new segment; the one before it is returned.
     fn roll(&self, side: &mut FileSide) -> io::Result<Arc<SegmentFile>> {
         let segment = Arc::new(SegmentFile::create(&side.folder, side.next, 0)?);
-        std::fs::File::open(&side.folder)?.sync_data()?;
+        // Only a power cut can take a name away again. To sync one waits for whatever else the file system has to write,
+        // a few hundred milliseconds under load, and all partitions of this writer with it.
+        if self.durability == Durability::Fsync {
+            std::fs::File::open(&side.folder)?.sync_data()?;
+        }
         let mut log = lock(&self.log);
         log.segments.push((Arc::clone(&segment), Extent::empty(side.next)));
         side.bytes = 0;
