@@ -14,7 +14,9 @@ use crate::options::Rate;
 /// Most records handed over in one go, so that a late generator catches up in slices.
 const BURST: usize = 256;
 /// How long the generator sleeps at most between looks at the clock.
-const TICK: Duration = Duration::from_micros(200);
+const TICK: Duration = Duration::from_millis(1);
+/// And at least: what falls due meanwhile goes in one request.
+const LOOK: Duration = Duration::from_micros(200);
 
 /// Sends to one side.
 pub(crate) struct Load {
@@ -25,6 +27,12 @@ pub(crate) struct Load {
     size: usize,
     number: u64,
     run: String,
+}
+
+/// Time until the job after `sent` is due, at `rate` a second, `now` microseconds into the slice.
+#[expect(clippy::cast_precision_loss, reason = "a count of jobs of one slice")]
+fn next_due(sent: u64, rate: f64, now: u64) -> Duration {
+    Duration::try_from_secs_f64((sent + 1) as f64 / rate - now as f64 / 1e6).unwrap_or_default()
 }
 
 impl Load {
@@ -51,7 +59,7 @@ impl Load {
             number % 97,
         );
         let filler = self.size.saturating_sub(text.len() + 3);
-        text.extend(std::iter::repeat_n('x', filler));
+        text.push_str(&"x".repeat(filler));
         text.push_str(r#""}}"#);
         Bytes::from(text)
     }
@@ -84,7 +92,10 @@ impl Load {
                 Rate::Max => in_flight.saturating_sub(self.board.open()),
             };
             if ready == 0 {
-                std::thread::sleep(TICK);
+                std::thread::sleep(match rate {
+                    Rate::PerSecond(rate) => next_due(due, rate, now).clamp(LOOK, TICK),
+                    Rate::Max => LOOK,
+                });
                 continue;
             }
             let count = usize::try_from(ready).unwrap_or(BURST).min(BURST);

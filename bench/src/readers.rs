@@ -2,49 +2,60 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
-use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
+use tidegate_protocol::address::{Offset, TopicName};
 use tidegate_protocol::headers;
 use tidegate_spine::{Record, Spine, SpineError, Start};
 use tokio::task::JoinHandle;
 
 use crate::board::{Board, Milestone};
 
-/// Reads `partitions` of `topic` from the start until aborted.
+/// Reads all `partitions` of `topic` from the start until aborted, as one consumer of it would: a client for each
+/// partition costs a busy machine more than it measures, and one for several topics would let them wait for each other.
 pub(crate) async fn watch(
-    spine: Arc<dyn Spine>,
-    topic: TopicName,
+    spine: &Arc<dyn Spine>,
+    topic: &TopicName,
     partitions: u32,
     milestone: Milestone,
     board: Board,
-) -> Result<Vec<JoinHandle<()>>, SpineError> {
-    let mut tasks = Vec::new();
-    for partition in 0..partitions {
-        let mut reader = spine.reader("bench").await?;
-        let from: TopicPartition = topic.partition(partition);
-        let board = board.clone();
-        tasks.push(tokio::spawn(async move {
-            let handle = reader.open(&from, Start::Earliest);
-            let mut batch: Vec<Record> = Vec::new();
-            loop {
-                if let Err(error) = poll_fn(|cx| reader.poll_read(handle, 1_000, cx, &mut batch)).await {
-                    tracing::error!(%error, "an instrument cannot read on");
-                    return;
-                }
-                let now = board.now_us();
-                for record in batch.drain(..) {
-                    match milestone {
-                        Milestone::Decided => {
-                            let value = record.value.as_deref().unwrap_or_default();
-                            board.seen(milestone, now, decided(value).map(|offset| (from.partition, offset)));
-                        }
-                        Milestone::Released | Milestone::Finished => board.seen(milestone, now, source(&record)),
+) -> Result<JoinHandle<()>, SpineError> {
+    let mut reader = spine.reader("bench").await?;
+    let open: Vec<_> = (0..partitions)
+        .map(|partition| (partition, reader.open(&topic.partition(partition), Start::Earliest)))
+        .collect();
+    Ok(tokio::spawn(poll_fn(move |cx| {
+        let mut batch: Vec<Record> = Vec::new();
+        loop {
+            let mut progress = false;
+            for (partition, handle) in &open {
+                match reader.poll_read(*handle, 1_000, cx, &mut batch) {
+                    Poll::Pending => continue,
+                    Poll::Ready(Ok(_)) => progress = true,
+                    Poll::Ready(Err(error)) => {
+                        tracing::error!(%error, "an instrument cannot read on");
+                        return Poll::Ready(());
                     }
                 }
+                mark(&board, milestone, *partition, &batch);
+                batch.clear();
             }
-        }));
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+    })))
+}
+
+fn mark(board: &Board, milestone: Milestone, partition: u32, batch: &[Record]) {
+    let now = board.now_us();
+    match milestone {
+        Milestone::Decided => {
+            let values = batch.iter().map(|record| record.value.as_deref().unwrap_or_default());
+            board.seen(milestone, now, values.flat_map(decided).map(|offset| (partition, offset)));
+        }
+        Milestone::Released | Milestone::Finished => board.seen(milestone, now, batch.iter().filter_map(source)),
     }
-    Ok(tasks)
 }
 
 /// The offsets settled by a group's facts: every `"in":[0,N]`. A scan, so that the instrument costs little.

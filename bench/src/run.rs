@@ -24,8 +24,10 @@ use crate::options::{BenchArgs, Rate, Scenario};
 use crate::readers::watch;
 use crate::report::{Report, Spent, report, side};
 
-/// Load before anything is measured.
+/// Load at the rate asked for before anything is measured; it also tells the sizes of what is appended.
 const WARM_UP: Duration = Duration::from_secs(3);
+/// Then as fast as it goes, for each side: a broker is slow until its compiler has seen some 75,000 records.
+const FLAT_OUT: Duration = Duration::from_secs(4);
 /// Length of a slice.
 const SLICE: Duration = Duration::from_secs(5);
 /// How long what was sent may take to come out.
@@ -110,21 +112,20 @@ async fn measured(
     let tasks = instruments(spine, args, &board, decisions, approved, finished).await?;
     let mut ours = Loaded { board, load, spent: Spent::default(), tasks };
     let stop = Arc::new(AtomicBool::new(false));
-    // The warm-up also tells the sizes of what is appended.
-    ours = slice(args, ours, WARM_UP, false, &stop).await?;
+    ours = slice(args, ours, args.rate, WARM_UP, false, &stop).await?;
     let mut theirs = None;
     if args.floor {
         let sizes = crate::floor::sizes(spine, &names, args).await?;
-        let mut floor = floor(args, spine, bare, prefix, sizes, began, last).await?;
-        floor = slice(args, floor, WARM_UP, false, &stop).await?;
-        theirs = Some(floor);
+        let floor = floor(args, spine, bare, prefix, sizes, began, last).await?;
+        theirs = Some(slice(args, floor, Rate::Max, FLAT_OUT, false, &stop).await?);
     }
+    ours = slice(args, ours, Rate::Max, FLAT_OUT, false, &stop).await?;
     let mut left = args.duration;
     while !left.is_zero() {
         let length = if theirs.is_some() { left.min(SLICE) } else { left };
-        ours = slice(args, ours, length, true, &stop).await?;
+        ours = slice(args, ours, args.rate, length, true, &stop).await?;
         if let Some(floor) = theirs.take() {
-            theirs = Some(slice(args, floor, length, true, &stop).await?);
+            theirs = Some(slice(args, floor, args.rate, length, true, &stop).await?);
         }
         left -= length;
     }
@@ -160,17 +161,16 @@ async fn instruments(
     approved: TopicName,
     finished: TopicName,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let mut tasks = Vec::new();
-    let mut add = async |topic, partitions, milestone| {
-        tasks.extend(watch(spine.clone(), topic, partitions, milestone, board.clone()).await?);
-        anyhow::Ok(())
+    let topics = match args.scenario {
+        Scenario::Decisions => vec![
+            (decisions, args.partitions, Milestone::Decided),
+            (approved, crate::governed::BUCKETS, Milestone::Released),
+        ],
+        Scenario::Jobs => vec![(finished, crate::governed::SHARED, Milestone::Finished)],
     };
-    match args.scenario {
-        Scenario::Decisions => {
-            add(decisions, args.partitions, Milestone::Decided).await?;
-            add(approved, crate::governed::BUCKETS, Milestone::Released).await?;
-        }
-        Scenario::Jobs => add(finished, crate::governed::SHARED, Milestone::Finished).await?,
+    let mut tasks = Vec::new();
+    for (topic, partitions, milestone) in topics {
+        tasks.push(watch(spine, &topic, partitions, milestone, board.clone()).await?);
     }
     Ok(tasks)
 }
@@ -179,12 +179,13 @@ async fn instruments(
 async fn slice(
     args: &BenchArgs,
     side: Loaded,
+    rate: Rate,
     length: Duration,
     counts: bool,
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Loaded> {
     let Loaded { board, mut load, mut spent, tasks } = side;
-    let (rate, in_flight, stop) = (args.rate, u64::from(args.in_flight), stop.clone());
+    let (in_flight, stop) = (u64::from(args.in_flight), stop.clone());
     let cpu = cpu_seconds();
     let (load, seconds) = tokio::task::spawn_blocking(move || {
         let seconds = load.offer(rate, in_flight, length, counts, &stop);
@@ -198,7 +199,7 @@ async fn slice(
     if counts {
         spent.cpu += cpu_seconds() - cpu;
         // At the highest rate what is in flight at the end belongs to the time it took to come out.
-        spent.seconds += seconds + if args.rate == Rate::Max { drained.elapsed().as_secs_f64() } else { 0.0 };
+        spent.seconds += seconds + if rate == Rate::Max { drained.elapsed().as_secs_f64() } else { 0.0 };
     }
     Ok(Loaded { board, load, spent, tasks })
 }

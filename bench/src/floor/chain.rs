@@ -46,6 +46,10 @@ pub(crate) struct Link {
     pub(crate) first: bool,
 }
 
+/// Bounds of a group: Tidegate's, and below what the client takes as one record.
+const GROUP_FACTS: usize = 2_000;
+const GROUP_BYTES: usize = 700 << 10;
+
 type Sent = BoxFuture<'static, anyhow::Result<()>>;
 
 /// Runs a link until aborted.
@@ -66,7 +70,9 @@ async fn run(bare: Arc<dyn Bare>, link: Link) -> anyhow::Result<()> {
     let mut sending: VecDeque<Sent> = VecDeque::new();
     loop {
         if flying.is_none() && !gathered.is_empty() {
-            let batch = std::mem::take(&mut gathered);
+            let most = (GROUP_BYTES / link.fact.max(1)).clamp(1, GROUP_FACTS);
+            let rest = gathered.split_off(gathered.len().min(most));
+            let batch = std::mem::replace(&mut gathered, rest);
             match &link.groups {
                 Some(groups) => {
                     let group = BareNew { value: group(&batch, link.fact), headers: vec![(SENDER, "floor".into())] };
