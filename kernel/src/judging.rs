@@ -10,7 +10,7 @@
 //!
 //! A job that is kept is known for as long as it is kept. Each of these facts settles the record. `PolicyAdopted` goes before the first fact that a newer policy leads to.
 
-use tidegate_policy::{Snapshot, Subject};
+use tidegate_policy::{Judgement as Verdicts, NoLimits, Snapshot, Subject};
 use tidegate_protocol::decision::{Decision as Judgement, PayloadAt, Verdict};
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::job::{Job, SourcePosition};
@@ -59,7 +59,7 @@ impl Kernel {
                 rejected(position, Refusal::new(DeadReason::IdConflict, detail), input_hash, None, None)
             }
             Known::New => {
-                let judgement = evaluate(policy, &job, payload, arrival.record, memory);
+                let judgement = evaluate(policy, &job, payload, arrival.record, at, memory);
                 self.conclude(
                     Case { job, payload, record: arrival.record, kept: None, at, spends: Vec::new() },
                     judgement,
@@ -93,11 +93,16 @@ pub(crate) fn evaluate(
     job: &Job,
     payload: PayloadAt,
     record: &Record,
+    at: Timestamp,
     memory: &mut Memory,
 ) -> Judgement {
     let value = record.value.as_deref().unwrap_or_default();
     let subject = subject(job, memory.reader.payload(payload, value));
-    judgement(&policy.evaluate(&subject, &mut memory.policy), policy.name())
+    match policy.judge(&subject, at.millis(), &mut NoLimits, &mut memory.policy) {
+        Verdicts::Decided(verdict) => judgement(policy, &verdict),
+        // Cannot be: whoever knows no limit never says that one is unknown. Nothing is released by it (I3).
+        Verdicts::Waits(_) => Judgement::new(Verdict::Deny, "a limit is not known", policy.name()),
+    }
 }
 
 fn subject<'a>(job: &'a Job, payload: &'a [u8]) -> Subject<'a> {
@@ -119,21 +124,13 @@ fn subject<'a>(job: &'a Job, payload: &'a [u8]) -> Subject<'a> {
     }
 }
 
-fn judgement(verdict: &tidegate_policy::Verdict, snapshot: &str) -> Judgement {
-    // What this kernel cannot hold or delay releases nothing (I3).
-    let (effect, reason) = match verdict.effect {
-        Verdict::Allow | Verdict::AllowWithConstraints | Verdict::Throttle | Verdict::Deny => {
-            (verdict.effect, verdict.reason.to_string())
-        }
-        Verdict::RequireApproval => {
-            (Verdict::Deny, format!("{}; denied, because nobody can approve a job here yet", verdict.reason))
-        }
-    };
-    Judgement {
-        rule_ids: verdict.rule_ids.iter().map(ToString::to_string).collect(),
-        risk_tags: verdict.tags.iter().map(ToString::to_string).collect(),
-        constraints: verdict.constraints.as_deref().cloned().map(Box::new),
-        throttle: verdict.throttle,
-        ..Judgement::new(effect, reason, snapshot)
+fn judgement(policy: &Snapshot, verdict: &tidegate_policy::Verdict) -> Judgement {
+    let mut decision = policy.decision(verdict);
+    // What this kernel cannot hold releases nothing (I3).
+    if decision.verdict == Verdict::RequireApproval {
+        decision.verdict = Verdict::Deny;
+        decision.reason.push_str("; denied, because nobody can approve a job here yet");
+        decision.approval = None;
     }
+    decision
 }

@@ -235,7 +235,17 @@ fn read_expect(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Expec
     let fields = reader.fields(node, &what)?;
     reader.only(fields, &what, &["verdict", "rule", "tags", "uncertain_tags"], &["reason"]);
     let node = reader.required(fields, "verdict", &what)?;
-    let verdict = reader.choice(node, "verdict", &[("allow", "allow"), ("deny", "deny")])?;
+    let verdict = reader.choice(
+        node,
+        "verdict",
+        &[
+            ("allow", "allow"),
+            ("allow_with_constraints", "allow_with_constraints"),
+            ("require_approval", "require_approval"),
+            ("throttle", "throttle"),
+            ("deny", "deny"),
+        ],
+    )?;
     let mut set = |name: &str| {
         let node = fields.get(name)?;
         // An empty list is a statement here: no such tags.

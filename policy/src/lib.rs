@@ -34,15 +34,27 @@
 //! **restriction** is a rule that takes something away (deny), a **permission** one that does not (allow).
 //!
 //! # How rules match
-//! All fields of `match` must hold; within a list any entry is enough, except `requires` (all of them) and `labels`
-//! (every key, each with any of its values). `topics` are dotted globs: `*` is one segment, a last `>` one or more.
+//! All fields of a rule must hold; within a list any entry is enough, except `requires` (all of them) and `labels`
+//! (every key, each with any of its values). `{in, not_in}` says what an attribute must be and must not be. `topics` are
+//! dotted globs: `*` is one segment, a last `>` one or more (`topic_syntax: path` in files written for matchers of paths).
 //! An absent field does not restrict the rule; an empty list is refused.
 //!
 //! # How matches combine
-//! 1. Invariants of all bundles: the most restrictive is a floor that nothing below loosens.
-//! 2. The most specific tier with a match (job, workflow, global) decides: each bundle by its `combine`
+//! 1. Invariants of all bundles, the lists of `tenants` and what no grant covers: the most restrictive is a floor that
+//!    nothing below loosens.
+//! 2. The most specific tier with a certain match (job, workflow, global) decides: each bundle by its `combine`
 //!    (`first_match`, or `most_restrictive`, the default), and among bundles the most restrictive.
 //! 3. The tenant's default. 4. Deny.
+//!
+//! Constraints merge to the tightest, approvals to what does for every rule (if no role does, the job is denied). A rule in
+//! `mode: shadow` or `warn`, or outside its canary's share, takes no part and is recorded. A delegated job is judged for
+//! its actor and for each principal of its chain; the most restrictive verdict holds.
+//!
+//! # An unsure match
+//! A rule that matches only because something cannot be told counts as its own decision: a deny denies, a throttle delays,
+//! an approval asks, an allow does not match. An `allow_with_constraints` does not permit, but constrains what is permitted.
+//! It never ends a search: what stands behind it in a `first_match` bundle, and less specific tiers, are heard too, and the
+//! most restrictive holds, so nobody loosens a verdict by leaving something out.
 //!
 //! # What cannot be told counts towards restriction
 //!
@@ -70,11 +82,13 @@
 //! [`Snapshot::evaluate`] cannot fail.
 //!
 //! # Deliberately absent
-//! Conditions over several fields (`when`), time windows, state, approvals, constraints, shadow and canary modes,
-//! delegation and signatures: a file that uses them is refused, by name, until they are there.
+//! Signatures of bundles. What the kernel of this version does not honour yet ([`Supported`]) is refused by name when a set
+//! is loaded.
 
 mod cases;
 mod compile;
+mod conditions;
+mod decision;
 mod effect;
 mod evaluate;
 mod glob;
@@ -85,17 +99,20 @@ mod number;
 mod problem;
 mod source;
 mod subject;
+mod supported;
 mod verdict;
 pub mod when;
 
 pub use cases::{CaseResult, run_cases};
 pub use compile::{BundleInfo, Snapshot};
 pub use effect::Effect;
-pub use evaluate::{Explanation, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, RuleTrace, Scratch, TagTrace};
-pub use language::{Rule, Tier};
+pub use evaluate::{Explanation, Found, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, RuleTrace, Scratch, TagTrace};
+pub use language::{Canary, CanaryBy, Mode, Rule, Tier};
 pub use limit::{Judgement, LimitUse, LimitView, NoLimits, Standing};
-pub use load::{InUse, is_bundle_file, is_case_file, load};
+pub use load::{InUse, is_bundle_file, is_case_file, load, load_for};
 pub use problem::{Problem, Refused};
+pub use source::{DEFAULT_APPROVAL_TTL_MS, DEFAULT_GIVE_UP_AFTER_MS, DEFAULT_RETRY_AFTER_MS};
 pub use subject::{Delegation, Labels, Names, Principal, Subject};
+pub use supported::{Feature, Supported};
 pub use tidegate_protocol::decision::Remediation;
 pub use verdict::{MAX_WINNERS, Verdict};

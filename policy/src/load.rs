@@ -1,10 +1,12 @@
 //! From files to a snapshot, or to everything that is wrong with them.
 
 use crate::compile::{Snapshot, compile};
+use crate::conditions;
 use crate::effect::Effect;
 use crate::language::Bundle;
 use crate::problem::{Problem, Refused};
 use crate::source::read_bundle;
+use crate::supported::Supported;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most rules in a set.
@@ -45,16 +47,29 @@ fn has_ending(name: &str, endings: &[&str]) -> bool {
     endings.iter().any(|ending| name.ends_with(ending))
 }
 
+/// Loads a set of bundles for the kernel of this version, as [`load_for`] does.
+///
+/// # Errors
+/// As [`load_for`], with [`Supported::BY_KERNEL`].
+pub fn load<F: AsRef<str>, T: AsRef<str>>(
+    files: impl IntoIterator<Item = (F, T)>,
+    in_use: Option<&InUse>,
+) -> Result<Snapshot, Refused> {
+    load_for(files, in_use, Supported::BY_KERNEL)
+}
+
 /// Loads a set of bundles, one a file. Files that hold test cases ([`is_case_file`]) are passed over; every other one
 /// counts, whatever its name.
 ///
 /// # Errors
 /// The whole set is refused when anything in any file is wrong, when rule or bundle ids come twice, when tenants
-/// have contradictory defaults, when a rule matches a tag that nothing derives, when there is no rule at all, or
-/// when the set is older than what is in use or differs from it under the same revision.
-pub fn load<F: AsRef<str>, T: AsRef<str>>(
+/// have contradictory defaults, when a rule matches a tag that nothing derives, when a condition is wrong, when
+/// something is used that is not `supported`, when there is no rule at all, or when the set is older than what is in use
+/// or differs from it under the same revision.
+pub fn load_for<F: AsRef<str>, T: AsRef<str>>(
     files: impl IntoIterator<Item = (F, T)>,
     in_use: Option<&InUse>,
+    supported: Supported,
 ) -> Result<Snapshot, Refused> {
     let mut bundles = Vec::new();
     let mut problems = Vec::new();
@@ -77,10 +92,12 @@ pub fn load<F: AsRef<str>, T: AsRef<str>>(
     }
     check_ids(&bundles, &mut problems);
     check_defaults(&bundles, &mut problems);
+    supported.check(&bundles, &mut problems);
     // What other files derive is unknown while one of them is unreadable.
     if problems.is_empty() {
         check_tags(&bundles, &mut problems);
         check_size(&bundles, &mut problems);
+        conditions::compile(&mut bundles, &mut problems);
     }
     if !problems.is_empty() {
         return Err(Refused::of(problems));

@@ -2,6 +2,7 @@
 //! rounded to its neighbour.
 
 use std::cmp::Ordering;
+use tidegate_protocol::limits::Amount;
 
 /// An integer or a finite float.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,25 @@ impl Number {
 
     pub(crate) fn equals(self, other: Self) -> bool {
         self.order(other) == Some(Ordering::Equal)
+    }
+
+    /// A plain decimal (`-12`, `0.5`, `1e3`), as people write it in a label.
+    pub(crate) fn of_decimal(text: &str) -> Option<Self> {
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte)) {
+            return None;
+        }
+        match text.parse::<i64>() {
+            Ok(int) => Some(Self::Int(int.into())),
+            Err(_) => text.parse::<f64>().ok().filter(|float| float.is_finite()).map(Self::Float),
+        }
+    }
+
+    /// As an amount; `None` when it is negative, too large, or has more than six decimals.
+    pub(crate) fn amount(self) -> Option<Amount> {
+        match self {
+            Self::Int(int) => Amount::units(u64::try_from(int).ok()?),
+            Self::Float(float) => Amount::from_f64(float),
+        }
     }
 }
 

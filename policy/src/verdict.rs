@@ -1,5 +1,6 @@
 //! What a judgement says.
 
+use crate::compile::Snapshot;
 use crate::effect::Effect;
 use std::sync::Arc;
 use tidegate_protocol::constraints::Constraints;
@@ -36,4 +37,23 @@ pub struct Verdict {
     pub shadow: Vec<(Arc<str>, Effect, ShadowMode)>,
     /// The limits that admitted the job: to be reserved with the decision when it may run.
     pub spends: Vec<LimitUse>,
+}
+
+impl Verdict {
+    /// The last deny.
+    pub(crate) fn denied_by_default(snapshot: &Snapshot) -> Self {
+        Self {
+            effect: Effect::Deny,
+            reason: Arc::clone(&snapshot.denied_by_default),
+            rule_ids: Vec::new(),
+            tags: Vec::new(),
+            uncertain_tags: Vec::new(),
+            default_used: true,
+            constraints: None,
+            approval: None,
+            throttle: None,
+            shadow: Vec::new(),
+            spends: Vec::new(),
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidegate_node::policy_folder::{PolicyError, load_folder};
-use tidegate_policy::{CaseResult, Effect, Explanation, Snapshot, Subject, is_case_file, run_cases};
+use tidegate_policy::{CaseResult, Effect, Explanation, NoLimits, Snapshot, Subject, is_case_file, run_cases};
 
 use super::config_of;
 use crate::args::{Global, Output, PolicyCommand};
@@ -142,7 +142,11 @@ fn explain(global: &Global, file: &Path, folder: &Path) -> Result<Exit, Failure>
     subject.risk_tags = &job.risk_tags;
     subject.labels = &job.labels;
     subject.payload = job.payload.as_ref().map_or(b"null", |payload| payload.get().as_bytes());
-    let explanation = policy.explain(&subject);
+    let explanation = {
+        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let at_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+        policy.explain(&subject, at_ms, &mut NoLimits)
+    };
     match global.output {
         Output::Json => output::json(&as_json(&explanation)),
         Output::Text => output::text_line(&as_text(&explanation)),

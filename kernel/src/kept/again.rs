@@ -48,7 +48,7 @@ impl Kernel {
         let record = restored(&kept.record);
         let mut memory = self.memory.borrow_mut();
         memory.reader.decode_again(kept.payload, &record);
-        let verdict = evaluate(policy, &kept.job, kept.payload, &record, &mut memory);
+        let verdict = evaluate(policy, &kept.job, kept.payload, &record, at, &mut memory);
         decision.fact(self.conclude(case(kept, &record, at), verdict));
     }
 }

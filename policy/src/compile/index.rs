@@ -2,24 +2,36 @@
 //!
 //! A rule matches when every attribute accepts it, so a query is the intersection over attributes of
 //! (rules that do not look at it) ∪ (rules that accept the value). What a query cannot tell is already folded in:
-//! the `missing` and `uncertain` rows hold restrictions only, so permissions drop out and restrictions stay.
+//! the `missing` and `uncertain` rows hold no rule that plainly allows, so those drop out and the others stay, marked
+//! as unsure.
 //!
 //! Sets that must be contained as a whole (`requires`, `labels`) are indexed by their first element and checked
-//! in full for the survivors (`exact`).
+//! in full for the survivors, like everything that is no set of values (`residual`).
 //!
 //! Bits are **slots**, not places: rules that look at the same tenants, capabilities and topics get neighbouring
 //! slots, so that a job's rules share a few words however they are scattered over files. `places` leads back.
 
 use super::{FixedState, Row};
-use crate::effect::restricts;
-use crate::glob::{Glob, Trie};
-use crate::language::{Deriver, Match, Rule, TextSet};
+use crate::glob::{Glob, GlobTable};
+use crate::language::{Deriver, Match, TextSet};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub(crate) type RowId = u32;
 
 type Values = HashMap<Box<str>, RowId, FixedState>;
+
+/// What is indexed of a rule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'r> {
+    pub(super) matches: &'r Match,
+    /// It plainly allows: what cannot be told is no match.
+    pub(super) allows: bool,
+    /// It looks at more than sets of values.
+    pub(super) residual: bool,
+    /// It may look into the payload.
+    pub(super) reads_payload: bool,
+}
 
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -31,12 +43,13 @@ pub(crate) struct Index {
     pub(crate) capability: Single,
     pub(crate) actor_id: Single,
     pub(crate) actor_type: Single,
+    pub(crate) pack_id: Single,
     pub(crate) topic: Topics,
     pub(crate) tags: Tags,
     pub(crate) requires: Requires,
     pub(crate) labels: Labels,
-    /// Rules with more than one required capability or label: survivors are checked in full.
-    pub(crate) exact: RowId,
+    /// Rules that the index alone cannot tell.
+    pub(crate) residual: RowId,
 }
 
 /// An attribute with one value.
@@ -46,7 +59,7 @@ pub(crate) struct Single {
     pub(crate) idle: bool,
     /// Rules that do not look at it.
     pub(crate) any: RowId,
-    /// Restrictions that look at it.
+    /// Rules that look at it and do not plainly allow.
     pub(crate) missing: RowId,
     pub(crate) values: Values,
 }
@@ -54,9 +67,11 @@ pub(crate) struct Single {
 #[derive(Debug)]
 pub(crate) struct Topics {
     pub(crate) idle: bool,
+    /// A rule that names no topic may look into the payload.
+    pub(crate) reads_payload: bool,
     pub(crate) any: RowId,
     pub(crate) missing: RowId,
-    pub(crate) trie: Trie,
+    pub(crate) table: GlobTable,
     /// By glob id.
     pub(crate) globs: Vec<GlobUse>,
 }
@@ -66,13 +81,15 @@ pub(crate) struct GlobUse {
     pub(crate) rules: Option<RowId>,
     /// Places in the snapshot's derivers.
     pub(crate) derivers: Vec<u32>,
+    /// A rule about it may look into the payload.
+    pub(crate) reads_payload: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Tags {
     pub(crate) idle: bool,
     pub(crate) any: RowId,
-    /// By tag id: rules that match it, and the restrictions among them.
+    /// By tag id: rules that match it, and those among them that do not plainly allow.
     pub(crate) derived: Vec<(RowId, RowId)>,
     /// Rules that also trust claims.
     pub(crate) claimed: Values,
@@ -90,7 +107,7 @@ pub(crate) struct Requires {
 pub(crate) struct Labels {
     pub(crate) idle: bool,
     pub(crate) any: RowId,
-    /// Restrictions that look at labels: they match where their first key is missing.
+    /// Rules that look at labels and do not plainly allow: unsure where their first key is missing.
     pub(crate) restrictions: RowId,
     pub(crate) keys: HashMap<Box<str>, LabelKey, FixedState>,
 }
@@ -98,7 +115,7 @@ pub(crate) struct Labels {
 /// Rules whose first label has this key.
 #[derive(Debug)]
 pub(crate) struct LabelKey {
-    /// The restrictions among them.
+    /// Those among them that do not plainly allow.
     pub(crate) restrictions: RowId,
     pub(crate) values: Values,
 }
@@ -108,32 +125,28 @@ impl Index {
         self.rows.get(id as usize)
     }
 
-    pub(super) fn build(rules: &[Rule], derivers: &[Deriver], tags: &[Arc<str>]) -> Self {
-        let mut slots: Vec<(u32, &Rule)> = (0_u32..).zip(rules).collect();
+    pub(super) fn build(entries: &[Entry<'_>], derivers: &[Deriver], tags: &[Arc<str>]) -> Self {
+        let mut slots: Vec<(u32, Entry<'_>)> = (0_u32..).zip(entries.iter().copied()).collect();
         // Stable, so that rules alike in all of this stay in order of evaluation.
-        slots.sort_by(|(_, a), (_, b)| neighbourhood(&a.matches).cmp(&neighbourhood(&b.matches)));
+        slots.sort_by(|(_, a), (_, b)| neighbourhood(a.matches).cmp(&neighbourhood(b.matches)));
         let places = slots.iter().map(|(place, _)| *place).collect();
-        let mut build = Build { rules: slots.into_iter().map(|(_, rule)| rule).collect(), rows: Vec::new() };
+        let mut build = Build { entries: slots.into_iter().map(|(_, entry)| entry).collect(), rows: Vec::new() };
         Self {
             places,
             all: build.row(|_| true),
-            tenant: build.single(|rule| &rule.tenants),
-            capability: build.single(|rule| &rule.capabilities),
-            actor_id: build.single(|rule| &rule.actor_ids),
-            actor_type: build.single(|rule| &rule.actor_types),
+            tenant: build.single(|matches| &matches.tenants),
+            capability: build.single(|matches| &matches.capabilities),
+            actor_id: build.single(|matches| &matches.actor_ids),
+            actor_type: build.single(|matches| &matches.actor_types),
+            pack_id: build.single(|matches| &matches.pack_ids),
             topic: build.topics(derivers),
             tags: build.tags(tags),
             requires: build.requires(),
             labels: build.labels(),
-            exact: build.row(|rule| needs_exact_check(&rule.matches)),
+            residual: build.row(|entry| entry.residual),
             rows: build.rows,
         }
     }
-}
-
-/// Whether the index alone cannot tell.
-fn needs_exact_check(matches: &Match) -> bool {
-    matches.requires.len() > 1 || matches.labels.len() > 1
 }
 
 /// What most often tells the rules of one job from the rest, most telling first.
@@ -143,7 +156,7 @@ fn neighbourhood(matches: &Match) -> impl Ord + use<'_> {
 
 struct Build<'r> {
     /// By slot.
-    rules: Vec<&'r Rule>,
+    entries: Vec<Entry<'r>>,
     rows: Vec<Row>,
 }
 
@@ -153,46 +166,51 @@ impl<'r> Build<'r> {
         RowId::try_from(self.rows.len() - 1).unwrap_or(RowId::MAX)
     }
 
-    fn slots(&self) -> impl Iterator<Item = (u32, &'r Rule)> {
-        (0_u32..).zip(self.rules.iter().copied())
+    fn slots(&self) -> impl Iterator<Item = (u32, Entry<'r>)> {
+        (0_u32..).zip(self.entries.iter().copied())
     }
 
-    fn row(&mut self, holds: impl Fn(&'r Rule) -> bool) -> RowId {
-        let row = Row::new(self.slots().filter(|(_, rule)| holds(rule)).map(|(slot, _)| slot));
+    fn row(&mut self, holds: impl Fn(Entry<'r>) -> bool) -> RowId {
+        let row = Row::new(self.slots().filter(|(_, entry)| holds(*entry)).map(|(slot, _)| slot));
         self.push(row)
     }
 
     /// One row for every key that any rule lists.
-    fn postings<K: Ord>(&mut self, keys: impl Fn(&'r Rule) -> Vec<K>) -> BTreeMap<K, RowId> {
+    fn postings<K: Ord, I: IntoIterator<Item = K>>(&mut self, keys: impl Fn(Entry<'r>) -> I) -> BTreeMap<K, RowId> {
         let mut lists: BTreeMap<K, Vec<u32>> = BTreeMap::new();
-        for (slot, rule) in self.slots() {
-            for key in keys(rule) {
+        for (slot, entry) in self.slots() {
+            for key in keys(entry) {
                 lists.entry(key).or_default().push(slot);
             }
         }
         lists.into_iter().map(|(key, slots)| (key, self.push(Row::new(slots)))).collect()
     }
 
-    fn values(&mut self, texts: impl Fn(&'r Rule) -> Vec<&'r str>) -> Values {
+    fn values<I: IntoIterator<Item = &'r str>>(&mut self, texts: impl Fn(Entry<'r>) -> I) -> Values {
         self.postings(texts).into_iter().map(|(text, row)| (text.into(), row)).collect()
     }
 
     fn single(&mut self, of: impl Fn(&'r Match) -> &'r TextSet) -> Single {
         Single {
-            idle: self.rules.iter().all(|rule| of(&rule.matches).is_empty()),
-            any: self.row(|rule| of(&rule.matches).is_empty()),
-            missing: self.row(|rule| restricts(rule.effect) && !of(&rule.matches).is_empty()),
-            values: self.values(|rule| of(&rule.matches).iter().map(|text| &**text).collect()),
+            idle: self.entries.iter().all(|entry| of(entry.matches).is_empty()),
+            any: self.row(|entry| of(entry.matches).is_empty()),
+            missing: self.row(|entry| !entry.allows && !of(entry.matches).is_empty()),
+            values: self.values(|entry| of(entry.matches).iter().map(|text| &**text)),
         }
     }
 
     fn topics(&mut self, derivers: &[Deriver]) -> Topics {
-        let by_rule: BTreeMap<&Glob, RowId> = self.postings(|rule| rule.matches.topics.iter().collect());
+        let by_rule: BTreeMap<&Glob, RowId> = self.postings(|entry| entry.matches.topics.iter());
+        let reading: BTreeSet<&Glob> =
+            self.entries.iter().filter(|entry| entry.reads_payload).flat_map(|entry| &entry.matches.topics).collect();
         let globs: BTreeSet<&Glob> =
             by_rule.keys().copied().chain(derivers.iter().flat_map(|deriver| &deriver.topics)).collect();
         let mut uses: BTreeMap<&Glob, GlobUse> = globs
             .iter()
-            .map(|&glob| (glob, GlobUse { rules: by_rule.get(glob).copied(), derivers: Vec::new() }))
+            .map(|&glob| {
+                let rules = by_rule.get(glob).copied();
+                (glob, GlobUse { rules, derivers: Vec::new(), reads_payload: reading.contains(glob) })
+            })
             .collect();
         for (place, deriver) in (0_u32..).zip(derivers) {
             for glob in &deriver.topics {
@@ -200,50 +218,50 @@ impl<'r> Build<'r> {
             }
         }
         Topics {
-            idle: self.rules.iter().all(|rule| rule.matches.topics.is_empty()),
-            any: self.row(|rule| rule.matches.topics.is_empty()),
-            missing: self.row(|rule| restricts(rule.effect) && !rule.matches.topics.is_empty()),
-            trie: Trie::build(globs.iter().copied()),
+            idle: self.entries.iter().all(|entry| entry.matches.topics.is_empty()),
+            reads_payload: self.entries.iter().any(|entry| entry.reads_payload && entry.matches.topics.is_empty()),
+            any: self.row(|entry| entry.matches.topics.is_empty()),
+            missing: self.row(|entry| !entry.allows && !entry.matches.topics.is_empty()),
+            table: GlobTable::build(globs.iter().copied()),
             globs: uses.into_values().collect(),
         }
     }
 
     fn tags(&mut self, tags: &[Arc<str>]) -> Tags {
-        let derived = tags
-            .iter()
-            .map(|tag| {
-                let present = self.row(|rule| rule.matches.risk_tags.contains(&**tag));
-                let uncertain = self.row(|rule| restricts(rule.effect) && rule.matches.risk_tags.contains(&**tag));
-                (present, uncertain)
-            })
-            .collect();
+        let present: BTreeMap<&str, RowId> = self.postings(|entry| entry.matches.risk_tags.iter().map(|tag| &**tag));
+        let unsure: BTreeMap<&str, RowId> = self.postings(|entry| {
+            let tags = entry.matches.risk_tags.iter().map(|tag| &**tag);
+            tags.filter(move |_| !entry.allows)
+        });
+        let empty = self.row(|_| false);
+        let row = |rows: &BTreeMap<&str, RowId>, tag: &str| rows.get(tag).copied().unwrap_or(empty);
         Tags {
-            idle: self.rules.iter().all(|rule| rule.matches.risk_tags.is_empty()),
-            any: self.row(|rule| rule.matches.risk_tags.is_empty()),
-            derived,
-            claimed: self.values(|rule| match rule.matches.trusts_claims {
-                true => rule.matches.risk_tags.iter().map(|tag| &**tag).collect(),
-                false => Vec::new(),
+            idle: self.entries.iter().all(|entry| entry.matches.risk_tags.is_empty()),
+            any: self.row(|entry| entry.matches.risk_tags.is_empty()),
+            derived: tags.iter().map(|tag| (row(&present, tag), row(&unsure, tag))).collect(),
+            claimed: self.values(|entry| {
+                let tags = entry.matches.risk_tags.iter().map(|tag| &**tag);
+                tags.filter(move |_| entry.matches.trusts_claims)
             }),
         }
     }
 
     fn requires(&mut self) -> Requires {
         Requires {
-            idle: self.rules.iter().all(|rule| rule.matches.requires.is_empty()),
-            any: self.row(|rule| rule.matches.requires.is_empty()),
-            first: self.values(|rule| rule.matches.requires.first().map(|text| &**text).into_iter().collect()),
+            idle: self.entries.iter().all(|entry| entry.matches.requires.is_empty()),
+            any: self.row(|entry| entry.matches.requires.is_empty()),
+            first: self.values(|entry| entry.matches.requires.first().map(|text| &**text)),
         }
     }
 
     fn labels(&mut self) -> Labels {
-        let restrictions: BTreeMap<&str, RowId> = self.postings(|rule| {
-            let first = rule.matches.labels.first_key_value().filter(|_| restricts(rule.effect));
-            first.map(|(key, _)| &**key).into_iter().collect()
+        let restrictions: BTreeMap<&str, RowId> = self.postings(|entry| {
+            let first = entry.matches.labels.first_key_value().filter(|_| !entry.allows);
+            first.map(|(key, _)| &**key)
         });
-        let values: BTreeMap<(&str, &str), RowId> = self.postings(|rule| {
-            let first = rule.matches.labels.first_key_value();
-            first.into_iter().flat_map(|(key, set)| set.iter().map(move |value| (&**key, &**value))).collect()
+        let values: BTreeMap<(&str, &str), RowId> = self.postings(|entry| {
+            let first = entry.matches.labels.first_key_value();
+            first.into_iter().flat_map(|(key, set)| set.iter().map(move |value| (&**key, &**value)))
         });
         let empty = self.row(|_| false);
         let mut keys: HashMap<Box<str>, LabelKey, FixedState> = HashMap::default();
@@ -257,9 +275,9 @@ impl<'r> Build<'r> {
                 .insert(value.into(), row);
         }
         Labels {
-            idle: self.rules.iter().all(|rule| rule.matches.labels.is_empty()),
-            any: self.row(|rule| rule.matches.labels.is_empty()),
-            restrictions: self.row(|rule| restricts(rule.effect) && !rule.matches.labels.is_empty()),
+            idle: self.entries.iter().all(|entry| entry.matches.labels.is_empty()),
+            any: self.row(|entry| entry.matches.labels.is_empty()),
+            restrictions: self.row(|entry| !entry.allows && !entry.matches.labels.is_empty()),
             keys,
         }
     }

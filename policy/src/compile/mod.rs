@@ -4,14 +4,16 @@
 //! bundle id and then as written. What matches is found through the `index` and then read by place.
 
 mod bitmap;
+mod core;
 mod index;
 mod name;
 mod snapshot;
 
 pub(crate) use bitmap::{Row, bits};
+pub(crate) use core::{Core, Enforced, NONE};
 pub(crate) use index::{Index, RowId, Single};
+pub(crate) use snapshot::{Block, Grants, Stage, UNGRANTED, compile};
 pub use snapshot::{BundleInfo, Snapshot};
-pub(crate) use snapshot::{Stage, compile};
 
 /// A hasher without random keys: tables are built from the policy alone and only looked up with outside text,
 /// so nobody can crowd a bucket, and nothing about a snapshot differs between two processes.

@@ -4,12 +4,19 @@
 //! count. Every text and list carries its length, so no two different policies feed the hash the same bytes.
 //! Revisions do not count: they order snapshots and change no verdict.
 
-use crate::language::{Bundle, Combine, Deriver, Match, Rule, Scalar, Scalars, Test, TextSet};
+use crate::glob::{Glob, Syntax};
+use crate::language::{
+    Bundle, Canary, CanaryBy, Combine, Deriver, Except, Match, Range, Rule, Scalar, Scalars, StateCondition, Test,
+    TextSet, Window,
+};
 use crate::number::Number;
+use crate::when;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use tidegate_protocol::decision::{Approval, OnTimeout, Remediation};
 
 /// Raised when the meaning of the language changes, so that equal text with another meaning has another name.
-const MEANING: &str = "tidegate-policy/1";
+const MEANING: &str = "tidegate-policy/2";
 
 /// Sixty-four hex digits. `bundles` are in order of evaluation.
 pub(super) fn name(bundles: &[Bundle]) -> String {
@@ -62,6 +69,7 @@ impl Canon {
             hash.text(tenant);
             hash.text(effect);
         });
+        self.list(bundle.grants.iter(), |hash, grant| hash.matches(&grant.matches));
         self.list(bundle.derivers.iter(), Self::deriver);
         self.list(bundle.rules.iter(), Self::rule);
     }
@@ -70,35 +78,160 @@ impl Canon {
         self.text(&rule.id);
         self.text(rule.tier.name());
         self.flag(rule.invariant);
+        self.text(rule.mode.name());
+        self.list(rule.canary.iter(), Self::canary);
         self.text(rule.effect.word());
         self.text(&rule.reason);
         self.list(rule.controls.iter(), |hash, control| hash.text(control));
-        self.list(rule.remediations.iter(), |hash, way| {
-            hash.text(&way.id);
-            hash.maybe(way.title.as_deref());
-            hash.maybe(way.summary.as_deref());
-            hash.maybe(way.replacement_topic.as_deref());
-            hash.maybe(way.replacement_capability.as_deref());
+        self.list(rule.remediations.iter(), Self::remediation);
+        self.list(rule.approval.iter(), |hash, approval| hash.approval(approval));
+        self.list(rule.throttle.iter(), |hash, throttle| {
+            hash.number(throttle.retry_after_ms);
+            hash.number(throttle.give_up_after_ms);
         });
-        let Match { tenants, topics, capabilities, risk_tags, trusts_claims, requires, actor_ids, actor_types, labels } =
-            &rule.matches;
+        // Its JSON has every field by name, sets in order.
+        self.list(rule.constraints.iter(), |hash, constraints| {
+            hash.text(&serde_json::to_string(&**constraints).unwrap_or_default());
+        });
+        self.matches(&rule.matches);
+        self.list(rule.window.iter(), |hash, window| hash.window(window));
+        let condition = rule.when.as_ref().and_then(|when| when.condition.as_ref());
+        self.list(condition.into_iter().collect::<Vec<_>>().into_iter(), |hash, condition| {
+            hash.0.update(when::digest(condition.canonical()));
+        });
+        self.list(rule.state.iter(), Self::state);
+    }
+
+    fn canary(&mut self, canary: &Canary) {
+        self.number(canary.per_10_000.into());
+        match &canary.by {
+            CanaryBy::Tenant => self.text("tenant"),
+            CanaryBy::ActorId => self.text("actor_id"),
+            CanaryBy::Topic => self.text("topic"),
+            CanaryBy::Capability => self.text("capability"),
+            CanaryBy::JobId => self.text("job_id"),
+            CanaryBy::Label(label) => {
+                self.text("label");
+                self.text(label);
+            }
+        }
+    }
+
+    fn remediation(&mut self, way: &Remediation) {
+        let Remediation { id, title, summary, replacement_topic, replacement_capability, add_labels, remove_labels } =
+            way;
+        self.text(id);
+        for text in [title, summary, replacement_topic, replacement_capability] {
+            self.maybe(text.as_deref());
+        }
+        self.list(add_labels.iter(), |hash, (key, value)| {
+            hash.text(key);
+            hash.text(value);
+        });
+        self.list(remove_labels.iter(), |hash, label| hash.text(label));
+    }
+
+    fn approval(&mut self, approval: &Approval) {
+        let Approval { approvers, quorum, ttl_ms, on_timeout: OnTimeout::Deny, escalate } = approval;
+        self.list(approvers.iter(), |hash, role| hash.text(role));
+        self.number((*quorum).into());
+        self.number(*ttl_ms);
+        self.list(escalate.iter(), |hash, step| {
+            hash.number(step.after_ms);
+            hash.text(&step.to);
+        });
+    }
+
+    fn window(&mut self, window: &Window) {
+        self.text(&window.zone_name);
+        self.list(window.minutes.iter(), |hash, word| hash.number(*word));
+    }
+
+    fn state(&mut self, state: &StateCondition) {
+        // Its id is a hash over all the rest of it.
+        self.text(state.limit.as_str());
+    }
+
+    fn globs(&mut self, globs: &BTreeSet<Glob>) {
+        self.list(globs.iter(), |hash, glob| {
+            hash.text(match glob.syntax() {
+                Syntax::Dots => "dots",
+                Syntax::Path => "path",
+            });
+            hash.text(glob.as_str());
+        });
+    }
+
+    fn matches(&mut self, matches: &Match) {
+        let Match {
+            tenants,
+            topics,
+            capabilities,
+            risk_tags,
+            trusts_claims,
+            requires,
+            actor_ids,
+            actor_types,
+            pack_ids,
+            labels,
+            label_tests,
+            except,
+            delegation,
+            secrets_present,
+        } = matches;
         self.set(tenants);
-        self.list(topics.iter(), |hash, glob| hash.text(glob.as_str()));
+        self.globs(topics);
         self.set(capabilities);
         self.set(risk_tags);
         self.flag(*trusts_claims);
         self.set(requires);
         self.set(actor_ids);
         self.set(actor_types);
+        self.set(pack_ids);
         self.list(labels.iter(), |hash, (key, values)| {
             hash.text(key);
             hash.set(values);
         });
+        self.list(label_tests.iter(), |hash, test| {
+            hash.text(&test.key);
+            hash.range(&test.range);
+        });
+        let Except { tenants, topics, capabilities, actor_ids, actor_types, pack_ids } = except;
+        self.set(tenants);
+        self.globs(topics);
+        [capabilities, actor_ids, actor_types, pack_ids].into_iter().for_each(|set| self.set(set));
+        self.list(delegation.iter(), |hash, delegation| {
+            for depth in [delegation.min_depth, delegation.max_depth] {
+                hash.list(depth.iter(), |hash, depth| hash.number((*depth).into()));
+            }
+            hash.set(&delegation.required_scope);
+        });
+        self.list(secrets_present.iter(), |hash, wanted| hash.flag(*wanted));
+    }
+
+    fn range(&mut self, range: &Range) {
+        match range {
+            Range::NotIn(texts) => {
+                self.text("not_in");
+                self.set(texts);
+            }
+            Range::Number { wanted, than } => {
+                self.text("number");
+                self.list(wanted.iter(), |hash, order| {
+                    hash.text(match order {
+                        std::cmp::Ordering::Less => "less",
+                        std::cmp::Ordering::Equal => "equal",
+                        std::cmp::Ordering::Greater => "greater",
+                    })
+                });
+                self.limit(*than);
+            }
+        }
     }
 
     fn deriver(&mut self, deriver: &Deriver) {
         self.text(&deriver.tag);
-        self.list(deriver.topics.iter(), |hash, glob| hash.text(glob.as_str()));
+        self.globs(&deriver.topics);
         self.text(&deriver.field.text);
         self.flag(deriver.optional);
         match &deriver.test {

@@ -1,8 +1,11 @@
 //! The compiled set.
 
+use super::core::{Core, NONE, Unique};
+use super::index::Entry;
 use super::{FixedState, Index, name};
 use crate::effect::Effect;
-use crate::language::{Bundle, Combine, Deriver, Rule, Tier};
+use crate::language::{Bundle, Combine, Deriver, Grant, Match, Mode, Rule, StateCondition, TextSet, Tier, Window};
+use crate::when::Condition;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -19,8 +22,17 @@ pub struct Snapshot {
     pub(crate) bundles: Vec<BundleInfo>,
     /// In order of evaluation.
     pub(crate) rules: Vec<Rule>,
+    /// By place in `rules`.
+    pub(crate) cores: Vec<Core>,
     pub(crate) blocks: Vec<Block>,
     pub(crate) index: Index,
+    /// Each once.
+    pub(crate) conditions: Vec<Arc<Condition>>,
+    /// Each once.
+    pub(crate) windows: Vec<Arc<Window>>,
+    pub(crate) grants: Option<Grants>,
+    /// Every rule is enforced for every job, and none has `state`.
+    pub(crate) plain: bool,
     pub(crate) derivers: Vec<Deriver>,
     /// By deriver.
     pub(crate) derives: Vec<TagId>,
@@ -29,6 +41,15 @@ pub struct Snapshot {
     pub(crate) defaults: HashMap<Box<str>, (Effect, Arc<str>), FixedState>,
     pub(crate) denied_by_default: Arc<str>,
     by_id: HashMap<Arc<str>, u32, FixedState>,
+}
+
+/// The id of the rule that denies what no grant covers.
+pub(crate) const UNGRANTED: &str = "grants";
+
+/// Who may ask for what.
+pub(crate) struct Grants {
+    pub(crate) list: Vec<Grant>,
+    pub(crate) index: Index,
 }
 
 /// A bundle of a snapshot.
@@ -54,7 +75,7 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    fn of(rule: &Rule) -> Self {
+    pub(super) fn of(rule: &Rule) -> Self {
         match (rule.invariant, rule.tier) {
             (true, Tier::Global | Tier::Workflow | Tier::Job) => Self::Invariants,
             (false, Tier::Job) => Self::Job,
@@ -138,15 +159,26 @@ pub(crate) fn compile(mut bundles: Vec<Bundle>) -> Snapshot {
     let mut defaults: HashMap<Box<str>, (Effect, Arc<str>), FixedState> = HashMap::default();
     let mut rules: Vec<(usize, Combine, Rule)> = Vec::new();
     let mut derivers = Vec::new();
+    let mut grants: Vec<Grant> = Vec::new();
     for (order, bundle) in bundles.into_iter().enumerate() {
         for entry in bundle.defaults {
             let reason =
                 format!("no rule matches this job: the default of tenant `{}` is {}", entry.tenant, entry.effect);
             defaults.insert(entry.tenant, (entry.effect, reason.into()));
         }
+        if grants.is_empty() && !bundle.grants.is_empty() {
+            // One rule for the grants of all bundles; its tenants follow below.
+            rules.push((order, bundle.combine, ungranted(&bundle.id, &bundle.file, bundle.line)));
+        }
+        grants.extend(bundle.grants);
         derivers.extend(bundle.derivers);
         rules.extend(bundle.rules.into_iter().map(|rule| (order, bundle.combine, rule)));
     }
+    let tenants = tenants_of(&grants);
+    rules
+        .iter_mut()
+        .filter(|(.., rule)| is_ungranted(rule))
+        .for_each(|(.., rule)| rule.matches.tenants = tenants.clone());
     // Stable, so rules of one bundle and stage stay as written.
     rules.sort_by_key(|(order, _, rule)| (Stage::of(rule), *order));
     let blocks = blocks(&rules);
@@ -161,12 +193,22 @@ pub(crate) fn compile(mut bundles: Vec<Bundle>) -> Snapshot {
         })
         .collect();
     let by_id = (0_u32..).zip(&rules).map(|(place, rule)| (Arc::clone(&rule.id), place)).collect();
+    let (mut conditions, mut windows) = (Unique::default(), Unique::default());
+    let cores: Vec<Core> =
+        rules.iter().map(|rule| Core::of(rule, is_ungranted(rule), &mut conditions, &mut windows)).collect();
+    let entries: Vec<Entry<'_>> = rules.iter().zip(&cores).map(|(rule, core)| entry(rule, core)).collect();
+    let index = Index::build(&entries, &derivers, &tags);
     Snapshot {
         name,
         revision,
         bundles: infos,
-        index: Index::build(&rules, &derivers, &tags),
+        plain: cores.iter().all(|core| core.enforced == super::Enforced::Always && !core.limited),
+        grants: (!grants.is_empty()).then(|| Grants::build(grants)),
+        index,
         rules,
+        cores,
+        conditions: conditions.items,
+        windows: windows.items,
         blocks,
         derivers,
         derives,
@@ -175,6 +217,64 @@ pub(crate) fn compile(mut bundles: Vec<Bundle>) -> Snapshot {
         denied_by_default: "no rule matches this job and its tenant has no default: denied by default".into(),
         by_id,
     }
+}
+
+fn entry<'r>(rule: &'r Rule, core: &Core) -> Entry<'r> {
+    let reads_payload = core.condition != NONE
+        || rule.matches.secrets_present.is_some()
+        || rule.state.iter().any(StateCondition::reads_payload);
+    Entry { matches: &rule.matches, allows: rule.effect == Effect::Allow, residual: core.is_residual(), reads_payload }
+}
+
+impl Grants {
+    fn build(list: Vec<Grant>) -> Self {
+        let entries: Vec<Entry<'_>> = list
+            .iter()
+            .map(|grant| {
+                let residual = !grant.matches.except.is_empty();
+                Entry { matches: &grant.matches, allows: true, residual, reads_payload: false }
+            })
+            .collect();
+        let index = Index::build(&entries, &[], &[]);
+        Self { index, list }
+    }
+}
+
+/// The rule that denies what no grant covers.
+fn ungranted(bundle: &Arc<str>, file: &Arc<str>, line: u32) -> Rule {
+    Rule {
+        id: UNGRANTED.into(),
+        bundle: Arc::clone(bundle),
+        file: Arc::clone(file),
+        line,
+        tier: Tier::Global,
+        invariant: true,
+        mode: Mode::Enforce,
+        canary: None,
+        effect: Effect::Deny,
+        reason: "no grant lets this actor ask for this".into(),
+        controls: Vec::new(),
+        remediations: Vec::new(),
+        approval: None,
+        throttle: None,
+        constraints: None,
+        matches: Match::default(),
+        window: None,
+        when: None,
+        state: Vec::new(),
+    }
+}
+
+fn is_ungranted(rule: &Rule) -> bool {
+    &*rule.id == UNGRANTED
+}
+
+/// The tenants grants are about; empty for all.
+fn tenants_of(grants: &[Grant]) -> TextSet {
+    if grants.iter().any(|grant| grant.matches.tenants.is_empty()) {
+        return TextSet::new();
+    }
+    grants.iter().flat_map(|grant| grant.matches.tenants.iter().cloned()).collect()
 }
 
 fn blocks(rules: &[(usize, Combine, Rule)]) -> Vec<Block> {

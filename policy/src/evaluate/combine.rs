@@ -1,101 +1,277 @@
-//! From the matching rules to one verdict.
+//! From the matching rules to one ruling.
+//!
+//! What combining hears of a rule: its effect and constraints where it certainly matches; the same where it matches only
+//! because something cannot be told, except that an unsure permission permits nothing and only constrains. An unsure rule
+//! never ends a search: what stands behind it is heard too, so nobody loosens a verdict by leaving something out.
 
-use super::Scratch;
-use super::derive::Outcome;
-use crate::compile::{Snapshot, Stage};
+use super::limits::{Answer, Asking};
+use super::scratch::{Heard, Match};
+use crate::compile::{Block, Core, Enforced, Snapshot, Stage};
 use crate::effect::Effect;
-use crate::language::{Combine, Rule};
-use crate::subject::Subject;
-use crate::verdict::{MAX_WINNERS, Verdict};
-use std::sync::Arc;
+use crate::language::{CanaryBy, Combine, Rule};
+use crate::subject::{Subject, present};
+use sha2::{Digest, Sha256};
+use tidegate_protocol::decision::ShadowMode;
 
-/// What some rules, or a default, decide.
-struct Ruling {
-    effect: Effect,
-    reason: Arc<str>,
-    rule_ids: Vec<Arc<str>>,
+/// What the rules, or a default, decide. The winners are in [`Heard::winners`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ruling {
+    pub(super) effect: Effect,
+    /// No rule decided.
+    pub(super) default: bool,
+    /// The verdict depends on limits that are not known ([`Heard::unknown`]).
+    pub(super) waits: bool,
 }
 
-pub(super) fn combine(snapshot: &Snapshot, subject: &Subject<'_>, scratch: &Scratch) -> Verdict {
-    let survivors = scratch.survivors.as_slice();
-    let ruling = match stage(snapshot, Stage::Invariants, survivors) {
-        // Nothing is stricter, so what the tiers say cannot matter.
-        Some(floor) if floor.effect == Effect::Deny => floor,
-        floor => {
-            let rest = [Stage::Job, Stage::Workflow, Stage::Global]
-                .into_iter()
-                .find_map(|tier| stage(snapshot, tier, survivors))
-                .unwrap_or_else(|| default(snapshot, subject));
-            match floor {
-                Some(floor) if floor.effect >= rest.effect => floor,
-                Some(_) | None => rest,
+/// Where what is heard goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Into {
+    Floor,
+    Tiers,
+}
+
+struct Hearing<'s, 'h> {
+    snapshot: &'s Snapshot,
+    heard: &'h mut Heard,
+    floor: Option<Effect>,
+    tiers: Option<Effect>,
+}
+
+/// `found` is in order of evaluation. `heard` is cleared first.
+pub(super) fn combine(
+    snapshot: &Snapshot,
+    subject: &Subject<'_>,
+    found: &mut Vec<Match>,
+    asking: &mut Asking<'_, '_>,
+    heard: &mut Heard,
+) -> Ruling {
+    heard.clear();
+    if !snapshot.plain {
+        found.retain(|matching| {
+            let mode = tried_out(snapshot, subject, *matching);
+            if let Some(mode) = mode {
+                heard.shadow.push((u32::try_from(matching.place()).unwrap_or(u32::MAX), mode));
+            }
+            mode.is_none()
+        });
+    }
+    let mut hearing = Hearing { snapshot, heard, floor: None, tiers: None };
+    hearing.invariants(found, asking);
+    let mut open = false;
+    if hearing.floor != Some(Effect::Deny) {
+        open = hearing.search(found, asking);
+    }
+    hearing.settle(subject, open, asking)
+}
+
+impl Hearing<'_, '_> {
+    fn invariants(&mut self, found: &[Match], asking: &mut Asking<'_, '_>) {
+        let snapshot = self.snapshot;
+        for block in snapshot.blocks.iter().filter(|block| block.stage == Stage::Invariants) {
+            for &matching in of(block, found) {
+                if let Some(core) = snapshot.cores.get(matching.place()).filter(|core| !core.limited) {
+                    self.hear(core, matching, Into::Floor);
+                }
             }
         }
-    };
-    Verdict {
-        effect: ruling.effect,
-        reason: ruling.reason,
-        default_used: ruling.rule_ids.is_empty(),
-        rule_ids: ruling.rule_ids,
-        tags: tags(snapshot, scratch, Outcome::Present),
-        uncertain_tags: tags(snapshot, scratch, Outcome::Uncertain),
-        constraints: None,
-        approval: None,
-        throttle: None,
-        shadow: Vec::new(),
-        spends: Vec::new(),
+        if snapshot.plain {
+            return;
+        }
+        for block in snapshot.blocks.iter().filter(|block| block.stage == Stage::Invariants) {
+            self.limited(block, found, asking, Into::Floor);
+        }
     }
-}
 
-/// What the matching rules of one stage decide: each bundle by its own way of combining (invariants always by the
-/// most restrictive), and among bundles the most restrictive. `None` when no rule of the stage matches.
-fn stage(snapshot: &Snapshot, stage: Stage, survivors: &[u32]) -> Option<Ruling> {
-    let mut ruling: Option<Ruling> = None;
-    for block in snapshot.blocks.iter().filter(|block| block.stage == stage) {
-        let from = survivors.partition_point(|&place| place < block.start);
-        let matching = survivors.get(from..).unwrap_or_default().iter().take_while(|&&place| place < block.end);
-        let most = match block.combine {
-            Combine::FirstMatch if stage != Stage::Invariants => 1,
-            Combine::FirstMatch | Combine::MostRestrictive => usize::MAX,
+    /// Hears tiers until one decides. Returns whether a limit that is not known stood before what a bundle of the kind
+    /// `first_match` decided.
+    fn search(&mut self, found: &[Match], asking: &mut Asking<'_, '_>) -> bool {
+        let snapshot = self.snapshot;
+        let mut open = false;
+        for tier in [Stage::Job, Stage::Workflow, Stage::Global] {
+            let mut certain = false;
+            let blocks = || snapshot.blocks.iter().filter(move |block| block.stage == tier);
+            for block in blocks().filter(|block| block.combine == Combine::MostRestrictive) {
+                for &matching in of(block, found) {
+                    if let Some(core) = snapshot.cores.get(matching.place()).filter(|core| !core.limited) {
+                        certain |= self.hear(core, matching, Into::Tiers);
+                    }
+                }
+            }
+            for block in blocks().filter(|block| block.combine == Combine::FirstMatch) {
+                let (first, unknown) = self.first(block, found, asking);
+                certain |= first;
+                open |= unknown;
+            }
+            if !snapshot.plain {
+                for block in blocks().filter(|block| block.combine == Combine::MostRestrictive) {
+                    certain |= self.limited(block, found, asking, Into::Tiers);
+                }
+            }
+            if certain {
+                break;
+            }
+        }
+        open
+    }
+
+    /// The first rule that certainly matches, and the unsure ones before it.
+    fn first(&mut self, block: &Block, found: &[Match], asking: &mut Asking<'_, '_>) -> (bool, bool) {
+        let snapshot = self.snapshot;
+        let mut open = false;
+        for &matching in of(block, found) {
+            let Some(core) = snapshot.cores.get(matching.place()) else { continue };
+            let matching = if core.limited {
+                if self.tiers == Some(Effect::Deny) {
+                    continue;
+                }
+                match self.ask(matching, asking) {
+                    Answer::Holds(matching) => matching,
+                    Answer::Unknown => {
+                        open = true;
+                        continue;
+                    }
+                    Answer::Within => continue,
+                }
+            } else {
+                matching
+            };
+            if self.hear(core, matching, Into::Tiers) {
+                return (true, open);
+            }
+        }
+        (false, open)
+    }
+
+    /// Rules with limits, unless a deny is heard already: then none can change the verdict, and none is asked.
+    fn limited(&mut self, block: &Block, found: &[Match], asking: &mut Asking<'_, '_>, into: Into) -> bool {
+        let snapshot = self.snapshot;
+        let mut certain = false;
+        for &matching in of(block, found) {
+            let Some(core) = snapshot.cores.get(matching.place()).filter(|core| core.limited) else { continue };
+            let effect = if into == Into::Floor { self.floor } else { self.tiers };
+            if effect == Some(Effect::Deny) {
+                break;
+            }
+            if let Answer::Holds(matching) = self.ask(matching, asking) {
+                certain |= self.hear(core, matching, into);
+            }
+        }
+        certain
+    }
+
+    fn ask(&mut self, matching: Match, asking: &mut Asking<'_, '_>) -> Answer {
+        match self.snapshot.rules.get(matching.place()) {
+            Some(rule) => asking.ask(rule, matching, self.heard),
+            None => Answer::Within,
+        }
+    }
+
+    /// Whether the rule certainly matches, so that its tier decides.
+    fn hear(&mut self, core: &Core, matching: Match, into: Into) -> bool {
+        let place = u32::try_from(matching.place()).unwrap_or(u32::MAX);
+        if core.constrains {
+            self.heard.constraining.push(place);
+        }
+        if matching.unsure() && core.effect == Effect::AllowWithConstraints {
+            self.heard.bounds.push(place);
+            return false;
+        }
+        let (effect, winners) = match into {
+            Into::Floor => (&mut self.floor, &mut self.heard.floor),
+            Into::Tiers => (&mut self.tiers, &mut self.heard.winners),
         };
-        for rule in matching.take(most).filter_map(|&place| snapshot.rules.get(place as usize)) {
-            hear(&mut ruling, rule);
+        if effect.is_none_or(|effect| core.effect > effect) {
+            *effect = Some(core.effect);
+            winners.clear();
         }
+        if *effect == Some(core.effect) {
+            winners.push(place);
+        }
+        !matching.unsure()
     }
-    ruling
-}
 
-/// Keeps the most restrictive effect and the rules that gave it.
-fn hear(ruling: &mut Option<Ruling>, rule: &Rule) {
-    match ruling {
-        Some(held) if held.effect > rule.effect => {}
-        Some(held) if held.effect == rule.effect => {
-            if held.rule_ids.len() < MAX_WINNERS {
-                held.rule_ids.push(Arc::clone(&rule.id));
+    /// The floor against what the tiers, or the default, decide.
+    fn settle(self, subject: &Subject<'_>, open: bool, asking: &Asking<'_, '_>) -> Ruling {
+        let Self { snapshot, heard, floor, tiers } = self;
+        let rest = tiers.unwrap_or_else(|| default(snapshot, subject));
+        let mut default = tiers.is_none();
+        let mut effect = rest;
+        if floor.is_some_and(|floor| floor >= rest) {
+            effect = floor.unwrap_or(Effect::Deny);
+            if effect > rest {
+                heard.winners.clear();
             }
+            heard.winners.append(&mut heard.floor);
+            default = false;
         }
-        Some(held) => {
-            held.effect = rule.effect;
-            held.reason = Arc::clone(&rule.reason);
-            held.rule_ids.clear();
-            held.rule_ids.push(Arc::clone(&rule.id));
+        if !heard.bounds.is_empty() && effect <= Effect::AllowWithConstraints {
+            if effect == Effect::Allow {
+                heard.winners.clear();
+            }
+            heard.winners.append(&mut heard.bounds);
+            effect = Effect::AllowWithConstraints;
+            default = false;
         }
-        None => {
-            let rule_ids = vec![Arc::clone(&rule.id)];
-            *ruling = Some(Ruling { effect: rule.effect, reason: Arc::clone(&rule.reason), rule_ids });
+        heard.winners.sort_unstable();
+        let _ = asking;
+        let waits = !heard.unknown.is_empty() && (effect != Effect::Deny || open);
+        if effect == Effect::Deny {
+            heard.spends.clear();
+        }
+        Ruling { effect, default, waits }
+    }
+}
+
+/// The matches of a block.
+fn of<'f>(block: &Block, found: &'f [Match]) -> &'f [Match] {
+    let from = found.partition_point(|matching| matching.place() < block.start as usize);
+    let rest = found.get(from..).unwrap_or_default();
+    let count = rest.partition_point(|matching| matching.place() < block.end as usize);
+    rest.get(..count).unwrap_or_default()
+}
+
+/// The tenant's default, or the last deny.
+fn default(snapshot: &Snapshot, subject: &Subject<'_>) -> Effect {
+    snapshot.defaults.get(subject.tenant).map_or(Effect::Deny, |(effect, _)| *effect)
+}
+
+/// Why a matching rule does not take part; `None` when it does.
+fn tried_out(snapshot: &Snapshot, subject: &Subject<'_>, matching: Match) -> Option<ShadowMode> {
+    let core = snapshot.cores.get(matching.place())?;
+    match core.enforced {
+        Enforced::Always => None,
+        Enforced::Shadow => Some(ShadowMode::Shadow),
+        Enforced::Warn => Some(ShadowMode::Warn),
+        Enforced::Canary => {
+            let rule = snapshot.rules.get(matching.place())?;
+            (!in_share(rule, subject)).then_some(ShadowMode::Canary)
         }
     }
 }
 
-fn default(snapshot: &Snapshot, subject: &Subject<'_>) -> Ruling {
-    let (effect, reason) = match snapshot.defaults.get(subject.tenant) {
-        Some((effect, reason)) => (*effect, reason),
-        None => (Effect::Deny, &snapshot.denied_by_default),
+/// Whether the job is in the share a canary rule is enforced for: the first eight bytes of SHA-256 over the rule's id, a
+/// zero byte and the key, modulo 10,000. A missing key cannot be told: what restricts is enforced.
+fn in_share(rule: &Rule, subject: &Subject<'_>) -> bool {
+    let Some(canary) = &rule.canary else { return true };
+    let mut labelled = None;
+    let key = match &canary.by {
+        CanaryBy::Tenant => present(subject.tenant),
+        CanaryBy::ActorId => subject.actor_id.and_then(present),
+        CanaryBy::Topic => present(subject.topic),
+        CanaryBy::Capability => present(subject.capability),
+        CanaryBy::JobId => subject.job_id.and_then(present),
+        CanaryBy::Label(label) => {
+            subject.labels.each(&mut |name, value| {
+                if name == &**label {
+                    labelled = present(value);
+                }
+            });
+            labelled
+        }
     };
-    Ruling { effect, reason: Arc::clone(reason), rule_ids: Vec::new() }
-}
-
-fn tags(snapshot: &Snapshot, scratch: &Scratch, wanted: Outcome) -> Vec<Arc<str>> {
-    let states = snapshot.tags.iter().zip(&scratch.tags);
-    states.filter(|(_, state)| **state == wanted).map(|(tag, _)| Arc::clone(tag)).collect()
+    let Some(key) = key else { return rule.effect != Effect::Allow };
+    let digest =
+        Sha256::new().chain_update(rule.id.as_bytes()).chain_update([0]).chain_update(key.as_bytes()).finalize();
+    let number = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    number % 10_000 < u64::from(canary.per_10_000)
 }

@@ -1,7 +1,7 @@
 //! Computing tags from topic and payload.
 
 use super::payload::{Found, elements, locate};
-use super::{Scratch, plain_address};
+use super::plain_address;
 use crate::compile::Snapshot;
 use crate::language::{Deriver, Scalar, Scalars, Test};
 use crate::number::Number;
@@ -10,44 +10,42 @@ use simd_json::{Node, StaticNode};
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-/// What is known of a tag. Several derivers of one tag: the strongest holds.
+/// What is known of a tag, or of a predicate. Several derivers of one tag: the strongest holds; several predicates of one
+/// rule: the weakest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// No deriver set it.
+    /// It is not so.
     #[default]
     Absent,
-    /// The deriver applied and could not tell.
+    /// It cannot be told.
     Uncertain,
-    /// A deriver set it.
+    /// It is so.
     Present,
 }
 
-/// Fills `scratch.globs` and `scratch.tags`. Parses the payload only when a deriver applies to the topic.
-pub(super) fn derive(snapshot: &Snapshot, subject: &Subject<'_>, scratch: &mut Scratch) {
-    let Scratch { payload, globs, tags, .. } = scratch;
-    globs.clear();
+/// Fills `tags`. `globs` are those of the topic.
+pub(super) fn derive(
+    snapshot: &Snapshot,
+    subject: &Subject<'_>,
+    globs: &[u32],
+    tape: Option<&[Node<'_>]>,
+    tags: &mut Vec<Outcome>,
+) {
     tags.clear();
     tags.resize(snapshot.tags.len(), Outcome::Absent);
-    let Some(topic) = present(subject.topic) else {
+    if present(subject.topic).is_none() {
         // Which derivers apply cannot be told, so none of their tags can be ruled out.
         tags.fill(Outcome::Uncertain);
         return;
-    };
-    let topics = &snapshot.index.topic;
-    topics.trie.find(topic, &mut |glob| globs.push(glob));
-    let derivers = || globs.iter().filter_map(|&glob| topics.globs.get(glob as usize)).flat_map(|glob| &glob.derivers);
-    if derivers().next().is_none() {
-        return;
     }
-    payload.with(subject.payload, |tape| {
-        for &place in derivers() {
-            let known = snapshot.derivers.get(place as usize).zip(snapshot.derives.get(place as usize));
-            let Some((deriver, &tag)) = known else { continue };
-            if let Some(state) = tags.get_mut(tag as usize) {
-                *state = outcome(deriver, tape).max(*state);
-            }
+    let topics = &snapshot.index.topic;
+    for &place in globs.iter().filter_map(|&glob| topics.globs.get(glob as usize)).flat_map(|glob| &glob.derivers) {
+        let known = snapshot.derivers.get(place as usize).zip(snapshot.derives.get(place as usize));
+        let Some((deriver, &tag)) = known else { continue };
+        if let Some(state) = tags.get_mut(tag as usize) {
+            *state = outcome(deriver, tape).max(*state);
         }
-    });
+    }
 }
 
 /// Applies one deriver; no tape means the payload could not be read.
@@ -115,14 +113,14 @@ fn contains(list: &Scalars, node: &Node<'_>) -> Option<bool> {
     }
 }
 
-fn text<'i>(node: &Node<'i>) -> Option<&'i str> {
+pub(super) fn text<'i>(node: &Node<'i>) -> Option<&'i str> {
     match node {
         Node::String(text) => Some(text),
         Node::Object { .. } | Node::Array { .. } | Node::Static(_) => None,
     }
 }
 
-fn number(node: &Node<'_>) -> Option<Number> {
+pub(super) fn number(node: &Node<'_>) -> Option<Number> {
     match node {
         Node::Static(StaticNode::I64(value)) => Some(Number::Int((*value).into())),
         Node::Static(StaticNode::U64(value)) => Some(Number::Int((*value).into())),

@@ -3,24 +3,121 @@
 use super::derive::Outcome;
 use super::payload::Payload;
 use crate::compile::RowId;
+use crate::language::LocalMinute;
+use crate::when::Truth;
+use tidegate_protocol::decision::ShadowMode;
+use tidegate_protocol::limits::LimitUse;
 
 /// Buffers kept between evaluations, one a thread. Holds no state that a verdict depends on, and serves any
 /// snapshot, so it outlives a reload.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) payload: Payload,
-    /// Globs of the snapshot that stand for the topic.
-    pub(super) globs: Vec<u32>,
     /// By tag id.
     pub(super) tags: Vec<Outcome>,
+    pub(super) rules: Selection,
+    pub(super) grants: Selection,
+    pub(super) memory: Memory,
+    pub(super) heard: Heard,
+}
+
+/// The rows an index gives for a subject, and the rules where they meet.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    /// Globs of the index that stand for the topic.
+    pub(super) globs: Vec<u32>,
     /// Rows of all attributes, one attribute after the other.
     pub(super) picks: Vec<RowId>,
     /// Where in `picks` each attribute ends.
     pub(super) ends: Vec<usize>,
     /// Rows of label keys the subject has.
     pub(super) labelled: Vec<RowId>,
-    /// Places of the rules that match, ascending.
-    pub(super) survivors: Vec<u32>,
+    /// Rows whose rules are unsure where they match.
+    pub(super) unsure: Vec<RowId>,
+    /// Rows whose rules match by a tag that cannot be told, unless they stand in one of `told` too.
+    pub(super) untold: Vec<RowId>,
+    pub(super) told: Vec<RowId>,
+    /// What matches, in order of evaluation once it is ordered.
+    pub(super) found: Vec<Match>,
+    /// One bit a rule, all clear between uses.
+    pub(super) order: Vec<u64>,
+}
+
+/// A rule that matches: its place, and whether that is certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Match(u32);
+
+impl Match {
+    pub(super) fn new(place: u32, unsure: bool) -> Self {
+        Self(place << 1 | u32::from(unsure))
+    }
+
+    pub(super) fn place(self) -> usize {
+        (self.0 >> 1) as usize
+    }
+
+    /// It matches only because something cannot be told.
+    pub(super) fn unsure(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+/// What was found out once and holds for the rest of an evaluation.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// Rises with every evaluation: what carries another number is forgotten.
+    pub(super) now: u32,
+    /// By window.
+    pub(super) minutes: Vec<(u32, Option<LocalMinute>)>,
+    /// By condition.
+    pub(super) truths: Vec<(u32, Option<Truth>)>,
+    pub(super) secrets: Option<Outcome>,
+    /// Whether a grant covers the job.
+    pub(super) granted: Option<bool>,
+}
+
+/// What combining has heard.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// Winners so far among invariants.
+    pub(super) floor: Vec<u32>,
+    /// Winners so far among the rest.
+    pub(super) winners: Vec<u32>,
+    /// Unsure permissions with constraints: they permit nothing and constrain what is permitted.
+    pub(super) bounds: Vec<u32>,
+    /// Rules with constraints.
+    pub(super) constraining: Vec<u32>,
+    /// Rules that are only tried out.
+    pub(super) shadow: Vec<(u32, ShadowMode)>,
+    /// Limits that admitted the job.
+    pub(super) spends: Vec<LimitUse>,
+    /// Limits that are not known.
+    pub(super) unknown: Vec<LimitUse>,
+}
+
+impl Heard {
+    pub(super) fn clear(&mut self) {
+        let Self { floor, winners, bounds, constraining, shadow, spends, unknown } = self;
+        [floor, winners, bounds, constraining].into_iter().for_each(Vec::clear);
+        shadow.clear();
+        spends.clear();
+        unknown.clear();
+    }
+}
+
+impl Memory {
+    /// Forgets everything, in constant time.
+    pub(super) fn renew(&mut self) {
+        self.now = self.now.wrapping_add(1);
+        if self.now == 0 {
+            // What is four billion evaluations old could be taken for new.
+            self.minutes.clear();
+            self.truths.clear();
+            self.now = 1;
+        }
+        self.secrets = None;
+        self.granted = None;
+    }
 }
 
 impl Scratch {

@@ -1,98 +1,120 @@
-//! Finding the rules that match, by intersecting rows of the index.
+//! Finding the rules that match, by intersecting rows of an index.
 
-use super::Scratch;
 use super::derive::Outcome;
-use crate::compile::{Index, Row, RowId, Single, Snapshot, bits};
-use crate::effect::restricts;
-use crate::language::Rule;
+use super::scratch::{Match, Selection};
+use crate::compile::{Index, Row, RowId, Single, bits};
 use crate::subject::{Subject, present};
 
-/// Fills `scratch.survivors` with the places of all matching rules, ascending.
-pub(super) fn select(snapshot: &Snapshot, subject: &Subject<'_>, scratch: &mut Scratch) {
-    let index = &snapshot.index;
-    scratch.picks.clear();
-    scratch.ends.clear();
-    scratch.labelled.clear();
-    scratch.survivors.clear();
-
-    single(&index.tenant, present(subject.tenant), scratch);
-    single(&index.capability, present(subject.capability), scratch);
-    topic(index, subject, scratch);
-    tags(index, subject, scratch);
-    single(&index.actor_id, subject.actor_id.and_then(present), scratch);
-    single(&index.actor_type, subject.actor_type.and_then(present), scratch);
-    requires(index, subject, scratch);
-    let labels_at = labels(index, subject, scratch);
-    intersect(snapshot, subject, scratch, labels_at);
+/// What the index cannot tell of a rule.
+pub(super) trait Rest {
+    /// Whether all the rest of the rule at this place holds.
+    fn residual(&mut self, place: usize) -> Outcome;
+    /// Whether the rule plainly allows, so that it does not match where something cannot be told.
+    fn allows(&self, place: usize) -> bool;
 }
 
-fn close(scratch: &mut Scratch) {
-    scratch.ends.push(scratch.picks.len());
+/// Fills `found` with all matching rules, in no order. `selection.globs` must be filled.
+pub(super) fn select(
+    index: &Index,
+    subject: &Subject<'_>,
+    tags: &[Outcome],
+    selection: &mut Selection,
+    rest: &mut impl Rest,
+) {
+    let Selection { picks, ends, labelled, unsure, untold, told, found, .. } = selection;
+    [picks, labelled, unsure, untold, told].into_iter().for_each(Vec::clear);
+    ends.clear();
+    found.clear();
+    single(&index.tenant, present(subject.tenant), selection);
+    single(&index.capability, present(subject.capability), selection);
+    topic(index, subject, selection);
+    tagged(index, subject, tags, selection);
+    single(&index.actor_id, subject.actor_id.and_then(present), selection);
+    single(&index.actor_type, subject.actor_type.and_then(present), selection);
+    single(&index.pack_id, subject.pack_id.and_then(present), selection);
+    requires(index, subject, selection);
+    let labels_at = labels(index, subject, selection);
+    intersect(index, selection, labels_at, rest);
 }
 
-fn single(attribute: &Single, value: Option<&str>, scratch: &mut Scratch) {
+fn close(selection: &mut Selection) {
+    selection.ends.push(selection.picks.len());
+}
+
+fn single(attribute: &Single, value: Option<&str>, selection: &mut Selection) {
     if attribute.idle {
         return;
     }
-    scratch.picks.push(attribute.any);
+    selection.picks.push(attribute.any);
     match value {
-        Some(value) => scratch.picks.extend(attribute.values.get(value)),
-        None => scratch.picks.push(attribute.missing),
+        Some(value) => selection.picks.extend(attribute.values.get(value)),
+        None => {
+            selection.picks.push(attribute.missing);
+            selection.unsure.push(attribute.missing);
+        }
     }
-    close(scratch);
+    close(selection);
 }
 
-fn topic(index: &Index, subject: &Subject<'_>, scratch: &mut Scratch) {
+fn topic(index: &Index, subject: &Subject<'_>, selection: &mut Selection) {
     let topics = &index.topic;
     if topics.idle {
         return;
     }
-    scratch.picks.push(topics.any);
+    let Selection { picks, globs, unsure, .. } = selection;
+    picks.push(topics.any);
     if present(subject.topic).is_none() {
-        scratch.picks.push(topics.missing);
+        picks.push(topics.missing);
+        unsure.push(topics.missing);
     }
-    let rows = scratch.globs.iter().filter_map(|&glob| topics.globs.get(glob as usize)).filter_map(|glob| glob.rules);
-    scratch.picks.extend(rows);
-    close(scratch);
+    let rows = globs.iter().filter_map(|&glob| topics.globs.get(glob as usize)).filter_map(|glob| glob.rules);
+    picks.extend(rows);
+    close(selection);
 }
 
-fn tags(index: &Index, subject: &Subject<'_>, scratch: &mut Scratch) {
+fn tagged(index: &Index, subject: &Subject<'_>, states: &[Outcome], selection: &mut Selection) {
     let tags = &index.tags;
     if tags.idle {
         return;
     }
-    let Scratch { picks, tags: states, .. } = scratch;
+    let Selection { picks, untold, told, .. } = selection;
+    let start = picks.len();
     picks.push(tags.any);
-    for (&(certain, restrictions), state) in tags.derived.iter().zip(states.iter()) {
-        match state {
-            Outcome::Absent => {}
-            Outcome::Uncertain => picks.push(restrictions),
-            Outcome::Present => picks.push(certain),
+    for (&(certain, _), state) in tags.derived.iter().zip(states) {
+        if *state == Outcome::Present {
+            picks.push(certain);
         }
     }
     if !tags.claimed.is_empty() {
         subject.risk_tags.each(&mut |tag| picks.extend(tags.claimed.get(tag)));
     }
-    close(scratch);
+    told.extend(picks.get(start..).unwrap_or_default());
+    for (&(_, unsure), state) in tags.derived.iter().zip(states) {
+        if *state == Outcome::Uncertain {
+            picks.push(unsure);
+            untold.push(unsure);
+        }
+    }
+    close(selection);
 }
 
-fn requires(index: &Index, subject: &Subject<'_>, scratch: &mut Scratch) {
+fn requires(index: &Index, subject: &Subject<'_>, selection: &mut Selection) {
     let requires = &index.requires;
     if requires.idle {
         return;
     }
-    scratch.picks.push(requires.any);
-    subject.requires.each(&mut |name| scratch.picks.extend(requires.first.get(name)));
-    close(scratch);
+    selection.picks.push(requires.any);
+    subject.requires.each(&mut |name| selection.picks.extend(requires.first.get(name)));
+    close(selection);
 }
 
 /// Returns which attribute, counted from 0, is the labels: the one that also has exceptions.
-fn labels(index: &Index, subject: &Subject<'_>, scratch: &mut Scratch) -> Option<usize> {
+fn labels(index: &Index, subject: &Subject<'_>, selection: &mut Selection) -> Option<usize> {
     let labels = &index.labels;
     if labels.idle {
         return None;
     }
-    let Scratch { picks, labelled, .. } = scratch;
+    let Selection { picks, labelled, .. } = selection;
     picks.push(labels.any);
     subject.labels.each(&mut |key, value| {
         if let Some(key) = labels.keys.get(key) {
@@ -100,16 +122,15 @@ fn labels(index: &Index, subject: &Subject<'_>, scratch: &mut Scratch) -> Option
             picks.extend(key.values.get(value));
         }
     });
-    close(scratch);
-    Some(scratch.ends.len() - 1)
+    close(selection);
+    Some(selection.ends.len() - 1)
 }
 
-fn intersect(snapshot: &Snapshot, subject: &Subject<'_>, scratch: &mut Scratch, labels_at: Option<usize>) {
-    let index = &snapshot.index;
-    let Scratch { picks, ends, labelled, survivors, .. } = scratch;
+fn intersect(index: &Index, selection: &mut Selection, labels_at: Option<usize>, rest: &mut impl Rest) {
+    let Selection { picks, ends, labelled, unsure, untold, told, found, .. } = selection;
     let Some(all) = index.row(index.all) else { return };
-    let exact = index.row(index.exact);
-    let unlabelled = index.row(index.labels.restrictions);
+    let residual = index.row(index.residual);
+    let unlabelled = index.row(index.labels.restrictions).filter(|_| labels_at.is_some());
     for group in 0..all.groups() {
         let mut words = all.summary(group);
         for (at, rows) in attributes(picks, ends) {
@@ -125,31 +146,45 @@ fn intersect(snapshot: &Snapshot, subject: &Subject<'_>, scratch: &mut Scratch, 
         for word in bits(words) {
             let at = group * 64 + word as usize;
             let mut rules = all.word(at);
+            // Rules whose first label key the subject does not have.
+            let mut keyless = 0;
             for (attribute, rows) in attributes(picks, ends) {
                 let mut accepted = union(index, rows, |row| row.word(at));
                 if labels_at == Some(attribute) {
-                    // Restrictions whose first label key the subject does not have.
                     let has_key = union(index, labelled, |row| row.word(at));
-                    accepted |= unlabelled.map_or(0, |row| row.word(at)) & !has_key;
+                    keyless = unlabelled.map_or(0, |row| row.word(at)) & !has_key;
+                    accepted |= keyless;
                 }
                 rules &= accepted;
                 if rules == 0 {
                     break;
                 }
             }
-            let unsure = exact.map_or(0, |row| row.word(at));
+            if rules == 0 {
+                continue;
+            }
+            let mut doubtful = keyless | union(index, unsure, |row| row.word(at));
+            if !untold.is_empty() {
+                doubtful |= union(index, untold, |row| row.word(at)) & !union(index, told, |row| row.word(at));
+            }
+            let unfinished = residual.map_or(0, |row| row.word(at));
             for bit in bits(rules) {
                 let Some(&place) = index.places.get(at * 64 + bit as usize) else { continue };
-                let checked = unsure >> bit & 1 == 0
-                    || snapshot.rules.get(place as usize).is_some_and(|rule| holds_in_full(rule, subject));
-                if checked {
-                    survivors.push(place);
+                let mut unsure = doubtful >> bit & 1 == 1;
+                if unfinished >> bit & 1 == 1 {
+                    match rest.residual(place as usize) {
+                        Outcome::Absent => continue,
+                        Outcome::Uncertain => unsure = true,
+                        Outcome::Present => {}
+                    }
+                    if unsure && rest.allows(place as usize) {
+                        continue;
+                    }
                 }
+                found.push(Match::new(place, unsure));
             }
         }
     }
-    // From slots back to the order that decides; often it is that order already.
-    survivors.sort_unstable();
 }
 
 /// The rows of each attribute, numbered.
@@ -166,27 +201,27 @@ fn union(index: &Index, rows: &[RowId], bits: impl Fn(&Row) -> u64) -> u64 {
     rows.iter().filter_map(|&id| index.row(id)).fold(0, |union, row| union | bits(row))
 }
 
-/// The whole of what the index knows only by its first element.
-fn holds_in_full(rule: &Rule, subject: &Subject<'_>) -> bool {
-    requires_hold(rule, subject) && rule.matches.labels.keys().all(|key| label_holds(rule, key, subject))
-}
-
-/// Whether the subject requires everything the rule asks about.
-pub(super) fn requires_hold(rule: &Rule, subject: &Subject<'_>) -> bool {
-    rule.matches.requires.iter().all(|wanted| {
-        let mut found = false;
-        subject.requires.each(&mut |name| found |= name == &**wanted);
-        found
-    })
-}
-
-/// Whether one label constraint holds; a missing key holds for restrictions.
-pub(super) fn label_holds(rule: &Rule, key: &str, subject: &Subject<'_>) -> bool {
-    let Some(wanted) = rule.matches.labels.get(key) else { return true };
-    let (mut has_key, mut found) = (false, false);
-    subject.labels.each(&mut |name, value| {
-        has_key |= name == key;
-        found |= name == key && wanted.contains(value);
-    });
-    found || !has_key && restricts(rule.effect)
+/// Puts what was found in order of evaluation. Few are sorted; many are set as bits and read back, which costs a word for
+/// 64 rules instead of comparisons.
+pub(super) fn order(selection: &mut Selection, rules: usize) {
+    const FEW: usize = 32;
+    let Selection { found, order, .. } = selection;
+    if found.len() <= FEW {
+        found.sort_unstable();
+        return;
+    }
+    // Two bits a rule: found, and found but unsure.
+    order.resize(rules.div_ceil(32).max(order.len()), 0);
+    for matching in found.iter() {
+        let (word, bit) = (matching.place() / 32, matching.place() % 32 * 2);
+        if let Some(word) = order.get_mut(word) {
+            *word |= if matching.unsure() { 2 } else { 1 } << bit;
+        }
+    }
+    found.clear();
+    for (at, word) in (0_u32..).zip(order.iter_mut()) {
+        for bit in bits(std::mem::take(word)) {
+            found.push(Match::new(at * 32 + bit / 2, bit % 2 == 1));
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! One file, one bundle.
 
 use super::fields::{Fields, Reader};
+use super::rule::{self, Surroundings};
 use super::yaml::{self, Value};
-use super::{deriver, rule};
-use crate::effect::Effect;
-use crate::language::{Bundle, Combine, TenantDefault};
+use super::{deriver, params, schema, tenants};
+use crate::glob::Syntax;
+use crate::language::{Bundle, Combine};
 use crate::number::Number;
 use crate::problem::Problem;
 use std::sync::Arc;
@@ -37,8 +38,8 @@ fn read_root(reader: &mut Reader<'_>, root: &yaml::Node) -> Option<Bundle> {
     reader.only(
         fields,
         &what,
-        &["id", "revision", "params", "combine", "tenants", "derivers", "rules"],
-        &["signature", "schemas", "limits"],
+        &["id", "revision", "params", "combine", "topic_syntax", "schemas", "tenants", "grants", "derivers", "rules"],
+        &["signature"],
     );
     let revision = revision(reader, fields, &what);
     let combine = match fields.get("combine") {
@@ -49,17 +50,29 @@ fn read_root(reader: &mut Reader<'_>, root: &yaml::Node) -> Option<Bundle> {
             &[("first_match", Combine::FirstMatch), ("most_restrictive", Combine::MostRestrictive)],
         ),
     };
-    let params = deriver::params(reader, fields, &what);
-    let defaults = defaults(reader, fields);
-    let derivers = deriver::read_all(reader, fields, &id, &params);
-    let rules = rules(reader, fields, &id, &what);
+    let syntax = match fields.get("topic_syntax") {
+        None => Syntax::Dots,
+        Some(node) => {
+            let words = [("dots", Syntax::Dots), ("path", Syntax::Path)];
+            reader.choice(node, "`topic_syntax`", &words).unwrap_or(Syntax::Dots)
+        }
+    };
+    let params = params::read(reader, fields, &what);
+    let schemas = schema::read(reader, fields, syntax, &what);
+    let (defaults, mut rules) = tenants::read(reader, fields, syntax, &id);
+    let grants = tenants::grants(reader, fields, syntax, &what);
+    let derivers = deriver::read_all(reader, fields, &id, syntax, &params);
+    rules.extend(read_rules(reader, fields, &Surroundings { bundle: &id, syntax, params: &params }, &what));
     Some(Bundle {
         id,
         file: reader.file.into(),
         line: root.line,
         revision: revision?,
         combine: combine?,
+        params: params::typed(reader, &params),
+        schemas,
         defaults,
+        grants,
         derivers,
         rules,
     })
@@ -81,32 +94,16 @@ fn revision(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Option<u
     None
 }
 
-fn defaults(reader: &mut Reader<'_>, fields: Fields<'_>) -> Vec<TenantDefault> {
-    let Some(tenants) = fields.get("tenants").and_then(|node| reader.fields(node, "`tenants`")) else {
-        return Vec::new();
-    };
-    let mut defaults = Vec::new();
-    for (key, node) in tenants.iter() {
-        let what = format!("tenant `{}`", key.name);
-        if key.name.is_empty() {
-            reader.wrong(key.line, "a tenant has an empty name", "write the tenant's name");
-        }
-        let Some(entry) = reader.fields(node, &what) else { continue };
-        reader.only(entry, &what, &["default"], &[]);
-        let Some(node) = reader.required(entry, "default", &what) else { continue };
-        let words = [("allow", Effect::Allow), ("deny", Effect::Deny)];
-        if let Some(effect) = reader.choice(node, "default", &words) {
-            defaults.push(TenantDefault { line: key.line, tenant: key.name.as_str().into(), effect });
-        }
-    }
-    defaults
-}
-
-fn rules(reader: &mut Reader<'_>, fields: Fields<'_>, bundle: &Arc<str>, what: &str) -> Vec<crate::language::Rule> {
+fn read_rules(
+    reader: &mut Reader<'_>,
+    fields: Fields<'_>,
+    around: &Surroundings<'_>,
+    what: &str,
+) -> Vec<crate::language::Rule> {
     let Some(node) = reader.required(fields, "rules", what) else { return Vec::new() };
     let Some(items) = reader.list(node, &format!("`rules` of {what}")) else { return Vec::new() };
     if items.is_empty() {
         reader.wrong(node.line, format!("{what} has no rules"), "write at least one rule or remove the file");
     }
-    items.iter().filter_map(|item| rule::read(reader, item, bundle)).collect()
+    items.iter().filter_map(|item| rule::read(reader, item, around)).collect()
 }

@@ -1,10 +1,11 @@
-//! Parameters and derivers.
+//! Derivers.
 
 use super::fields::{Fields, Reader, excerpt};
+use super::params::{Params, resolve};
 use super::yaml::{Node, Value};
+use crate::glob::Syntax;
 use crate::language::{Deriver, Pointer, Scalar, Scalars, Test, TextSet};
 use crate::number::Number;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const TESTS: &[(&str, &str)] = &[
@@ -21,49 +22,31 @@ const TESTS: &[(&str, &str)] = &[
 /// Deepest pointer, in tokens.
 const MAX_TOKENS: usize = 16;
 
-/// Named values of a bundle. A value is a scalar or a list of scalars of one kind.
-pub(super) fn params<'n>(reader: &mut Reader<'_>, fields: Fields<'n>, what: &str) -> BTreeMap<&'n str, &'n Node> {
-    let Some(node) = fields.get("params") else { return BTreeMap::new() };
-    let Some(entries) = reader.fields(node, &format!("`params` of {what}")) else { return BTreeMap::new() };
-    let mut params = BTreeMap::new();
-    for (key, node) in entries.iter() {
-        let sound = match &node.value {
-            Value::Bool(_) | Value::Number(_) | Value::Text(_) => true,
-            Value::List(_) => scalars(reader, node, &format!("parameter `{}`", excerpt(&key.name))).is_some(),
-            Value::Null | Value::Map(_) => {
-                reader.wrong(
-                    node.line,
-                    format!("parameter `{}` is {}", excerpt(&key.name), node.value.kind()),
-                    "give it a text, a number, a boolean or a list of texts or of numbers",
-                );
-                false
-            }
-        };
-        if sound {
-            params.insert(key.name.as_str(), node);
-        }
-    }
-    params
-}
-
 pub(super) fn read_all(
     reader: &mut Reader<'_>,
     fields: Fields<'_>,
     bundle: &Arc<str>,
-    params: &BTreeMap<&str, &Node>,
+    syntax: Syntax,
+    params: &Params<'_>,
 ) -> Vec<Deriver> {
     let Some(node) = fields.get("derivers") else { return Vec::new() };
     let Some(items) = reader.list(node, &format!("`derivers` of bundle `{bundle}`")) else { return Vec::new() };
-    items.iter().filter_map(|item| read(reader, item, bundle, params)).collect()
+    items.iter().filter_map(|item| read(reader, item, bundle, syntax, params)).collect()
 }
 
-fn read(reader: &mut Reader<'_>, node: &Node, bundle: &Arc<str>, params: &BTreeMap<&str, &Node>) -> Option<Deriver> {
+fn read(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    bundle: &Arc<str>,
+    syntax: Syntax,
+    params: &Params<'_>,
+) -> Option<Deriver> {
     let fields = reader.fields(node, "a deriver")?;
     let tag = reader.required(fields, "tag", "a deriver").and_then(|node| reader.name(node, "`tag` of a deriver"));
     let what = tag.map_or_else(|| "a deriver".to_owned(), |tag| format!("the deriver of `{tag}`"));
     reader.only(fields, &what, &["tag", "topics", "field", "test", "value", "optional"], &["when"]);
-    reader.required(fields, "topics", &what);
-    let topics = reader.globs(fields, &what);
+    let topics = reader.required(fields, "topics", &what);
+    let topics = topics.and_then(|node| reader.globs_of(node, syntax, &format!("`topics` of {what}")));
     let field = reader.required(fields, "field", &what).and_then(|node| pointer(reader, node, &what));
     let test = test(reader, fields, &what, params);
     let optional = reader.flag(fields, "optional", &what);
@@ -75,14 +58,10 @@ fn read(reader: &mut Reader<'_>, node: &Node, bundle: &Arc<str>, params: &BTreeM
         );
         return None;
     }
-    let topics = topics?;
-    if topics.is_empty() {
-        return None;
-    }
     Some(Deriver {
         bundle: Arc::clone(bundle),
         tag: tag?.into(),
-        topics,
+        topics: topics?,
         field: field?,
         test: test?,
         optional: optional?,
@@ -131,7 +110,7 @@ fn parse_pointer(text: &str) -> Result<Pointer, &'static str> {
     Ok(Pointer { text: text.into(), tokens, each })
 }
 
-fn test(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str, params: &BTreeMap<&str, &Node>) -> Option<Test> {
+fn test(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str, params: &Params<'_>) -> Option<Test> {
     let node = reader.required(fields, "test", what)?;
     let name = reader.choice(node, "test", TESTS)?;
     if name == "missing" {
@@ -178,26 +157,6 @@ fn test(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str, params: &BTreeM
     }
 }
 
-/// `params.NAME` stands for the parameter; anything else for itself.
-fn resolve<'n>(
-    reader: &mut Reader<'_>,
-    node: &'n Node,
-    what: &str,
-    params: &BTreeMap<&str, &'n Node>,
-) -> Option<&'n Node> {
-    let Value::Text(text) = &node.value else { return Some(node) };
-    let Some(name) = text.strip_prefix("params.") else { return Some(node) };
-    let found = params.get(name).copied();
-    if found.is_none() {
-        reader.wrong(
-            node.line,
-            format!("{what} names the parameter `{}`, which the bundle does not have", excerpt(name)),
-            "add it under `params` or correct the name",
-        );
-    }
-    found
-}
-
 fn scalar(node: &Node) -> Option<Scalar> {
     match &node.value {
         Value::Bool(value) => Some(Scalar::Bool(*value)),
@@ -208,7 +167,7 @@ fn scalar(node: &Node) -> Option<Scalar> {
 }
 
 /// A list of one kind of scalar. An empty one is meant: a list of known payees may start empty.
-fn scalars(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Scalars> {
+pub(super) fn scalars(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Scalars> {
     let items = reader.list(node, what)?;
     let mut texts = TextSet::new();
     let mut numbers: Vec<Number> = Vec::new();

@@ -1,7 +1,7 @@
 //! Reading the fields of a map, collecting what is wrong instead of stopping at it.
 
 use super::yaml::{Key, Node, Value};
-use crate::glob::Glob;
+use crate::glob::{Glob, Syntax};
 use crate::language::TextSet;
 use crate::problem::Problem;
 use std::collections::BTreeSet;
@@ -185,28 +185,50 @@ impl<'f> Reader<'f> {
         Some(items)
     }
 
-    /// A list of topic globs; missing means empty.
-    pub(crate) fn globs(&mut self, fields: Fields<'_>, what: &str) -> Option<BTreeSet<Glob>> {
-        let Some(node) = fields.get("topics") else { return Some(BTreeSet::new()) };
-        let what = format!("`topics` of {what}");
+    /// What an attribute must be and must not be: `[..]`, or `{in: [..], not_in: [..]}`; missing means neither.
+    pub(super) fn in_or_not(&mut self, fields: Fields<'_>, name: &str, what: &str) -> Option<(TextSet, TextSet)> {
+        let Some(node) = fields.get(name) else { return Some(Default::default()) };
+        let what = format!("`{name}` of {what}");
+        let Value::Map(_) = &node.value else {
+            return self.text_set(node, &what).map(|texts| (texts, TextSet::new()));
+        };
+        let (wanted, unwanted) = self.pair(node, &what)?;
+        let mut read = |node: Option<&Node>, name: &str| match node {
+            Some(node) => self.text_set(node, &format!("`{name}` of {what}")),
+            None => Some(TextSet::new()),
+        };
+        let (wanted, unwanted) = (read(wanted, "in"), read(unwanted, "not_in"));
+        Some((wanted?, unwanted?))
+    }
+
+    /// The parts of `{in, not_in}`, of which there is at least one.
+    pub(super) fn pair<'n>(&mut self, node: &'n Node, what: &str) -> Option<(Option<&'n Node>, Option<&'n Node>)> {
+        let fields = self.fields(node, what)?;
+        self.only(fields, what, &["in", "not_in"], &[]);
+        let pair = (fields.get("in"), fields.get("not_in"));
+        if pair.0.is_none() && pair.1.is_none() {
+            self.wrong(node.line, format!("{what} is empty"), "write a list, or `in` and `not_in`");
+            return None;
+        }
+        Some(pair)
+    }
+
+    /// A list of topic globs.
+    pub(super) fn globs_of(&mut self, node: &Node, syntax: Syntax, what: &str) -> Option<BTreeSet<Glob>> {
         let mut globs = BTreeSet::new();
         let mut sound = true;
-        for item in self.filled_list(node, &what)? {
+        for item in self.filled_list(node, what)? {
             let Some(text) = self.text(item, &format!("an entry of {what}")) else {
                 sound = false;
                 continue;
             };
-            match Glob::parse(text) {
+            match Glob::parse(text, syntax) {
                 Ok(glob) => {
                     globs.insert(glob);
                 }
                 Err(why) => {
                     sound = false;
-                    self.wrong(
-                        item.line,
-                        format!("bad glob `{}` in {what}: {why}", excerpt(text)),
-                        "write dotted segments, `*` for one segment, `>` for the rest",
-                    );
+                    self.wrong(item.line, format!("bad glob `{}` in {what}: {why}", excerpt(text)), syntax.remedy());
                 }
             }
         }

@@ -1,30 +1,59 @@
 //! One rule.
 
 use super::fields::{Fields, Reader, excerpt};
+use super::params::Params;
 use super::yaml::{Node, Value};
+use super::{consequence, matches, state, window};
 use crate::effect::Effect;
-use crate::language::{Match, Rule, TextSet, Tier};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::glob::Syntax;
+use crate::language::{Canary, CanaryBy, Match, Mode, Rule, Tier, When};
 use std::sync::Arc;
-use tidegate_protocol::decision::Remediation;
 
-const KNOWN: &[&str] =
-    &["id", "tier", "invariant", "mode", "controls", "reason", "match", "trust", "decision", "remediations"];
-const LATER: &[&str] =
-    &["canary", "when", "window", "state", "approval", "constraints", "throttle", "velocity", "schema"];
-const MATCH_KNOWN: &[&str] =
-    &["tenants", "topics", "capabilities", "risk_tags", "requires", "actor_ids", "actor_types", "labels"];
-const MATCH_LATER: &[&str] = &["pack_ids", "secrets_present", "mcp", "delegation"];
+const KNOWN: &[&str] = &[
+    "id",
+    "tier",
+    "invariant",
+    "mode",
+    "canary",
+    "controls",
+    "reason",
+    "match",
+    "trust",
+    "when",
+    "window",
+    "state",
+    "decision",
+    "approval",
+    "throttle",
+    "constraints",
+    "remediations",
+];
 
 /// Longest reason, in bytes: it travels with every decision the rule makes.
 const MAX_REASON: usize = 1000;
 
-pub(super) fn read(reader: &mut Reader<'_>, node: &Node, bundle: &Arc<str>) -> Option<Rule> {
+/// What a rule stands in.
+pub(super) struct Surroundings<'a> {
+    pub(super) bundle: &'a Arc<str>,
+    pub(super) syntax: Syntax,
+    pub(super) params: &'a Params<'a>,
+}
+
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node, around: &Surroundings<'_>) -> Option<Rule> {
     let fields = reader.fields(node, "a rule")?;
     let id = reader.required(fields, "id", "a rule").and_then(|node| reader.name(node, "`id` of a rule"));
     let what = id.map_or_else(|| "a rule".to_owned(), |id| format!("rule `{id}`"));
-    reader.only(fields, &what, KNOWN, LATER);
-    enforced(reader, fields, &what);
+    if id == Some(crate::compile::UNGRANTED) {
+        reader.wrong(node.line, "the id `grants` stands for what no grant covers", "give the rule another id");
+    }
+    reader.only(fields, &what, KNOWN, &[]);
+    let mode = match fields.get("mode") {
+        None => Some(Mode::Enforce),
+        Some(node) => {
+            reader.choice(node, "mode", &[("enforce", Mode::Enforce), ("shadow", Mode::Shadow), ("warn", Mode::Warn)])
+        }
+    };
+    let canary = canary(reader, fields, mode, &what);
     let tier = match fields.get("tier") {
         None => Some(Tier::Global),
         Some(node) => {
@@ -32,7 +61,8 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, bundle: &Arc<str>) -> O
         }
     };
     let invariant = reader.flag(fields, "invariant", &what);
-    let effect = decision(reader, fields, &what);
+    let consequence = consequence::read(reader, fields, &what);
+    let effect = consequence.as_ref().map(|consequence| consequence.effect);
     if invariant == Some(true) && effect == Some(Effect::Allow) {
         reader.wrong(
             node.line,
@@ -41,56 +71,85 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, bundle: &Arc<str>) -> O
         );
     }
     let reason = reason(reader, fields, &what);
-    let controls = controls(reader, fields, &what);
-    let remediations = remediations(reader, fields, &what);
-    let matches = matches(reader, fields, &what);
-    let (id, effect) = (id?, effect?);
-    let reason = reason?.unwrap_or_else(|| format!("rule {id}: {effect}").into());
+    let controls = consequence::controls(reader, fields, &what);
+    let remediations = consequence::remediations(reader, fields, &what);
+    let matches = matching(reader, fields, around.syntax, &what);
+    let window = window::read(reader, fields, &what);
+    let when = when(reader, fields, &what);
+    let state = state::read(reader, fields, id.unwrap_or_default(), around.params, &what);
+    if effect == Some(Effect::Allow) && fields.get("state").is_some() {
+        reader.wrong(
+            node.line,
+            format!("{what} would allow only once a limit is exceeded"),
+            "say what is restricted beyond the limit: `decision: throttle` or `deny`",
+        );
+    }
+    let (id, consequence) = (id?, consequence?);
+    let reason = reason?.unwrap_or_else(|| format!("rule {id}: {}", consequence.effect).into());
     Some(Rule {
         id: id.into(),
-        bundle: Arc::clone(bundle),
+        bundle: Arc::clone(around.bundle),
         file: reader.file.into(),
         line: node.line,
         tier: tier?,
         invariant: invariant?,
-        effect,
+        mode: mode?,
+        canary: canary?,
+        effect: consequence.effect,
         reason: Arc::from(reason),
         controls: controls?,
         remediations,
+        approval: consequence.approval,
+        throttle: consequence.throttle,
+        constraints: consequence.constraints,
         matches: matches?,
+        window: window?,
+        when: when?,
+        state: state?,
     })
 }
 
-/// `mode: enforce` is what every rule does; the other modes would change what a verdict means.
-fn enforced(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) {
-    let Some(node) = fields.get("mode") else { return };
-    match &node.value {
-        Value::Text(mode) if mode == "enforce" => {}
-        Value::Text(mode) if mode == "shadow" || mode == "warn" => {
-            reader.later(node.line, &format!("`mode: {mode}` in {what}"));
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => {
-            reader.choice(node, "mode", &[("enforce", ()), ("shadow", ()), ("warn", ())]);
-        }
+/// `{percent, by}`. Outer `None`: it was wrong.
+fn canary(reader: &mut Reader<'_>, fields: Fields<'_>, mode: Option<Mode>, what: &str) -> Option<Option<Canary>> {
+    let Some(node) = fields.get("canary") else { return Some(None) };
+    let what = format!("`canary` of {what}");
+    let fields = reader.fields(node, &what)?;
+    reader.only(fields, &what, &["percent", "by"], &[]);
+    if matches!(mode, Some(Mode::Shadow | Mode::Warn)) {
+        reader.wrong(node.line, format!("{what} is a share of a rule that is not enforced"), "remove it or `mode`");
     }
-}
-
-fn decision(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Option<Effect> {
-    const WORDS: &[(&str, Option<Effect>)] = &[
-        ("allow", Some(Effect::Allow)),
-        ("allow_with_constraints", None),
-        ("throttle", None),
-        ("require_approval", None),
-        ("deny", Some(Effect::Deny)),
-    ];
-    let node = reader.required(fields, "decision", what)?;
-    let effect = reader.choice(node, "decision", WORDS)?;
-    if effect.is_none()
-        && let Value::Text(word) = &node.value
-    {
-        reader.later(node.line, &format!("`decision: {word}` in {what}"));
-    }
-    effect
+    let percent = reader.required(fields, "percent", &what)?;
+    let share = match percent.value {
+        Value::Number(number) => {
+            number.amount().map(|share| share.0 / 10_000).filter(|share| (1..=10_000).contains(share))
+        }
+        Value::Null | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => None,
+    };
+    let Some(share) = share.and_then(|share| u16::try_from(share).ok()) else {
+        reader.wrong(percent.line, format!("`percent` of {what} must be a number from 0.01 to 100"), "correct it");
+        return None;
+    };
+    let node = reader.required(fields, "by", &what)?;
+    let text = reader.text(node, &format!("`by` of {what}"))?;
+    let by = match text {
+        "tenant" => CanaryBy::Tenant,
+        "actor_id" => CanaryBy::ActorId,
+        "topic" => CanaryBy::Topic,
+        "capability" => CanaryBy::Capability,
+        "job_id" => CanaryBy::JobId,
+        _ => match text.strip_prefix("labels.").filter(|label| !label.is_empty()) {
+            Some(label) => CanaryBy::Label(label.into()),
+            None => {
+                reader.wrong(
+                    node.line,
+                    format!("unknown `by` `{}` of {what}", excerpt(text)),
+                    "use one of: tenant, actor_id, topic, capability, job_id, labels.NAME",
+                );
+                return None;
+            }
+        },
+    };
+    Some(Some(Canary { per_10_000: share, by }))
 }
 
 /// Outer `None`: it was wrong. Inner `None`: it was not given.
@@ -108,40 +167,14 @@ fn reason(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Option<Opt
     Some(Some(text.into()))
 }
 
-fn controls(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Option<Vec<Box<str>>> {
-    let Some(node) = fields.get("controls") else { return Some(Vec::new()) };
-    let items = reader.list(node, &format!("`controls` of {what}"))?;
-    items.iter().map(|item| reader.name(item, &format!("a control of {what}")).map(Box::from)).collect()
+/// Kept as written: what it may name is known once every bundle is read.
+fn when(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Option<Option<When>> {
+    let Some(node) = fields.get("when") else { return Some(None) };
+    let text = reader.text(node, &format!("`when` of {what}"))?;
+    Some(Some(When { line: node.line, text: text.into(), condition: None }))
 }
 
-fn remediations(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Vec<Remediation> {
-    let Some(node) = fields.get("remediations") else { return Vec::new() };
-    let Some(items) = reader.list(node, &format!("`remediations` of {what}")) else { return Vec::new() };
-    let mut ids = BTreeSet::new();
-    let mut list = Vec::new();
-    for item in items {
-        let what = format!("a remediation of {what}");
-        let Some(entry) = reader.fields(item, &what) else { continue };
-        let known = ["id", "title", "summary", "replacement_topic", "replacement_capability"];
-        reader.only(entry, &what, &known, &["add_labels", "remove_labels"]);
-        let id = reader.required(entry, "id", &what).and_then(|node| reader.name(node, &format!("`id` of {what}")));
-        let Some(id) = id else { continue };
-        if !ids.insert(id) {
-            reader.wrong(item.line, format!("`{id}` names {what} twice"), "give each its own id");
-        }
-        list.push(Remediation {
-            id: id.into(),
-            title: reader.optional_text(entry, "title", &what).map(String::from),
-            summary: reader.optional_text(entry, "summary", &what).map(String::from),
-            replacement_topic: reader.optional_text(entry, "replacement_topic", &what).map(String::from),
-            replacement_capability: reader.optional_text(entry, "replacement_capability", &what).map(String::from),
-            ..Remediation::default()
-        });
-    }
-    list
-}
-
-fn matches(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Option<Match> {
+fn matching(reader: &mut Reader<'_>, fields: Fields<'_>, syntax: Syntax, what: &str) -> Option<Match> {
     let Some(node) = fields.get("match") else {
         reader.wrong(
             fields.line,
@@ -152,27 +185,10 @@ fn matches(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Option<Ma
     };
     let inner = format!("`match` of {what}");
     let entry = reader.fields(node, &inner)?;
-    reader.only(entry, &inner, MATCH_KNOWN, MATCH_LATER);
-    let tenants = reader.texts(entry, "tenants", what);
-    let topics = reader.globs(entry, what);
-    let capabilities = reader.texts(entry, "capabilities", what);
-    let risk_tags = reader.texts(entry, "risk_tags", what);
-    let requires = reader.texts(entry, "requires", what);
-    let actor_ids = reader.texts(entry, "actor_ids", what);
-    let actor_types = reader.texts(entry, "actor_types", what);
-    let labels = labels(reader, entry, what);
+    reader.only(entry, &inner, matches::FIELDS, &[]);
+    let found = matches::read(reader, entry, syntax, what);
     let trusts_claims = trust(reader, fields, entry.get("risk_tags").is_some(), what);
-    Some(Match {
-        tenants: tenants?,
-        topics: topics?,
-        capabilities: capabilities?,
-        risk_tags: risk_tags?,
-        trusts_claims: trusts_claims?,
-        requires: requires?,
-        actor_ids: actor_ids?,
-        actor_types: actor_types?,
-        labels: labels?,
-    })
+    Some(Match { trusts_claims: trusts_claims?, ..found? })
 }
 
 fn trust(reader: &mut Reader<'_>, fields: Fields<'_>, has_tags: bool, what: &str) -> Option<bool> {
@@ -187,41 +203,4 @@ fn trust(reader: &mut Reader<'_>, fields: Fields<'_>, has_tags: bool, what: &str
         return None;
     }
     Some(claimed)
-}
-
-fn labels(reader: &mut Reader<'_>, entry: Fields<'_>, what: &str) -> Option<BTreeMap<Box<str>, TextSet>> {
-    let Some(node) = entry.get("labels") else { return Some(BTreeMap::new()) };
-    let what = format!("`labels` of {what}");
-    let fields = reader.fields(node, &what)?;
-    let mut labels = BTreeMap::new();
-    let mut sound = true;
-    for (key, node) in fields.iter() {
-        if key.name.is_empty() {
-            reader.wrong(key.line, format!("{what} has an empty key"), "write the label's name");
-            sound = false;
-        }
-        let what = format!("label `{}` in {what}", excerpt(&key.name));
-        let values = match &node.value {
-            Value::List(_) => reader.text_set(node, &what),
-            Value::Map(_) => one_of(reader, node, &what),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => {
-                reader.text(node, &what).map(|text| TextSet::from([text.into()]))
-            }
-        };
-        match values {
-            Some(values) => {
-                labels.insert(key.name.as_str().into(), values);
-            }
-            None => sound = false,
-        }
-    }
-    sound.then_some(labels)
-}
-
-/// `{in: [a, b]}`
-fn one_of(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<TextSet> {
-    let fields = reader.fields(node, what)?;
-    reader.only(fields, what, &["in"], &[]);
-    let list = reader.required(fields, "in", what)?;
-    reader.text_set(list, &format!("`in` of {what}"))
 }

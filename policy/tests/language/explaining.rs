@@ -27,7 +27,7 @@ fn every_rule_says_whether_it_matches_or_what_failed_first() {
     let mut job = Subject::new("acme", "job.pay.wire", "wire");
     job.payload = br#"{"to": "eve", "amount": "5"}"#;
     job.labels = &[("env", "dev")];
-    let story = snapshot.explain(&job);
+    let story = snapshot.explain(&job, 0, &mut tidegate_policy::NoLimits);
 
     let fails = |id: &str| story.rules.iter().find(|rule| &*rule.id == id).unwrap().fails.as_deref();
     assert_eq!(story.rules.len(), 8);

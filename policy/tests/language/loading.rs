@@ -30,7 +30,8 @@ fn a_wrong_rule_is_refused_with_line_reason_and_remedy() {
         (
             "match: {}, decision: allow, color: red",
             "unknown field `color` in rule `r`; remove or correct it; known here: \
-          id, tier, invariant, mode, controls, reason, match, trust, decision, remediations"
+          id, tier, invariant, mode, canary, controls, reason, match, trust, when, window, state, \
+          decision, approval, throttle, constraints, remediations"
                 .into(),
         ),
         (
@@ -48,27 +49,79 @@ fn a_wrong_rule_is_refused_with_line_reason_and_remedy() {
                 .into(),
         ),
         ("match: {}, decision: require_approval", format!("`decision: require_approval` in rule `r` {LATER}")),
-        ("match: {}, decision: throttle", format!("`decision: throttle` in rule `r` {LATER}")),
+        (
+            "match: {}, decision: deny, state: [{ count_within: jobs, key: [tenant], window: 1m, gt: 5 }]",
+            format!("`state` in rule `r` {LATER}"),
+        ),
+        (
+            "match: {}, decision: allow_with_constraints, constraints: { redaction_level: low }",
+            format!("`constraints` in rule `r` {LATER}"),
+        ),
+        ("match: { pack_ids: [x] }, decision: deny", format!("`pack_ids` in rule `r` {LATER}")),
+        ("match: { delegation: { max_depth: 1 } }, decision: deny", format!("`delegation` in rule `r` {LATER}")),
         (
             "match: {}, decision: allow_with_constraints",
-            format!("`decision: allow_with_constraints` in rule `r` {LATER}"),
+            "rule `r` allows with constraints and has none; add `constraints`, or write `decision: allow`".into(),
         ),
-        ("match: {}, decision: deny, when: 'true'", format!("`when` in rule `r` {LATER}")),
-        ("match: {}, decision: deny, window: {}", format!("`window` in rule `r` {LATER}")),
-        ("match: {}, decision: deny, state: []", format!("`state` in rule `r` {LATER}")),
-        ("match: {}, decision: deny, approval: {}", format!("`approval` in rule `r` {LATER}")),
-        ("match: {}, decision: deny, constraints: {}", format!("`constraints` in rule `r` {LATER}")),
-        ("match: {}, decision: deny, canary: {}", format!("`canary` in rule `r` {LATER}")),
-        ("match: {}, decision: deny, mode: shadow", format!("`mode: shadow` in rule `r` {LATER}")),
-        ("match: {}, decision: deny, mode: warn", format!("`mode: warn` in rule `r` {LATER}")),
-        ("match: {}, decision: deny, mode: off", "unknown mode `off`; use one of: enforce, shadow, warn".into()),
-        ("match: { pack_ids: [x] }, decision: deny", format!("`pack_ids` in `match` of rule `r` {LATER}")),
         (
-            "match: { secrets_present: false }, decision: deny",
-            format!("`secrets_present` in `match` of rule `r` {LATER}"),
+            "match: {}, decision: deny, approval: {}",
+            "`approval` of rule `r` has no meaning with `decision: deny`; remove it, or write \
+          `decision: require_approval`"
+                .into(),
         ),
-        ("match: { mcp: {} }, decision: deny", format!("`mcp` in `match` of rule `r` {LATER}")),
-        ("match: { delegation: {} }, decision: deny", format!("`delegation` in `match` of rule `r` {LATER}")),
+        (
+            "match: {}, decision: throttle, throttle: { retry_after: 5m, give_up_after: 1m }",
+            "`throttle` of rule `r` gives up before it tries again; make `give_up_after` at least `retry_after`".into(),
+        ),
+        (
+            "match: {}, decision: throttle, throttle: { retry_after: 5 }",
+            "`retry_after` of `throttle` of rule `r` must be a time up to 400 days, not a number; write a whole number \
+          and its unit: `500ms`, `30s`, `5m`, `4h` or `2d`"
+                .into(),
+        ),
+        (
+            "match: {}, decision: deny, window: { tz: Mars/Base, days: mon }",
+            "`Mars/Base` in `window` of rule `r` is no time zone; write an IANA name, as `Europe/Berlin` or `UTC`".into(),
+        ),
+        (
+            "match: {}, decision: deny, window: { tz: UTC, days: monday }",
+            "`monday` in `days` of `window` of rule `r` is no day; write `mon`, `mon-fri` or a list of them".into(),
+        ),
+        (
+            "match: {}, decision: deny, window: { tz: UTC, hours: '8-18' }",
+            "`8-18` in `hours` of `window` of rule `r` is no span of hours; write `\"08:00-18:00\"`; \
+          `\"22:00-06:00\"` ends on the next day"
+                .into(),
+        ),
+        (
+            "match: {}, decision: deny, canary: { percent: 101, by: tenant }",
+            "`percent` of `canary` of rule `r` must be a number from 0.01 to 100; correct it".into(),
+        ),
+        (
+            "match: {}, decision: deny, canary: { percent: 5, by: hour }",
+            "unknown `by` `hour` of `canary` of rule `r`; use one of: tenant, actor_id, topic, capability, job_id, \
+          labels.NAME"
+                .into(),
+        ),
+        (
+            "match: { labels: { risk: { gt: high } } }, decision: deny",
+            "`gt` of label `risk` in `labels` of rule `r` must be a number, not text; write a number; the label's value is \
+          read as one"
+                .into(),
+        ),
+        (
+            "match: { mcp: {} }, decision: deny",
+            "`mcp` of rule `r` is empty; list servers, tools, resources or actions, or remove it".into(),
+        ),
+        (
+            "match: { delegation: {} }, decision: deny",
+            "`delegation` of rule `r` is empty; write `max_depth`, `min_depth` or `required_scope`".into(),
+        ),
+        (
+            "match: { topics: {} }, decision: deny",
+            "`topics` of rule `r` is empty; write a list, or `in` and `not_in`".into(),
+        ),
+        ("match: {}, decision: deny, mode: off", "unknown mode `off`; use one of: enforce, shadow, warn".into()),
         ("decision: deny", "rule `r` has no `match`; say what it is about, or write `match: {}` for every job".into()),
         ("match: {}", "rule `r` has no `decision`; add `decision`".into()),
         (
@@ -92,7 +145,8 @@ fn a_wrong_rule_is_refused_with_line_reason_and_remedy() {
         (
             "match: { tenant: [a] }, decision: deny",
             "unknown field `tenant` in `match` of rule `r`; remove or correct it; known here: \
-          tenants, topics, capabilities, risk_tags, requires, actor_ids, actor_types, labels"
+          tenants, topics, capabilities, risk_tags, requires, actor_ids, actor_types, pack_ids, labels, mcp, delegation, \
+          secrets_present"
                 .into(),
         ),
         ("match: {}, decision: deny, tier: team", "unknown tier `team`; use one of: global, workflow, job".into()),

@@ -1,0 +1,234 @@
+//! What no set of values tells: sets that must be contained as a whole, exceptions, ranges of labels, the chain of
+//! delegations, hours, conditions, secrets. Looked at only for rules that match in everything else.
+
+use super::derive::Outcome;
+use super::scratch::Memory;
+use super::secrets;
+use super::select::Rest;
+use crate::compile::{Core, Grants, NONE, Snapshot};
+use crate::effect::Effect;
+use crate::glob::Glob;
+use crate::language::{DelegationMatch, Except, Match, TextSet};
+use crate::subject::{Subject, present};
+use crate::when::{Facts, Tags, Truth};
+use simd_json::Node;
+use std::collections::BTreeSet;
+
+/// Everything an evaluation looks at.
+#[derive(Clone, Copy)]
+pub(super) struct Sight<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) subject: &'a Subject<'a>,
+    /// By tag id.
+    pub(super) tags: &'a [Outcome],
+    /// `None` when the payload could not be read.
+    pub(super) tape: Option<&'a [Node<'a>]>,
+    pub(super) at_ms: u64,
+}
+
+/// The rest of the snapshot's rules.
+pub(super) struct Rules<'a, 'm> {
+    pub(super) sight: Sight<'a>,
+    pub(super) memory: &'m mut Memory,
+}
+
+impl Rest for Rules<'_, '_> {
+    fn residual(&mut self, place: usize) -> Outcome {
+        let snapshot = self.sight.snapshot;
+        let Some(core) = snapshot.cores.get(place) else { return Outcome::Absent };
+        let mut outcome = Outcome::Present;
+        if core.checked {
+            let Some(rule) = snapshot.rules.get(place) else { return Outcome::Absent };
+            outcome = checks(&rule.matches, self.sight.subject).min(granted(core, self.memory)).min(window(
+                core,
+                self.sight,
+                self.memory,
+            ));
+            if outcome != Outcome::Absent
+                && let Some(wanted) = rule.matches.secrets_present
+            {
+                outcome = outcome.min(secret(self.sight, self.memory, wanted));
+            }
+        }
+        if outcome != Outcome::Absent && core.condition != NONE {
+            outcome = outcome.min(condition(core.condition, self.sight, self.memory));
+        }
+        outcome
+    }
+
+    fn allows(&self, place: usize) -> bool {
+        self.sight.snapshot.cores.get(place).is_none_or(|core| core.effect == Effect::Allow)
+    }
+}
+
+/// The rest of the grants.
+pub(super) struct Granting<'a> {
+    pub(super) grants: &'a Grants,
+    pub(super) subject: &'a Subject<'a>,
+}
+
+impl Rest for Granting<'_> {
+    fn residual(&mut self, place: usize) -> Outcome {
+        self.grants.list.get(place).map_or(Outcome::Absent, |grant| checks(&grant.matches, self.subject))
+    }
+
+    fn allows(&self, _place: usize) -> bool {
+        true
+    }
+}
+
+fn told(holds: bool) -> Outcome {
+    if holds { Outcome::Present } else { Outcome::Absent }
+}
+
+/// What needs only the subject's attributes.
+pub(super) fn checks(matches: &Match, subject: &Subject<'_>) -> Outcome {
+    told(requires_hold(&matches.requires, subject))
+        .min(labels(matches, subject))
+        .min(except(&matches.except, subject))
+        .min(matches.delegation.as_ref().map_or(Outcome::Present, |wanted| delegation(wanted, subject)))
+}
+
+/// Whether the subject requires everything the rule asks about.
+pub(super) fn requires_hold(wanted: &TextSet, subject: &Subject<'_>) -> bool {
+    wanted.iter().all(|wanted| {
+        let mut found = false;
+        subject.requires.each(&mut |name| found |= name == &**wanted);
+        found
+    })
+}
+
+/// All of the labels a rule looks at.
+fn labels(matches: &Match, subject: &Subject<'_>) -> Outcome {
+    let sets = matches.labels.iter().map(|(key, values)| label(key, subject, |value| Some(values.contains(value))));
+    let tests = matches.label_tests.iter().map(|test| label(&test.key, subject, |value| test.range.holds(value)));
+    sets.chain(tests).min().unwrap_or(Outcome::Present)
+}
+
+/// Whether any value of the label holds; a missing label cannot be told.
+pub(super) fn label(key: &str, subject: &Subject<'_>, holds: impl Fn(&str) -> Option<bool>) -> Outcome {
+    let mut best: Option<Outcome> = None;
+    subject.labels.each(&mut |name, value| {
+        if name == key {
+            let outcome = holds(value).map_or(Outcome::Uncertain, told);
+            best = best.max(Some(outcome));
+        }
+    });
+    best.unwrap_or(Outcome::Uncertain)
+}
+
+/// Whether the subject is none of what the rule excepts.
+pub(super) fn except(except: &Except, subject: &Subject<'_>) -> Outcome {
+    let Except { tenants, topics, capabilities, actor_ids, actor_types, pack_ids } = except;
+    none_of(tenants, present(subject.tenant))
+        .min(no_topic(topics, subject))
+        .min(none_of(capabilities, present(subject.capability)))
+        .min(none_of(actor_ids, subject.actor_id.and_then(present)))
+        .min(none_of(actor_types, subject.actor_type.and_then(present)))
+        .min(none_of(pack_ids, subject.pack_id.and_then(present)))
+}
+
+fn none_of(unwanted: &TextSet, value: Option<&str>) -> Outcome {
+    match value {
+        _ if unwanted.is_empty() => Outcome::Present,
+        Some(value) => told(!unwanted.contains(value)),
+        None => Outcome::Uncertain,
+    }
+}
+
+fn no_topic(unwanted: &BTreeSet<Glob>, subject: &Subject<'_>) -> Outcome {
+    match present(subject.topic) {
+        _ if unwanted.is_empty() => Outcome::Present,
+        Some(topic) => told(!unwanted.iter().any(|glob| glob.matches(topic))),
+        None => Outcome::Uncertain,
+    }
+}
+
+/// A job nobody delegated has depth 0 and every scope.
+pub(super) fn delegation(wanted: &DelegationMatch, subject: &Subject<'_>) -> Outcome {
+    let depth = subject.delegation.map_or(0, |delegation| u32::try_from(delegation.chain.len()).unwrap_or(u32::MAX));
+    let in_depth =
+        wanted.min_depth.is_none_or(|least| depth >= least) && wanted.max_depth.is_none_or(|most| depth <= most);
+    let scope = match subject.delegation {
+        _ if wanted.required_scope.is_empty() => Outcome::Present,
+        None => Outcome::Present,
+        Some(delegation) => match delegation.scope {
+            None => Outcome::Uncertain,
+            Some(scope) => told(wanted.required_scope.iter().all(|wanted| {
+                let mut found = false;
+                scope.each(&mut |name| found |= name == &**wanted);
+                found
+            })),
+        },
+    };
+    told(in_depth).min(scope)
+}
+
+pub(super) fn granted(core: &Core, memory: &Memory) -> Outcome {
+    // What was not looked up counts as not granted.
+    told(!core.ungranted || memory.granted != Some(true))
+}
+
+pub(super) fn window(core: &Core, sight: Sight<'_>, memory: &mut Memory) -> Outcome {
+    let place = core.window as usize;
+    let Some(window) = sight.snapshot.windows.get(place) else { return Outcome::Present };
+    if memory.minutes.len() <= place {
+        memory.minutes.resize(sight.snapshot.windows.len(), (0, None));
+    }
+    let minute = match memory.minutes.get_mut(place) {
+        Some((then, minute)) if *then == memory.now => *minute,
+        slot => {
+            let minute = window.minute(sight.at_ms);
+            if let Some(slot) = slot {
+                *slot = (memory.now, minute);
+            }
+            minute
+        }
+    };
+    minute.map_or(Outcome::Uncertain, |minute| told(window.holds(minute)))
+}
+
+pub(super) fn secret(sight: Sight<'_>, memory: &mut Memory, wanted: bool) -> Outcome {
+    let found = *memory.secrets.get_or_insert_with(|| secrets::look(sight.tape));
+    match (found, wanted) {
+        (Outcome::Uncertain, _) => Outcome::Uncertain,
+        (found, true) => found,
+        (found, false) => told(found == Outcome::Absent),
+    }
+}
+
+pub(super) fn condition(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Outcome {
+    let place = place as usize;
+    let Some(condition) = sight.snapshot.conditions.get(place) else { return Outcome::Uncertain };
+    if memory.truths.len() <= place {
+        memory.truths.resize(sight.snapshot.conditions.len(), (0, None));
+    }
+    let now = memory.now;
+    let slot = memory.truths.get_mut(place);
+    let truth = match slot {
+        Some((then, Some(truth))) if *then == now => *truth,
+        slot => {
+            let truth = condition.holds(&sight.facts());
+            if let Some(slot) = slot {
+                *slot = (now, Some(truth));
+            }
+            truth
+        }
+    };
+    match truth {
+        Truth::True => Outcome::Present,
+        Truth::False => Outcome::Absent,
+        Truth::Error => Outcome::Uncertain,
+    }
+}
+
+impl<'a> Sight<'a> {
+    fn facts(self) -> Facts<'a> {
+        Facts {
+            subject: self.subject,
+            payload: self.tape,
+            tags: Tags { names: &self.snapshot.tags, outcomes: self.tags },
+            at_ms: self.at_ms,
+        }
+    }
+}
