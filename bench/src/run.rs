@@ -113,13 +113,16 @@ async fn measured(
     let mut ours = Loaded { board, load, spent: Spent::default(), tasks };
     let stop = Arc::new(AtomicBool::new(false));
     ours = slice(args, ours, args.rate, WARM_UP, false, &stop).await?;
-    let mut theirs = None;
-    if args.floor {
-        let sizes = crate::floor::sizes(spine, &names, args).await?;
-        let floor = floor(args, spine, bare, prefix, sizes, began, last).await?;
-        theirs = Some(slice(args, floor, Rate::Max, FLAT_OUT, false, &stop).await?);
-    }
+    let sizes = if args.floor { Some(crate::floor::sizes(spine, &names, args).await?) } else { None };
     ours = slice(args, ours, Rate::Max, FLAT_OUT, false, &stop).await?;
+    let mut theirs = None;
+    if let Some(sizes) = sizes {
+        let mut floor = floor(args, spine, bare, prefix, sizes, began, last).await?;
+        floor = slice(args, floor, Rate::Max, FLAT_OUT, false, &stop).await?;
+        theirs = Some(slice(args, floor, args.rate, WARM_UP, false, &stop).await?);
+    }
+    // What ran flat out leaves much to be written behind it; neither side is measured right after.
+    ours = slice(args, ours, args.rate, WARM_UP, false, &stop).await?;
     let mut left = args.duration;
     while !left.is_zero() {
         let length = if theirs.is_some() { left.min(SLICE) } else { left };
