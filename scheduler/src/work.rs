@@ -26,6 +26,8 @@ pub(crate) struct Work {
     pub(crate) deadline: Option<Timestamp>,
     /// The kernel waits for its end.
     pub(crate) settles: bool,
+    /// When its ticket expires.
+    pub(crate) expires: Option<Timestamp>,
     pub(crate) text: Arc<RawValue>,
 }
 
@@ -50,6 +52,8 @@ struct LeanDecision {
     verdict: Verdict,
     #[serde(default)]
     settles: bool,
+    #[serde(default)]
+    expires_ms: Option<u64>,
 }
 
 impl Work {
@@ -81,9 +85,10 @@ impl Work {
         requires.push(capability);
         requires.sort_unstable();
         requires.dedup();
-        let deadline = deadline.map(|ms| Timestamp(ms.saturating_mul(1_000)));
+        let time = |ms: u64| Timestamp(ms.saturating_mul(1_000));
+        let (deadline, expires) = (deadline.map(time), lean.decision.expires_ms.map(time));
         let settles = lean.decision.settles;
-        Ok(Self { source, tenant, id, requirement: requires.into(), priority, deadline, settles, text })
+        Ok(Self { source, tenant, id, requirement: requires.into(), priority, deadline, settles, expires, text })
     }
 
     pub(crate) fn bytes(&self) -> usize {

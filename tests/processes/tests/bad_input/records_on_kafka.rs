@@ -211,7 +211,8 @@ fn a_forged_job_where_only_stages_write_does_not_run_and_is_counted() {
         ground.put("reports.work", &value(nonsense));
     }
     ground.wait_for_metric("tidegate_stage_dropped_total", &["reason=\"unstamped\""], 1.0);
-    ground.wait_for_metric("tidegate_stage_dropped_total", &["reason=\"unannounced\""], 1.0);
+    ground.wait_for_metric("tidegate_stage_dropped_total", &["reason=\"unsigned\""], 2.0);
+    ground.wait_for_metric("tidegate_stage_dropped_total", &["reason=\"wrong_role\""], 1.0);
     ground.runs("after");
     ground.runs("after that");
     assert_eq!(["unstamped", "stamped", "late"].map(|id| ground.ended(id)), [0, 0, 0]);
