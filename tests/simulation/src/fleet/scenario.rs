@@ -26,6 +26,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         ("decisions.jobs.raw", KERNELS),
         ("commands.jobs.raw", KERNELS),
         ("outcomes.jobs.raw", KERNELS),
+        ("grants.jobs.raw", KERNELS),
         ("approved.p", BUCKETS),
         ("overflow.p", BUCKETS),
         ("reports.p", 1),
