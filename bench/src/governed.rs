@@ -12,6 +12,7 @@ use tidegate_keys::{Keyring, SecretKey, Trusted};
 use tidegate_node::clock::TokioClock;
 use tidegate_policy::Snapshot;
 use tidegate_protocol::address::TopicName;
+use tidegate_protocol::command::Nobody;
 use tidegate_protocol::ids::{Capability, KeyId, PoolName, SenderId, SourceName, WorkerId};
 use tidegate_protocol::signature::{Role, Sign as _};
 use tidegate_protocol::time::Timestamp;
@@ -78,6 +79,7 @@ impl Names {
             (Topic::Approved(pool.clone()), BUCKETS),
             (Topic::Overflow(pool.clone()), BUCKETS),
             (Topic::Denied, SHARED),
+            (Topic::Held, SHARED),
             (Topic::Work(pool.clone()), LANES),
             (Topic::Reports(pool.clone()), 1),
             (Topic::Leases(pool.clone()), 1),
@@ -114,7 +116,7 @@ pub(crate) struct Governed {
 fn keys() -> anyhow::Result<(Arc<SecretKey>, Arc<Keyring>)> {
     let secret = SecretKey::generate(KeyId::new("bench")?)?;
     let (id, public) = (secret.key().clone(), secret.public());
-    let trusted = Trusted { id, public, roles: vec![Role::AnyStage], tenants: None, until_ms: None };
+    let trusted = Trusted { id, public, person: None, roles: vec![Role::AnyStage], tenants: None, until_ms: None };
     Ok((Arc::new(secret), Arc::new(Keyring::new([trusted])?)))
 }
 
@@ -149,7 +151,7 @@ impl Governed {
             tenant_buckets: BUCKETS,
         };
         let routes = Arc::new(Routes::new(vec![pool], &names.prefix)?);
-        let shared = PartitionCounts { denied: SHARED, finished: SHARED, dead: SHARED, limits: SHARED };
+        let shared = PartitionCounts { denied: SHARED, held: SHARED, finished: SHARED, dead: SHARED, limits: SHARED };
         let topics = Arc::new(KernelTopics::new(&names.prefix, &source, shared)?);
         let snapshot = Arc::new(policy()?);
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
@@ -164,6 +166,8 @@ impl Governed {
                 window: WindowBounds::default(),
                 kept: KeptBounds::default(),
                 wallet: tidegate_kernel::wallet::WalletBounds::default(),
+                trust: Arc::new(Nobody),
+                people: Arc::new(Nobody),
             };
             Kernel::new(config.clone())?;
             let spec = tidegate_kernel::shard_spec(&config, "bench", pace.clone())?;

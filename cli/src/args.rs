@@ -70,6 +70,9 @@ pub(crate) enum Command {
     /// Look at limits as they are lent out
     #[command(subcommand)]
     Limits(LimitsCommand),
+    /// Look at jobs that wait for people; approve and reject them
+    #[command(subcommand)]
+    Approvals(ApprovalsCommand),
     /// Look at what could not be handled
     #[command(subcommand)]
     Dead(DeadCommand),
@@ -328,10 +331,63 @@ pub(crate) enum DeadCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum ApprovalsCommand {
+    /// Jobs that wait for people
+    List {
+        /// Only of this tenant
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Most jobs, 1 to 1000
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// One of them: who asks, which rules ask for approval, what would run, what people have said
+    Show {
+        /// Id or source position (`source/partition@offset`)
+        job: String,
+        /// Its tenant, where several have a job of this id
+        #[arg(long)]
+        tenant: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Approve a held job as the person of a key
+    Approve(SayArgs),
+    /// Reject a held job: it ends
+    Reject(SayArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SayArgs {
+    /// Id or source position (`source/partition@offset`)
+    pub(crate) job: String,
+    /// Its tenant, where several have a job of this id
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// Why, in a line
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// File of this person's key (`tidegate keys create`); `approver.key` in the data folder of `tidegate dev` unless told
+    #[arg(long, env = "TIDEGATE_APPROVER_KEY", value_name = "FILE")]
+    pub(crate) signing_key: Option<PathBuf>,
+    /// The key's name in records; the file's name without `.key` unless told
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key_id: Option<String>,
+    /// The person whose key it is, where that is not the key's name
+    #[arg(long = "as", value_name = "PERSON")]
+    pub(crate) person: Option<String>,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
     /// Make a key: print its secret once (or write it to a file), and what to write into the configuration
     Create {
-        /// What it is to be trusted for: stage, stage:kernel, …, approver, submitter, worker, operator; may be given
+        /// What it is to be trusted for: stage, stage:kernel, …, approver, approver:finance, …, submitter, worker,
+        /// operator; may be given
         /// several times
         #[arg(long = "role", value_name = "ROLE", required = true)]
         roles: Vec<Role>,

@@ -23,6 +23,55 @@ pub(crate) fn row(story: &Story) -> Vec<String> {
     ]
 }
 
+/// Heads of [`held_row`].
+pub(crate) const HELD_HEAD: [&str; 7] = ["record", "id", "tenant", "topic", "asked of", "approved by", "until"];
+
+/// A held job in a list.
+pub(crate) fn held_row(story: &Story) -> Vec<String> {
+    let hold = story.hold.as_deref();
+    vec![
+        story.source.to_string(),
+        story.id.as_ref().map_or_else(String::new, ToString::to_string),
+        story.tenant.as_ref().map_or_else(String::new, ToString::to_string),
+        story.job.as_ref().map_or_else(String::new, |job| job.topic.clone()),
+        asked_of(story),
+        hold.map_or_else(String::new, |hold| hold.given.iter().map(|g| g.by.as_str()).collect::<Vec<_>>().join(", ")),
+        hold.map_or_else(String::new, |hold| clock(Some(hold.until_ms))),
+    ]
+}
+
+/// How many people, and of which roles.
+fn asked_of(story: &Story) -> String {
+    let approval = story.decision.as_ref().and_then(|decision| decision.approval.as_deref());
+    let Some(approval) = approval else { return String::new() };
+    let escalated = story.hold.iter().flat_map(|hold| hold.escalated.iter());
+    let roles: Vec<&str> = approval.approvers.iter().chain(escalated).map(String::as_str).collect();
+    let roles = if roles.is_empty() { "any approver".to_owned() } else { roles.join(" or ") };
+    format!("{} of {roles}", approval.quorum)
+}
+
+/// What people were asked and said.
+fn hold_lines(story: &Story) -> Vec<(&'static str, String)> {
+    let Some(hold) = &story.hold else { return Vec::new() };
+    let mut lines = vec![
+        ("asked", asked_of(story)),
+        ("until", clock(Some(hold.until_ms))),
+        ("would run", hold.payload.as_ref().map_or_else(String::new, |payload| payload.get().to_owned())),
+    ];
+    if hold.payload_left_out {
+        lines.push(("would run", "a payload larger than the view keeps; it is in the source".to_owned()));
+    }
+    for given in &hold.given {
+        let reason = if given.reason.is_empty() { String::new() } else { format!(": {}", given.reason) };
+        lines.push(("approved", format!("{} by {}{reason}", clock(Some(given.at_ms)), given.by)));
+    }
+    for refused in &hold.refused {
+        let (action, why) = (refused.action.word(), refused.why.word());
+        lines.push(("refused", format!("{} {action} by {} ({why})", clock(Some(refused.at_ms)), refused.by)));
+    }
+    lines
+}
+
 /// Why it stands as it stands, in a sentence.
 pub(crate) fn why(story: &Story) -> String {
     match (&story.dead, &story.duplicate_of, &story.decision) {
@@ -47,6 +96,7 @@ pub(crate) fn whole(story: &Story) -> String {
         say("capability", job.capability.to_string());
         let actor = [job.actor.kind.as_deref(), job.actor.id.as_deref()];
         say("actor", actor.into_iter().flatten().collect::<Vec<_>>().join(" "));
+        say("parent", job.parent.as_ref().map_or_else(String::new, ToString::to_string));
         say("input", format!("sha-256 {}", job.input_hash));
     }
     if let Some(decision) = &story.decision {
@@ -54,6 +104,11 @@ pub(crate) fn whole(story: &Story) -> String {
         say("rules", decision.rule_ids.join(", "));
         say("risk tags", decision.risk_tags.join(", "));
         say("policy", decision.snapshot.clone());
+        let constraints = decision.constraints.as_ref().and_then(|all| serde_json::to_string(all).ok());
+        say("under", constraints.unwrap_or_default());
+    }
+    for (name, value) in hold_lines(story) {
+        say(name, value);
     }
     say("pool", story.pool.as_ref().map_or_else(String::new, ToString::to_string));
     for attempt in &story.attempts {

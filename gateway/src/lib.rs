@@ -1,6 +1,7 @@
 //! HTTP API over the topics, and the view of jobs it answers from.
 //!
 //! * [`submit`]: appends jobs to a source and says where they landed;
+//! * [`commands`]: passes people's signed commands on;
 //! * [`view`]: the whole story of every recent job, in bounded memory, built by reading the logs from their start. It
 //!   is a cache: it can be lost at any time and read again. It believes only what stages believe (valid groups), and it works without HTTP too;
 //! * [`http`]: routes, the bearer key, errors;
@@ -14,6 +15,7 @@
 //! Deliberately absent: judging jobs at the door (the kernel does, and its verdict is durable; only what is no JSON
 //! object is refused here), tenants' own keys (one key may do everything), TLS (put a proxy before it).
 
+pub mod commands;
 pub mod http;
 pub mod key;
 pub mod metrics;

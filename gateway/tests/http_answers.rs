@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
+use tidegate_gateway::commands::Commands;
 use tidegate_gateway::http::{Api, Health, Readiness, router, serve};
 use tidegate_gateway::key::Key;
 use tidegate_gateway::submit::{SubmitSource, Submitter};
@@ -52,6 +53,7 @@ async fn gateway() -> Gateway {
         max_bytes: 1_000,
     };
     let api = Api {
+        commands: Commands::new(spine.clone(), Vec::new()),
         key: Key::new(KEY),
         submitters: vec![Submitter::new(Arc::clone(&spine), source)],
         view: Arc::clone(&view),

@@ -37,7 +37,7 @@ fn key(seed: u8) -> SecretKey {
 /// Trusts the key of seed 1.
 fn trust() -> Arc<dyn Trust> {
     let (id, public) = (KeyId::new("node").unwrap(), key(1).public());
-    let stage = Trusted { id, public, roles: vec![Role::AnyStage], tenants: None, until_ms: None };
+    let stage = Trusted { id, public, person: None, roles: vec![Role::AnyStage], tenants: None, until_ms: None };
     Arc::new(Keyring::new([stage]).unwrap())
 }
 

@@ -15,6 +15,7 @@ use tidegate_kernel::{
     DEFAULT_RECORD_BYTES, INPUT_JOBS, KeptBounds, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes,
     SourceWritten, WindowBounds,
 };
+use tidegate_protocol::command::Nobody;
 use tidegate_protocol::ids::{Capability, PoolName};
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::{Headers, Record};
@@ -64,7 +65,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         buckets: 4,
         tenant_buckets: 2,
     };
-    let topics = KernelTopics::new("bench.", &source, PartitionCounts { denied: 4, finished: 4, dead: 4, limits: 4 })?;
+    let topics =
+        KernelTopics::new("bench.", &source, PartitionCounts { denied: 4, held: 4, finished: 4, dead: 4, limits: 4 })?;
     let partition = topics.source.partition(0);
     let mut kernel = Kernel::new(KernelConfig {
         source: Arc::new(source),
@@ -75,6 +77,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         window: WindowBounds::default(),
         kept: KeptBounds::default(),
         wallet: tidegate_kernel::wallet::WalletBounds::default(),
+        trust: Arc::new(Nobody),
+        people: Arc::new(Nobody),
     })?;
     let policy = tidegate_policy::load([("bank.yaml", POLICY)], None)?;
     let mut at = Timestamp::from_millis(1_700_000_000_000);

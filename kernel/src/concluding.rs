@@ -11,17 +11,19 @@
 //! | | beyond | `JobDecided`, deny | `JobDecided`, deny |
 //! | deny | | `JobDecided` | `JobDecided` |
 //!
-//! Facts on a kept job name what they replace. What is too large to be kept is rejected (`too_large`).
+//! Facts on a kept job, but `HoldRenewed`, name what they replace. What is too large to be kept is rejected (`too_large`).
 
 use tidegate_protocol::decision::{Decision, PayloadAt, Verdict};
 use tidegate_protocol::facts::KernelFact;
+use tidegate_protocol::ids::PersonId;
 use tidegate_protocol::job::{InputHash, Job, SourcePosition};
-use tidegate_protocol::kept::{KeptRecord, Replaced};
+use tidegate_protocol::kept::{KeptAs, KeptRecord, Replaced};
 use tidegate_protocol::limits::LimitUse;
 use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
 
+use crate::approvals::{self, can_be_given};
 use crate::kept::{Deferral, KeptJob, MAX_KEPT_RECORD_BYTES, keep};
 use crate::kernel::Kernel;
 use crate::messages;
@@ -94,13 +96,57 @@ impl Kernel {
                 }
             },
             Verdict::Deny => decided(case, decision, None, false),
-            Verdict::RequireApproval => denied(case, decision, "approvals are not given here yet"),
+            Verdict::RequireApproval => self.ask(case, decision),
             Verdict::Throttle => match Deferral::for_throttle(case.kept, decision.clone(), case.at) {
                 Some(deferral) => defer(case, deferral),
                 None => denied(case, decision, "throttled for as long and as often as its rule lets it wait"),
             },
         }
     }
+}
+
+impl Kernel {
+    /// People are asked, or have said enough already.
+    fn ask(&self, case: Case<'_>, decision: Decision) -> KernelFact {
+        let Some(approval) = decision.approval.as_deref() else {
+            return denied(case, decision, "it asks for an approval without saying whose");
+        };
+        let hold = case.kept.and_then(|kept| kept.hold.as_ref()).filter(|hold| hold.carries_over(&decision));
+        let enough = hold.is_some_and(|hold| hold.satisfies(approval));
+        // One that is deferred although people have approved it and then needs more of them is asked for anew.
+        let asked = case.kept.is_some_and(|kept| kept.asks_for().is_some());
+        if let Some(hold) = hold.filter(|_| enough || asked) {
+            if enough {
+                let by: Vec<PersonId> = hold.given.iter().map(|given| given.by.clone()).collect();
+                return self.conclude(case, approved(decision, by));
+            }
+            let until = hold.until.min(approvals::end(approval, case.job.deadline, case.at));
+            return KernelFact::HoldRenewed { source: case.job.source, decision: Box::new(decision), until };
+        }
+        let people = self.config.people.approvers(&case.job.tenant, case.at.millis());
+        if !can_be_given(approval, &case.job, &people) {
+            return denied(case, decision, "nobody who could approve it is known here");
+        }
+        let was_held = case.kept.is_some_and(|kept| kept.kept_as() == KeptAs::Held);
+        if !was_held && self.kept.is_full(KeptAs::Held) {
+            return denied(case, decision, "there is no room for a further job that waits for approval");
+        }
+        let until = approvals::end(approval, case.job.deadline, case.at);
+        let (record, payload) = match case.kept_record() {
+            Ok(kept) => kept,
+            Err(Refusal { reason, detail }) => return case.rejected(reason, detail),
+        };
+        let replaces = case.replaces();
+        KernelFact::JobHeld { job: case.job, decision, payload, record, until, replaces }
+    }
+}
+
+/// What enough people have approved may run, under the constraints it was shown with.
+fn approved(decision: Decision, approved_by: Vec<PersonId>) -> Decision {
+    let names: Vec<&str> = approved_by.iter().map(PersonId::as_str).collect();
+    let reason = format!("approved by {}: {}", names.join(", "), decision.reason);
+    let verdict = if decision.constraints.is_some() { Verdict::AllowWithConstraints } else { Verdict::Allow };
+    Decision { verdict, reason, approved_by, ..decision }
 }
 
 fn decided(

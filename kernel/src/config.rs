@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tidegate_protocol::address::{BadTopicName, TopicName};
+use tidegate_protocol::command::People;
 use tidegate_protocol::ids::{BadName, SenderId};
+use tidegate_protocol::signature::Trust;
 use tidegate_protocol::topics::Topic;
 use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec, Writers};
 
@@ -31,6 +33,8 @@ pub const LEAST_RECORD_BYTES: usize = 128 << 10;
 pub struct PartitionCounts {
     /// Of `denied`.
     pub denied: u32,
+    /// Of `held`.
+    pub held: u32,
     /// Of `finished`.
     pub finished: u32,
     /// Of `dead`.
@@ -56,6 +60,8 @@ pub struct KernelTopics {
     pub limit_requests: TopicName,
     /// Denied jobs.
     pub denied: TopicName,
+    /// Jobs that wait for people.
+    pub held: TopicName,
     /// Ended jobs.
     pub finished: TopicName,
     /// What could not be handled.
@@ -83,6 +89,7 @@ impl KernelTopics {
             grants: Topic::Grants(name).name(prefix)?,
             limit_requests: Topic::LimitRequests.name(prefix)?,
             denied: Topic::Denied.name(prefix)?,
+            held: Topic::Held.name(prefix)?,
             finished: Topic::Finished.name(prefix)?,
             dead: Topic::Dead.name(prefix)?,
             snapshots: Topic::Snapshots.name(prefix)?,
@@ -112,6 +119,10 @@ pub struct KernelConfig {
     pub kept: KeptBounds,
     /// Bounds of what is kept of limits.
     pub wallet: WalletBounds,
+    /// Whose signatures count on commands.
+    pub trust: Arc<dyn Trust>,
+    /// Whose keys they are.
+    pub people: Arc<dyn People>,
 }
 
 /// The usual `max_record_bytes`: with a batch's overhead it stays below a broker's default of 1 MiB.

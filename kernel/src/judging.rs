@@ -99,7 +99,7 @@ pub(crate) fn evaluate(
     let value = record.value.as_deref().unwrap_or_default();
     let subject = subject(job, memory.reader.payload(payload, value));
     match policy.judge(&subject, at.millis(), &mut NoLimits, &mut memory.policy) {
-        Verdicts::Decided(verdict) => judgement(policy, &verdict),
+        Verdicts::Decided(verdict) => policy.decision(&verdict),
         // Cannot be: whoever knows no limit never says that one is unknown. Nothing is released by it (I3).
         Verdicts::Waits(_) => Judgement::new(Verdict::Deny, "a limit is not known", policy.name()),
     }
@@ -122,15 +122,4 @@ fn subject<'a>(job: &'a Job, payload: &'a [u8]) -> Subject<'a> {
         delegation: None,
         payload,
     }
-}
-
-fn judgement(policy: &Snapshot, verdict: &tidegate_policy::Verdict) -> Judgement {
-    let mut decision = policy.decision(verdict);
-    // What this kernel cannot hold releases nothing (I3).
-    if decision.verdict == Verdict::RequireApproval {
-        decision.verdict = Verdict::Deny;
-        decision.reason.push_str("; denied, because nobody can approve a job here yet");
-        decision.approval = None;
-    }
-    decision
 }

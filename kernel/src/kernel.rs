@@ -4,14 +4,16 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use tidegate_policy::Snapshot;
+use tidegate_protocol::command::Given;
 use tidegate_protocol::decision::PayloadAt;
 use tidegate_protocol::facts::KernelFact;
-use tidegate_protocol::job::Job;
+use tidegate_protocol::job::{Job, SourcePosition};
 use tidegate_protocol::kept::{KeptAs, KeptRecord};
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
-use tidegate_stage::{Arrival, Decision, Input, Outbox, Signal, Stage};
+use tidegate_stage::{Decision, Input, Outbox, Signal, Stage};
 
+use crate::approvals::{Hold, Refusals};
 use crate::config::{INPUT_COMMANDS, INPUT_GRANTS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig, LEAST_RECORD_BYTES};
 use crate::identity::Window;
 use crate::kept::{Deferral, Kept, KeptJob};
@@ -35,11 +37,13 @@ pub struct Kernel {
     pub(crate) wallet: Wallet,
     /// Soft: this owner's; 0 in replay.
     pub(crate) epoch: u64,
+    /// Durable.
+    pub(crate) refusals: Refusals,
     /// Reused by `decide`; holds nothing that a decision depends on.
     pub(crate) memory: RefCell<Memory>,
     pub(crate) meters: Meters,
     /// Soft: for the pace of a log line.
-    refused_commands: Cell<u64>,
+    pub(crate) unbelieved: Cell<u64>,
 }
 
 /// Buffers of parsing and evaluation.
@@ -73,12 +77,13 @@ impl Kernel {
             kept: Kept::new(config.kept),
             wallet: Wallet::new(config.wallet),
             epoch: 0,
+            refusals: Refusals::default(),
             memory: RefCell::new(Memory {
                 reader: ReaderMemory::new(&config.source),
                 policy: tidegate_policy::Scratch::new(),
             }),
             meters: Meters::new(config.source.name()),
-            refused_commands: Cell::new(0),
+            unbelieved: Cell::new(0),
             config,
         })
     }
@@ -121,25 +126,25 @@ impl Kernel {
                 return;
             }
         };
-        let mut kept = KeptJob { job: job.clone(), payload, record, since: at, deferral: None };
+        // A deferred job that people have approved stays approved.
+        let hold = self.kept.get(&job.source).and_then(|kept| kept.hold.clone());
+        let mut kept = KeptJob { job: job.clone(), payload, record, since: at, hold, deferral: None };
         how(&mut kept);
         self.kept.keep(kept);
         self.window.remember(job, at);
     }
 
-    /// Commands (approve, reject, cancel, revoke, redrive) come with approvals. Until then each is read, counted,
-    /// logged and has no effect: it says nothing of a record of the source, so there is no fact it could be.
-    fn refuse_command(&self, arrival: &Arrival<'_>) {
-        self.meters.commands_refused.increment(1);
-        let refused = self.refused_commands.get().saturating_add(1);
-        self.refused_commands.set(refused);
-        if refused.is_power_of_two() {
-            tracing::warn!(
-                partition = %arrival.partition,
-                offset = arrival.at.offset,
-                refused,
-                "a command was refused: this version has no commands; whoever sent it is waiting in vain"
-            );
+    /// A fact about a hold.
+    fn kept_changes(&mut self, source: &SourcePosition, how: impl FnOnce(&mut KeptJob, &mut Hold)) {
+        let changed = self.kept.change(source, |kept| {
+            if let Some(mut hold) = kept.hold.take() {
+                how(kept, &mut hold);
+                kept.hold = Some(hold);
+            }
+        });
+        if !changed {
+            self.meters.violations.increment(1);
+            tracing::error!(%source, "I7 replay is broken: a fact speaks of a hold that is not there");
         }
     }
 }
@@ -152,7 +157,7 @@ impl Stage for Kernel {
         match input {
             Input::Record(arrival) => match arrival.at.input {
                 INPUT_JOBS => self.judge(arrival, at, decision),
-                INPUT_COMMANDS => self.refuse_command(arrival),
+                INPUT_COMMANDS => self.command(arrival, at, decision),
                 INPUT_OUTCOMES => self.hear_outcome(arrival, at, decision),
                 INPUT_GRANTS => self.hear_answer(arrival, at, decision),
                 _ => decision.wait(),
@@ -179,6 +184,7 @@ impl Stage for Kernel {
             | KernelFact::OutcomePassedOn { .. } => {}
             KernelFact::PolicyAdopted { revision, snapshot } => {
                 self.policies.adopt(Some(Adopted { revision: *revision, snapshot: snapshot.clone() }));
+                self.kept.adopt(snapshot);
             }
             KernelFact::JobDecided { job, replaces, .. } => self.ended(job, replaces.is_some(), at),
             KernelFact::RecordRejected { job: Some(job), replaces, .. } => self.ended(job, replaces.is_some(), at),
@@ -195,6 +201,28 @@ impl Stage for Kernel {
                 };
                 self.keep(job, *payload, record.as_deref(), at, |kept| kept.deferral = Some(deferral));
             }
+            KernelFact::JobHeld { job, decision, payload, record, until, .. } => {
+                let hold = Hold::new(decision.clone(), *until, at);
+                self.keep(job, *payload, record.as_deref(), at, |kept| {
+                    kept.hold = Some(hold);
+                    kept.deferral = None;
+                });
+            }
+            KernelFact::HoldRenewed { source, decision, until } => self.kept_changes(source, |kept, hold| {
+                hold.renew((**decision).clone(), *until);
+                kept.since = at;
+            }),
+            KernelFact::ApprovalGiven { source, command, by, roles, reason, .. } => {
+                self.kept_changes(source, |_, hold| {
+                    let (by, roles, command, reason) = (by.clone(), roles.clone(), command.clone(), reason.clone());
+                    hold.given.push(Given { by, roles, at, command, reason });
+                });
+            }
+            KernelFact::HoldEscalated { source, to } => {
+                self.kept_changes(source, |_, hold| hold.escalated.push(to.clone()));
+            }
+            KernelFact::JobCancelled { job, .. } => self.ended(job, true, at),
+            KernelFact::CommandRefused { .. } => self.refusals.count(at),
             KernelFact::JobRepeated { .. } | KernelFact::RecordRejected { job: None, .. } => {}
         }
     }
@@ -240,12 +268,14 @@ impl Stage for Kernel {
     }
 
     fn snapshot(&self) -> Result<String, serde_json::Error> {
-        state::write(self.policies.adopted(), &self.window, &self.kept, &self.wallet)
+        state::write(self.policies.adopted(), &self.window, &self.kept, &self.wallet, self.refusals)
     }
 
     fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
-        let adopted = state::read(snapshot, &mut self.window, &mut self.kept, &mut self.wallet)?;
+        let (adopted, refusals) = state::read(snapshot, &mut self.window, &mut self.kept, &mut self.wallet)?;
+        self.kept.adopt(adopted.as_ref().map_or("", |adopted| &adopted.snapshot));
         self.policies.adopt(adopted);
+        self.refusals = refusals;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@
 //! | number | partition | kind |
 //! |---|---|---|
 //! | [`INPUT_JOBS`] | of the source | jobs, open: anyone may write, control records there are bad records |
-//! | [`INPUT_COMMANDS`] | the same of `commands.<source>` | control, open: each command is refused and counted |
+//! | [`INPUT_COMMANDS`] | the same of `commands.<source>` | control, open: believed by signature alone, see `approvals` |
 //! | [`INPUT_OUTCOMES`] | the same of `outcomes.<source>` | control, sealed: settles what jobs took of limits |
 //! | [`INPUT_GRANTS`] | the same of `grants.<source>` | control, sealed: answers of the limits stage |
 //!
@@ -27,8 +27,9 @@
 //! that is older than, or differs from, what was used before judges nothing ([`PolicyStanding`]).
 //!
 //! # Deliberately absent
-//! Approvals, limits, tickets, delegation and commands: their inputs are there, their facts are not.
+//! Limits and delegation; revoking, redriving, and cancelling what was dispatched: such commands are refused by name.
 
+mod approvals;
 mod concluding;
 mod config;
 mod identity;

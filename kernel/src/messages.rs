@@ -9,7 +9,11 @@
 //! | `RecordRejected` | 0 | `dead` | job id, else position | the same | advisory | always |
 //! | | 1 | `finished` | job id | job id | fenced | the job is known |
 //! | `SliceRequested`, `SliceReturned`, `OutcomePassedOn` | 0 | `limits.requests` | limit and key | the same | fenced | always |
-//! | `PolicyAdopted`, `JobRepeated`, `JobDeferred`, `SliceGranted`, `SpendSettled` | | | | | | |
+//! | `JobCancelled` | 0 | `finished` | job id | job id | fenced | always |
+//! | `JobHeld`, `HoldRenewed`, `ApprovalGiven`, `HoldEscalated` | 0 | `held` | position | position | advisory | always |
+//! | `JobDecided` | 4 | `held`, a tombstone | position | position | advisory | it was held |
+//! | `RecordRejected`, `JobDeferred`, `JobCancelled` | 2 | `held`, a tombstone | position | position | advisory | it was held |
+//! | `PolicyAdopted`, `JobRepeated`, `CommandRefused`, `SliceGranted`, `SpendSettled` | | | | | | |
 //!
 //! Nothing follows from what an `observe: true` source leads to. A pool is gone when the configuration lost it between a
 //! fact and its release: the job ends as dead (`unroutable`) rather than silently.
@@ -28,7 +32,7 @@ use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::headers;
 use tidegate_protocol::ids::PoolName;
 use tidegate_protocol::job::{InputHash, Job, SourcePosition};
-use tidegate_protocol::kept::Replaced;
+use tidegate_protocol::kept::{KeptAs, Replaced};
 use tidegate_protocol::outcome::{DeadReason, Finished, Outcome};
 use tidegate_protocol::proof::MOST_TICKET_BYTES;
 use tidegate_protocol::time::Timestamp;
@@ -36,6 +40,7 @@ use tidegate_protocol::topics::partition_of;
 use tidegate_spine::{Headers, Record};
 use tidegate_stage::{Delivery, Message, Outbox};
 
+use crate::approvals::held;
 use crate::config::KernelConfig;
 use crate::kept::restored;
 use crate::kernel::Kernel;
@@ -57,8 +62,13 @@ mod ordinal {
     pub(super) const DECIDED_DENIED: u8 = 1;
     pub(super) const DECIDED_FINISHED: u8 = 2;
     pub(super) const DECIDED_DEAD: u8 = 3;
+    pub(super) const DECIDED_HELD: u8 = 4;
     pub(super) const REJECTED_DEAD: u8 = 0;
     pub(super) const REJECTED_FINISHED: u8 = 1;
+    /// Also of a deferral and of a cancellation.
+    pub(super) const ENDED_HELD: u8 = 2;
+    pub(super) const CANCELLED_FINISHED: u8 = 0;
+    pub(super) const HELD: u8 = 0;
 }
 
 /// A fact's messages could not be made: a defect, counted by the caller.
@@ -96,16 +106,39 @@ pub(crate) fn emit(
     outbox: &mut Outbox,
 ) -> Result<(), Unmade> {
     let config = &kernel.config;
+    if let Some((source, ordinal)) = unheld(fact) {
+        outbox.send(about_hold(config, ordinal, source, None));
+    }
     match fact {
         KernelFact::PolicyAdopted { .. }
         | KernelFact::JobRepeated { .. }
         | KernelFact::JobDeferred { .. }
         | KernelFact::SliceGranted { .. }
-        | KernelFact::SpendSettled { .. } => Ok(()),
+        | KernelFact::SpendSettled { .. }
+        | KernelFact::CommandRefused { .. } => Ok(()),
         KernelFact::SliceRequested { request }
         | KernelFact::SliceReturned { request }
         | KernelFact::OutcomePassedOn { request } => {
             limiting::send(config, request, outbox).map_err(|problem| Unmade::of_request(config, &problem))
+        }
+        KernelFact::JobHeld { job: Job { source, .. }, .. }
+        | KernelFact::HoldRenewed { source, .. }
+        | KernelFact::ApprovalGiven { source, .. }
+        | KernelFact::HoldEscalated { source, .. } => {
+            let kept = kernel.kept.get(source);
+            let Some((kept, hold)) = kept.and_then(|kept| Some((kept, kept.hold.as_ref()?))) else {
+                return Err(unmade(source, "it is not held"));
+            };
+            let value = held(kept, hold, config.max_record_bytes).map_err(|e| unmade(source, e))?;
+            outbox.send(about_hold(config, ordinal::HELD, source, Some(value)));
+            Ok(())
+        }
+        KernelFact::JobCancelled { job, by, reason, .. } => {
+            let reason = match reason.as_str() {
+                "" => format!("cancelled by {by}"),
+                reason => format!("cancelled by {by}: {reason}"),
+            };
+            finished(config, job, ordinal::CANCELLED_FINISHED, (Outcome::Cancelled, &reason), at, outbox)
         }
         KernelFact::JobDecided { observed: true, .. } => Ok(()),
         KernelFact::JobDecided { job, decision, pool, payload, observed: false, replaces, .. } => {
@@ -152,6 +185,37 @@ pub(crate) fn emit(
     }
 }
 
+/// The job that people are no longer asked about because of this fact, and the ordinal of its tombstone.
+fn unheld(fact: &KernelFact) -> Option<(&SourcePosition, u8)> {
+    let (source, replaces, ordinal) = match fact {
+        KernelFact::JobDecided { job, replaces, .. } => (&job.source, *replaces, ordinal::DECIDED_HELD),
+        KernelFact::JobDeferred { job, replaces, .. } => (&job.source, *replaces, ordinal::ENDED_HELD),
+        KernelFact::RecordRejected { source, replaces, .. } => (source, *replaces, ordinal::ENDED_HELD),
+        KernelFact::JobCancelled { job, replaces, .. } => (&job.source, Some(*replaces), ordinal::ENDED_HELD),
+        KernelFact::PolicyAdopted { .. }
+        | KernelFact::JobHeld { .. }
+        | KernelFact::HoldRenewed { .. }
+        | KernelFact::ApprovalGiven { .. }
+        | KernelFact::HoldEscalated { .. }
+        | KernelFact::CommandRefused { .. }
+        | KernelFact::JobRepeated { .. }
+        | KernelFact::SliceRequested { .. }
+        | KernelFact::SliceGranted { .. }
+        | KernelFact::SliceReturned { .. }
+        | KernelFact::SpendSettled { .. }
+        | KernelFact::OutcomePassedOn { .. } => return None,
+    };
+    replaces.is_some_and(|replaced| replaced.was == KeptAs::Held).then_some((source, ordinal))
+}
+
+fn about_hold(config: &KernelConfig, ordinal: u8, source: &SourcePosition, value: Option<Bytes>) -> Message {
+    let position = source.to_string();
+    let mut headers = Headers::with_capacity(1);
+    headers.push(headers::SOURCE, position.clone());
+    let to = config.topics.held.partition(partition_of(position.as_bytes(), config.topics.partitions.held));
+    Message { ordinal, delivery: Delivery::Advisory, to, key: Some(position.into()), headers, value }
+}
+
 /// Whether [`emit`] needs the record of this fact.
 pub(crate) fn needs_input(config: &KernelConfig, fact: &KernelFact) -> bool {
     match fact {
@@ -162,7 +226,13 @@ pub(crate) fn needs_input(config: &KernelConfig, fact: &KernelFact) -> bool {
         | KernelFact::SliceGranted { .. }
         | KernelFact::SliceReturned { .. }
         | KernelFact::SpendSettled { .. }
-        | KernelFact::OutcomePassedOn { .. } => false,
+        | KernelFact::OutcomePassedOn { .. }
+        | KernelFact::JobHeld { .. }
+        | KernelFact::HoldRenewed { .. }
+        | KernelFact::ApprovalGiven { .. }
+        | KernelFact::HoldEscalated { .. }
+        | KernelFact::CommandRefused { .. }
+        | KernelFact::JobCancelled { .. } => false,
         // What was kept is emitted from what was kept.
         KernelFact::JobDecided { replaces: Some(_), .. } | KernelFact::RecordRejected { replaces: Some(_), .. } => {
             false

@@ -22,6 +22,7 @@ const VIOLATIONS: &str = "tidegate_kernel_invariant_violations_total";
 const KNOWN_IDS: &str = "tidegate_kernel_known_ids";
 const HELD: &str = "tidegate_kernel_held_jobs";
 const DEFERRED: &str = "tidegate_kernel_deferred_jobs";
+const HOLDS: &str = "tidegate_kernel_holds_total";
 const DEFERRALS: &str = "tidegate_kernel_deferrals_total";
 const POLICY_REVISION: &str = "tidegate_kernel_policy_revision";
 
@@ -33,9 +34,13 @@ pub fn describe_metrics() {
             "Records settled, by what they turned out to be: decided, observed, held, deferred, repeated or rejected.",
         ),
         (DECISIONS, "Jobs judged, by verdict."),
+        (HOLDS, "What happened to held jobs, by event: held, renewed, approved (by one person), escalated, cancelled."),
         (DEFERRALS, "Times a job was deferred, by why: slice (of a limit) or throttle."),
         (DEAD, "Records that could not be jobs and went to `dead`, by reason."),
-        (COMMANDS_REFUSED, "Command records read and refused, by source: this version knows no commands."),
+        (
+            COMMANDS_REFUSED,
+            "Command records that had no effect, by source and why: what is not believed, and what is genuine but refused.",
+        ),
         (OUTCOMES_UNUSED, "Outcome records of jobs whose end nobody waits for, by source."),
         (ANSWERS_UNUSED, "Answers of the limits stage that no longer fit what is held, by source."),
         (SLICES, "What went to and came from the limits stage, by what: asked, granted, returned, passed_on."),
@@ -68,6 +73,17 @@ pub(crate) fn tally(fact: &KernelFact, count: &mut dyn FnMut(&'static str, &'sta
         KernelFact::OutcomePassedOn { .. } => count(SLICES, "what", "passed_on"),
         KernelFact::SpendSettled { told } => count(SETTLED, "outcome", told.outcome.word()),
         KernelFact::JobRepeated { .. } => count(RECORDS, "outcome", "repeated"),
+        KernelFact::JobHeld { replaces, .. } => {
+            if replaces.is_none() {
+                count(RECORDS, "outcome", "held");
+            }
+            count(HOLDS, "event", "held");
+        }
+        KernelFact::HoldRenewed { .. } => count(HOLDS, "event", "renewed"),
+        KernelFact::ApprovalGiven { .. } => count(HOLDS, "event", "approved"),
+        KernelFact::HoldEscalated { .. } => count(HOLDS, "event", "escalated"),
+        KernelFact::JobCancelled { .. } => count(HOLDS, "event", "cancelled"),
+        KernelFact::CommandRefused { .. } => {}
         KernelFact::JobDeferred { why, replaces, .. } => {
             if replaces.is_none() {
                 count(RECORDS, "outcome", "deferred");
@@ -110,7 +126,7 @@ pub(crate) fn wallet(wallet: &crate::wallet::Wallet, publish: &mut dyn FnMut(&'s
 
 /// Handles of what is counted as it happens, taken once so that counting costs no look-up.
 pub(crate) struct Meters {
-    pub(crate) commands_refused: Counter,
+    source: SourceName,
     pub(crate) outcomes_unused: Counter,
     pub(crate) answers_unused: Counter,
     pub(crate) violations: Counter,
@@ -120,10 +136,15 @@ impl Meters {
     pub(crate) fn new(source: &SourceName) -> Self {
         let of = |name: &'static str| counter!(name, "source" => source.to_string());
         Self {
-            commands_refused: of(COMMANDS_REFUSED),
+            source: source.clone(),
             outcomes_unused: of(OUTCOMES_UNUSED),
             answers_unused: of(ANSWERS_UNUSED),
             violations: of(VIOLATIONS),
         }
+    }
+
+    /// A command was refused, for a reason out of a fixed list.
+    pub(crate) fn commands_refused(&self, why: &'static str) {
+        counter!(COMMANDS_REFUSED, "source" => self.source.to_string(), "why" => why).increment(1);
     }
 }

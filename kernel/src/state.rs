@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::approvals::Refusals;
 use crate::identity::{Entry, Window};
 use crate::kept::{Kept, KeptJob};
 use crate::standing::Adopted;
@@ -19,6 +20,8 @@ struct StateOut<'a> {
     kept: Jobs<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     wallet: Option<WalletOut<'a>>,
+    #[serde(skip_serializing_if = "Refusals::is_fresh")]
+    refusals: Refusals,
 }
 
 struct Jobs<'a>(&'a Kept);
@@ -53,6 +56,8 @@ struct StateIn {
     kept: Vec<KeptJob>,
     #[serde(default)]
     wallet: WalletIn,
+    #[serde(default)]
+    refusals: Refusals,
 }
 
 /// Writes it.
@@ -61,18 +66,19 @@ pub(crate) fn write(
     window: &Window,
     kept: &Kept,
     wallet: &Wallet,
+    refusals: Refusals,
 ) -> Result<String, serde_json::Error> {
-    let wallet = wallet.was_used().then(|| wallet.written());
-    serde_json::to_string(&StateOut { v: VERSION, adopted, window: Entries(window), kept: Jobs(kept), wallet })
+    let (window, kept, wallet) = (Entries(window), Jobs(kept), wallet.was_used().then(|| wallet.written()));
+    serde_json::to_string(&StateOut { v: VERSION, adopted, window, kept, wallet, refusals })
 }
 
-/// Reads it: what was adopted; the window, the kept jobs and the wallet are replaced.
+/// Reads it: what was adopted, and refusals; the window, the kept jobs and the wallet are replaced.
 pub(crate) fn read(
     text: &str,
     window: &mut Window,
     kept: &mut Kept,
     wallet: &mut Wallet,
-) -> Result<Option<Adopted>, serde_json::Error> {
+) -> Result<(Option<Adopted>, Refusals), serde_json::Error> {
     let error = |problem: String| <serde_json::Error as serde::de::Error>::custom(problem);
     let state: StateIn = serde_json::from_str(text)?;
     if state.v != VERSION {
@@ -81,5 +87,5 @@ pub(crate) fn read(
     window.replace(state.window).map_err(|hash| error(format!("`{hash}` in a kernel state is no hash")))?;
     kept.replace(state.kept);
     wallet.replace(state.wallet);
-    Ok(state.adopted)
+    Ok((state.adopted, state.refusals))
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ed25519_dalek::Signature as Dalek;
-use tidegate_protocol::ids::{KeyId, TenantId};
+use tidegate_protocol::command::{People, Person};
+use tidegate_protocol::ids::{KeyId, PersonId, TenantId};
 use tidegate_protocol::signature::{Capacity, Distrust, Role, Signature, Trust};
 
 use crate::secret::PublicKey;
@@ -15,6 +16,8 @@ pub struct Trusted {
     pub id: KeyId,
     /// The key.
     pub public: PublicKey,
+    /// Whose it is, where that is not its id: somebody with several keys is one person.
+    pub person: Option<PersonId>,
     /// What it may speak as; at least one.
     pub roles: Vec<Role>,
     /// For which tenants it approves or submits; `None` for all. Stages, workers and operators speak for no tenant.
@@ -102,6 +105,31 @@ impl Trust for Keyring {
     }
 }
 
+impl Trusted {
+    fn person(&self) -> Option<Person> {
+        let id = match &self.person {
+            Some(person) => person.clone(),
+            None => PersonId::new(self.id.as_str()).ok()?,
+        };
+        let role = |role: &Role| match role {
+            Role::ApproverAs(role) => Some(role.to_string()),
+            Role::AnyStage | Role::Stage(_) | Role::Approver | Role::Submitter | Role::Worker | Role::Operator => None,
+        };
+        Some(Person { id, roles: self.roles.iter().filter_map(role).collect() })
+    }
+}
+
+impl People for Keyring {
+    fn of(&self, key: &str) -> Option<Person> {
+        self.get(key).ok()?.person()
+    }
+
+    fn approvers(&self, tenant: &TenantId, at_ms: u64) -> Vec<Person> {
+        let may = |id: &KeyId| self.entitled(id.as_str(), Capacity::Approver(tenant), at_ms).is_ok();
+        self.keys.values().filter(|trusted| may(&trusted.id)).filter_map(Trusted::person).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tidegate_protocol::signature::{self, Sign};
@@ -117,6 +145,7 @@ mod tests {
         Trusted {
             id: key.key().clone(),
             public: key.public(),
+            person: None,
             roles: roles.iter().map(|role| role.parse().unwrap()).collect(),
             tenants: tenants.map(|all| all.iter().map(|t| TenantId::new(t).unwrap()).collect()),
             until_ms,
@@ -148,6 +177,28 @@ mod tests {
         ] {
             assert_eq!(ring.entitled(key, capacity, at), expected, "{key} as {capacity:?} at {at}");
         }
+    }
+
+    #[test]
+    fn people_are_known_by_their_keys_and_approve_for_their_tenants_until_their_time() {
+        let (old, new, boss) = (key("alice-2025", 1), key("alice-2026", 2), key("boss", 3));
+        let of_alice = |trusted: Trusted| Trusted { person: Some(PersonId::new("alice").unwrap()), ..trusted };
+        let ring = Keyring::new([
+            of_alice(trusted(&old, &["approver:finance"], None, Some(100))),
+            of_alice(trusted(&new, &["approver:finance", "approver:cfo", "operator"], None, None)),
+            trusted(&boss, &["approver"], Some(&["globex"]), None),
+            trusted(&key("w", 4), &["worker"], None, None),
+        ])
+        .unwrap();
+        let shown = |all: Vec<Person>| -> Vec<String> {
+            all.iter().map(|person| format!("{} {}", person.id, person.roles.join(","))).collect()
+        };
+        assert_eq!(shown(ring.of("alice-2026").into_iter().collect()), ["alice finance,cfo"]);
+        assert_eq!(shown(ring.of("boss").into_iter().collect()), ["boss "]);
+        assert_eq!(ring.of("nobody"), None);
+        let (acme, globex) = (TenantId::new("acme").unwrap(), TenantId::new("globex").unwrap());
+        assert_eq!(shown(ring.approvers(&acme, 100)), ["alice finance", "alice finance,cfo"]);
+        assert_eq!(shown(ring.approvers(&globex, 101)), ["alice finance,cfo", "boss "]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! <data>/policy/      bundles; an example is written at the first start
 //! <data>/key          the HTTP key
 //! <data>/stage.key    what the stages sign with
+//! <data>/approver.key what approves held jobs
 //! <data>/address      where it listens, while it runs
 //! ```
 //!
@@ -18,7 +19,7 @@ use tidegate_keys::SecretKey;
 use tidegate_protocol::ids::{KeyId, PoolName};
 use tidegate_worker::agent::Builtin;
 
-use crate::config::{Config, KeysError, PoolWritten, SigningWritten, Written};
+use crate::config::{Config, KeysError, PoolWritten, SigningWritten, TrustedWritten, Written};
 use crate::process::{Node, StartError, start};
 use crate::roles::Role;
 use crate::topics::{apply, plan, wanted};
@@ -119,6 +120,7 @@ pub async fn dev(dev: Dev) -> Result<DevNode, StartError> {
     if written.keys.signing.is_none() {
         written.keys.signing = Some(signing(&dev.data)?);
     }
+    trust_approver(&mut written, &dev.data)?;
     let config = Config::of(&written).map_err(|e| StartError::Data { reason: e.to_string() })?;
     let keys = config.keys.read()?;
     let spine = crate::spine::open(&config.spine).await?;
@@ -158,6 +160,28 @@ fn signing(data: &Path) -> Result<SigningWritten, StartError> {
         tidegate_keys::create(&secret, &path).map_err(KeysError::File)?;
     }
     Ok(SigningWritten { id: id.to_string(), file: Some(path), env: None })
+}
+
+/// The key in the data folder that approves whatever a rule asks for, made at the first start: here one person is
+/// everybody. A configuration that trusts approvers of its own needs none.
+fn trust_approver(written: &mut Written, data: &Path) -> Result<(), StartError> {
+    if written.keys.trusted.iter().any(|key| key.roles.iter().any(|role| role.starts_with("approver"))) {
+        return Ok(());
+    }
+    let path = data.join("approver.key");
+    let id = KeyId::new("approver").map_err(|e| StartError::Data { reason: e.to_string() })?;
+    if !path.exists() {
+        let secret = SecretKey::generate(id.clone()).map_err(|e| StartError::Data { reason: e.to_string() })?;
+        tidegate_keys::create(&secret, &path).map_err(KeysError::File)?;
+    }
+    let secret = tidegate_keys::read(id.clone(), &path).map_err(KeysError::File)?;
+    written.keys.trusted.push(TrustedWritten {
+        id: id.to_string(),
+        public: secret.public().to_string(),
+        roles: vec!["approver:*".into()],
+        ..TrustedWritten::default()
+    });
+    Ok(())
 }
 
 /// The builtins under their own names, then what was given: it wins.

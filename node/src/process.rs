@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_gateway::commands::Commands;
 use tidegate_gateway::http::{self, Api, Health};
 use tidegate_gateway::key::{Key, KeyError};
 use tidegate_gateway::submit::{SubmitSource, Submitter};
@@ -335,10 +336,21 @@ pub async fn submitters(config: &Config, spine: &Arc<dyn Spine>) -> Result<Vec<S
     Ok(submitters)
 }
 
+/// What passes commands on to the kernels of every source of `config`.
+///
+/// # Errors
+/// [`StartError`] when a topic has no name.
+pub fn commands(config: &Config, spine: &Arc<dyn Spine>) -> Result<Commands, StartError> {
+    let named = Named::of(config).map_err(WantedError::Name)?;
+    let topics = named.sources.into_iter().map(|source| (source.name, source.commands)).collect();
+    Ok(Commands::new(Arc::clone(spine), topics))
+}
+
 async fn api_of(config: &Config, spine: &Arc<dyn Spine>, view: &Arc<View>, key: &Key) -> Result<Api, StartError> {
     Ok(Api {
         key: key.clone(),
         submitters: submitters(config, spine).await?,
+        commands: commands(config, spine)?,
         view: Arc::clone(view),
         spine: Arc::clone(spine),
         dead: Named::of(config).map_err(WantedError::Name)?.dead,

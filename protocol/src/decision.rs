@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::constraints::Constraints;
+use crate::ids::PersonId;
 use crate::job::Job;
 
 /// What the kernel said. `Ord` is severity.
@@ -75,6 +76,9 @@ pub struct Decision {
     /// Who must approve, for `require_approval`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Box<Approval>>,
+    /// Who has approved it: the people whose approvals this verdict rests on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved_by: Vec<PersonId>,
     /// When it is judged again, for `throttle`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle: Option<Throttle>,
@@ -110,6 +114,7 @@ impl Decision {
             snapshot: snapshot.into(),
             constraints: None,
             approval: None,
+            approved_by: Vec::new(),
             throttle: None,
             remediations: Vec::new(),
             controls: Vec::new(),

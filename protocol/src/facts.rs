@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::address::{Offset, TopicPartition};
+use crate::command::{Action, CommandRefusal};
 use crate::decision::{Decision, PayloadAt};
-use crate::ids::{JobId, PoolName, TenantId, WorkerId};
+use crate::ids::{CommandId, JobId, PersonId, PoolName, TenantId, WorkerId};
 use crate::job::{InputHash, Job, SourcePosition};
 use crate::kept::{DeferredWhy, KeptRecord, Replaced};
 use crate::limits::{LimitAnswer, LimitRequest, OutcomeTold, Spend, Usage};
@@ -17,7 +18,6 @@ use crate::time::Timestamp;
 /// A fact of a kernel shard (`decisions.<source>`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "nearly every fact is a JobDecided; a box would cost each an allocation")]
 pub enum KernelFact {
     /// A policy snapshot of a higher revision, or the first, is used from here on.
     PolicyAdopted {
@@ -100,6 +100,86 @@ pub enum KernelFact {
         /// How it was kept before.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaces: Option<Replaced>,
+    },
+    /// A job waits for people to approve it. Settles its record; emits to `held`.
+    JobHeld {
+        /// The job.
+        job: Job,
+        /// What asks for the approval.
+        decision: Decision,
+        /// Where its payload stands in the kept record's value.
+        payload: PayloadAt,
+        /// The record; absent when the job is kept already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        record: Option<Box<KeptRecord>>,
+        /// Then it is denied, unless enough people have approved it.
+        until: Timestamp,
+        /// How it was kept before. What people said under that counts no longer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<Replaced>,
+    },
+    /// A held job was judged again by another policy, which asks for no more than before: what people said still counts.
+    /// Emits to `held`.
+    HoldRenewed {
+        /// The job.
+        source: SourcePosition,
+        /// What asks for the approval now.
+        decision: Box<Decision>,
+        /// Then it is denied; never later than before.
+        until: Timestamp,
+    },
+    /// A person approved a held job. Emits to `held`.
+    ApprovalGiven {
+        /// The job.
+        source: SourcePosition,
+        /// The command that said so.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// The roles of this person.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        roles: Vec<String>,
+        /// The policy snapshot of the verdict they saw.
+        snapshot: String,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// Time passed, and this role too may approve a held job. Emits to `held`.
+    HoldEscalated {
+        /// The job.
+        source: SourcePosition,
+        /// The role.
+        to: String,
+    },
+    /// A genuine command that has no effect.
+    CommandRefused {
+        /// The record it names.
+        source: SourcePosition,
+        /// The command.
+        command: CommandId,
+        /// What it asked for.
+        action: Action,
+        /// By whom.
+        by: PersonId,
+        /// Why, as a word.
+        why: CommandRefusal,
+        /// Why, for people.
+        detail: String,
+    },
+    /// A held or deferred job was called off. Emits to `finished`.
+    JobCancelled {
+        /// The job.
+        job: Box<Job>,
+        /// The command that said so.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// How it was kept.
+        replaces: Replaced,
     },
     /// The same job (tenant, id, input hash) again: its first verdict stands and it runs once.
     JobRepeated {

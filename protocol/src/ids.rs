@@ -101,6 +101,10 @@ names! {
     SourceName, "source", is_word, "is not 1 to 100 letters, digits, `.`, `_` and `-`";
     /// A pool. Part of topic names.
     PoolName, "pool", is_word, "is not 1 to 100 letters, digits, `.`, `_` and `-`";
+    /// A person who gives commands; the same over all their keys.
+    PersonId, "person", is_text, "is not 1 to 256 bytes without control characters";
+    /// A command, named by its sender.
+    CommandId, "command id", is_word, "is not 1 to 100 letters, digits, `.`, `_` and `-`";
     /// A key that signs, as configuration and records name it.
     KeyId, "key", is_word, "is not 1 to 100 letters, digits, `.`, `_` and `-`";
     /// Who sends stamped messages: stage, what it serves and shard, e.g. `kernel.jobs.raw/0`.

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::command::Given;
 use crate::time::Timestamp;
 
 /// JSON as it was written, byte for byte.
@@ -161,6 +162,24 @@ pub struct Replaced {
     pub was: KeptAs,
     /// `at` of the fact that last said so.
     pub at: Timestamp,
+}
+
+/// What people are asked and have said: `hold` of a record on `held`, which is otherwise that of a judged job
+/// ([`Judged`](crate::decision::Judged)). Keyed by source position; a tombstone when nobody is asked any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldView {
+    /// When it began.
+    pub since: Timestamp,
+    /// When it ends.
+    pub until: Timestamp,
+    /// What people said, each person once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<Given>,
+    /// Further roles that may approve by now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalated: Vec<String>,
+    /// Policy snapshots that an approval may name.
+    pub snapshots: Vec<String>,
 }
 
 #[cfg(test)]

@@ -22,8 +22,10 @@ pub enum Role {
     AnyStage,
     /// Those of one: `kernel`, `scheduler`, …
     Stage(Box<str>),
-    /// Approves and rejects held jobs.
+    /// Approves and rejects held jobs whose rule takes any approver.
     Approver,
+    /// Approves and rejects held jobs also as this, one of a rule's `approvers`: `finance`, …; `*` is all of them.
+    ApproverAs(Box<str>),
     /// Submits jobs.
     Submitter,
     /// Reports what became of jobs.
@@ -35,7 +37,7 @@ pub enum Role {
 /// Text that names no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no role; write `stage`, `stage:kernel` (or another), `approver`, `submitter`, `worker` or `operator`"
+    "`{text}` is no role; write `stage`, `stage:kernel` (or another), `approver`, `approver:finance` (or another), `submitter`, `worker` or `operator`"
 )]
 pub struct BadRole {
     /// As written (cut at 80 characters).
@@ -51,11 +53,19 @@ impl FromStr for Role {
             "submitter" => Ok(Self::Submitter),
             "worker" => Ok(Self::Worker),
             "operator" => Ok(Self::Operator),
-            _ => match text.strip_prefix("stage:") {
-                Some(stage)
+            _ => match text.split_once(':') {
+                Some(("stage", stage))
                     if !stage.is_empty() && stage.len() <= 40 && stage.bytes().all(|b| b.is_ascii_lowercase()) =>
                 {
                     Ok(Self::Stage(stage.into()))
+                }
+                Some(("approver", "*")) => Ok(Self::ApproverAs("*".into())),
+                Some(("approver", role))
+                    if !role.is_empty()
+                        && role.len() <= 100
+                        && role.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) =>
+                {
+                    Ok(Self::ApproverAs(role.into()))
                 }
                 _ => Err(BadRole { text: text.chars().take(80).collect() }),
             },
@@ -69,6 +79,7 @@ impl fmt::Display for Role {
             Self::AnyStage => f.write_str("stage"),
             Self::Stage(stage) => write!(f, "stage:{stage}"),
             Self::Approver => f.write_str("approver"),
+            Self::ApproverAs(role) => write!(f, "approver:{role}"),
             Self::Submitter => f.write_str("submitter"),
             Self::Worker => f.write_str("worker"),
             Self::Operator => f.write_str("operator"),
@@ -120,13 +131,19 @@ impl Role {
     pub fn covers(&self, capacity: Capacity<'_>) -> bool {
         match (self, capacity) {
             (Self::AnyStage, Capacity::Stage(_))
-            | (Self::Approver, Capacity::Approver(_))
+            | (Self::Approver | Self::ApproverAs(_), Capacity::Approver(_))
             | (Self::Submitter, Capacity::Submitter(_))
             | (Self::Worker, Capacity::Worker)
             | (Self::Operator, Capacity::Operator) => true,
             (Self::Stage(own), Capacity::Stage(stage)) => &**own == stage,
             (
-                Self::AnyStage | Self::Stage(_) | Self::Approver | Self::Submitter | Self::Worker | Self::Operator,
+                Self::AnyStage
+                | Self::Stage(_)
+                | Self::Approver
+                | Self::ApproverAs(_)
+                | Self::Submitter
+                | Self::Worker
+                | Self::Operator,
                 Capacity::Stage(_)
                 | Capacity::Approver(_)
                 | Capacity::Submitter(_)
@@ -343,6 +360,7 @@ mod tests {
             ("stage", [true, true, false, false, false, false]),
             ("stage:kernel", [true, false, false, false, false, false]),
             ("approver", [false, false, true, false, false, false]),
+            ("approver:finance", [false, false, true, false, false, false]),
             ("submitter", [false, false, false, true, false, false]),
             ("worker", [false, false, false, false, true, false]),
             ("operator", [false, false, false, false, false, true]),
@@ -351,7 +369,9 @@ mod tests {
             assert_eq!(role.to_string(), text);
             assert_eq!(all.map(|capacity| role.covers(capacity)), covers, "{text}");
         }
-        for bad in ["", "stage:", "stage:Kernel", "stage:a b", "admin", "Stage"] {
+        for bad in
+            ["", "approver:", "approver:a b", "worker:a", "stage:", "stage:Kernel", "stage:a b", "admin", "Stage"]
+        {
             assert!(bad.parse::<Role>().is_err(), "{bad}");
         }
         assert_eq!(Capacity::of_sender("kernel.jobs.raw/0"), Capacity::Stage("kernel"));

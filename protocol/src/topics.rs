@@ -35,6 +35,8 @@ pub enum Topic {
     Approved(PoolName),
     /// Denied jobs.
     Denied,
+    /// Jobs that wait for people.
+    Held,
     /// Scheduler's messages to workers.
     Work(PoolName),
     /// Workers' reports.
@@ -81,7 +83,7 @@ macro_rules! row {
 }
 
 /// The table (DESIGN section 3), in the order of [`Topic`]'s variants.
-pub const TABLE: [Row; 17] = [
+pub const TABLE: [Row; 18] = [
     row!("<source>", "producer's key", Backlog, false, "anyone allowed", "kernel"),
     row!("decisions.<source>", "source partition", Facts, true, "kernel", "kernel, gateway, audit"),
     row!("commands.<source>", "source partition", Log, false, "gateway, cli", "kernel"),
@@ -89,6 +91,7 @@ pub const TABLE: [Row; 17] = [
     row!("grants.<source>", "source partition", Log, true, "limits", "kernel"),
     row!("approved.<pool>", "tenant bucket", Backlog, true, "kernel", "scheduler"),
     row!("denied", "job id", Log, false, "kernel", "submitters, gateway"),
+    row!("held", "source position", Keyed, false, "kernel", "gateway, people"),
     row!("work.<pool>", "lane", Short, false, "scheduler", "workers of the pool"),
     row!("reports.<pool>", "pool shard", Log, false, "workers", "scheduler"),
     row!("leases.<pool>", "pool shard", Facts, true, "scheduler", "scheduler, gateway"),
@@ -113,6 +116,7 @@ impl Topic {
             grants,
             approved,
             denied,
+            held,
             work,
             reports,
             leases,
@@ -132,6 +136,7 @@ impl Topic {
             Self::Grants(_) => grants,
             Self::Approved(_) => approved,
             Self::Denied => denied,
+            Self::Held => held,
             Self::Work(_) => work,
             Self::Reports(_) => reports,
             Self::Leases(_) => leases,
@@ -158,6 +163,7 @@ impl Topic {
             Self::Grants(source) => format!("{prefix}grants.{source}"),
             Self::Approved(pool) => format!("{prefix}approved.{pool}"),
             Self::Denied => format!("{prefix}denied"),
+            Self::Held => format!("{prefix}held"),
             Self::Work(pool) => format!("{prefix}work.{pool}"),
             Self::Reports(pool) => format!("{prefix}reports.{pool}"),
             Self::Leases(pool) => format!("{prefix}leases.{pool}"),

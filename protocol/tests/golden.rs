@@ -14,11 +14,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tidegate_protocol::command::Command;
 use tidegate_protocol::control::{Claim, FactRecord, Group, Mark, SnapshotBody, SnapshotChunk, Term};
 use tidegate_protocol::decision::{Decision, Judged, PayloadAt};
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::fleet::{Order, Report};
 use tidegate_protocol::job::Job;
+use tidegate_protocol::kept::HoldView;
 use tidegate_protocol::limits::{LimitAnswer, LimitDefinition, LimitRequest, LimitsFact, OutcomeTold};
 use tidegate_protocol::outcome::Finished;
 use tidegate_protocol::proof::Ticket;
@@ -82,6 +84,12 @@ fn kernel_word(fact: &KernelFact) -> &'static str {
         KernelFact::SliceReturned { .. } => "slice_returned",
         KernelFact::SpendSettled { .. } => "spend_settled",
         KernelFact::OutcomePassedOn { .. } => "outcome_passed_on",
+        KernelFact::JobHeld { .. } => "job_held",
+        KernelFact::HoldRenewed { .. } => "hold_renewed",
+        KernelFact::ApprovalGiven { .. } => "approval_given",
+        KernelFact::HoldEscalated { .. } => "hold_escalated",
+        KernelFact::CommandRefused { .. } => "command_refused",
+        KernelFact::JobCancelled { .. } => "job_cancelled",
         KernelFact::JobRepeated { .. } => "job_repeated",
         KernelFact::RecordRejected { .. } => "record_rejected",
     }
@@ -166,6 +174,8 @@ fn every_record_is_read_and_written_as_ever() {
             "snapshot_chunk" => drop_in(same::<SnapshotChunk>(&name)),
             "snapshot_body" => drop_in(same::<SnapshotBody>(&name)),
             "term" => drop_in(same::<Term>(&name)),
+            "command" => drop_in(same::<Command>(&name)),
+            "hold_view" => drop_in(same::<HoldView>(&name)),
             "job" => drop_in(same::<Job>(&name)),
             "decision" => drop_in(same::<Decision>(&name)),
             "judged" => drop_in(judged(&name)),
@@ -187,13 +197,21 @@ fn every_record_is_read_and_written_as_ever() {
     }
     let expected = [
         "claim.",
+        "command.",
         "decision.",
         "finished.",
         "group.",
+        "hold_view.",
         "job.",
         "judged.",
+        "kernel_fact.approval_given",
+        "kernel_fact.command_refused",
+        "kernel_fact.hold_escalated",
+        "kernel_fact.hold_renewed",
+        "kernel_fact.job_cancelled",
         "kernel_fact.job_decided",
         "kernel_fact.job_deferred",
+        "kernel_fact.job_held",
         "kernel_fact.job_repeated",
         "kernel_fact.outcome_passed_on",
         "kernel_fact.policy_adopted",

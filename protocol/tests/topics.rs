@@ -10,7 +10,7 @@ use std::path::Path;
 use tidegate_protocol::ids::{PoolName, SourceName};
 use tidegate_protocol::topics::{TABLE, Topic};
 
-fn all() -> [Topic; 17] {
+fn all() -> [Topic; 18] {
     let source = || SourceName::new("SOURCE").unwrap();
     let pool = || PoolName::new("POOL").unwrap();
     [
@@ -21,6 +21,7 @@ fn all() -> [Topic; 17] {
         Topic::Grants(source()),
         Topic::Approved(pool()),
         Topic::Denied,
+        Topic::Held,
         Topic::Work(pool()),
         Topic::Reports(pool()),
         Topic::Leases(pool()),

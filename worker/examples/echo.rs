@@ -24,6 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stages = Trusted {
         id: KeyId::new(key)?,
         public: public.parse()?,
+        person: None,
         roles: vec![Role::AnyStage],
         tenants: None,
         until_ms: None,

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use tidegate_node::gateway::commands::Passed;
 use tidegate_node::gateway::http::{DeadList, LimitList, Lines, Refusal};
 use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
+use tidegate_protocol::command::Command;
 
 use super::{Backend, Wanted};
 use crate::args::Reach;
@@ -166,6 +168,17 @@ impl Backend for OverHttp {
     fn limits(&self, of: &str, limit: usize) -> Result<LimitList, Failure> {
         let path = if of.is_empty() { "/v1/limits".to_owned() } else { format!("/v1/limits/{}", segment(of)) };
         Self::must(self.get(&path, &[("limit", limit.to_string())])?)
+    }
+
+    fn say(&self, command: &Command, signed: Vec<u8>) -> Result<Passed, Failure> {
+        let (at, action) = (segment(&command.source.to_string()), command.action.word());
+        let answer = self
+            .agent
+            .post(format!("{}/v1/approvals/{at}/{action}", self.url))
+            .header("authorization", format!("Bearer {}", self.key))
+            .content_type("application/json")
+            .send(signed);
+        Self::must(self.read(answer)?)
     }
 
     fn dead(&self, limit: usize) -> Result<DeadList, Failure> {

@@ -5,8 +5,10 @@ mod spine;
 
 use std::time::Duration;
 
+use tidegate_node::gateway::commands::Passed;
 use tidegate_node::gateway::http::{DeadList, LimitList, Lines};
 use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
+use tidegate_protocol::command::Command;
 
 use crate::args::{Global, Reach};
 use crate::exit::Failure;
@@ -31,6 +33,8 @@ pub(crate) trait Backend {
     fn changes(&self, since: u64, wanted: &Wanted, wait: Duration) -> Result<Changes, Failure>;
     /// Limits whose id begins with `of`, as they are lent out.
     fn limits(&self, of: &str, limit: usize) -> Result<LimitList, Failure>;
+    /// Passes a signed command on, and says what became of it.
+    fn say(&self, command: &Command, signed: Vec<u8>) -> Result<Passed, Failure>;
     /// The newest records of `dead`.
     fn dead(&self, limit: usize) -> Result<DeadList, Failure>;
     /// One of them, whole.

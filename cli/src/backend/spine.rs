@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_node::gateway::commands::{Commands, Passed};
 use tidegate_node::gateway::http::{DeadList, LimitList, Line, Lines, Refused, job_key};
 use tidegate_node::gateway::submit::Submitter;
 use tidegate_node::gateway::view::{Changes, DeadRecord, Filter, State, Story, View};
-use tidegate_node::process::{follow_view, submitters, view_of};
+use tidegate_node::process::{commands, follow_view, submitters, view_of};
 use tidegate_node::{Config, StartError};
+use tidegate_protocol::command::Command;
 use tidegate_protocol::ids::TenantId;
 use tokio::runtime::Runtime;
 
@@ -20,6 +22,7 @@ use crate::exit::{Exit, Failure};
 pub(crate) struct OnSpine {
     runtime: Runtime,
     submitters: Vec<Submitter>,
+    commands: Commands,
     view: Arc<View>,
 }
 
@@ -29,16 +32,16 @@ impl OnSpine {
         url.clone_into(&mut config.spine.url);
         let runtime = runtime()?;
         let view = view_of(&config);
-        let submitters = runtime.block_on(async {
+        let (submitters, commands) = runtime.block_on(async {
             let spine = tidegate_node::spine::open(&config.spine).await?;
             // Before the view begins to ask for them again and again.
             let submitters = submitters(&config, &spine).await?;
             let keys = config.keys.read().map_err(StartError::Keys)?;
             follow_view(&config, &spine, &keys, &view)?;
             view.caught_up().await;
-            Ok::<_, Failure>(submitters)
+            Ok::<_, Failure>((submitters, commands(&config, &spine)?))
         })?;
-        Ok(Self { runtime, submitters, view })
+        Ok(Self { runtime, submitters, commands, view })
     }
 }
 
@@ -96,6 +99,11 @@ impl Backend for OnSpine {
 
     fn limits(&self, of: &str, limit: usize) -> Result<LimitList, Failure> {
         Ok(LimitList { limits: self.view.limits(of, limit) })
+    }
+
+    fn say(&self, _command: &Command, signed: Vec<u8>) -> Result<Passed, Failure> {
+        let passed = self.runtime.block_on(self.commands.pass_on(&self.view, signed.into()));
+        passed.map_err(|error| Failure::new(Exit::Unavailable, error))
     }
 
     fn dead(&self, limit: usize) -> Result<DeadList, Failure> {

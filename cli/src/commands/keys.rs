@@ -33,7 +33,9 @@ fn create(
 ) -> Result<Exit, Failure> {
     let usage = |error| Failure::new(Exit::Usage, error);
     let all: Vec<TenantId> = tenants.iter().map(TenantId::new).collect::<Result<_, _>>().map_err(usage)?;
-    if !all.is_empty() && !roles.iter().all(|role| matches!(role, Role::Approver | Role::Submitter)) {
+    if !all.is_empty()
+        && !roles.iter().all(|role| matches!(role, Role::Approver | Role::ApproverAs(_) | Role::Submitter))
+    {
         return Err(Failure::say(Exit::Usage, "only approvers and submitters are for tenants; leave `--tenant` out"));
     }
     let random = |error: &dyn std::fmt::Display| Failure::say(Exit::Software, format!("no randomness: {error}"));
@@ -50,7 +52,7 @@ fn create(
         tidegate_keys::create(&secret, file).map_err(|error| Failure::new(Exit::Config, error))?;
     }
     let tenants = (!all.is_empty()).then_some(all);
-    let trusted = Trusted { id, public: secret.public(), roles, tenants, until_ms: None };
+    let trusted = Trusted { id, public: secret.public(), person: None, roles, tenants, until_ms: None };
     let revealed = file.is_none().then(|| secret.reveal());
     match global.output {
         Output::Json => {

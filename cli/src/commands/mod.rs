@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod approvals;
 mod bench;
 mod config;
 mod dead;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Topics(command) => topics::run(&global, command),
         Command::Config(command) => config::run(&global, &command),
         Command::Policy(command) => policy::run(&global, command),
+        Command::Approvals(command) => approvals::run(&global, command),
         Command::Dead(command) => dead::run(&global, command),
         Command::Keys(command) => keys::run(&global, command),
         Command::Limits(command) => limits::run(&global, command),
@@ -52,6 +54,7 @@ fn logs(global: &Global, command: &Command) -> Result<(), Failure> {
         | Command::Topics(_)
         | Command::Config(_)
         | Command::Policy(_)
+        | Command::Approvals(_)
         | Command::Dead(_)
         | Command::Keys(_)
         | Command::Limits(_)

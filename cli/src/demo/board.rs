@@ -76,7 +76,13 @@ impl Board {
             | KernelFact::SliceGranted { .. }
             | KernelFact::SliceReturned { .. }
             | KernelFact::SpendSettled { .. }
-            | KernelFact::OutcomePassedOn { .. } => return,
+            | KernelFact::OutcomePassedOn { .. }
+            | KernelFact::JobHeld { .. }
+            | KernelFact::HoldRenewed { .. }
+            | KernelFact::ApprovalGiven { .. }
+            | KernelFact::HoldEscalated { .. }
+            | KernelFact::CommandRefused { .. }
+            | KernelFact::JobCancelled { .. } => return,
             KernelFact::JobDecided { job, decision, .. } => (job.source, Said::Judged(decision)),
             KernelFact::JobRepeated { source, duplicate_of, .. } => (source, Said::Repeated(duplicate_of)),
             KernelFact::RecordRejected { source, reason, detail, .. } => (source, Said::Rejected(reason, detail)),

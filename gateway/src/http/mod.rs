@@ -6,6 +6,8 @@
 //! | `GET /v1/jobs/{id}?tenant=&wait=30s` | the story of a job, by id or by source position |
 //! | `GET /v1/jobs?limit=&state=&tenant=` | the newest jobs |
 //! | `GET /v1/jobs?since=N&wait=30s` | jobs changed since change number N |
+//! | `GET /v1/approvals?limit=&tenant=`, `GET /v1/approvals/{source position}` | jobs that wait for people |
+//! | `POST /v1/approvals/{source position}/approve`, `/reject` | one signed command, passed on to the kernel |
 //! | `GET /v1/dead?limit=`, `GET /v1/dead/{at}` | what could not be handled |
 //! | `GET /v1/limits?limit=`, `GET /v1/limits/{of}` | limits as they are lent out; those whose id begins with `of` |
 //! | `GET /metrics`, `/healthz`, `/readyz` | for machines, without key |
@@ -14,6 +16,7 @@
 //! the log instead.
 
 mod answer;
+mod approvals;
 mod bearer;
 mod counted;
 mod dead;
@@ -28,7 +31,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
 pub use answer::{Refusal, Refused};
@@ -59,6 +62,10 @@ fn v1(api: Arc<Api>) -> Router {
         .route("/v1/jobs/{id}", get(jobs::get))
         .route("/v1/limits", get(limits::list))
         .route("/v1/limits/{of}", get(limits::show))
+        .route("/v1/approvals", get(approvals::list))
+        .route("/v1/approvals/{at}", get(approvals::show))
+        .route("/v1/approvals/{at}/approve", post(approvals::approve))
+        .route("/v1/approvals/{at}/reject", post(approvals::reject))
         .route("/v1/dead", get(dead::list))
         .route("/v1/dead/{at}", get(dead::show))
         .layer(body)

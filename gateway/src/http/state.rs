@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::TopicName;
 use tidegate_spine::Spine;
 
+use crate::commands::Commands;
 use crate::key::Key;
 use crate::submit::Submitter;
 use crate::view::View;
@@ -38,6 +39,8 @@ pub struct Api {
     pub key: Key,
     /// Sources that can be submitted to; the first unless told.
     pub submitters: Vec<Submitter>,
+    /// Passes commands on.
+    pub commands: Commands,
     /// The jobs.
     pub view: Arc<View>,
     /// To read records of `dead` whole.

@@ -8,6 +8,7 @@ use tidegate_protocol::job::Job;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
+use super::hold::{GivenApproval, RefusedCommand};
 use super::shelf::Shelf;
 use super::story::{Attempt, DeadCause, State, Story, millis};
 
@@ -25,7 +26,7 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
         KernelFact::JobDecided { job, decision, pool, payload: _, observed, replaces: _, spends: _ } => {
             let source = job.source.clone();
             shelf.change(&source, |story| {
-                if matches!(story.state, State::Unknown | State::Deferred) {
+                if matches!(story.state, State::Unknown | State::Held | State::Deferred) {
                     story.state = match (observed, decision.verdict) {
                         (true, _) => State::Observed,
                         (false, Verdict::Allow | Verdict::AllowWithConstraints) => State::Approved,
@@ -46,11 +47,52 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
         KernelFact::JobDeferred { job, decision, .. } => {
             let source = job.source.clone();
             shelf.change(&source, |story| {
-                if story.state == State::Unknown {
+                if matches!(story.state, State::Unknown | State::Held) {
                     story.state = State::Deferred;
                 }
                 take_job(story, job);
                 story.decision = story.decision.take().or(decision.map(|decision| *decision));
+            });
+        }
+        KernelFact::JobHeld { job, decision, payload, record, until, replaces: _ } => {
+            let (source, most) = (job.source.clone(), shelf.bounds().output_bytes);
+            shelf.change(&source, |story| {
+                if matches!(story.state, State::Unknown | State::Deferred) {
+                    story.state = State::Held;
+                }
+                take_job(story, job);
+                story.decision = Some(decision);
+                let hold = story.hold.get_or_insert_default();
+                hold.begin(at, until);
+                if let Some(record) = record {
+                    hold.keep_payload(&record, payload, most);
+                }
+            });
+        }
+        KernelFact::HoldRenewed { source, decision, until } => shelf.change(&source, |story| {
+            story.decision = Some(*decision);
+            story.hold.get_or_insert_default().until_ms = millis(until);
+        }),
+        KernelFact::ApprovalGiven { source, command, by, roles, snapshot: _, reason } => {
+            shelf.change(&source, |story| {
+                let given = GivenApproval { by, roles, at_ms: millis(at), command, reason };
+                story.hold.get_or_insert_default().given.push(given);
+            });
+        }
+        KernelFact::HoldEscalated { source, to } => {
+            shelf.change(&source, |story| story.hold.get_or_insert_default().escalated.push(to));
+        }
+        KernelFact::CommandRefused { source, command, action, by, why, detail } => shelf.change(&source, |story| {
+            let refused = RefusedCommand { command, action, by, why, detail, at_ms: millis(at) };
+            story.hold.get_or_insert_default().refuse(refused);
+        }),
+        KernelFact::JobCancelled { job, command: _, by, reason, replaces: _ } => {
+            shelf.change(&job.source.clone(), |story| {
+                story.state = State::Cancelled;
+                let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                end(story, at, Outcome::Cancelled, &format!("cancelled by {by}{why}"));
+                take_job(story, *job);
+                story.times.decided_ms.get_or_insert(millis(at));
             });
         }
         KernelFact::JobRepeated { source, duplicate_of, job_id: _, tenant: _ } => shelf.repeat(&source, &duplicate_of),

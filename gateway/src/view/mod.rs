@@ -6,6 +6,7 @@
 mod believe;
 mod ended;
 mod fold;
+mod hold;
 mod lending;
 mod questions;
 mod shelf;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 pub use believe::dead as read_dead;
 pub use ended::TooManyWait;
+pub use hold::{GivenApproval, HoldStory, RefusedCommand};
 pub use lending::{LentTo, LimitStanding};
 pub use questions::{Changes, Filter};
 pub use story::{Attempt, DeadRecord, State, Story, Times};

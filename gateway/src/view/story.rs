@@ -9,12 +9,16 @@ use tidegate_protocol::job::{Job, SourcePosition};
 use tidegate_protocol::outcome::{DeadReason, Outcome};
 use tidegate_protocol::time::Timestamp;
 
+use super::hold::HoldStory;
+
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Allowed; waits for a worker.
     Approved,
+    /// It waits for people to approve it.
+    Held,
     /// It waits for a slice of a limit or for a throttle's delay, and is judged again.
     Deferred,
     /// A worker has it.
@@ -45,6 +49,7 @@ impl State {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Approved => "approved",
+            Self::Held => "held",
             Self::Deferred => "deferred",
             Self::Running => "running",
             Self::Succeeded => "succeeded",
@@ -60,8 +65,9 @@ impl State {
     }
 
     /// All states, in the order of a job's life.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Approved,
+        Self::Held,
         Self::Deferred,
         Self::Running,
         Self::Succeeded,
@@ -93,7 +99,7 @@ impl State {
             | Self::Dead
             | Self::Duplicate
             | Self::Observed => true,
-            Self::Approved | Self::Deferred | Self::Running | Self::Unknown => false,
+            Self::Approved | Self::Held | Self::Deferred | Self::Running | Self::Unknown => false,
         }
     }
 
@@ -174,6 +180,9 @@ pub struct Story {
     /// Verdict, reason, rules, policy snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
+    /// What people were asked, and what they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Box<HoldStory>>,
     /// The pool it went to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolName>,
@@ -216,6 +225,7 @@ impl Story {
             state: State::Unknown,
             job: None,
             decision: None,
+            hold: None,
             pool: None,
             attempts: Vec::new(),
             outcome: None,

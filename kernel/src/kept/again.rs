@@ -1,11 +1,14 @@
 //! Judging a kept job again, and ending it when its time is over.
 
+use tidegate_protocol::decision::{Decision as Judgement, Verdict};
 use tidegate_protocol::facts::KernelFact;
+use tidegate_protocol::kept::KeptAs;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
 use tidegate_stage::Decision;
 
 use super::{KeptJob, restored};
+use crate::approvals::due;
 use crate::concluding::{Case, denied};
 use crate::judging::evaluate;
 use crate::kernel::Kernel;
@@ -16,7 +19,13 @@ const ENDS_AT_ONCE: usize = 200;
 impl Kernel {
     /// Judges the next job again that is ready for it; one at a time, so that each sees what the one before spent.
     pub(crate) fn judge_next(&self, at: Timestamp, decision: &mut Decision<KernelFact>) {
-        if let Some(kept) = self.kept.next_ready(at) {
+        if self.kept.count(KeptAs::Held) > 0
+            && let Some(policy) = self.policies.usable()
+            && !self.policies.is_adopted(policy)
+        {
+            // Said first: it wakes whatever was asked of people by another policy.
+            self.adopt_first(policy, decision);
+        } else if let Some(kept) = self.kept.next_ready(at) {
             self.judge_again(kept, at, decision);
         }
     }
@@ -26,11 +35,23 @@ impl Kernel {
     pub(crate) fn end_overdue(&self, fresh: Timestamp, at: Timestamp, decision: &mut Decision<KernelFact>) {
         let mut judged = false;
         for kept in self.kept.overdue(fresh).take(ENDS_AT_ONCE) {
+            if let Some(hold) = kept.asks_for() {
+                if let Some(fact) = due(kept, hold, fresh) {
+                    decision.fact(fact);
+                }
+                continue;
+            }
             match kept.deferral.as_ref().and_then(|deferral| deferral.decision.as_deref()) {
                 Some(verdict) => {
                     let record = restored(&kept.record);
                     let why = "throttled for as long as its rule lets it wait";
                     decision.fact(denied(case(kept, &record, at), verdict.clone(), why));
+                }
+                None if self.policies.usable().is_none() => {
+                    let record = restored(&kept.record);
+                    let snapshot = self.policies.adopted().map_or("", |adopted| &adopted.snapshot);
+                    let verdict = Judgement::new(Verdict::Deny, "there is no policy to judge it by", snapshot);
+                    decision.fact(denied(case(kept, &record, at), verdict, "its time is over"));
                 }
                 None if !judged => {
                     self.judge_again(kept, at, decision);

@@ -2,13 +2,16 @@
 //!
 //! | how | comes by | is judged again | ends at the latest |
 //! |---|---|---|---|
+//! | held for people | `JobHeld` | when enough have approved it, when another policy is used | at `until` |
 //! | deferred for a slice | `JobDeferred` | when the limits it waits for have answered | at `until` |
 //! | deferred for a throttle | `JobDeferred` | at `retry` | at `until` |
 //!
-//! A kept job ends by `JobDecided` or `RecordRejected` that name what they replace; their messages come from
+//! A job that people have approved may still be deferred: its hold stays with it. A kept job ends by `JobDecided`,
+//! `RecordRejected` or `JobCancelled`, which name what they replace; their messages come from
 //! the record kept here, never from an input. All of it is changed by facts alone, so a replay rebuilds it (I7).
 //!
-//! Count and bytes are bounded (I10): beyond the bound no further job is read (deferred jobs end by themselves).
+//! Count and bytes are bounded (I10): beyond the bound no further job is read (deferred jobs end by themselves), and what
+//! would be held is denied.
 
 mod again;
 mod deferral;
@@ -23,6 +26,8 @@ use tidegate_protocol::ids::{JobId, TenantId};
 use tidegate_protocol::job::{Job, SourcePosition};
 use tidegate_protocol::kept::{KeptAs, KeptRecord, Replaced};
 use tidegate_protocol::time::Timestamp;
+
+use crate::approvals::Hold;
 
 pub(crate) use deferral::Deferral;
 pub(crate) use record::{keep, restored};
@@ -56,6 +61,9 @@ pub(crate) struct KeptJob {
     pub(crate) record: Box<KeptRecord>,
     /// `at` of the fact that last said how it is kept.
     pub(crate) since: Timestamp,
+    /// What people are asked, and what they have said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hold: Option<Hold>,
     /// What it waits for, unless that is people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deferral: Option<Deferral>,
@@ -71,9 +79,26 @@ impl KeptJob {
         if self.deferral.is_some() { KeptAs::Deferred } else { KeptAs::Held }
     }
 
-    /// When it ends at the latest.
-    fn until(&self) -> Option<Timestamp> {
-        self.deferral.as_ref().map(|deferral| deferral.until)
+    /// Its hold, while people are asked.
+    pub(crate) const fn asks_for(&self) -> Option<&Hold> {
+        if self.deferral.is_none() { self.hold.as_ref() } else { None }
+    }
+
+    /// When time has something to say: at its end, and before that to a hold that goes to a further role.
+    fn due(&self) -> Option<Timestamp> {
+        match (&self.deferral, &self.hold) {
+            (Some(deferral), _) => Some(deferral.until),
+            (None, Some(hold)) => Some(hold.next_escalation().map_or(hold.until, |(when, _)| when.min(hold.until))),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether it is to be judged again now that this policy is used.
+    fn is_woken(&self, policy: &str) -> bool {
+        match &self.deferral {
+            Some(deferral) => deferral.is_woken(),
+            None => self.hold.as_ref().is_some_and(|hold| hold.is_satisfied() || hold.decision.snapshot != policy),
+        }
     }
 }
 
@@ -96,12 +121,15 @@ pub(crate) struct Kept {
     retries: BTreeSet<(Timestamp, Offset)>,
     /// By limit, who waits for it.
     waiting: BTreeMap<String, BTreeSet<Offset>>,
-    /// Nothing it waited for is still to be answered.
+    /// To be judged again: nothing it waited for is still to be answered, enough people have approved it, or another policy
+    /// is used.
     woken: BTreeSet<Offset>,
     deferred: Load,
     held: Load,
     /// The job that the fact just applied has ended, for its messages.
     leaving: Option<KeptJob>,
+    /// Hash of the policy last used.
+    policy: String,
 }
 
 impl Kept {
@@ -117,6 +145,7 @@ impl Kept {
             deferred: Load::default(),
             held: Load::default(),
             leaving: None,
+            policy: String::new(),
         }
     }
 
@@ -142,17 +171,35 @@ impl Kept {
         let load = self.load_mut(kept.kept_as());
         load.jobs += 1;
         load.bytes += kept.record.bytes();
-        self.deadlines.extend(kept.until().map(|until| (until, offset)));
+        self.deadlines.extend(kept.due().map(|due| (due, offset)));
         if let Some(deferral) = &kept.deferral {
             self.retries.extend(deferral.retry.map(|retry| (retry, offset)));
             for limit in &deferral.waits_for {
                 self.waiting.entry(limit.clone()).or_default().insert(offset);
             }
-            if deferral.is_woken() {
-                self.woken.insert(offset);
-            }
+        }
+        if kept.is_woken(&self.policy) {
+            self.woken.insert(offset);
         }
         self.jobs.insert(offset, kept);
+    }
+
+    /// Changes how a job is kept.
+    pub(crate) fn change(&mut self, source: &SourcePosition, how: impl FnOnce(&mut KeptJob)) -> bool {
+        if self.get(source).is_none() {
+            return false;
+        }
+        let Some(mut kept) = self.take_out(source.offset) else { return false };
+        how(&mut kept);
+        self.keep(kept);
+        true
+    }
+
+    /// This policy is used from here on: whatever people are asked by another is judged again.
+    pub(crate) fn adopt(&mut self, snapshot: &str) {
+        snapshot.clone_into(&mut self.policy);
+        let woken = self.jobs.iter().filter(|(_, kept)| kept.is_woken(&self.policy));
+        self.woken = woken.map(|(offset, _)| *offset).collect();
     }
 
     /// Ends a job: its messages are made from [`Self::leaving`].
@@ -179,8 +226,8 @@ impl Kept {
         let load = self.load_mut(kept.kept_as());
         load.jobs = load.jobs.saturating_sub(1);
         load.bytes = load.bytes.saturating_sub(bytes);
-        if let Some(until) = kept.until() {
-            self.deadlines.remove(&(until, offset));
+        if let Some(due) = kept.due() {
+            self.deadlines.remove(&(due, offset));
         }
         if let Some(deferral) = &kept.deferral {
             if let Some(retry) = deferral.retry {
@@ -216,13 +263,13 @@ impl Kept {
         self.jobs.get(self.woken.first().or(delayed)?)
     }
 
-    /// Whose time was over at `fresh`, the earliest first.
+    /// Those to whom time had something to say at `fresh`, the earliest first.
     pub(crate) fn overdue(&self, fresh: Timestamp) -> impl Iterator<Item = &KeptJob> {
         let due = self.deadlines.iter().take_while(move |(until, _)| *until <= fresh);
         due.filter_map(|(_, offset)| self.jobs.get(offset))
     }
 
-    /// When the first job's time is over.
+    /// When time has something to say next.
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         self.deadlines.first().map(|(until, _)| *until)
     }
@@ -254,7 +301,7 @@ impl Kept {
         self.jobs.values()
     }
 
-    /// Replaces everything by jobs of a snapshot.
+    /// Replaces everything by jobs of a snapshot; [`Self::adopt`] is to follow.
     pub(crate) fn replace(&mut self, jobs: Vec<KeptJob>) {
         *self = Self::new(self.bounds);
         for kept in jobs {

@@ -165,6 +165,12 @@ impl Wallet {
             KernelFact::JobDecided { job, spends, .. } => self.spend(job.source.offset, spends, at),
             KernelFact::PolicyAdopted { .. }
             | KernelFact::JobDeferred { .. }
+            | KernelFact::JobHeld { .. }
+            | KernelFact::HoldRenewed { .. }
+            | KernelFact::ApprovalGiven { .. }
+            | KernelFact::HoldEscalated { .. }
+            | KernelFact::CommandRefused { .. }
+            | KernelFact::JobCancelled { .. }
             | KernelFact::JobRepeated { .. }
             | KernelFact::RecordRejected { .. } => {}
         }

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that meets what it does not expect must fail")]
 #![expect(clippy::disallowed_methods, reason = "the crate has no IO; its scenarios and golden files are files")]
 
+mod approvals;
 mod kept;
 mod messages;
+mod people;
 mod properties;
 mod scenarios;
 mod shard;

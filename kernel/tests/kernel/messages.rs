@@ -1,6 +1,7 @@
 //! Golden files: a fact, with its record, emits exactly these bytes, for ever.
 //!
-//! `tests/messages/NAME.fact.json` is a fact as it stands in a log, `NAME.messages.txt` what follows from it.
+//! `tests/messages/NAME.fact.json` is a fact as it stands in a log, `NAME.messages.txt` what follows from it. A fact about a
+//! kept job follows `NAME.before.json`, the fact that keeps it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -51,11 +52,16 @@ fn a_fact_emits_exactly_these_bytes() {
         .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_suffix(".fact.json").map(str::to_owned))
         .collect();
     names.sort();
-    assert!(names.len() >= 9, "golden files are missing");
+    assert!(names.len() >= 16, "golden files are missing");
     for name in names {
         let fact = fs::read_to_string(folder.join(format!("{name}.fact.json"))).unwrap();
         let fact: KernelFact = serde_json::from_str(&fact).unwrap();
-        let shard = Shard::new(config(source("{name: jobs.raw, tenants: any}"), vec![pool("bank", &["pay"], &[])]));
+        let mut shard = Shard::new(config(source("{name: jobs.raw, tenants: any}"), vec![pool("bank", &["pay"], &[])]));
+        let before = folder.join(format!("{name}.before.json"));
+        if before.exists() {
+            shard.fact(&serde_json::from_str(&fs::read_to_string(before).unwrap()).unwrap());
+            shard.kernel.apply(&fact, Timestamp(1_700_000_000_123_456));
+        }
         let record = settled();
         let mut outbox = Outbox::new();
         let input = shard.kernel.needs_input(&fact).then_some(&record);

@@ -129,9 +129,16 @@ fn check(shard: &mut Shard, value: Option<&[u8]>, headers: Headers) -> Result<()
         Some(KernelFact::JobDecided { pool: None, .. }) => (0, 1, 1, 0),
         Some(KernelFact::RecordRejected { job: Some(_), .. }) => (0, 0, 1, 1),
         Some(KernelFact::RecordRejected { job: None, .. }) => (0, 0, 0, 1),
-        Some(KernelFact::JobRepeated { .. } | KernelFact::JobDeferred { .. }) => (0, 0, 0, 0),
+        Some(KernelFact::JobRepeated { .. } | KernelFact::JobDeferred { .. } | KernelFact::JobHeld { .. }) => {
+            (0, 0, 0, 0)
+        }
         Some(
             KernelFact::PolicyAdopted { .. }
+            | KernelFact::HoldRenewed { .. }
+            | KernelFact::ApprovalGiven { .. }
+            | KernelFact::HoldEscalated { .. }
+            | KernelFact::CommandRefused { .. }
+            | KernelFact::JobCancelled { .. }
             | KernelFact::SliceRequested { .. }
             | KernelFact::SliceGranted { .. }
             | KernelFact::SliceReturned { .. }

@@ -1,5 +1,6 @@
 //! Runs `tests/scenarios/*.txt`; how to read and write them is in `tests/scenarios/README.md`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -7,16 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_kernel::{INPUT_COMMANDS, INPUT_JOBS, INPUT_OUTCOMES};
+use tidegate_protocol::command::{Action, Command};
 use tidegate_protocol::decision::Judged;
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::headers;
-use tidegate_protocol::kept::Replaced;
+use tidegate_protocol::ids::{CommandId, JobId, PersonId, TenantId};
+use tidegate_protocol::job::{InputHash, Job};
+use tidegate_protocol::kept::{HoldView, Replaced};
 use tidegate_protocol::outcome::Finished;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Headers;
 use tidegate_stage::{Delivery, Message, Signal, Stage};
 
-use crate::shard::{Outcome, PLAIN, Shard, config, pool, record, source};
+use crate::people::Ring;
+use crate::shard::{Outcome, PLAIN, Shard, config, pool, record, source, trusting};
 
 /// A command, its text and what is expected of it.
 struct Step {
@@ -42,6 +47,10 @@ fn steps(text: &str) -> Vec<Step> {
 
 struct Scenario {
     shard: Shard,
+    ring: Ring,
+    /// Jobs met, by the offset of their record.
+    jobs: BTreeMap<u64, Job>,
+    commands: u32,
     source: String,
     pools: String,
     policies: Vec<String>,
@@ -56,7 +65,8 @@ fn minutes(text: &str) -> Duration {
 impl Scenario {
     fn new() -> Self {
         let shard = Shard::new(config(source(PLAIN), vec![pool("bank", &["pay"], &[])]));
-        Self { shard, source: PLAIN.to_owned(), pools: "bank: pay".to_owned(), policies: Vec::new() }
+        let (source, pools) = (PLAIN.to_owned(), "bank: pay".to_owned());
+        Self { shard, ring: Ring::default(), jobs: BTreeMap::new(), commands: 0, source, pools, policies: Vec::new() }
     }
 
     fn rebuild(&mut self) {
@@ -74,7 +84,7 @@ impl Scenario {
                 pool(name.trim(), &refs(&capabilities), &refs(&topics))
             })
             .collect();
-        self.shard = Shard::new(config(source(&self.source), pools));
+        self.shard = Shard::new(trusting(config(source(&self.source), pools), &self.ring));
     }
 
     fn run(&mut self, step: &Step) -> String {
@@ -90,11 +100,27 @@ impl Scenario {
                 self.rebuild();
                 String::new()
             }
+            "people" => {
+                self.ring = Ring::read(&step.body);
+                self.rebuild();
+                String::new()
+            }
+            action @ ("approve" | "reject" | "cancel" | "revoke" | "redrive") => {
+                let action = serde_json::from_value(serde_json::Value::String(action.to_owned())).unwrap();
+                self.say(action, words)
+            }
+            "wait" => {
+                let outcome = self.shard.pass(minutes(words.next().unwrap()));
+                self.show(&outcome)
+            }
             "policy" => {
                 let policy = tidegate_policy::load([("policy.yaml", &step.body)], None).unwrap();
                 self.policies.push(policy.name().to_owned());
                 self.shard.kernel.observe(Signal::Outside(Arc::new(policy)), self.shard.at);
-                self.standing()
+                let standing = self.standing();
+                // The runner asks after every signal too.
+                let outcome = self.shard.pass(Duration::ZERO);
+                if outcome.facts.is_empty() { standing } else { standing + &self.show(&outcome) }
             }
             "record" => self.arrive(INPUT_JOBS, words, &step.body),
             "command" => self.arrive(INPUT_COMMANDS, words, &step.body),
@@ -149,7 +175,72 @@ impl Scenario {
             }
         }
         let outcome = self.shard.feed(input, record(value.as_deref(), headers));
+        for fact in &outcome.facts {
+            if let KernelFact::JobHeld { job, .. }
+            | KernelFact::JobDeferred { job, .. }
+            | KernelFact::JobDecided { job, .. } = fact
+            {
+                self.jobs.insert(job.source.offset, job.clone());
+            }
+        }
         self.show(&outcome)
+    }
+
+    /// `approve JOB by KEY` and what is wrong with it.
+    fn say<'a>(&mut self, action: Action, mut words: impl Iterator<Item = &'a str>) -> String {
+        let id = words.next().unwrap();
+        assert_eq!(words.next(), Some("by"));
+        let key = self.ring.key(words.next().unwrap());
+        let met = self.jobs.values().find(|job| job.id.as_str() == id);
+        let job = met.unwrap_or_else(|| panic!("no job `{id}` was met"));
+        self.commands += 1;
+        let mut command = Command {
+            v: 1,
+            id: CommandId::new(format!("c{}", self.commands)).unwrap(),
+            action,
+            source: job.source.clone(),
+            job_id: job.id.clone(),
+            tenant: job.tenant.clone(),
+            input_hash: job.input_hash,
+            snapshot: self.policies.last().unwrap().clone(),
+            by: key.person(),
+            at_ms: self.shard.at.millis(),
+            reason: String::new(),
+        };
+        let (mut unsigned, mut forged, mut repeats, mut padded) = (false, false, 1, false);
+        for word in words {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("unsigned", "") => unsigned = true,
+                ("forged", "") => forged = true,
+                ("twice", "") => repeats = 2,
+                ("oversize", "") => padded = true,
+                ("reason", text) => command.reason = text.replace('_', " ").replace("\\n", "\n"),
+                ("person", name) => command.by = PersonId::new(name).unwrap(),
+                ("tenant", name) => command.tenant = TenantId::new(name).unwrap(),
+                ("job", id) => command.job_id = JobId::new(id).unwrap(),
+                ("input", other) => command.input_hash = InputHash::of(other.as_bytes(), std::iter::empty()),
+                ("record", other) => command.source.offset = other.parse().unwrap(),
+                ("policy", number) => {
+                    command.snapshot.clone_from(self.policies.get(number.parse::<usize>().unwrap() - 1).unwrap())
+                }
+                ("after", time) => self.shard.at = self.shard.at + minutes(time),
+                (other, _) => panic!("`{other}` is no option"),
+            }
+        }
+        let mut value = if unsigned { serde_json::to_vec(&command).unwrap() } else { key.signs(&command) };
+        if forged {
+            value = String::from_utf8(value).unwrap().replace("\"v\":1", "\"v\": 1").into_bytes();
+        }
+        if padded {
+            command.reason = "x".repeat(9_000);
+            value = key.signs(&command);
+        }
+        let mut said = String::new();
+        for _ in 0..repeats {
+            let outcome = self.shard.feed(INPUT_COMMANDS, record(Some(&value), Headers::new()));
+            said.push_str(&self.show(&outcome));
+        }
+        said
     }
 
     fn show(&self, outcome: &Outcome) -> String {
@@ -238,6 +329,34 @@ impl Scenario {
             KernelFact::OutcomePassedOn { request } => {
                 format!("outcome_passed_on {}", serde_json::to_string(request).unwrap())
             }
+            KernelFact::JobHeld { job, decision, until, replaces, record, .. } => {
+                assert!(self.policies.contains(&decision.snapshot));
+                assert_eq!(record.is_some(), replaces.is_none(), "a record is kept once");
+                format!(
+                    "job_held {}/{} for {} | {} by {:?}{}",
+                    job.tenant,
+                    job.id,
+                    lasting(until.since(self.shard.at)),
+                    decision.reason,
+                    decision.rule_ids,
+                    was(*replaces)
+                )
+            }
+            KernelFact::HoldRenewed { source, decision, until } => {
+                let rest = lasting(until.since(self.shard.at));
+                format!("hold_renewed {source} for {rest} | {} by {:?}", decision.reason, decision.rule_ids)
+            }
+            KernelFact::ApprovalGiven { source, by, roles, reason, .. } => {
+                let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                format!("approval_given {source} by {by} ({}){reason}", roles.join(", "))
+            }
+            KernelFact::HoldEscalated { source, to } => format!("hold_escalated {source} to {to}"),
+            KernelFact::CommandRefused { source, action, by, why, detail, .. } => {
+                format!("command_refused {} {source} by {by}: {}: {detail}", action.word(), why.word())
+            }
+            KernelFact::JobCancelled { job, by, reason, replaces, .. } => {
+                format!("job_cancelled {}/{} by {by}: {reason}{}", job.tenant, job.id, was(Some(*replaces)))
+            }
             KernelFact::JobRepeated { source, duplicate_of, job_id, tenant } => {
                 format!("job_repeated {tenant}/{job_id} at {source}, first at {duplicate_of}")
             }
@@ -247,6 +366,11 @@ impl Scenario {
             }
         }
     }
+}
+
+fn lasting(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds >= 3_600.0 { format!("{:.1} h", seconds / 3_600.0) } else { format!("{seconds} s") }
 }
 
 /// How a fact's job was kept before it.
@@ -280,6 +404,24 @@ fn shown(message: &Message) -> String {
             header(headers::DEAD_PARTITION),
             header(headers::DEAD_OFFSET)
         )
+    } else if topic.starts_with("tidegate.held") {
+        match value {
+            None => "nobody is asked any more".to_owned(),
+            Some(value) => {
+                let view: serde_json::Value = serde_json::from_slice(value).unwrap();
+                let hold: HoldView = serde_json::from_value(view.get("hold").unwrap().clone()).unwrap();
+                let given: Vec<&str> = hold.given.iter().map(|given| given.by.as_str()).collect();
+                let roles = [
+                    view.pointer("/decision/approval/approvers").unwrap().to_string(),
+                    format!("{:?}", hold.escalated),
+                ];
+                format!(
+                    "asked {}, approved by {given:?}, payload {}",
+                    roles.join(" and "),
+                    view.get("payload").unwrap()
+                )
+            }
+        }
     } else if topic.starts_with("tidegate.finished") {
         let end: Finished = serde_json::from_slice(value.unwrap()).unwrap();
         format!("{}: {}", end.outcome.word(), end.reason)

@@ -16,6 +16,8 @@ use tidegate_protocol::time::Timestamp;
 use tidegate_spine::{Headers, Record};
 use tidegate_stage::{Arrival, Decision, Input, InputRef, Message, Outbox, Signal, Stage};
 
+use crate::people::Ring;
+
 /// A source for tenant-naming envelopes.
 pub(crate) const PLAIN: &str = "{name: jobs.raw, tenants: any}";
 
@@ -70,7 +72,7 @@ pub(crate) fn pool(name: &str, capabilities: &[&str], topics: &[&str]) -> Pool {
 }
 
 pub(crate) fn config(source: Source, pools: Vec<Pool>) -> KernelConfig {
-    let partitions = PartitionCounts { denied: 4, finished: 4, dead: 2, limits: 2 };
+    let partitions = PartitionCounts { denied: 4, held: 4, finished: 4, dead: 2, limits: 2 };
     let topics = KernelTopics::new("tidegate.", &source, partitions).unwrap();
     KernelConfig {
         source: Arc::new(source),
@@ -81,7 +83,14 @@ pub(crate) fn config(source: Source, pools: Vec<Pool>) -> KernelConfig {
         window: WindowBounds { age: Duration::from_mins(10), ids: 200_000 },
         kept: KeptBounds::default(),
         wallet: tidegate_kernel::wallet::WalletBounds::default(),
+        trust: Arc::new(Ring::default()),
+        people: Arc::new(Ring::default()),
     }
+}
+
+/// The same, where these people's keys are trusted.
+pub(crate) fn trusting(config: KernelConfig, ring: &Ring) -> KernelConfig {
+    KernelConfig { trust: Arc::new(ring.clone()), people: Arc::new(ring.clone()), ..config }
 }
 
 pub(crate) fn record(value: Option<&[u8]>, headers: Headers) -> Record {

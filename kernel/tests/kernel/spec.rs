@@ -179,7 +179,9 @@ fn facts_are_counted_by_what_they_say() {
             "tidegate_kernel_known_ids 2",
             "tidegate_kernel_policy_revision 1",
             "tidegate_kernel_held_jobs 0",
-            "tidegate_kernel_deferred_jobs 0"
+            "tidegate_kernel_deferred_jobs 0",
+            "tidegate_kernel_limit_holdings 0",
+            "tidegate_kernel_open_spends 0"
         ]
     );
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tidegate_keys::{FileError, Keyring, PublicKey, SecretKey, Trusted};
-use tidegate_protocol::ids::{KeyId, TenantId};
+use tidegate_protocol::command::People;
+use tidegate_protocol::ids::{KeyId, PersonId, TenantId};
 use tidegate_protocol::signature::{Capacity, Role, Sign, Trust};
 
 use super::checked::Check;
@@ -104,6 +105,7 @@ impl KeysConfig {
                 None => trusted.push(Trusted {
                     id: secret.key().clone(),
                     public: secret.public(),
+                    person: None,
                     roles: vec![Role::AnyStage],
                     tenants: None,
                     until_ms: None,
@@ -133,6 +135,12 @@ impl Keys {
     #[must_use]
     pub fn trust(&self) -> Arc<dyn Trust> {
         Arc::clone(&self.trust) as Arc<dyn Trust>
+    }
+
+    /// Who approves, by their keys.
+    #[must_use]
+    pub fn people(&self) -> Arc<dyn People> {
+        Arc::clone(&self.trust) as Arc<dyn People>
     }
 
     /// Whether anything that a stage signs is believed here.
@@ -188,6 +196,7 @@ fn trusted_of(check: &mut Check<'_>, number: usize, written: &TrustedWritten) ->
     let at = |field| [Field("keys"), Field("trusted"), Item(number), Field(field)];
     let id = check.keep(&at("id"), "name the key", KeyId::new(&written.id));
     let public = check.keep(&at("public"), MAKE_ONE, written.public.parse::<PublicKey>());
+    let person = written.person.as_ref().map(|person| check.keep(&at("person"), "correct it", PersonId::new(person)));
     let mut roles = Vec::new();
     for role in &written.roles {
         roles.extend(check.keep(&at("roles"), "correct it", role.parse::<Role>()));
@@ -200,5 +209,9 @@ fn trusted_of(check: &mut Check<'_>, number: usize, written: &TrustedWritten) ->
             all.push(tenant);
         }
     }
-    Some(Trusted { id: id?, public: public?, roles, tenants, until_ms: written.until_ms })
+    let person = match person {
+        Some(person) => Some(person?),
+        None => None,
+    };
+    Some(Trusted { id: id?, public: public?, person, roles, tenants, until_ms: written.until_ms })
 }

@@ -151,7 +151,9 @@ pub struct TrustedWritten {
     pub id: String,
     /// 64 hex digits.
     pub public: String,
-    /// `stage`, `stage:kernel`, …, `approver`, `submitter`, `worker`, `operator`.
+    /// Whose it is, where that is not its id: somebody with several keys approves once.
+    pub person: Option<String>,
+    /// `stage`, `stage:kernel`, …, `approver`, `approver:finance`, …, `submitter`, `worker`, `operator`.
     pub roles: Vec<String>,
     /// For which tenants it approves or submits; `null` for all.
     pub tenants: Option<Vec<String>>,

@@ -33,6 +33,8 @@ impl Kernels {
             window: self.ground.config.limits.seen,
             kept: self.ground.config.limits.kept,
             wallet: self.ground.config.limits.wallet,
+            trust: self.ground.keys.trust(),
+            people: self.ground.keys.people(),
         }
     }
 
@@ -81,8 +83,13 @@ impl Shards for Kernels {
 pub(crate) async fn kernels(ground: &Ground) -> Result<Vec<Hosting>, RoleError> {
     let made = |reason: String| RoleError::Made { role: Role::Kernel, reason };
     let shared = ground.config.topics.shared_partitions;
-    let partitions =
-        PartitionCounts { denied: shared, finished: shared, dead: shared, limits: ground.config.limits.escrow.shards };
+    let partitions = PartitionCounts {
+        denied: shared,
+        held: shared,
+        finished: shared,
+        dead: shared,
+        limits: ground.config.limits.escrow.shards,
+    };
     let routes = Arc::new(ground.config.routes().map_err(|e| made(e.to_string()))?);
     let mut hostings = Vec::new();
     for source in &ground.config.sources {

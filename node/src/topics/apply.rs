@@ -107,6 +107,7 @@ fn sender_of(topic: &Topic) -> Option<String> {
         | Topic::LimitRequests
         | Topic::Approved(_)
         | Topic::Denied
+        | Topic::Held
         | Topic::Work(_)
         | Topic::Reports(_)
         | Topic::Overflow(_)

@@ -15,6 +15,8 @@ pub struct SourceTopics {
     pub raw: TopicName,
     /// Its facts.
     pub decisions: TopicName,
+    /// Commands.
+    pub commands: TopicName,
 }
 
 /// Topics of one pool.
@@ -54,7 +56,8 @@ impl Named {
             .map(|source| {
                 let name = source.name().clone();
                 let decisions = Topic::Decisions(name.clone()).name(prefix)?;
-                Ok(SourceTopics { raw: source.topic(prefix)?, decisions, name })
+                let commands = Topic::Commands(name.clone()).name(prefix)?;
+                Ok(SourceTopics { raw: source.topic(prefix)?, decisions, commands, name })
             })
             .collect::<Result<_, BadTopicName>>()?;
         let pools = config

@@ -99,6 +99,7 @@ pub async fn wanted(config: &Config, spine: &dyn Spine) -> Result<Vec<Wanted>, W
         (Topic::LimitRequests, config.limits.escrow.shards),
         (Topic::LimitFacts, config.limits.escrow.shards),
         (Topic::Denied, settings.shared_partitions),
+        (Topic::Held, settings.shared_partitions),
         (Topic::Finished, settings.shared_partitions),
         (Topic::Dead, settings.shared_partitions),
         (Topic::Snapshots, 1),

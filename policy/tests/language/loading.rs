@@ -48,7 +48,6 @@ fn a_wrong_rule_is_refused_with_line_reason_and_remedy() {
           require_approval, deny"
                 .into(),
         ),
-        ("match: {}, decision: require_approval", format!("`decision: require_approval` in rule `r` {LATER}")),
         (
             "match: {}, decision: deny, state: [{ count_within: jobs, key: [tenant], window: 1m, gt: 5 }]",
             format!("`state` in rule `r` {LATER}"),

@@ -99,6 +99,7 @@ fn keyring() -> Arc<Keyring> {
     let trusted = |stage: &str| Trusted {
         id: KeyId::new(stage).unwrap(),
         public: key(stage).public(),
+        person: None,
         roles: vec![Role::Stage(stage.into())],
         tenants: None,
         until_ms: None,

@@ -61,7 +61,13 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
         | KernelFact::SliceGranted { .. }
         | KernelFact::SliceReturned { .. }
         | KernelFact::SpendSettled { .. }
-        | KernelFact::OutcomePassedOn { .. } => Vec::new(),
+        | KernelFact::OutcomePassedOn { .. }
+        | KernelFact::JobHeld { .. }
+        | KernelFact::HoldRenewed { .. }
+        | KernelFact::ApprovalGiven { .. }
+        | KernelFact::HoldEscalated { .. }
+        | KernelFact::CommandRefused { .. }
+        | KernelFact::JobCancelled { .. } => Vec::new(),
     }
 }
 

@@ -11,6 +11,7 @@ use tidegate_kernel::{
 };
 use tidegate_policy::Snapshot;
 use tidegate_protocol::address::TopicName;
+use tidegate_protocol::command::Nobody;
 use tidegate_protocol::ids::{Capability, PoolName};
 use tidegate_protocol::time::Timestamp;
 use tidegate_scheduler::{Layout, Pool, Scheduler, Tuning};
@@ -77,7 +78,7 @@ pub fn kernel_config(shard: u32) -> KernelConfig {
         buckets: BUCKETS,
         tenant_buckets: BUCKETS,
     };
-    let partitions = PartitionCounts { denied: 1, finished: 1, dead: 1, limits: 1 };
+    let partitions = PartitionCounts { denied: 1, held: 1, finished: 1, dead: 1, limits: 1 };
     KernelConfig {
         shard,
         routes: Arc::new(Routes::new(vec![pool], PREFIX).unwrap()),
@@ -87,6 +88,8 @@ pub fn kernel_config(shard: u32) -> KernelConfig {
         window: WindowBounds { age: Duration::from_mins(10), ids: 1_000 },
         kept: KeptBounds { jobs: 100, bytes: 1 << 20 },
         wallet: tidegate_kernel::wallet::WalletBounds::default(),
+        trust: Arc::new(Nobody),
+        people: Arc::new(Nobody),
     }
 }
 

@@ -1,0 +1,95 @@
+//! What people were asked about a job, and what they said.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tidegate_protocol::command::{Action, CommandRefusal};
+use tidegate_protocol::decision::PayloadAt;
+use tidegate_protocol::ids::{CommandId, PersonId};
+use tidegate_protocol::kept::KeptRecord;
+use tidegate_protocol::time::Timestamp;
+
+use super::story::millis;
+
+/// Most refused commands a story remembers.
+const REFUSED: usize = 16;
+
+/// A hold, over all verdicts that asked for it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct HoldStory {
+    /// When the present verdict's asking began, milliseconds since the Unix epoch.
+    pub since_ms: f64,
+    /// When it ends.
+    pub until_ms: f64,
+    /// Approvals that count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<GivenApproval>,
+    /// Further roles that may approve because time passed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalated: Vec<String>,
+    /// Commands that had no effect, the last 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedCommand>,
+    /// What would run: the payload's JSON text, unless it is larger than the view keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Box<RawValue>>,
+    /// The payload is larger than the view keeps; the source has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub payload_left_out: bool,
+}
+
+/// An approval.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GivenApproval {
+    /// By whom.
+    pub by: PersonId,
+    /// As what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: f64,
+    /// The command.
+    pub command: CommandId,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// A genuine command that had no effect.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RefusedCommand {
+    /// The command.
+    pub command: CommandId,
+    /// What it asked for.
+    pub action: Action,
+    /// By whom.
+    pub by: PersonId,
+    /// Why, as a word.
+    pub why: CommandRefusal,
+    /// Why, for people.
+    pub detail: String,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: f64,
+}
+
+impl HoldStory {
+    pub(super) fn begin(&mut self, at: Timestamp, until: Timestamp) {
+        (self.since_ms, self.until_ms) = (millis(at), millis(until));
+        self.given.clear();
+        self.escalated.clear();
+    }
+
+    pub(super) fn keep_payload(&mut self, record: &KeptRecord, at: PayloadAt, most: usize) {
+        let (PayloadAt::Json(start, end) | PayloadAt::Base64(start, end)) = at else { return };
+        let text = record.value.get().get(start as usize..end as usize);
+        self.payload_left_out = text.is_some_and(|text| text.len() > most);
+        let kept = text.filter(|_| !self.payload_left_out).and_then(|text| RawValue::from_string(text.to_owned()).ok());
+        self.payload = kept;
+    }
+
+    pub(super) fn refuse(&mut self, refused: RefusedCommand) {
+        if self.refused.len() == REFUSED {
+            self.refused.remove(0);
+        }
+        self.refused.push(refused);
+    }
+}
