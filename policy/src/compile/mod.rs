@@ -4,7 +4,9 @@
 //! bundle id and then as written. What matches is found through the `index` and then read by place.
 
 mod bitmap;
+mod compared;
 mod core;
+mod hash;
 mod index;
 mod name;
 mod snapshot;
@@ -17,4 +19,4 @@ pub use snapshot::{BundleInfo, Snapshot};
 
 /// A hasher without random keys: tables are built from the policy alone and only looked up with outside text,
 /// so nobody can crowd a bucket, and nothing about a snapshot differs between two processes.
-pub(crate) type FixedState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+pub(crate) type FixedState = std::hash::BuildHasherDefault<hash::WordHasher>;

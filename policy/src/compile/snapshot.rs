@@ -1,5 +1,6 @@
 //! The compiled set.
 
+use super::compared::Comparisons;
 use super::core::{Core, NONE, Unique};
 use super::index::Entry;
 use super::{FixedState, Index, name};
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub(crate) index: Index,
     /// Each once.
     pub(crate) conditions: Vec<Arc<Condition>>,
+    /// Which of them are plain comparisons.
+    pub(crate) comparisons: Comparisons,
     /// Each once.
     pub(crate) windows: Vec<Arc<Window>>,
     pub(crate) grants: Option<Grants>,
@@ -207,6 +210,7 @@ pub(crate) fn compile(mut bundles: Vec<Bundle>) -> Snapshot {
         index,
         rules,
         cores,
+        comparisons: Comparisons::of(&conditions.items),
         conditions: conditions.items,
         windows: windows.items,
         blocks,

@@ -9,6 +9,7 @@ use crate::compile::{Core, Grants, NONE, Snapshot};
 use crate::effect::Effect;
 use crate::glob::Glob;
 use crate::language::{DelegationMatch, Except, Match, TextSet};
+use crate::number::Number;
 use crate::subject::{Subject, present};
 use crate::when::{Facts, Tags, Truth};
 use simd_json::Node;
@@ -199,6 +200,10 @@ pub(super) fn secret(sight: Sight<'_>, memory: &mut Memory, wanted: bool) -> Out
 
 pub(super) fn condition(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Outcome {
     let place = place as usize;
+    if let Some(Some(compared)) = sight.snapshot.comparisons.conditions.get(place) {
+        let order = field(compared.field, sight, memory).and_then(|number| number.order(compared.limit));
+        return order.map_or(Outcome::Uncertain, |order| told(compared.relation.holds(order)));
+    }
     let Some(condition) = sight.snapshot.conditions.get(place) else { return Outcome::Uncertain };
     if memory.truths.len() <= place {
         memory.truths.resize(sight.snapshot.conditions.len(), (0, None));
@@ -220,6 +225,22 @@ pub(super) fn condition(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Ou
         Truth::False => Outcome::Absent,
         Truth::Error => Outcome::Uncertain,
     }
+}
+
+/// A number that conditions compare, found once a job.
+fn field(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Option<Number> {
+    let (place, now) = (place as usize, memory.now);
+    let fields = &sight.snapshot.comparisons.fields;
+    if memory.fields.len() <= place {
+        memory.fields.resize(fields.len(), (0, None));
+    }
+    let slot = memory.fields.get_mut(place)?;
+    if slot.0 != now {
+        let reader = fields.get(place).and_then(|&reader| sight.snapshot.conditions.get(reader as usize));
+        *slot =
+            (now, reader.and_then(|reader| reader.comparison()).and_then(|comparison| comparison.read(&sight.facts())));
+    }
+    slot.1
 }
 
 impl<'a> Sight<'a> {

@@ -4,6 +4,7 @@ use super::derive::Outcome;
 use super::payload::Payload;
 use crate::compile::RowId;
 use crate::language::LocalMinute;
+use crate::number::Number;
 use crate::when::Truth;
 use tidegate_protocol::decision::ShadowMode;
 use tidegate_protocol::limits::LimitUse;
@@ -71,6 +72,8 @@ pub(super) struct Memory {
     pub(super) minutes: Vec<(u32, Option<LocalMinute>)>,
     /// By condition.
     pub(super) truths: Vec<(u32, Option<Truth>)>,
+    /// By compared field.
+    pub(super) fields: Vec<(u32, Option<Number>)>,
     pub(super) secrets: Option<Outcome>,
     /// Whether a grant covers the job.
     pub(super) granted: Option<bool>,
@@ -113,6 +116,7 @@ impl Memory {
             // What is four billion evaluations old could be taken for new.
             self.minutes.clear();
             self.truths.clear();
+            self.fields.clear();
             self.now = 1;
         }
         self.secrets = None;

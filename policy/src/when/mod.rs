@@ -49,6 +49,7 @@ pub use token::{MAX_TEXT_BYTES, MAX_TOKENS};
 
 use canon::Canon;
 use problem::Fault;
+pub(crate) use program::Relation;
 use program::{Num, Test};
 use sha2::{Digest, Sha256};
 
@@ -137,6 +138,14 @@ impl Condition {
         eval::Sight::new(facts).test(&self.test)
     }
 
+    /// The condition as one number compared with a constant, where it is that: many rules ask the same of one field.
+    pub(crate) fn comparison(&self) -> Option<Comparison<'_>> {
+        if let Test::Numbers(relation, number @ (Num::Int(_) | Num::Number(_)), Num::Const(limit)) = &self.test {
+            return Some(Comparison { number, relation: *relation, limit: *limit });
+        }
+        None
+    }
+
     /// The canonical text: two conditions with the same text always give the same result.
     pub fn canonical(&self) -> &str {
         &self.canonical
@@ -145,6 +154,26 @@ impl Condition {
     /// The most it can cost, in units of about a nanosecond.
     pub fn cost(&self) -> u64 {
         self.cost
+    }
+}
+
+/// A number of the payload compared with a constant.
+#[derive(Clone, Copy)]
+pub(crate) struct Comparison<'c> {
+    number: &'c Num,
+    pub(crate) relation: Relation,
+    pub(crate) limit: Number,
+}
+
+impl Comparison<'_> {
+    /// The number's canonical text: equal ones read the same.
+    pub(crate) fn field(self) -> String {
+        Canon::of_number(self.number).whole()
+    }
+
+    /// The number; `None` when it cannot be told.
+    pub(crate) fn read(self, facts: &Facts<'_>) -> Option<Number> {
+        eval::Sight::new(facts).number(self.number)
     }
 }
 

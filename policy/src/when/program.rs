@@ -66,7 +66,7 @@ pub(super) enum Quantity {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Relation {
+pub(crate) enum Relation {
     Equal,
     NotEqual,
     Less,
@@ -76,7 +76,7 @@ pub(super) enum Relation {
 }
 
 impl Relation {
-    pub(super) fn holds(self, order: Ordering) -> bool {
+    pub(crate) fn holds(self, order: Ordering) -> bool {
         match self {
             Self::Equal => order.is_eq(),
             Self::NotEqual => order.is_ne(),
