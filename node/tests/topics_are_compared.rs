@@ -47,7 +47,7 @@ async fn missing_topics_stop_a_process_with_the_difference_and_apply_makes_them(
     let config = config(folder.path(), &keys);
     let refused = serve(config.clone(), [Role::Kernel].into()).await.unwrap_err();
     let StartError::Topics { plan: found } = &refused else { unreachable!("{refused}") };
-    assert_eq!((found.differences.len(), found.wanted.len()), (14, 14));
+    assert_eq!((found.differences.len(), found.wanted.len()), (18, 18));
     assert!(
         refused.to_string().contains("+ t.jobs.raw: is missing, should have 4 partitions, kept for ever"),
         "{refused}"
@@ -127,12 +127,15 @@ async fn a_facts_log_made_anew_has_a_higher_term() {
     let config = config(folder.path(), "topics: {source_partitions: 1}\n");
     let spine = tidegate_node::spine::open(&config.spine).await.unwrap();
     apply(&planned(&config, &spine).await, &*spine).await.unwrap();
-    let before = [("kernel.jobs.raw/0".to_owned(), 1), ("scheduler.default/0".to_owned(), 1)];
-    assert_eq!(terms(&spine).await, before);
+    let terms_with = |kernel| {
+        let limits = (0..4).map(|shard| (format!("limits/{shard}"), 1));
+        let kernel = ("kernel.jobs.raw/0".to_owned(), kernel);
+        std::iter::once(kernel).chain(limits).chain([("scheduler.default/0".to_owned(), 1)]).collect::<Vec<_>>()
+    };
+    assert_eq!(terms(&spine).await, terms_with(1));
     spine.delete(&name("t.decisions.jobs.raw")).await.unwrap();
     apply(&planned(&config, &spine).await, &*spine).await.unwrap();
-    let after = [("kernel.jobs.raw/0".to_owned(), 2), ("scheduler.default/0".to_owned(), 1)];
-    assert_eq!(terms(&spine).await, after);
+    assert_eq!(terms(&spine).await, terms_with(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
