@@ -68,12 +68,14 @@ pub const LAYERS: &[Layer] = &[
             "tidegate-worker",
         ],
     ),
+    acting("tidegate-policy-bench", &["tidegate-policy"]),
     acting(
         "tidegate-cli",
         &[
             "tidegate-bench",
             "tidegate-node",
             "tidegate-policy",
+            "tidegate-policy-bench",
             "tidegate-protocol",
             "tidegate-spine",
             "tidegate-worker",
