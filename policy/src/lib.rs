@@ -78,8 +78,10 @@ mod compile;
 mod effect;
 mod evaluate;
 mod glob;
+mod instant;
 mod language;
 mod limit;
+mod lint;
 mod load;
 mod number;
 mod problem;
@@ -87,12 +89,16 @@ mod source;
 mod subject;
 mod verdict;
 
-pub use cases::{CaseResult, run_cases};
+pub use cases::{CaseResult, Coverage, Gap, Share, run_cases};
 pub use compile::{BundleInfo, Snapshot};
 pub use effect::Effect;
-pub use evaluate::{Explanation, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, RuleTrace, Scratch, TagTrace};
+pub use evaluate::{
+    ConditionTrace, Explanation, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, RuleTrace, Scratch, TagTrace,
+};
+pub use instant::instant;
 pub use language::{Rule, Tier};
 pub use limit::{Judgement, LimitUse, LimitView, NoLimits, Standing};
+pub use lint::{Finding, FindingKind, Place};
 pub use load::{InUse, is_bundle_file, is_case_file, load};
 pub use problem::{Problem, Refused};
 pub use subject::{Delegation, Labels, Names, Principal, Subject};

@@ -11,7 +11,7 @@ mod snapshot;
 pub(crate) use bitmap::{Row, bits};
 pub(crate) use index::{Index, RowId, Single};
 pub use snapshot::{BundleInfo, Snapshot};
-pub(crate) use snapshot::{Stage, compile};
+pub(crate) use snapshot::{Block, Stage, compile};
 
 /// A hasher without random keys: tables are built from the policy alone and only looked up with outside text,
 /// so nobody can crowd a bucket, and nothing about a snapshot differs between two processes.

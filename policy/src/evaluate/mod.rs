@@ -9,7 +9,7 @@ mod scratch;
 mod select;
 
 pub(crate) use address::plain_address;
-pub use explain::{Explanation, RuleTrace, TagTrace};
+pub use explain::{ConditionTrace, Explanation, RuleTrace, TagTrace};
 pub use payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH};
 pub use scratch::Scratch;
 

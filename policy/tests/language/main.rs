@@ -10,6 +10,7 @@
 mod cases;
 mod combining;
 mod explaining;
+mod linting;
 mod loading;
 mod model;
 mod naming;
