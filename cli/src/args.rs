@@ -73,6 +73,9 @@ pub(crate) enum Command {
     /// Make keys that sign, and look at those that are trusted
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Go on after records of a source are gone
+    #[command(subcommand)]
+    Sources(SourcesCommand),
     /// Run agents' tool calls under a policy, and show what it stopped
     Demo(DemoArgs),
     /// Measure latency and throughput beside the bare client
@@ -300,6 +303,43 @@ pub(crate) enum DeadCommand {
         #[command(flatten)]
         reach: Reach,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SourcesCommand {
+    /// Give up what is gone of a source below its log's present start, so that the shard that stands still goes on. On
+    /// an embedded spine stop the process that has it open first
+    AcceptLoss {
+        /// The source
+        source: String,
+        /// Its partition
+        #[arg(long)]
+        partition: u32,
+        /// Which of the shard's inputs
+        #[arg(long, value_enum, default_value_t = LostInputArg::Source)]
+        input: LostInputArg,
+        /// The operator's key, as `keys.trusted` names it
+        #[arg(long, value_name = "NAME")]
+        key: String,
+        /// The file of its secret
+        #[arg(long, value_name = "FILE")]
+        key_file: PathBuf,
+        /// Who accepts it, for the record; the key's name unless told
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
+        #[command(flatten)]
+        spine: SpineArgs,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LostInputArg {
+    /// Its own records
+    Source,
+    /// Its commands
+    Commands,
+    /// Its outcomes
+    Outcomes,
 }
 
 #[derive(Debug, Subcommand)]

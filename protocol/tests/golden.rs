@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use tidegate_protocol::control::{Claim, FactRecord, Group, Mark, SnapshotBody, SnapshotChunk, Term};
+use tidegate_protocol::control::{AcceptedLoss, Claim, FactRecord, Group, Mark, SnapshotBody, SnapshotChunk, Term};
 use tidegate_protocol::decision::{Decision, Judged, PayloadAt};
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::fleet::{Order, Report};
@@ -161,6 +161,7 @@ fn every_record_is_read_and_written_as_ever() {
             "snapshot_chunk" => drop_in(same::<SnapshotChunk>(&name)),
             "snapshot_body" => drop_in(same::<SnapshotBody>(&name)),
             "term" => drop_in(same::<Term>(&name)),
+            "accepted_loss" => drop_in(same::<AcceptedLoss>(&name)),
             "job" => drop_in(same::<Job>(&name)),
             "decision" => drop_in(same::<Decision>(&name)),
             "judged" => drop_in(judged(&name)),
@@ -181,6 +182,7 @@ fn every_record_is_read_and_written_as_ever() {
         met.insert(format!("{kind}.{word}"));
     }
     let expected = [
+        "accepted_loss.",
         "claim.",
         "decision.",
         "finished.",

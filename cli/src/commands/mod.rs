@@ -8,6 +8,7 @@ mod jobs;
 mod keys;
 mod policy;
 mod serve;
+mod sources;
 mod submit;
 mod topics;
 mod worker;
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Policy(command) => policy::run(&global, command),
         Command::Dead(command) => dead::run(&global, command),
         Command::Keys(command) => keys::run(&global, command),
+        Command::Sources(command) => sources::run(&global, command),
         Command::Demo(args) => runtime()?.block_on(crate::demo::demo(&args, global.output)),
         Command::Bench(args) => bench::run(&global, &args),
     }
@@ -52,6 +54,7 @@ fn logs(global: &Global, command: &Command) -> Result<(), Failure> {
         | Command::Policy(_)
         | Command::Dead(_)
         | Command::Keys(_)
+        | Command::Sources(_)
         | Command::Demo(_)
         | Command::Bench(_) => "warn",
     };
