@@ -165,8 +165,10 @@ impl Stage for Kernel {
             // The runner has counted it; it says nothing of a record of the source.
             Input::Refused(..) => {}
             Input::Tick { fresh } => {
-                self.end_holdings(*fresh, at, decision);
-                self.end_overdue(*fresh, at, decision);
+                // Not both at once: each numbers its requests from what the wallet knows.
+                if !self.end_holdings(*fresh, at, decision) {
+                    self.end_overdue(*fresh, at, decision);
+                }
             }
             Input::Poll => self.judge_next(at, decision),
             // No record of the source waits in its log: it is settled or not read.

@@ -49,7 +49,6 @@ impl Deferral {
     }
 
     /// A wait for limits that begins, or goes on, at `at`.
-    #[expect(dead_code, reason = "the wallet of limits calls it")]
     pub(crate) fn for_slices(kept: Option<&KeptJob>, waits_for: Vec<String>, at: Timestamp) -> Self {
         let why = DeferredWhy::Slice;
         Self {
