@@ -78,6 +78,56 @@ fn a_verdict_costs_an_allocation_for_each_list_that_is_not_empty() {
     assert_eq!(allocations(&snapshot, &subject), 2000, "two lists: the winning rule, the uncertain tags");
 }
 
+/// Compiled shapes, each with the result it has on the payload below.
+const CONDITIONS: &[&str] = &[
+    "job.amount > 1000 && job.currency in ['USD', 'EUR']",
+    "has(job.to.iban) && job.to.iban.startsWith('DE')",
+    "job.to.iban.lowerAscii() == 'de12'",
+    "job.items.all(i, i.qty > 0 && i.sku.matches('^[A-Z]-[0-9]+$'))",
+    "job.items.exists(i, i.price * i.qty > 10.0)",
+    "job.due < now && now - job.due < duration('1h')",
+    "job.labels.env == 'prod' && 'a' in job.requires",
+    "size(job.items) == 2 && job.note.contains('quoted')",
+    "job.amount > 1e6 || !(job.items.exists_one(i, i.qty == 9))",
+];
+
+#[test]
+fn a_compiled_condition_allocates_nothing() {
+    use tidegate_policy::when::{Facts, Fields, Kind, Tags, Truth, Types, compile};
+    let mut to = Fields::new();
+    to.declare("iban", Kind::TEXT);
+    let mut item = Fields::new();
+    item.declare("sku", Kind::Text { max: 20 });
+    item.declare("qty", Kind::Int);
+    item.declare("price", Kind::Number);
+    let mut fields = Fields::new();
+    fields.declare("amount", Kind::Number);
+    fields.declare("currency", Kind::TEXT);
+    fields.declare("note", Kind::TEXT);
+    fields.declare("due", Kind::Time);
+    fields.declare("to", Kind::Record(to.into()));
+    fields.declare("items", Kind::list(Kind::Record(item.into())));
+    let types = Types { fields, ..Types::default() };
+    let mut payload = br#"{"amount": 1500.5, "currency": "EUR", "note": "\u0041 \"quoted\"", "due": "1970-01-01T00:00:01Z",
+        "to": {"iban": "DE12"}, "items": [{"sku": "A-1", "qty": 2, "price": 10}, {"sku": "B-2", "qty": 5, "price": 0.5}]}"#
+        .to_vec();
+    let tape = simd_json::to_tape(&mut payload).expect("JSON");
+    let mut subject = Subject::new("acme", "job.pay.wire", "pay");
+    subject.requires = &["a", "b"];
+    subject.labels = &[("env", "prod")];
+    let facts = Facts { subject: &subject, payload: Some(&tape.0), tags: Tags::default(), at_ms: 2_000 };
+    for text in CONDITIONS {
+        let condition = compile(text, &types).unwrap_or_else(|problem| panic!("{text}: {problem}"));
+        // The first search of a pattern makes what later ones share.
+        assert_eq!(condition.holds(&facts), Truth::True, "{text}");
+        let before = COUNT.get();
+        for _ in 0..100 {
+            std::hint::black_box(condition.holds(&facts));
+        }
+        assert_eq!(COUNT.get() - before, 0, "{text}");
+    }
+}
+
 #[test]
 fn a_snapshot_is_shared_between_threads() {
     fn shared<T: Send + Sync + 'static>() {}

@@ -185,8 +185,10 @@ impl Canon {
                 self.source(Source::Set(Arc::clone(set)));
                 self.put(")");
             }
-            Test::OneOfNumbers(number, list) => self.any_number(number, &Seq::Numbers(Arc::clone(list))),
-            Test::InTexts(text, over) => {
+            Test::OneOfNumbers(number, list) => {
+                self.any_number(number, &Seq::Numbers(Arc::clone(list)), "read_number");
+            }
+            Test::InTexts(text, over, _) => {
                 self.put("((");
                 self.word(text);
                 self.put(" == ");
@@ -197,7 +199,9 @@ impl Canon {
                 self.word(text);
                 self.put(") : false)");
             }
-            Test::InNumbers(number, over) => self.any_number(number, over),
+            Test::InNumbers(number, over, integers) => {
+                self.any_number(number, over, if *integers { "read_int" } else { "read_number" });
+            }
             Test::HasKey(text, place) => {
                 self.put("(");
                 self.word(text);
@@ -230,14 +234,14 @@ impl Canon {
         self.put(")");
     }
 
-    fn any_number(&mut self, number: &Num, over: &Seq) {
+    fn any_number(&mut self, number: &Num, over: &Seq, read: &str) {
         // The condition of `?` fails with the number, and an empty list does not hide that.
         self.put("((");
         self.order(number, |canon| canon.number(number));
         self.put(" == 0) ? ");
         self.seq(over);
         self.put(".exists(w, ");
-        self.order(number, |canon| canon.put("read_number(w)"));
+        self.order(number, |canon| canon.call(read, |canon| canon.put("w")));
         self.put(" == 0) : false)");
     }
 
@@ -379,9 +383,9 @@ impl Canon {
                 self.object(map, |canon| canon.path(level, before));
                 self.show(format_args!("[{}]", Quoted(name)));
             }
-            Step::Index(index) => {
+            Step::Index { at, .. } => {
                 self.call("read_list", |canon| canon.path(level, before));
-                self.show(format_args!("[{index}]"));
+                self.show(format_args!("[{at}]"));
             }
         }
     }
@@ -492,7 +496,7 @@ impl Display for Place {
             match step {
                 Step::Member(name) => write!(f, ".{}", Quoted(name))?,
                 Step::Key(key) => write!(f, "[{}]", Quoted(key))?,
-                Step::Index(index) => write!(f, "[{index}]")?,
+                Step::Index { at, max } => write!(f, "[{at} of {max}]")?,
             }
         }
         write!(f, ": {:?}", self.kind)

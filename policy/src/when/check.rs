@@ -5,7 +5,7 @@ mod names;
 
 pub(super) use names::NAMES;
 
-use super::kind::{Kind, Types};
+use super::kind::{Kind, MAX_NAME_BYTES, Types};
 use super::problem::{Fault, nearest};
 use super::program::{Arithmetic, MAX_LOOPS, Num, Place, Relation, Root, Seq, Test, Text};
 use super::syntax::{Binary, Shape, Syntax};
@@ -284,14 +284,16 @@ fn within(at: usize, item: Typed, list: Typed) -> Result<Test, Fault> {
         (Typed::Text(Text::Const(key), _), Typed::Labels) => Test::HasLabel(key),
         (Typed::Text(Text::Const(key), _), Typed::Map(place, of)) => Test::Has(place.key(&key, &of)),
         (Typed::Text(text, _), Typed::Map(place, _)) => Test::HasKey(text, place),
-        (Typed::Text(text, _), Typed::Labels) => Test::InTexts(text, Seq::Names(super::program::Names::LabelKeys)),
-        (Typed::Text(text, _), Typed::Seq(List { seq, of: Kind::Text { .. }, .. })) => match seq {
+        (Typed::Text(text, _), Typed::Labels) => {
+            Test::InTexts(text, Seq::Names(super::program::Names::LabelKeys), MAX_NAME_BYTES)
+        }
+        (Typed::Text(text, _), Typed::Seq(List { seq, of: Kind::Text { max }, .. })) => match seq {
             Seq::Texts(texts) => Test::OneOfTexts(text, Arc::new(texts.iter().cloned().collect::<TextSet>())),
-            seq => Test::InTexts(text, seq),
+            seq => Test::InTexts(text, seq, max),
         },
-        (Typed::Num(number, _), Typed::Seq(List { seq, of: Kind::Number | Kind::Int, .. })) => match seq {
+        (Typed::Num(number, _), Typed::Seq(List { seq, of: of @ (Kind::Number | Kind::Int), .. })) => match seq {
             Seq::Numbers(numbers) => Test::OneOfNumbers(number, numbers),
-            seq => Test::InNumbers(number, seq),
+            seq => Test::InNumbers(number, seq, of == Kind::Int),
         },
         (item, Typed::Seq(list)) => return Err(mixed(&item, &list.of.to_string())),
         (item @ Typed::Num(..), Typed::Map(..) | Typed::Labels) => return Err(mixed(&item, "texts")),

@@ -6,7 +6,7 @@
 
 use super::canon::Canon;
 use super::check::NAMES;
-use super::kind::{Kind, MAX_OBJECT_KEYS, MAX_READ_BYTES};
+use super::kind::{Kind, MAX_NAME_BYTES, MAX_OBJECT_KEYS, MAX_READ_BYTES};
 use super::program::{Built, Each, Item, MAX_LOOPS, Num, Place, Root, Seq, Step, Test, Text};
 use crate::evaluate::MAX_PAYLOAD_BYTES;
 use std::collections::BTreeSet;
@@ -79,12 +79,14 @@ impl Pricing<'_> {
                 sum([self.text(of), looks.saturating_mul(NAME + listed.min(self.longest(of)))])
             }
             Test::OneOfNumbers(of, list) => sum([self.number(of), self.step.saturating_mul(list.len() as u64)]),
-            Test::InTexts(of, over) => {
-                let bytes = self.longest(of).min(element_bytes(over));
+            Test::InTexts(of, over, max) => {
+                let bytes = self.longest(of).min(element_bytes(over)).min((*max).into());
                 let each = if is_lower(of) { bytes } else { bytes / 16 };
                 sum([self.text(of), self.seq(over), items(over).saturating_mul(each + self.step)])
             }
-            Test::InNumbers(of, over) => sum([self.number(of), self.seq(over), items(over).saturating_mul(self.step)]),
+            Test::InNumbers(of, over, _) => {
+                sum([self.number(of), self.seq(over), items(over).saturating_mul(self.step)])
+            }
             Test::HasKey(of, at) => sum([self.text(of), self.keys(at), self.longest(of)]),
             Test::Tagged(_) => 100,
             Test::Each(each) => {
@@ -162,7 +164,7 @@ impl Pricing<'_> {
         let steps = place.steps.iter().map(|step| match step {
             _ if self.fields.is_some() => self.step,
             Step::Member(_) | Step::Key(_) => 2 * KEYS,
-            Step::Index(index) => 2 * u64::from(*index),
+            Step::Index { at, .. } => 2 * u64::from(*at),
         });
         sum(steps).saturating_add(self.step)
     }
@@ -176,7 +178,7 @@ impl Pricing<'_> {
     fn longest(self, text: &Text) -> u64 {
         match text {
             Text::Const(text) => text.len() as u64,
-            Text::Attribute(_) | Text::Label(_) => MAX_READ_BYTES.into(),
+            Text::Attribute(_) | Text::Label(_) => MAX_NAME_BYTES.into(),
             Text::Read(place, max) => match place.root {
                 Root::Payload => (*max).into(),
                 Root::Loop(level) => {
@@ -236,7 +238,8 @@ fn element_values(seq: &Seq, named: &BTreeSet<Box<str>>) -> u64 {
 fn element_bytes(seq: &Seq) -> u64 {
     match seq {
         Seq::Texts(texts) => texts.iter().map(|text| text.len() as u64).max().unwrap_or_default(),
-        Seq::Names(_) | Seq::Keys(_) => MAX_READ_BYTES.into(),
+        Seq::Names(_) => MAX_NAME_BYTES.into(),
+        Seq::Keys(_) => MAX_READ_BYTES.into(),
         Seq::Read(..) | Seq::Numbers(_) | Seq::Built(_) => MAX_PAYLOAD_BYTES as u64 / items(seq).max(1),
     }
 }

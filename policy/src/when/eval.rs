@@ -4,6 +4,7 @@
 //! a result is given only when it is the same whatever the parts that cannot be told would have been.
 
 use super::facts::Facts;
+use super::kind::MAX_NAME_BYTES;
 use super::place::{Found, Slot, elements_of, find, keys_of, member_count, parent};
 use super::program::{Attribute, Each, Known, MAX_LOOPS, Names, Num, Place, Quantity, Relation, Seq, Test, Text};
 use super::text::Glimpse;
@@ -86,12 +87,18 @@ impl<'a> Sight<'a> {
             Test::OneOfNumbers(number, list) => {
                 Truth::of(self.number(number).map(|number| list.iter().any(|listed| listed.equals(number))))
             }
-            Test::InTexts(text, over) => match self.text(text) {
-                Some(text) => self.any(over, |slot| slot.text().map(|element| text.equals(Glimpse::plain(element)))),
+            Test::InTexts(text, over, max) => match self.text(text) {
+                Some(text) => self.any(over, |slot| {
+                    let element = slot.text().filter(|element| element.len() <= *max as usize)?;
+                    Some(text.equals(Glimpse::plain(element)))
+                }),
                 None => Truth::Error,
             },
-            Test::InNumbers(number, over) => match self.number(number) {
-                Some(number) => self.any(over, |slot| slot.number().map(|element| element.equals(number))),
+            Test::InNumbers(number, over, integers) => match self.number(number) {
+                Some(number) => self.any(over, |slot| {
+                    let element = slot.number().filter(|element| !integers || is_whole(element))?;
+                    Some(element.equals(number))
+                }),
                 None => Truth::Error,
             },
             Test::HasKey(text, place) => match self.text(text) {
@@ -284,8 +291,8 @@ impl<'a> Sight<'a> {
     pub(super) fn text(&mut self, text: &'a Text) -> Option<Glimpse<'a>> {
         match text {
             Text::Const(text) => Some(Glimpse::plain(text)),
-            Text::Attribute(attribute) => self.attribute(*attribute).map(Glimpse::plain),
-            Text::Label(key) => self.label(key)?.map(Glimpse::plain),
+            Text::Attribute(attribute) => self.attribute(*attribute).and_then(short).map(Glimpse::plain),
+            Text::Label(key) => self.label(key)?.and_then(short).map(Glimpse::plain),
             Text::Read(place, max) => {
                 self.value(place)?.text().filter(|text| text.len() <= *max as usize).map(Glimpse::plain)
             }
@@ -323,6 +330,11 @@ impl<'a> Sight<'a> {
         });
         sound.then_some(found)
     }
+}
+
+/// A name of the job, if it is not longer than one may be.
+pub(super) fn short(name: &str) -> Option<&str> {
+    (name.len() <= MAX_NAME_BYTES as usize).then_some(name)
 }
 
 /// Whether an object has the key; its value `null` is as if it had not.

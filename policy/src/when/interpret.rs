@@ -2,7 +2,8 @@
 //!
 //! One environment for all. A program runs its condition's canonical text; what the text names was read before, by the
 //! same code the compiled operations use, and is handed over by a resolver. A value of another kind than declared goes in
-//! as `null`, which every reader function refuses, so it fails where it is read and not before.
+//! as bytes, which every reader function refuses, so it fails where it is read and not before; a key that comes twice goes
+//! in as `null`, which fails in `has` too.
 
 use super::canon::{Canon, Source};
 use super::facts::Facts;
@@ -14,7 +15,7 @@ use super::time::{Part, timestamp};
 use super::{Truth, cost, eval};
 use crate::number::Number;
 use cel::common::types::{
-    self, CelBool, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt, Type,
+    self, CelBool, CelBytes, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt, Type,
 };
 use cel::common::value::{CowVal, StaticVal, Val};
 use cel::context::VariableResolver;
@@ -105,11 +106,11 @@ fn value<'a>(source: &'a Source, facts: &'a Facts<'a>, named: &BTreeSet<Box<str>
             Found::Value(object) => keys(object),
             Found::Missing | Found::Unsound => None,
         },
-        Source::Attribute(attribute) => sight.attribute(*attribute).map(text),
+        Source::Attribute(attribute) => sight.attribute(*attribute).and_then(eval::short).map(text),
         Source::HasAttribute(attribute) => flag(sight.attribute(*attribute).is_some()),
         Source::Known(known) => sight.known(*known).map(|value| number(eval::int(value))),
         Source::HasKnown(known) => flag(sight.known(*known).is_some()),
-        Source::Label(key) => sight.label(key)?.map(text),
+        Source::Label(key) => sight.label(key)?.and_then(eval::short).map(text),
         Source::HasLabel(key) => flag(sight.label(key)?.is_some()),
         Source::LabelCount => {
             let mut count = 0_i64;
@@ -124,7 +125,8 @@ fn value<'a>(source: &'a Source, facts: &'a Facts<'a>, named: &BTreeSet<Box<str>
                 Names::LabelKeys => facts.subject.labels.each(&mut |key, _| found.push(key)),
                 Names::RiskTags => found.extend(facts.tags.present()?),
             }
-            texts(&mut found.into_iter())
+            let names = found.into_iter().map(|name| bounded(name, super::kind::MAX_NAME_BYTES));
+            Some(Box::new(CelList::from(names.collect::<Vec<_>>())))
         }
         Source::Tagged(tag) => truth(facts.tags.outcome(tag).into()),
         Source::Pattern(pattern) => Some(Box::new(Shared(Arc::clone(pattern)))),
@@ -147,33 +149,39 @@ fn number<'a>(number: Number) -> Boxed<'a> {
 }
 
 fn keys<'a>(object: &'a [Node<'a>]) -> Option<Boxed<'a>> {
-    let text = |key: Option<&'a str>| key.map(|key| -> Boxed<'a> { Box::new(CelString::from(key)) });
+    let text = |key: Option<&'a str>| key.map(|key| bounded(key, super::kind::MAX_READ_BYTES));
     let keys = keys_of(object)?.map(text).collect::<Option<Vec<_>>>()?;
     Some(Box::new(CelList::from(keys)))
 }
 
-/// A value of the declared kind, or `null`; of an object the fields that are named.
+/// A text, or bytes when it is too long.
+fn bounded<'a>(text: &'a str, max: u32) -> Boxed<'a> {
+    if text.len() > max as usize {
+        return Box::new(CelBytes::from(Vec::new()));
+    }
+    Box::new(CelString::from(text))
+}
+
+/// A value of the declared kind, or bytes; of an object the fields that are named.
 fn convert<'a>(tape: &'a [Node<'a>], kind: &Kind, named: &BTreeSet<Box<str>>) -> Boxed<'a> {
-    let null = || -> Boxed<'a> { Box::new(CelNull) };
+    let wrong = || -> Boxed<'a> { Box::new(CelBytes::from(Vec::new())) };
     match (kind, tape.first()) {
         (Kind::Bool, Some(Node::Static(StaticNode::Bool(value)))) => Box::new(CelBool::from(*value)),
-        (Kind::Int | Kind::Number, Some(_)) => super::place::Slot::Node(tape).number().map_or_else(null, number),
-        (Kind::Text { max }, Some(Node::String(text))) if text.len() <= *max as usize => {
-            Box::new(CelString::from(*text))
-        }
+        (Kind::Int | Kind::Number, Some(_)) => super::place::Slot::Node(tape).number().map_or_else(wrong, number),
+        (Kind::Text { max }, Some(Node::String(text))) => bounded(text, *max),
         (Kind::Time, Some(Node::String(text))) => Box::new(CelString::from(*text)),
         (Kind::List { of, max }, Some(_)) => match elements_of(tape, *max) {
             Some(elements) => {
                 Box::new(CelList::from(elements.map(|element| convert(element, of, named)).collect::<Vec<_>>()))
             }
-            None => null(),
+            None => wrong(),
         },
         (Kind::Record(fields), Some(Node::Object { len, .. })) if *len <= super::kind::MAX_OBJECT_KEYS => {
             let mut map: HashMap<CelMapKey<'a>, Boxed<'a>> = HashMap::new();
             for (name, kind) in fields.iter().filter(|(name, _)| named.contains(*name)) {
                 match member(tape, name) {
                     Found::Value(value) => drop(map.insert(key(name), convert(value, kind, named))),
-                    Found::Unsound => drop(map.insert(key(name), null())),
+                    Found::Unsound => drop(map.insert(key(name), Box::new(CelNull))),
                     Found::Missing => {}
                 }
             }
@@ -184,15 +192,15 @@ fn convert<'a>(tape: &'a [Node<'a>], kind: &Kind, named: &BTreeSet<Box<str>>) ->
             for (name, _) in members(tape, *len) {
                 match member(tape, name) {
                     Found::Value(value) => drop(values.insert(key(name), convert(value, of, named))),
-                    Found::Unsound => drop(values.insert(key(name), null())),
+                    Found::Unsound => drop(values.insert(key(name), Box::new(CelNull))),
                     Found::Missing => {}
                 }
             }
             let both: [(CelMapKey<'a>, Boxed<'a>); 2] =
-                [(key("values"), Box::new(CelMap::from(values))), (key("keys"), keys(tape).unwrap_or_else(null))];
+                [(key("values"), Box::new(CelMap::from(values))), (key("keys"), keys(tape).unwrap_or_else(wrong))];
             Box::new(CelMap::from(HashMap::from(both)))
         }
-        _ => null(),
+        _ => wrong(),
     }
 }
 

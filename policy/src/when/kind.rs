@@ -8,6 +8,9 @@ use std::sync::Arc;
 /// The longest text a condition reads, in bytes, unless the field declares another bound.
 pub const MAX_READ_BYTES: u32 = 65_536;
 
+/// The longest attribute, label or name of a set (`requires`, tags) a condition reads, in bytes.
+pub const MAX_NAME_BYTES: u32 = 1_024;
+
 /// The longest list a condition reads, in elements, unless the field declares another bound.
 pub const MAX_READ_ITEMS: u32 = 1_000;
 

@@ -41,7 +41,9 @@ pub use crate::evaluate::Outcome;
 pub use crate::number::Number;
 pub use cost::MAX_COST;
 pub use facts::{Facts, Tags};
-pub use kind::{Fields, Kind, MAX_FIELD_DEPTH, MAX_OBJECT_KEYS, MAX_READ_BYTES, MAX_READ_ITEMS, Param, Types};
+pub use kind::{
+    Fields, Kind, MAX_FIELD_DEPTH, MAX_NAME_BYTES, MAX_OBJECT_KEYS, MAX_READ_BYTES, MAX_READ_ITEMS, Param, Types,
+};
 pub use pattern::MAX_PATTERN_BYTES;
 pub use problem::ConditionProblem;
 pub use syntax::{MAX_DEPTH, MAX_NODES};
@@ -111,9 +113,7 @@ pub fn compile(text: &str, types: &Types) -> Result<Condition, ConditionProblem>
         let syntax = syntax::parse(text)?;
         let test = check::condition(&syntax, types)?;
         let canonical = Canon::of(&test).whole().into();
-        let test = settle::settle(test).map_err(|settle::Refused| {
-            Fault::new(0, "the interpreter refuses the condition", "write it without `+` on texts, `map` and `filter`")
-        })?;
+        let test = settle::settle(test).map_err(|settle::Refused| refused_by_interpreter())?;
         let cost = cost::test(&test);
         bounded(cost)?;
         Ok(Condition { canonical, cost, test })
@@ -174,6 +174,33 @@ impl Comparison<'_> {
     /// The number; `None` when it cannot be told.
     pub(crate) fn read(self, facts: &Facts<'_>) -> Option<Number> {
         eval::Sight::new(facts).number(self.number)
+    }
+}
+
+/// A checked condition that only the `cel` crate evaluates: what compiled ones are compared with, in tests and benches.
+#[derive(Debug)]
+pub struct Reference(interpret::Interpreted);
+
+/// Checks a condition and hands all of it to the interpreter. Its cost is not bounded: use [`compile`] to judge by.
+///
+/// # Errors
+/// As [`compile`], without the bound on cost.
+pub fn interpret(text: &str, types: &Types) -> Result<Reference, ConditionProblem> {
+    let checked = || {
+        let test = check::condition(&syntax::parse(text)?, types)?;
+        interpret::Interpreted::new(&test).map(Reference).ok_or_else(refused_by_interpreter)
+    };
+    checked().map_err(|fault: Fault| fault.place(text))
+}
+
+fn refused_by_interpreter() -> Fault {
+    Fault::new(0, "the interpreter refuses the condition", "write it without `+` on texts, `map` and `filter`")
+}
+
+impl Reference {
+    /// As [`Condition::holds`].
+    pub fn holds(&self, facts: &Facts<'_>) -> Truth {
+        self.0.holds(facts)
     }
 }
 

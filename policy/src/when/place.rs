@@ -73,7 +73,7 @@ fn follow<'a>(facts: &Facts<'a>, slots: &[Slot<'a>], root: Root, steps: &[Step])
     for step in steps {
         let next = match step {
             Step::Member(name) | Step::Key(name) => member(at, name),
-            Step::Index(index) => element(at, *index),
+            Step::Index { at: index, max } => element(at, *index, *max),
         };
         match next {
             Found::Value(value) => at = value,
@@ -111,8 +111,9 @@ pub(super) fn member<'a>(object: &'a [Node<'a>], name: &str) -> Found<'a> {
     found.map_or(Found::Missing, known)
 }
 
-fn element<'a>(array: &'a [Node<'a>], index: u32) -> Found<'a> {
+fn element<'a>(array: &'a [Node<'a>], index: u32, max: u32) -> Found<'a> {
     match array.first() {
+        Some(Node::Array { len, .. }) if *len > max as usize => Found::Unsound,
         Some(Node::Array { len, .. }) if (index as usize) < *len => {
             elements(array).nth(index as usize).map_or(Found::Unsound, known)
         }

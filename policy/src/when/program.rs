@@ -38,8 +38,10 @@ pub(super) enum Test {
     Matches(Text, Arc<Pattern>),
     OneOfTexts(Text, Arc<TextSet>),
     OneOfNumbers(Num, Arc<[Number]>),
-    InTexts(Text, Seq),
-    InNumbers(Num, Seq),
+    /// With the most bytes an element can have.
+    InTexts(Text, Seq, u32),
+    /// With whether elements must be integers.
+    InNumbers(Num, Seq, bool),
     HasKey(Text, Place),
     /// Whether a tag is derived.
     Tagged(Box<str>),
@@ -281,7 +283,8 @@ pub(super) enum Step {
     Member(Box<str>),
     /// A key of a map.
     Key(Box<str>),
-    Index(u32),
+    /// An element of a list of at most so many.
+    Index { at: u32, max: u32 },
 }
 
 impl Place {
@@ -293,8 +296,8 @@ impl Place {
         self.then(Step::Key(key.into()), kind)
     }
 
-    pub(super) fn index(&self, index: u32, kind: &Kind) -> Self {
-        self.then(Step::Index(index), kind)
+    pub(super) fn index(&self, at: u32, max: u32, kind: &Kind) -> Self {
+        self.then(Step::Index { at, max }, kind)
     }
 
     fn then(&self, step: Step, kind: &Kind) -> Self {

@@ -47,8 +47,8 @@ fn needs_interpreter(test: &Test) -> bool {
         Test::Matches(of, _) => text(of) || folded(of),
         Test::OneOfTexts(of, _) | Test::HasKey(of, _) => text(of),
         Test::OneOfNumbers(of, _) => number(of),
-        Test::InTexts(of, over) => text(of) || seq(over),
-        Test::InNumbers(of, over) => number(of) || seq(over),
+        Test::InTexts(of, over, _) => text(of) || seq(over),
+        Test::InNumbers(of, over, _) => number(of) || seq(over),
         Test::Each(each) => seq(&each.over) || needs_interpreter(&each.body),
         Test::Interpreted(_) => true,
     }

@@ -2,7 +2,10 @@
 
 #![expect(clippy::panic, reason = "a test says what it met")]
 
+mod agreement;
+mod generate;
 mod meaning;
+mod reference;
 mod refusals;
 
 use std::collections::BTreeMap;

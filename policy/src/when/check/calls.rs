@@ -2,7 +2,7 @@
 
 use super::{Checker, wrong};
 use crate::number::Number;
-use crate::when::kind::{Kind, MAX_READ_BYTES};
+use crate::when::kind::{Kind, MAX_NAME_BYTES, MAX_READ_BYTES};
 use crate::when::pattern::Pattern;
 use crate::when::problem::{Fault, nearest};
 use crate::when::program::{Built, Each, Item, Names, Num, Quantity, Seq, Test, Text};
@@ -156,7 +156,11 @@ impl Checker<'_> {
                 let max = crate::when::kind::MAX_OBJECT_KEYS as u64;
                 Ok(List { seq: Seq::Keys(place), of: keys, max })
             }
-            Typed::Labels => Ok(List { seq: Seq::Names(Names::LabelKeys), of: keys, max: super::names::NAMES }),
+            Typed::Labels => Ok(List {
+                seq: Seq::Names(Names::LabelKeys),
+                of: Kind::Text { max: MAX_NAME_BYTES },
+                max: super::names::NAMES,
+            }),
             other => Err(wrong(target.at, &other, "a list or a map", "what a loop goes over")),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Checker, variable, wrong};
 use crate::number::Number;
-use crate::when::kind::{Fields, Kind, MAX_READ_BYTES, MAX_READ_ITEMS, Param};
+use crate::when::kind::{Fields, Kind, MAX_NAME_BYTES, MAX_READ_ITEMS, Param};
 use crate::when::problem::{Fault, nearest};
 use crate::when::program::{Attribute, Built, Item, Known, Names, Num, Place, Root, Seq, Test, Text};
 use crate::when::syntax::{Shape, Syntax};
@@ -45,9 +45,9 @@ impl Checker<'_> {
     pub(super) fn member(&self, at: usize, of: Typed, name: &str) -> Result<Typed, Fault> {
         let payload = Place { root: Root::Payload, steps: Vec::new(), kind: Kind::Bool };
         let set = |names: Names| {
-            Typed::Seq(List { seq: Seq::Names(names), of: Kind::Text { max: MAX_READ_BYTES }, max: NAMES })
+            Typed::Seq(List { seq: Seq::Names(names), of: Kind::Text { max: MAX_NAME_BYTES }, max: NAMES })
         };
-        let attribute = |attribute| Typed::Text(Text::Attribute(attribute), MAX_READ_BYTES.into());
+        let attribute = |attribute| Typed::Text(Text::Attribute(attribute), MAX_NAME_BYTES.into());
         Ok(match (of, name) {
             (Typed::Job, "tenant") => attribute(Attribute::Tenant),
             (Typed::Job, "topic") => attribute(Attribute::Topic),
@@ -64,7 +64,7 @@ impl Checker<'_> {
             (Typed::Payload, name) => Typed::at(field(at, &payload, &self.types.fields, name, &[])?),
             (Typed::Record(place, fields), name) => Typed::at(field(at, &place, &fields, name, &[])?),
             (Typed::Map(place, kind), name) => Typed::at(place.key(name, &kind)),
-            (Typed::Labels, name) => Typed::Text(Text::Label(name.into()), MAX_READ_BYTES.into()),
+            (Typed::Labels, name) => Typed::Text(Text::Label(name.into()), MAX_NAME_BYTES.into()),
             (Typed::Actor, "id") => attribute(Attribute::ActorId),
             (Typed::Actor, "type") => attribute(Attribute::ActorType),
             (Typed::Actor, name) => return Err(unknown(at, name, ["id", "type"])),
@@ -99,16 +99,17 @@ impl Checker<'_> {
                 of @ (Typed::Map(..) | Typed::Labels | Typed::Record(..) | Typed::Payload),
                 Typed::Text(Text::Const(name), _),
             ) => self.member(index.at, of, &name),
-            (Typed::Seq(List { seq: Seq::Read(place, _), of, .. }), Typed::Num(Num::Const(Number::Int(number)), _)) => {
-                match u32::try_from(number) {
-                    Ok(number) if number < MAX_READ_ITEMS => Ok(Typed::at(place.index(number, &of))),
-                    Ok(_) | Err(_) => Err(Fault::new(
-                        index.at,
-                        format!("the index {number} is not from 0 to {}", MAX_READ_ITEMS - 1),
-                        "count elements from 0",
-                    )),
-                }
-            }
+            (
+                Typed::Seq(List { seq: Seq::Read(place, max), of, .. }),
+                Typed::Num(Num::Const(Number::Int(number)), _),
+            ) => match u32::try_from(number) {
+                Ok(number) if number < MAX_READ_ITEMS => Ok(Typed::at(place.index(number, max, &of))),
+                Ok(_) | Err(_) => Err(Fault::new(
+                    index.at,
+                    format!("the index {number} is not from 0 to {}", MAX_READ_ITEMS - 1),
+                    "count elements from 0",
+                )),
+            },
             (Typed::Seq(_), Typed::Num(..)) => Err(Fault::new(
                 index.at,
                 "only lists of the payload have an index, and it must be a number written out",
