@@ -86,8 +86,10 @@ pub struct Wallet {
     count: usize,
     /// Derived: the same by tenant.
     tenants: BTreeMap<TenantId, usize>,
-    /// Derived: when an entry's time is over.
+    /// Derived: when a holding's time is over.
     due: BTreeSet<(Timestamp, Name)>,
+    /// Derived: when an entry without a holding says nothing any more.
+    idle: BTreeSet<(Timestamp, Name)>,
     /// Derived: when an open job is forgotten.
     forget: BTreeSet<(Timestamp, Offset)>,
 }
@@ -105,6 +107,7 @@ impl Wallet {
             count: 0,
             tenants: BTreeMap::new(),
             due: BTreeSet::new(),
+            idle: BTreeSet::new(),
             forget: BTreeSet::new(),
         }
     }
@@ -138,7 +141,7 @@ impl Wallet {
         self.open.len()
     }
 
-    /// When time alone changes something.
+    /// When a holding's time is over.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(due, _)| *due)
@@ -283,29 +286,30 @@ impl Wallet {
     /// Changes an entry and what is derived from it.
     fn change(&mut self, limit: &LimitId, key: &str, change: impl FnOnce(&mut Holding)) {
         let Some(holding) = self.entries.get_mut(limit).and_then(|keys| keys.get_mut(key)) else { return };
-        let before = holding.next_due();
+        let before = (holding.number == 0, holding.next_due());
         change(holding);
-        let after = holding.next_due();
-        if before != after {
-            let name = (limit.clone(), Box::from(key));
-            if let Some(before) = before {
-                self.due.remove(&(before, (limit.clone(), key.into())));
-            }
-            if let Some(after) = after {
-                self.due.insert((after, name));
-            }
+        let after = (holding.number == 0, holding.next_due());
+        if before == after {
+            return;
         }
+        let mut set = |(empty, due): (bool, Option<Timestamp>), change: fn(&mut BTreeSet<_>, _) -> bool| {
+            if let Some(due) = due {
+                let set = if empty { &mut self.idle } else { &mut self.due };
+                change(set, (due, (limit.clone(), Box::from(key))));
+            }
+        };
+        set(before, |set, entry| set.remove(&entry));
+        set(after, BTreeSet::insert);
     }
 
     /// Forgets entries that say nothing any more; a few each time, as facts come.
     fn forget_due(&mut self, at: Timestamp) {
         const AT_ONCE: usize = 8;
         for _ in 0..AT_ONCE {
-            let Some((_, (limit, key))) = self.due.first().filter(|(due, _)| *due <= at) else { break };
-            if self.entry(limit, key).is_some_and(|holding| holding.number != 0) {
+            if self.idle.first().is_none_or(|(due, _)| *due > at) {
                 break;
             }
-            let Some((_, (limit, key))) = self.due.pop_first() else { break };
+            let Some((_, (limit, key))) = self.idle.pop_first() else { break };
             let Some(keys) = self.entries.get_mut(&limit) else { continue };
             let Some(holding) = keys.remove(&key) else { continue };
             if keys.is_empty() {

@@ -45,7 +45,8 @@ impl Wallet {
         for (limit, key, holding) in read.entries {
             wallet.count += 1;
             *wallet.tenants.entry(holding.tenant.clone()).or_default() += 1;
-            wallet.due.extend(holding.next_due().map(|due| (due, (limit.clone(), key.clone()))));
+            let set = if holding.number == 0 { &mut wallet.idle } else { &mut wallet.due };
+            set.extend(holding.next_due().map(|due| (due, (limit.clone(), key.clone()))));
             wallet.entries.entry(limit).or_default().insert(key, holding);
         }
         wallet.forget.extend(read.open.iter().map(|(offset, job)| (job.until, *offset)));

@@ -171,6 +171,29 @@ fn what_was_used_of_late_is_not_given_back() {
 }
 
 #[test]
+fn what_cannot_be_had_is_exceeded_for_a_while_and_wakes_nobody() {
+    let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::CountWithin, 3, 1));
+    let (_, asks) = shard.look(&wanted);
+    shard.wallet.apply(&asks[0], shard.at);
+    let answer = LimitAnswer::Granted {
+        request: RequestId { epoch: 7, number: 1 },
+        holding: 0,
+        limit: wanted.limit.clone(),
+        key: wanted.key.clone(),
+        amount: Amount::ZERO,
+        until: shard.at,
+        from: Timestamp(0),
+        again: Some(shard.at + Duration::from_secs(1)),
+        probe: false,
+        refused: None,
+    };
+    shard.wallet.apply(&KernelFact::SliceGranted { answer: Box::new(answer) }, shard.at);
+    assert_eq!((shard.look(&wanted), shard.wallet.next_due()), ((Here::Exceeded, Vec::new()), None));
+    shard.at = shard.at + Duration::from_secs(1);
+    assert_eq!(shard.look(&wanted).0, Here::Unknown, "it asks again");
+}
+
+#[test]
 fn beyond_its_bounds_everything_is_exceeded() {
     let mut shard = Shard::new();
     shard.wallet.bounds.tenant_entries = 1;
