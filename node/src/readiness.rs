@@ -2,16 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidegate_gateway::http::Readiness;
 use tokio::sync::Notify;
 
 use crate::metrics;
 use crate::roles::Role;
-
-/// A member of a group that was given nothing for this long stands by: others have all the shards.
-const STANDS_BY: Duration = Duration::from_secs(15);
 
 /// Where a shard stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,8 +29,8 @@ pub(crate) struct Board {
 }
 
 struct State {
-    /// Groups joined or about to be: since when, and whether they gave something.
-    groups: BTreeMap<String, (Instant, bool)>,
+    /// Groups joined or about to be: whether they have taken this process in. One that was given nothing stands by.
+    groups: BTreeMap<String, bool>,
     shards: BTreeMap<(Role, String), Standing>,
     waits: BTreeSet<String>,
 }
@@ -50,12 +47,12 @@ impl Board {
 
     /// A group is about to be joined.
     pub(crate) fn expect(&self, _role: Role, group: &str) {
-        self.state().groups.insert(group.to_owned(), (Instant::now(), false));
+        self.state().groups.insert(group.to_owned(), false);
     }
 
-    /// It gave something.
+    /// It has answered: with shards, or with none as others have them all.
     pub(crate) fn joined(&self, group: &str) {
-        if let Some((_, joined)) = self.state().groups.get_mut(group) {
+        if let Some(joined) = self.state().groups.get_mut(group) {
             *joined = true;
         }
         self.changed.notify_waiters();
@@ -99,11 +96,8 @@ impl Board {
         {
             let state = self.state();
             waits_for.extend(state.waits.iter().cloned());
-            for (group, (since, joined)) in &state.groups {
-                if !joined && since.elapsed() < STANDS_BY {
-                    waits_for.push(format!("group `{group}` has given no shard yet"));
-                }
-            }
+            let unanswered = state.groups.iter().filter(|(_, joined)| !**joined);
+            waits_for.extend(unanswered.map(|(group, _)| format!("group `{group}` has not answered yet")));
             for ((_, name), standing) in &state.shards {
                 if *standing == Standing::TakingOver {
                     waits_for.push(format!("shard `{name}` is being taken over"));

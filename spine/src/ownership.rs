@@ -23,7 +23,7 @@ pub struct MemberOptions {
 /// A change in what this member owns.
 #[derive(Debug)]
 pub enum Change {
-    /// These partitions are now ours.
+    /// These partitions are now ours. None: the group has answered, and others have them all for now.
     Assigned(Vec<u32>),
     /// These are to be given up in order. The group waits (bounded, a few seconds) until `released` is dropped.
     Revoked {
@@ -59,7 +59,7 @@ impl std::fmt::Debug for Released {
 /// lost session). What makes that harmless is claim, fence and barrier (DESIGN section 2), not the group. While all
 /// members live and the spine answers, every partition has an owner within a few seconds.
 pub trait Membership: Send {
-    /// The next change.
+    /// The next change. The first one comes as soon as the group has taken the member in, also when it gives nothing.
     fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Result<Change, SpineError>>;
 
     /// Publishes positions for lag tools, best effort. Tidegate itself never reads them.

@@ -76,12 +76,23 @@ impl Groups {
     }
 
     fn join(self: &Arc<Self>, key: &Key, partitions: u32) -> u64 {
-        self.change(key, |group| {
+        let member = self.change(key, |group| {
             group.holders.resize(partitions as usize, Holder::Nobody);
             group.next += 1;
             group.members.insert(group.next, Seat::default());
             group.next
-        })
+        });
+        self.answer(key, member);
+        member
+    }
+
+    /// A member that was given nothing at once hears so.
+    fn answer(&self, key: &Key, member: u64) {
+        let mut groups = lock(&self.groups);
+        let seat = groups.get_mut(key).and_then(|group| group.members.get_mut(&member));
+        if let Some(seat) = seat.filter(|seat| seat.changes.is_empty()) {
+            seat.changes.push_back(Change::Assigned(Vec::new()));
+        }
     }
 
     fn leave(self: &Arc<Self>, key: &Key, member: u64) {

@@ -118,7 +118,7 @@ impl ConsumerContext for Member {
             let placed = list.set_all_offsets(Place::End);
             let assigned = if cooperative { consumer.incremental_assign(list) } else { consumer.assign(list) };
             let paused = if partitions.is_empty() { Ok(()) } else { consumer.pause(list) };
-            if assigned.is_ok() && !partitions.is_empty() {
+            if assigned.is_ok() {
                 self.hub.tell(Change::Assigned(partitions));
             }
             placed.and(assigned).and(paused)

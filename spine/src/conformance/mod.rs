@@ -107,6 +107,7 @@ macro_rules! conformance {
             owning::a_second_member_takes_its_share_once_it_is_let_go,
             owning::a_member_that_leaves_gives_everything_back,
             owning::a_member_that_vanishes_is_replaced,
+            owning::a_member_that_is_given_nothing_hears_so,
             owning::a_member_that_never_lets_go_does_not_block_the_group,
             owning::groups_are_independent_of_each_other,
             owning::joining_on_an_unknown_topic_is_an_error,

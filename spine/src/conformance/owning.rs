@@ -23,6 +23,8 @@ struct Member {
     /// A member that does not let go keeps these.
     kept: Vec<Released>,
     lets_go: bool,
+    /// It was taken in.
+    answered: bool,
 }
 
 impl<'a> Group<'a> {
@@ -34,7 +36,25 @@ impl<'a> Group<'a> {
 
     async fn join(&mut self, name: &'static str) {
         let membership = self.steps.done("to join", self.steps.spine.join(self.options.clone())).await;
-        self.members.insert(name, Member { membership, owned: BTreeSet::new(), kept: Vec::new(), lets_go: true });
+        self.members.insert(
+            name,
+            Member { membership, owned: BTreeSet::new(), kept: Vec::new(), lets_go: true, answered: false },
+        );
+    }
+
+    /// Waits until any member has news, and takes it.
+    async fn next_change(&mut self, what: &str) {
+        let members = &mut self.members;
+        let news = poll_fn(|cx| {
+            for (name, member) in members.iter_mut() {
+                if let Poll::Ready(change) = member.membership.poll_change(cx) {
+                    member.take(name, change.expect("a change"));
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Pending
+        });
+        self.steps.wait(what, news).await;
     }
 
     /// Plays all members until `reached` holds for what each owns.
@@ -69,6 +89,7 @@ impl Member {
     fn take(&mut self, name: &str, change: Change) {
         match change {
             Change::Assigned(partitions) => {
+                self.answered = true;
                 for p in partitions {
                     assert!(self.owned.insert(p), "{name} was given partition {p} twice");
                 }
@@ -116,6 +137,24 @@ pub async fn a_second_member_takes_its_share_once_it_is_let_go(fixture: &mut dyn
     group.until("two each", |counts, union| *union == all(4) && counts["a"] == 2 && counts["b"] == 2).await;
     group.join("c").await;
     group.until("a share for three", |counts, union| *union == all(4) && counts.values().all(|n| *n > 0)).await;
+}
+
+/// A member whose share is nothing hears that it was taken in, and gets what another leaves behind.
+pub async fn a_member_that_is_given_nothing_hears_so(fixture: &mut dyn Fixture) {
+    let steps = Steps::of(fixture);
+    let topic = steps.log("nothing", 1).await;
+    let mut group = Group::new(&steps, "nothing-group", &topic);
+    group.join("a").await;
+    group.until("the partition", |_, union| *union == all(1)).await;
+    group.join("b").await;
+    let answered = |members: &BTreeMap<&'static str, Member>| members.values().all(|m| m.answered);
+    while !answered(&group.members) {
+        group.next_change("an answer for both").await;
+    }
+    let owner = if group.members["a"].owned.is_empty() { "b" } else { "a" };
+    let leaving = group.members.remove(owner).expect("joined");
+    steps.wait("leaving", leaving.membership.leave()).await;
+    group.until("the partition again", |_, union| *union == all(1)).await;
 }
 
 /// Leaving hands everything to those who stay.
