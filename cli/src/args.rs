@@ -10,6 +10,7 @@ use tidegate_node::workers::WorkerSpec;
 use tidegate_protocol::signature::Role;
 use tidegate_worker::agent::Builtin;
 
+use crate::commands::PolicyCommand;
 use crate::demo::DemoArgs;
 use crate::exit::CODES;
 
@@ -267,29 +268,6 @@ pub(crate) enum ConfigCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum PolicyCommand {
-    /// Say what is wrong with the bundles of a folder
-    Check {
-        /// The folder; the configuration's unless told
-        folder: Option<PathBuf>,
-    },
-    /// Run the cases (`*.test.yaml`) of a folder against its bundles
-    Test {
-        /// The folder; the configuration's unless told
-        folder: Option<PathBuf>,
-    },
-    /// Say why a job would get its verdict, and what nearly matched
-    Explain {
-        /// File with one job as JSON; `-` is stdin
-        #[arg(default_value = "-")]
-        job: PathBuf,
-        /// The folder of bundles; the configuration's unless told
-        #[arg(long, value_name = "DIR")]
-        policy: Option<PathBuf>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum LimitsCommand {
     /// Every key of a limit that counts, with what is lent to kernels and what is free
     List {
@@ -454,6 +432,8 @@ mod tests {
             "tidegate keys create --role approver --tenant acme --tenant globex --id boss",
             "tidegate keys create --role stage:kernel --file kernel.key",
             "tidegate policy explain --policy p job.json",
+            "tidegate policy simulate jobs.jsonl --at 2026-03-01T09:30:00Z --limits exceeded",
+            "tidegate policy diff old new --decisions d.jsonl",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
@@ -464,6 +444,8 @@ mod tests {
             "tidegate keys create",
             "tidegate keys create --role king",
             "tidegate jobs get x --wait 30",
+            "tidegate policy diff old new",
+            "tidegate policy explain --at noon",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

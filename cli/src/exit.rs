@@ -13,7 +13,8 @@ use crate::output;
 /// Shown below `--help`.
 pub(crate) const CODES: &str = "Exit codes:
   0   done
-  1   a job did not succeed, a case failed, topics differ (`topics plan`), or something that was asked for is not there
+  1   a job did not succeed, a case failed, topics differ (`topics plan`), verdicts differ
+      (`policy diff`), rules can never decide (`policy check`), or something that was asked for is not there
   2   the command line is wrong
   65  the input is wrong
   69  the spine, the gateway or the address is not available

@@ -92,8 +92,10 @@ mod decision;
 mod effect;
 mod evaluate;
 mod glob;
+mod instant;
 mod language;
 mod limit;
+mod lint;
 mod load;
 mod number;
 mod problem;
@@ -103,12 +105,16 @@ mod supported;
 mod verdict;
 pub mod when;
 
-pub use cases::{CaseResult, run_cases};
+pub use cases::{CaseResult, Coverage, Gap, Share, run_cases};
 pub use compile::{BundleInfo, Snapshot};
 pub use effect::Effect;
-pub use evaluate::{Explanation, Found, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, RuleTrace, Scratch, TagTrace};
+pub use evaluate::{
+    ConditionTrace, Explanation, Found, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, RuleTrace, Scratch, TagTrace,
+};
+pub use instant::instant;
 pub use language::{Canary, CanaryBy, Mode, Rule, Tier};
 pub use limit::{Judgement, LimitUse, LimitView, NoLimits, Standing};
+pub use lint::{Finding, FindingKind, Place};
 pub use load::{InUse, is_bundle_file, is_case_file, load, load_for};
 pub use problem::{Problem, Refused};
 pub use source::{DEFAULT_APPROVAL_TTL_MS, DEFAULT_GIVE_UP_AFTER_MS, DEFAULT_RETRY_AFTER_MS};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tidegate_policy::{Scratch, Snapshot, Subject, is_bundle_file, is_case_file, load, run_cases};
+use tidegate_policy::{Coverage, Scratch, Snapshot, Subject, is_bundle_file, is_case_file, load, run_cases};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -43,9 +43,11 @@ fn policy(folders: &[&str]) -> Snapshot {
 fn the_example_policies_pass_their_own_cases_alone_and_together() {
     for folders in [&["bank"][..], &["office"], &["bank", "office"]] {
         let snapshot = policy(folders);
+        let mut coverage = Coverage::of(&snapshot);
         let mut count = 0;
         for (file, text) in files(folders, is_case_file) {
-            for case in run_cases(&snapshot, &file, &text).unwrap_or_else(|refused| panic!("{refused}")) {
+            for case in run_cases(&snapshot, &file, &text, &mut coverage).unwrap_or_else(|refused| panic!("{refused}"))
+            {
                 assert_eq!(case.failure, None, "{}:{} {}", case.file, case.line, case.name);
                 count += 1;
             }

@@ -20,6 +20,8 @@ use tidegate_node::config::DEFAULT_FILES;
 use tidegate_node::{Config, Written};
 use tokio::runtime::Runtime;
 
+pub(crate) use policy::PolicyCommand;
+
 use crate::args::{Cli, Command, Global};
 use crate::exit::{Exit, Failure};
 

@@ -60,7 +60,7 @@ impl Asking<'_, '_> {
 }
 
 /// What the job would spend; `None` when that cannot be told.
-fn wanted(condition: &StateCondition, sight: Sight<'_>) -> Option<LimitUse> {
+pub(super) fn wanted(condition: &StateCondition, sight: Sight<'_>) -> Option<LimitUse> {
     let (amount, member) = match &condition.measure {
         Measure::One => (Amount::ONE, None),
         Measure::Sum(field) => (number(value(sight, field)?.first()?)?.amount()?, None),

@@ -14,7 +14,7 @@ mod select;
 
 pub(crate) use address::plain_address;
 pub use derive::Outcome;
-pub use explain::{Explanation, RuleTrace, TagTrace};
+pub use explain::{ConditionTrace, Explanation, RuleTrace, TagTrace};
 pub use payload::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH};
 pub(crate) use payload::{after, elements};
 pub use scratch::Scratch;

@@ -3,6 +3,7 @@
 use super::yaml::{Key, Node, Value};
 use crate::glob::{Glob, Syntax};
 use crate::language::TextSet;
+use crate::number::Number;
 use crate::problem::Problem;
 use std::collections::BTreeSet;
 
@@ -73,13 +74,18 @@ impl<'f> Reader<'f> {
             if later.contains(&name) {
                 self.later(key.line, &format!("`{name}` in {what}"));
             } else {
-                self.wrong(
-                    key.line,
-                    format!("unknown field `{}` in {what}", excerpt(name)),
-                    format!("remove or correct it; known here: {}", known.join(", ")),
-                );
+                self.unknown(key, what, known);
             }
         }
+    }
+
+    /// Refuses a field that is not known.
+    pub(crate) fn unknown(&mut self, key: &Key, what: &str, known: &[&str]) {
+        self.wrong(
+            key.line,
+            format!("unknown field `{}` in {what}", excerpt(&key.name)),
+            format!("remove or correct it; known here: {}", known.join(", ")),
+        );
     }
 
     /// Refuses something of the language that this version cannot honour.
@@ -148,6 +154,17 @@ impl<'f> Reader<'f> {
             return Some(value);
         }
         self.wrong_type(node, &format!("`{name}` of {what}"), "true or false");
+        None
+    }
+
+    /// A whole number from 0.
+    pub(crate) fn whole(&mut self, node: &Node, what: &str) -> Option<u64> {
+        if let Value::Number(Number::Int(value)) = node.value
+            && let Ok(value) = u64::try_from(value)
+        {
+            return Some(value);
+        }
+        self.wrong_type(node, what, "a whole number from 0");
         None
     }
 

@@ -32,6 +32,29 @@ pub(crate) struct Key {
     pub(crate) name: String,
 }
 
+impl Node {
+    /// The same as JSON.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            // Only 64-bit integers come out of the reader.
+            Value::Number(Number::Int(int)) => match (i64::try_from(*int), u64::try_from(*int)) {
+                (Ok(int), _) => int.into(),
+                (Err(_), Ok(int)) => int.into(),
+                (Err(_), Err(_)) => serde_json::Value::Null,
+            },
+            Value::Number(Number::Float(float)) => (*float).into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Map(entries) => {
+                let entries = entries.iter().map(|(key, node)| (key.name.clone(), node.to_json()));
+                entries.collect::<serde_json::Map<_, _>>().into()
+            }
+        }
+    }
+}
+
 impl Value {
     /// What an author would call it.
     pub(crate) fn kind(&self) -> &'static str {

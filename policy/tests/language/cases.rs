@@ -1,6 +1,6 @@
 //! Policy test files.
 
-use tidegate_policy::{is_bundle_file, is_case_file, load, run_cases};
+use tidegate_policy::{CaseResult, Coverage, Refused, Snapshot, is_bundle_file, is_case_file, load};
 
 const BANK: &str = "
 id: bank
@@ -39,6 +39,10 @@ cases:
     expect: { verdict: deny, tags: [] }
 "#;
 
+fn run_cases(snapshot: &Snapshot, file: &str, text: &str) -> Result<Vec<CaseResult>, Refused> {
+    tidegate_policy::run_cases(snapshot, file, text, &mut Coverage::of(snapshot))
+}
+
 #[test]
 fn cases_run_and_say_what_differs() {
     let snapshot = load([("bank.yaml", BANK), ("bank.test.yaml", CASES)], None).unwrap();
@@ -70,13 +74,40 @@ fn a_file_of_cases_is_read_as_strictly_as_a_bundle() {
         lines,
         [
             "bank.test.yaml:3: unknown field `tennant` in `job` of case `x`; remove or correct it; known here: id, tenant, \
-             topic, actor, capability, requires, risk_tags, labels, priority, deadline, payload, payload_text",
-            "bank.test.yaml:4: unknown verdict `maybe`; use one of: allow, allow_with_constraints, \
-             require_approval, throttle, deny",
+             topic, actor, capability, requires, risk_tags, labels, pack_id, priority, deadline, payload, payload_text",
+            "bank.test.yaml:4: unknown verdict `maybe`; use one of: allow, allow_with_constraints, require_approval, throttle, \
+             deny, waits",
             "bank.test.yaml:5: a case has no `name`; add `name`",
         ]
     );
     assert!(run_cases(&snapshot, "bank.test.yaml", "cases: []").is_err(), "no case tests nothing");
+}
+
+#[test]
+fn what_no_case_reaches_is_named() {
+    let snapshot = load([("bank.yaml", BANK)], None).unwrap();
+    let mut coverage = Coverage::of(&snapshot);
+    assert_eq!((coverage.rules().reached, coverage.rules().of), (0, 2));
+    let some = "cases:
+  - name: small passes
+    job: { tenant: acme, topic: job.pay, capability: pay, actor: { id: a, type: agent }, labels: { env: prod }, payload: { amount: 5 } }
+    expect: { verdict: allow }
+  - name: nothing names reading
+    job: { tenant: acme, topic: job.read, capability: read }
+    expect: { verdict: deny }
+";
+    tidegate_policy::run_cases(&snapshot, "some.test.yaml", some, &mut coverage).unwrap();
+    let gaps: Vec<String> = coverage.gaps().map(|gap| gap.to_string()).collect();
+    assert_eq!(
+        gaps,
+        [
+            "bank.yaml:7: rule `no-large`: decides no case",
+            "bank.yaml:7: rule `no-large`, `risk_tags`: fails in every case",
+        ]
+    );
+    assert_eq!(coverage.rules().to_string(), "1/2 (50 %)");
+    tidegate_policy::run_cases(&snapshot, "bank.test.yaml", CASES, &mut coverage).unwrap();
+    assert_eq!(coverage.rules().percent(), 100.0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The whole story of a verdict.
 
-use tidegate_policy::{Subject, load};
+use tidegate_policy::{NoLimits, Subject, load};
 
 const BANK: &str = "
 id: bank
@@ -27,9 +27,9 @@ fn every_rule_says_whether_it_matches_or_what_failed_first() {
     let mut job = Subject::new("acme", "job.pay.wire", "wire");
     job.payload = br#"{"to": "eve", "amount": "5"}"#;
     job.labels = &[("env", "dev")];
-    let story = snapshot.explain(&job, 0, &mut tidegate_policy::NoLimits);
+    let story = snapshot.explain(&job, 0, &mut NoLimits);
 
-    let fails = |id: &str| story.rules.iter().find(|rule| &*rule.id == id).unwrap().fails.as_deref();
+    let fails = |id: &str| story.rules.iter().find(|rule| &*rule.id == id).unwrap().fails();
     assert_eq!(story.rules.len(), 8);
     assert_eq!(fails("pay"), None);
     assert_eq!(fails("strangers"), None);

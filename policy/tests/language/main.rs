@@ -5,6 +5,7 @@
 mod cases;
 mod combining;
 mod explaining;
+mod linting;
 mod loading;
 mod naming;
 mod uncertainty;
