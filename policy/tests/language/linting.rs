@@ -6,14 +6,14 @@ use std::cell::Cell;
 use std::fmt::Write;
 use tidegate_policy::{FindingKind, Scratch, Snapshot, Subject, Supported, load, load_for};
 
-const DERIVERS: &str = "schemas: [{ topics: ['>'], fields: { n: number? } }]
-derivers:
+const SCHEMAS: &str = "schemas: [{ topics: ['>'], fields: { n: number? } }]\n";
+const DERIVERS: &str = "derivers:
   - { tag: t0, topics: [job.a.>], field: /n, test: gt, value: 0 }
   - { tag: t1, topics: [job.>], field: /n, test: lt, value: 0, optional: true }
 ";
 
 fn bundle(rules: &str) -> Snapshot {
-    let text = format!("id: b\nrevision: 1\ncombine: most_restrictive\n{DERIVERS}rules:{rules}");
+    let text = format!("id: b\nrevision: 1\ncombine: most_restrictive\n{SCHEMAS}{DERIVERS}rules:{rules}");
     load([("b.yaml", text.as_str())], None).unwrap_or_else(|refused| panic!("{refused}\n{text}"))
 }
 
@@ -164,7 +164,10 @@ fn rule() -> impl Strategy<Value = String> {
 }
 
 /// Bundles as written: how each combines, and its rules.
-type Written = Vec<(&'static str, Vec<(String, String)>)>;
+type Written = Vec<(&'static str, Rules)>;
+
+/// Ids, and rules without them.
+type Rules = Vec<(String, String)>;
 
 fn bundles() -> impl Strategy<Value = Written> {
     // Now and then a rule's opposite stands behind it.
@@ -185,9 +188,11 @@ fn bundles() -> impl Strategy<Value = Written> {
 
 /// Loads them without one rule.
 fn compiled(bundles: &Written, without: &str) -> Snapshot {
-    let file = |(at, (combine, rules)): (usize, &(&str, Vec<(String, String)>))| {
-        let mut text =
-            format!("id: b{at}\nrevision: 1\ncombine: {combine}\n{}rules:\n", if at == 0 { DERIVERS } else { "" });
+    let file = |(at, (combine, rules)): (usize, &(&str, Rules))| {
+        let mut text = format!(
+            "id: b{at}\nrevision: 1\ncombine: {combine}\n{SCHEMAS}{}rules:\n",
+            if at == 0 { DERIVERS } else { "" }
+        );
         // What stands in place of a rule that is taken out, and of all rules of an emptied bundle, never matches.
         text.push_str(&format!("  - {{ id: none-{at}, match: {{ actor_ids: [nobody] }}, decision: allow }}\n"));
         for (id, rule) in rules.iter().filter(|(id, _)| id != without) {
@@ -242,7 +247,7 @@ proptest! {
         let (mut scratch, mut other) = (Scratch::new(), Scratch::new());
         for finding in whole.findings().iter().filter(|finding| !finding.rule.starts_with("none-")) {
             let mut found = FOUND.get();
-            found[finding.kind as usize] += 1;
+            *found.get_mut(finding.kind as usize).unwrap() += 1;
             FOUND.set(found);
             let without = compiled(&bundles, &finding.rule);
             let mut wrong = None;
