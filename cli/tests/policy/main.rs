@@ -1,11 +1,6 @@
 //! `tidegate policy` as its users meet it: the real binary, folders and files, what it prints and how it ends.
 
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that meets what it does not expect must fail"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that meets what it does not expect must fail")]
 
 use serde_json::Value;
 use std::path::Path;
