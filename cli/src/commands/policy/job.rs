@@ -127,8 +127,11 @@ pub(super) fn one(file: &Path) -> Result<Recorded, Failure> {
         .map_err(|error| Failure::say(Exit::Data, format!("job `{}`: {error}; give one job as JSON", file.display())))
 }
 
+/// The number of a line that is no job, and why.
+pub(super) type Unreadable = (usize, String);
+
 /// One job over several lines, or a job a line; lines that are none are named.
-pub(super) fn all(file: &Path) -> Result<(Vec<Recorded>, Vec<(usize, String)>), Failure> {
+pub(super) fn all(file: &Path) -> Result<(Vec<Recorded>, Vec<Unreadable>), Failure> {
     let text = text(file)?;
     if let Ok(whole) = Recorded::read(1, &text) {
         return Ok((vec![whole], Vec::new()));
