@@ -54,7 +54,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Submit jobs: JSON lines from a file or stdin
     Submit(SubmitArgs),
-    /// Look at jobs
+    /// Look at jobs; cancel those that wait
     #[command(subcommand)]
     Jobs(JobsCommand),
     /// Run a worker: a command per job, or a builtin
@@ -188,6 +188,9 @@ pub(crate) enum JobsCommand {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Call off a job that is held or deferred, as an operator or a submitter of its tenant. What was released to its pool
+    /// this version cannot stop: that is refused and said
+    Cancel(SayArgs),
     /// Print jobs as they change, until Ctrl-C; with `--output json` one document a line
     Watch {
         /// Only of this tenant
@@ -348,7 +351,7 @@ pub(crate) struct SayArgs {
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
     /// File of this person's key (`tidegate keys create`); `approver.key` in the data folder of `tidegate dev` unless told
-    #[arg(long, env = "TIDEGATE_APPROVER_KEY", value_name = "FILE")]
+    #[arg(long, env = "TIDEGATE_SIGNING_KEY", value_name = "FILE")]
     pub(crate) signing_key: Option<PathBuf>,
     /// The key's name in records; the file's name without `.key` unless told
     #[arg(long, value_name = "NAME")]
@@ -426,6 +429,7 @@ mod tests {
             "tidegate serve --roles kernel,scheduler --spine kafka://h:1",
             "tidegate submit --wait jobs.jsonl --output json",
             "tidegate jobs get jobs.raw/0@7 --wait 30s",
+            "tidegate jobs cancel order-5 --tenant acme --reason wrong --signing-key ops.key --as olga",
             "tidegate worker --pool p --capability c -- ./run.sh --fast",
             "tidegate worker --pool p --capability c --builtin sleep:50",
             "tidegate topics export --format kafka",

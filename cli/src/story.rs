@@ -65,10 +65,6 @@ fn hold_lines(story: &Story) -> Vec<(&'static str, String)> {
         let reason = if given.reason.is_empty() { String::new() } else { format!(": {}", given.reason) };
         lines.push(("approved", format!("{} by {}{reason}", clock(Some(given.at_ms)), given.by)));
     }
-    for refused in &hold.refused {
-        let (action, why) = (refused.action.word(), refused.why.word());
-        lines.push(("refused", format!("{} {action} by {} ({why})", clock(Some(refused.at_ms)), refused.by)));
-    }
     lines
 }
 
@@ -109,6 +105,10 @@ pub(crate) fn whole(story: &Story) -> String {
     }
     for (name, value) in hold_lines(story) {
         say(name, value);
+    }
+    for refused in &story.refused {
+        let (action, why) = (refused.action.word(), refused.why.word());
+        say("refused", format!("{} {action} by {} ({why})", clock(Some(refused.at_ms)), refused.by));
     }
     say("pool", story.pool.as_ref().map_or_else(String::new, ToString::to_string));
     for attempt in &story.attempts {

@@ -109,13 +109,14 @@ impl Commands {
     pub async fn pass_on(&self, view: &View, value: Bytes) -> Result<Passed, NotPassedOn> {
         let command = read(&value)?;
         let since = view.list(&Filter::default(), 1).next;
+        let key = JobKey::Position(command.source.clone());
+        let waited = waits(view.get(&key).as_ref());
         self.append(&command, value).await?;
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        let key = JobKey::Position(command.source.clone());
         let mut seen = since;
         loop {
             let job = view.get(&key);
-            let passed = told(&command, job);
+            let passed = told(&command, job, waited);
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             if passed.became != Became::Pending || left.is_zero() {
                 return Ok(passed);
@@ -157,21 +158,25 @@ impl Commands {
     }
 }
 
-/// What the story says of a command.
-fn told(command: &Command, job: Option<Story>) -> Passed {
+/// Whether people may still have a say in the job, as far as is known.
+fn waits(job: Option<&Story>) -> bool {
+    job.is_none_or(|job| matches!(job.state, State::Held | State::Deferred | State::Unknown) && job.outcome.is_none())
+}
+
+/// What the story says of a command. `waited`: the job did when the command was passed on, so that it no longer does may be
+/// this command's doing; one that had ended before can only be refused.
+fn told(command: &Command, job: Option<Story>, waited: bool) -> Passed {
     let id = command.id.clone();
+    let refused = job.as_ref().and_then(|job| job.refused.iter().find(|refused| refused.command == id));
     let hold = job.as_ref().and_then(|job| job.hold.as_ref());
-    let refused = hold.and_then(|hold| hold.refused.iter().find(|refused| refused.command == id));
     let given = hold.is_some_and(|hold| hold.given.iter().any(|given| given.command == id));
-    let waits = job
-        .as_ref()
-        .is_none_or(|job| matches!(job.state, State::Held | State::Deferred | State::Unknown) && job.outcome.is_none());
+    let ended = waited && !waits(job.as_ref());
     let (why, detail) = refused.map_or((None, String::new()), |r| (Some(r.why), r.detail.clone()));
-    let became = match (refused.is_some(), given, waits) {
+    let became = match (refused.is_some(), given, ended) {
         (true, ..) => Became::Refused,
         (false, true, _) => Became::Given,
-        (false, false, false) => Became::Ended,
-        (false, false, true) => Became::Pending,
+        (false, false, true) => Became::Ended,
+        (false, false, false) => Became::Pending,
     };
     Passed { command: id, became, why, detail, job }
 }

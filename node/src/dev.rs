@@ -5,7 +5,7 @@
 //! <data>/policy/      bundles; an example is written at the first start
 //! <data>/key          the HTTP key
 //! <data>/stage.key    what the stages sign with
-//! <data>/approver.key what approves held jobs
+//! <data>/approver.key what approves, rejects and cancels held jobs
 //! <data>/address      where it listens, while it runs
 //! ```
 //!
@@ -162,8 +162,8 @@ fn signing(data: &Path) -> Result<SigningWritten, StartError> {
     Ok(SigningWritten { id: id.to_string(), file: Some(path), env: None })
 }
 
-/// The key in the data folder that approves whatever a rule asks for, made at the first start: here one person is
-/// everybody. A configuration that trusts approvers of its own needs none.
+/// The key in the data folder that approves whatever a rule asks for and cancels, made at the first start: here one person
+/// is everybody. A configuration that trusts approvers of its own needs none.
 fn trust_approver(written: &mut Written, data: &Path) -> Result<(), StartError> {
     if written.keys.trusted.iter().any(|key| key.roles.iter().any(|role| role.starts_with("approver"))) {
         return Ok(());
@@ -178,7 +178,7 @@ fn trust_approver(written: &mut Written, data: &Path) -> Result<(), StartError> 
     written.keys.trusted.push(TrustedWritten {
         id: id.to_string(),
         public: secret.public().to_string(),
-        roles: vec!["approver:*".into()],
+        roles: vec!["approver:*".into(), "operator".into()],
         ..TrustedWritten::default()
     });
     Ok(())

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use tidegate_node::gateway::commands::Passed;
 use tidegate_node::gateway::http::{DeadList, LimitList, Lines, Refusal};
 use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
-use tidegate_protocol::command::Command;
+use tidegate_protocol::command::{Action, Command};
 
 use super::{Backend, Wanted};
 use crate::args::Reach;
@@ -172,9 +172,13 @@ impl Backend for OverHttp {
 
     fn say(&self, command: &Command, signed: Vec<u8>) -> Result<Passed, Failure> {
         let (at, action) = (segment(&command.source.to_string()), command.action.word());
+        let of = match command.action {
+            Action::Approve | Action::Reject => "approvals",
+            Action::Cancel | Action::Revoke | Action::Redrive => "jobs",
+        };
         let answer = self
             .agent
-            .post(format!("{}/v1/approvals/{at}/{action}", self.url))
+            .post(format!("{}/v1/{of}/{at}/{action}", self.url))
             .header("authorization", format!("Bearer {}", self.key))
             .content_type("application/json")
             .send(signed);

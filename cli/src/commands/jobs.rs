@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use crate::args::{Global, JobsCommand, Output, Reach};
-use crate::backend::{Wanted, reach};
+use tidegate_node::gateway::view::Story;
+use tidegate_protocol::command::Action;
+
+use super::saying::say;
+use crate::args::{Global, JobsCommand, Output, Reach, SayArgs};
+use crate::backend::{Backend, Wanted, reach};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::story;
@@ -14,10 +18,7 @@ const POLL: Duration = Duration::from_secs(30);
 pub(crate) fn run(global: &Global, command: JobsCommand) -> Result<Exit, Failure> {
     match command {
         JobsCommand::Get { job, tenant, wait, reach: whom } => {
-            let Some(found) = reach(global, &whom)?.get(&job, tenant.as_deref(), wait)? else {
-                let hint = "it may not be judged yet (add `--wait 30s`), or be so old that only the logs have it";
-                return Err(Failure::say(Exit::Unsuccessful, format!("no job `{job}` is known; {hint}")));
-            };
+            let found = known(&*reach(global, &whom)?, &job, tenant.as_deref(), wait)?;
             match global.output {
                 Output::Json => output::json(&found),
                 Output::Text => output::text_line(&story::whole(&found)),
@@ -36,8 +37,20 @@ pub(crate) fn run(global: &Global, command: JobsCommand) -> Result<Exit, Failure
             }
             Ok(Exit::Done)
         }
+        JobsCommand::Cancel(args) => cancel(global, &args),
         JobsCommand::Watch { tenant, changes, reach: whom } => watch(global, tenant, changes, &whom),
     }
+}
+
+fn known(backend: &dyn Backend, job: &str, tenant: Option<&str>, wait: Duration) -> Result<Story, Failure> {
+    backend.get(job, tenant, wait)?.ok_or_else(|| {
+        let hint = "it may not be judged yet (add `--wait 30s`), or be so old that only the logs have it";
+        Failure::say(Exit::Unsuccessful, format!("no job `{job}` is known; {hint}"))
+    })
+}
+
+fn cancel(global: &Global, args: &SayArgs) -> Result<Exit, Failure> {
+    say(global, Action::Cancel, args, |backend| known(backend, &args.job, args.tenant.as_deref(), Duration::ZERO))
 }
 
 fn watch(global: &Global, tenant: Option<String>, most: Option<usize>, whom: &Reach) -> Result<Exit, Failure> {

@@ -9,6 +9,7 @@ mod jobs;
 mod keys;
 mod limits;
 mod policy;
+mod saying;
 mod serve;
 mod submit;
 mod topics;

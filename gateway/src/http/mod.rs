@@ -8,6 +8,8 @@
 //! | `GET /v1/jobs?since=N&wait=30s` | jobs changed since change number N |
 //! | `GET /v1/approvals?limit=&tenant=`, `GET /v1/approvals/{source position}` | jobs that wait for people |
 //! | `POST /v1/approvals/{source position}/approve`, `/reject` | one signed command, passed on to the kernel |
+//! | `POST /v1/jobs/{id}/cancel` | the same, by id or by source position: calls off a job that is held or deferred |
+//! | `POST /v1/jobs/{id}/revoke`, `/redrive` | refused (`not_available`): they come with a later version |
 //! | `GET /v1/dead?limit=`, `GET /v1/dead/{at}` | what could not be handled |
 //! | `GET /v1/limits?limit=`, `GET /v1/limits/{of}` | limits as they are lent out; those whose id begins with `of` |
 //! | `GET /metrics`, `/healthz`, `/readyz` | for machines, without key |
@@ -18,6 +20,7 @@
 mod answer;
 mod approvals;
 mod bearer;
+mod commands;
 mod counted;
 mod dead;
 mod jobs;
@@ -60,12 +63,15 @@ fn v1(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
         .route("/v1/jobs/{id}", get(jobs::get))
+        .route("/v1/jobs/{id}/cancel", post(commands::cancel))
+        .route("/v1/jobs/{id}/revoke", post(commands::revoke))
+        .route("/v1/jobs/{id}/redrive", post(commands::redrive))
         .route("/v1/limits", get(limits::list))
         .route("/v1/limits/{of}", get(limits::show))
         .route("/v1/approvals", get(approvals::list))
         .route("/v1/approvals/{at}", get(approvals::show))
-        .route("/v1/approvals/{at}/approve", post(approvals::approve))
-        .route("/v1/approvals/{at}/reject", post(approvals::reject))
+        .route("/v1/approvals/{at}/approve", post(commands::approve))
+        .route("/v1/approvals/{at}/reject", post(commands::reject))
         .route("/v1/dead", get(dead::list))
         .route("/v1/dead/{at}", get(dead::show))
         .layer(body)

@@ -14,6 +14,8 @@ use super::story::{Attempt, DeadCause, State, Story, millis};
 
 /// Most leases a story remembers.
 const ATTEMPTS: usize = 16;
+/// Most refused commands a story remembers.
+const REFUSED: usize = 16;
 
 pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
     match fact {
@@ -84,7 +86,10 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
         }
         KernelFact::CommandRefused { source, command, action, by, why, detail } => shelf.change(&source, |story| {
             let refused = RefusedCommand { command, action, by, why, detail, at_ms: millis(at) };
-            story.hold.get_or_insert_default().refuse(refused);
+            if story.refused.len() == REFUSED {
+                story.refused.remove(0);
+            }
+            story.refused.push(refused);
         }),
         KernelFact::JobCancelled { job, command: _, by, reason, replaces: _ } => {
             shelf.change(&job.source.clone(), |story| {

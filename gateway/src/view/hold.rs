@@ -10,9 +10,6 @@ use tidegate_protocol::time::Timestamp;
 
 use super::story::millis;
 
-/// Most refused commands a story remembers.
-const REFUSED: usize = 16;
-
 /// A hold, over all verdicts that asked for it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HoldStory {
@@ -26,9 +23,6 @@ pub struct HoldStory {
     /// Further roles that may approve because time passed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub escalated: Vec<String>,
-    /// Commands that had no effect, the last 16.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refused: Vec<RefusedCommand>,
     /// What would run: the payload's JSON text, unless it is larger than the view keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
@@ -84,12 +78,5 @@ impl HoldStory {
         self.payload_left_out = text.is_some_and(|text| text.len() > most);
         let kept = text.filter(|_| !self.payload_left_out).and_then(|text| RawValue::from_string(text.to_owned()).ok());
         self.payload = kept;
-    }
-
-    pub(super) fn refuse(&mut self, refused: RefusedCommand) {
-        if self.refused.len() == REFUSED {
-            self.refused.remove(0);
-        }
-        self.refused.push(refused);
     }
 }

@@ -9,7 +9,7 @@ use tidegate_protocol::job::{Job, SourcePosition};
 use tidegate_protocol::outcome::{DeadReason, Outcome};
 use tidegate_protocol::time::Timestamp;
 
-use super::hold::HoldStory;
+use super::hold::{HoldStory, RefusedCommand};
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -183,6 +183,9 @@ pub struct Story {
     /// What people were asked, and what they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Box<HoldStory>>,
+    /// Genuine commands that had no effect, the last 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedCommand>,
     /// The pool it went to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolName>,
@@ -226,6 +229,7 @@ impl Story {
             job: None,
             decision: None,
             hold: None,
+            refused: Vec::new(),
             pool: None,
             attempts: Vec::new(),
             outcome: None,

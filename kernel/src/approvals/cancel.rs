@@ -11,8 +11,8 @@ impl Kernel {
     /// Somebody who operates, or submits for the tenant, calls a job off.
     pub(super) fn cancel(&self, command: &Command) -> Result<KernelFact, Refused> {
         let Some(kept) = self.kept.get(&command.source) else {
-            let detail =
-                "it is neither held nor deferred here; what was dispatched cannot be cancelled by this version";
+            let detail = "it is neither held nor deferred here: it has ended, or it was released to its pool, where this \
+                          version cannot stop it any more";
             return refused(CommandRefusal::NotKept, detail);
         };
         same_job(command, kept)?;
