@@ -5,7 +5,7 @@ SEEDS ?= 1000
 # Where `make setup` puts Rust when it has to install it; behind everything else.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: list setup demo test lint sim faults deny
+.PHONY: list setup demo test lint sim hammer faults deny
 
 list: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -26,6 +26,9 @@ lint: ## formatting and clippy, warnings are errors
 
 sim: ## seeded simulation; SEEDS=n seeds from a fresh base, BASE=x the same again, SEED=x one with a trace
 	$(CARGO) run -p tidegate-simulation --bin sim -- $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(BASE),--base $(BASE)))
+
+hammer: ## ten million spends of limits over eight shards, with kills and wrong clocks, against an exact ledger; SPENDS=n, SEED=x
+	$(CARGO) run --release -p tidegate-limits-hammer --bin hammer -- $(if $(SPENDS),--spends $(SPENDS)) $(if $(SEED),--seed $(SEED))
 
 faults: setup ## kill and pause real processes on a real Kafka under load; the last line is the ledger's verdict
 	$(CARGO) build -p tidegate-cli -p tidegate-processes --bins

@@ -10,19 +10,25 @@
 //!
 //! A job that is kept is known for as long as it is kept. Each of these facts settles the record. `PolicyAdopted` goes before the first fact that a newer policy leads to.
 
-use tidegate_policy::{Judgement as Verdicts, NoLimits, Snapshot, Subject};
+use std::collections::BTreeSet;
+
+use tidegate_policy::{Judgement as Verdicts, LimitView, NoLimits, Snapshot, Subject};
 use tidegate_protocol::decision::{Decision as Judgement, PayloadAt, Verdict};
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::job::{Job, SourcePosition};
+use tidegate_protocol::limits::LimitUse;
 use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
 use tidegate_stage::{Arrival, Decision};
 
-use crate::concluding::{Case, rejected};
+use crate::concluding::{Case, defer, rejected};
 use crate::identity::Known;
+use crate::kept::{Deferral, awaited};
 use crate::kernel::{Kernel, Memory};
+use crate::limiting::Looking;
 use crate::reading::{Reading, Refusal, quoted};
+use crate::wallet::MOST_SPENDS;
 
 impl Kernel {
     /// Decides about a record of the source.
@@ -59,11 +65,9 @@ impl Kernel {
                 rejected(position, Refusal::new(DeadReason::IdConflict, detail), input_hash, None, None)
             }
             Known::New => {
-                let judgement = evaluate(policy, &job, payload, arrival.record, at, memory);
-                self.conclude(
-                    Case { job, payload, record: arrival.record, kept: None, at, spends: Vec::new() },
-                    judgement,
-                )
+                let said = self.say(policy, (&job, payload, arrival.record), at, false, memory, decision);
+                let case = Case { job, payload, record: arrival.record, kept: None, at, spends: Vec::new() };
+                self.resolve(case, said)
             }
         };
         decision.settle(arrival.at, fact);
@@ -87,21 +91,74 @@ impl Kernel {
     }
 }
 
-/// What policy says about a job now. `memory` has the payload decoded.
-pub(crate) fn evaluate(
-    policy: &Snapshot,
-    job: &Job,
-    payload: PayloadAt,
-    record: &Record,
-    at: Timestamp,
-    memory: &mut Memory,
-) -> Judgement {
-    let value = record.value.as_deref().unwrap_or_default();
-    let subject = subject(job, memory.reader.payload(payload, value));
-    match policy.judge(&subject, at.millis(), &mut NoLimits, &mut memory.policy) {
-        Verdicts::Decided(verdict) => policy.decision(&verdict),
-        // Cannot be: whoever knows no limit never says that one is unknown. Nothing is released by it (I3).
-        Verdicts::Waits(_) => Judgement::new(Verdict::Deny, "a limit is not known", policy.name()),
+/// What policy and limits say about a job.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for a moment on the hot path, where a box would be one allocation more"
+)]
+pub(crate) enum Said {
+    /// A verdict, and what the job takes of limits when it may run.
+    Decided(Judgement, Vec<LimitUse>),
+    /// These limits and keys ([`awaited`]) have to answer first.
+    Waits(Vec<String>),
+}
+
+impl Kernel {
+    /// What policy and limits say about a job now; `memory` has the payload decoded. Requests to the limits stage go with
+    /// the decision whatever is said. `last`: what is not known now counts as exceeded. A source that is only observed
+    /// takes of no limit, and each counts as exhausted.
+    pub(crate) fn say(
+        &self,
+        policy: &Snapshot,
+        (job, payload, record): (&Job, PayloadAt, &Record),
+        at: Timestamp,
+        last: bool,
+        memory: &mut Memory,
+        decision: &mut Decision<KernelFact>,
+    ) -> Said {
+        let value = record.value.as_deref().unwrap_or_default();
+        let subject = subject(job, memory.reader.payload(payload, value));
+        let mut looking = Looking { view: self.wallet.view(&job.tenant, at, self.epoch), last };
+        let limits: &mut dyn LimitView = if self.config.source.observe() { &mut NoLimits } else { &mut looking };
+        let said = policy.judge(&subject, at.millis(), limits, &mut memory.policy);
+        for request in looking.view.into_requests() {
+            decision.fact(request);
+        }
+        match said {
+            Verdicts::Decided(verdict) => {
+                let decision = policy.decision(&verdict);
+                let mut spends: Vec<LimitUse> = Vec::with_capacity(verdict.spends.len());
+                // Several principals of a job may meet the same limit: the job takes of it once.
+                for wanted in verdict.spends {
+                    if !spends.contains(&wanted) {
+                        spends.push(wanted);
+                    }
+                }
+                if spends.len() > MOST_SPENDS {
+                    let reason =
+                        format!("it would take of {} limits, a job takes of at most {MOST_SPENDS}", spends.len());
+                    return Said::Decided(Judgement { verdict: Verdict::Deny, reason, ..decision }, Vec::new());
+                }
+                Said::Decided(decision, spends)
+            }
+            // When the first have answered it is judged again, and meets the others.
+            Verdicts::Waits(wanted) => {
+                let awaited: BTreeSet<String> =
+                    wanted.iter().take(MOST_SPENDS).map(|wanted| awaited(&wanted.limit, &wanted.key)).collect();
+                Said::Waits(awaited.into_iter().collect())
+            }
+        }
+    }
+
+    /// The fact that follows.
+    pub(crate) fn resolve(&self, case: Case<'_>, said: Said) -> KernelFact {
+        match said {
+            Said::Decided(judgement, spends) => self.conclude(Case { spends, ..case }, judgement),
+            Said::Waits(limits) => {
+                let deferral = Deferral::for_slices(case.kept, limits, case.at);
+                defer(case, deferral)
+            }
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tidegate_stage::{Decision, Input, Outbox, Signal, Stage};
 use crate::approvals::{Hold, Refusals};
 use crate::config::{INPUT_COMMANDS, INPUT_GRANTS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig, LEAST_RECORD_BYTES};
 use crate::identity::Window;
-use crate::kept::{Deferral, Kept, KeptJob};
+use crate::kept::{Deferral, Kept, KeptJob, awaited};
 use crate::messages;
 use crate::meters::{self, Meters};
 use crate::reading::ReaderMemory;
@@ -165,8 +165,10 @@ impl Stage for Kernel {
             // The runner has counted it; it says nothing of a record of the source.
             Input::Refused(..) => {}
             Input::Tick { fresh } => {
-                self.end_holdings(*fresh, at, decision);
-                self.end_overdue(*fresh, at, decision);
+                // Not both at once: each numbers its requests from what the wallet knows.
+                if !self.end_holdings(*fresh, at, decision) {
+                    self.end_overdue(*fresh, at, decision);
+                }
             }
             Input::Poll => self.judge_next(at, decision),
             // No record of the source waits in its log: it is settled or not read.
@@ -177,7 +179,10 @@ impl Stage for Kernel {
     fn apply(&mut self, fact: &KernelFact, at: Timestamp) {
         self.wallet.apply(fact, at);
         match fact {
-            KernelFact::SliceGranted { answer } => self.kept.wake(answer.about().0.as_str()),
+            KernelFact::SliceGranted { answer } => {
+                let (limit, key) = answer.about();
+                self.kept.wake(&awaited(limit, key));
+            }
             KernelFact::SliceRequested { .. }
             | KernelFact::SliceReturned { .. }
             | KernelFact::SpendSettled { .. }

@@ -27,7 +27,7 @@
 //! that is older than, or differs from, what was used before judges nothing ([`PolicyStanding`]).
 //!
 //! # Deliberately absent
-//! Limits and delegation; revoking, redriving, and cancelling what was dispatched: such commands are refused by name.
+//! Delegation; revoking, redriving, and cancelling what was dispatched: such commands are refused by name.
 
 mod approvals;
 mod concluding;

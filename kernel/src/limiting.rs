@@ -2,14 +2,34 @@
 //! `limits.requests`. What it holds is in [`wallet`](crate::wallet).
 
 use tidegate_protocol::facts::KernelFact;
-use tidegate_protocol::limits::{LimitAnswer, LimitRequest, OutcomeTold};
+use tidegate_protocol::limits::{LimitAnswer, LimitRequest, LimitUse, OutcomeTold};
 use tidegate_protocol::time::Timestamp;
 use tidegate_protocol::topics::partition_of;
 use tidegate_spine::Headers;
 use tidegate_stage::{Arrival, Decision, Delivery, Message, Outbox};
 
+use tidegate_policy::{LimitView, Standing};
+
 use crate::config::KernelConfig;
 use crate::kernel::Kernel;
+use crate::wallet::{Here, View};
+
+/// How limits stand for a judgement.
+pub(crate) struct Looking<'a> {
+    pub(crate) view: View<'a>,
+    /// What is not known now counts as exceeded.
+    pub(crate) last: bool,
+}
+
+impl LimitView for Looking<'_> {
+    fn standing(&mut self, wanted: &LimitUse) -> Standing {
+        match self.view.look(wanted) {
+            Here::Within => Standing::Within,
+            Here::Unknown if !self.last => Standing::Unknown,
+            Here::Exceeded | Here::Unknown => Standing::Exceeded,
+        }
+    }
+}
 
 impl Kernel {
     /// A job that took of limits ended. What cannot be read, or is of a job nobody waits for, says nothing.
@@ -39,11 +59,14 @@ impl Kernel {
         }
     }
 
-    /// Holdings whose time was over at `fresh` end.
-    pub(crate) fn end_holdings(&self, fresh: Timestamp, at: Timestamp, decision: &mut Decision<KernelFact>) {
-        for fact in self.wallet.tick(fresh, at, self.epoch) {
+    /// Holdings whose time was over at `fresh` end; whether there were any.
+    pub(crate) fn end_holdings(&self, fresh: Timestamp, at: Timestamp, decision: &mut Decision<KernelFact>) -> bool {
+        let ended = self.wallet.tick(fresh, at, self.epoch);
+        let any = !ended.is_empty();
+        for fact in ended {
             decision.fact(fact);
         }
+        any
     }
 }
 

@@ -25,6 +25,10 @@
 //! makes a holder wait for its *from*, nothing else. Crashes, takeovers and former owners do not matter either: holdings and
 //! spends are facts, requests and answers go over fenced channels that deliver each exactly once.
 //!
+//! `concurrency` alone is about true time: a place is free before anybody else takes it, by an end that was told. Where none
+//! is told, the holder's own time frees it, which may jump by as much as two owners' clocks differ; so there it counts for
+//! W + S, and S must be at least that.
+//!
 //! What a job used beyond its reservation (budgets) has been used: it is counted, and only then may more than L count.
 //!
 //! # How much is refused that could have been allowed
@@ -35,7 +39,8 @@
 //! - what others spent in their last W + S is not lent on; what they hold unspent is recalled, within `recall_ms`;
 //! - a holder that does not answer keeps its capacity until `holding_ms` + W + S after its last answer;
 //! - a value that several shards met counts once for each of them (`count_distinct_within`);
-//! - a reservation counts whole until the job's end is told, at most for W (budget, concurrency).
+//! - a reservation counts whole until the job's end is told, at most for W (budget) or W + S
+//!   (concurrency).
 //!
 //! So at any moment at most (capacity of silent holders) + (what was spent in the last W + S + W/64 and not in the last W)
 //! is withheld. A breaker is no capacity: it reacts one hop after the outcome that trips it, and one hop back.

@@ -38,7 +38,7 @@ impl Supported {
     ]);
 
     /// What the kernel of this version honours. A feature is added here with the change that makes it work.
-    pub const BY_KERNEL: Self = Self(&[Feature::Approvals, Feature::Throttling]);
+    pub const BY_KERNEL: Self = Self(&[Feature::Approvals, Feature::Throttling, Feature::Limits]);
 
     /// Whether the feature is among them.
     pub fn has(self, feature: Feature) -> bool {

@@ -91,7 +91,7 @@ pub enum KernelFact {
         /// Times it was throttled so far, this one included.
         #[serde(default, skip_serializing_if = "is_zero")]
         throttled: u32,
-        /// Ids of the limits it waits for.
+        /// The limits it waits for, each by its id and, after a space, its key.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         waits_for: Vec<String>,
         /// What policy said; absent while it could not say.

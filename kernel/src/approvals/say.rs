@@ -89,6 +89,7 @@ pub(super) fn ended(kept: &KeptJob, hold: &Hold, reason: String) -> KernelFact {
         payload: kept.payload,
         observed: false,
         replaces: Some(kept.replaced()),
+        // A denied job takes of no limit; one that is approved is judged again, and takes of them there.
         spends: Vec::new(),
     }
 }

@@ -10,7 +10,6 @@ use tidegate_stage::Decision;
 use super::{KeptJob, restored};
 use crate::approvals::due;
 use crate::concluding::{Case, denied};
-use crate::judging::evaluate;
 use crate::kernel::Kernel;
 
 /// Most jobs that end by one tick: what one decision holds is bounded, the next tick goes on.
@@ -26,7 +25,7 @@ impl Kernel {
             // Said first: it wakes whatever was asked of people by another policy.
             self.adopt_first(policy, decision);
         } else if let Some(kept) = self.kept.next_ready(at) {
-            self.judge_again(kept, at, decision);
+            self.judge_again(kept, at, false, decision);
         }
     }
 
@@ -54,7 +53,7 @@ impl Kernel {
                     decision.fact(denied(case(kept, &record, at), verdict, "its time is over"));
                 }
                 None if !judged => {
-                    self.judge_again(kept, at, decision);
+                    self.judge_again(kept, at, true, decision);
                     judged = true;
                 }
                 None => {}
@@ -63,14 +62,14 @@ impl Kernel {
     }
 
     /// Judges a kept job by the policy of now. Without a usable policy it goes on waiting (I3).
-    fn judge_again(&self, kept: &KeptJob, at: Timestamp, decision: &mut Decision<KernelFact>) {
+    fn judge_again(&self, kept: &KeptJob, at: Timestamp, last: bool, decision: &mut Decision<KernelFact>) {
         let Some(policy) = self.policies.usable() else { return };
         self.adopt_first(policy, decision);
         let record = restored(&kept.record);
         let mut memory = self.memory.borrow_mut();
         memory.reader.decode_again(kept.payload, &record);
-        let verdict = evaluate(policy, &kept.job, kept.payload, &record, at, &mut memory);
-        decision.fact(self.conclude(case(kept, &record, at), verdict));
+        let said = self.say(policy, (&kept.job, kept.payload, &record), at, last, &mut memory, decision);
+        decision.fact(self.resolve(case(kept, &record, at), said));
     }
 }
 

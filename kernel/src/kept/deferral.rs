@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::decision::{Decision, Throttle};
 use tidegate_protocol::kept::DeferredWhy;
+use tidegate_protocol::limits::LimitId;
 use tidegate_protocol::time::Timestamp;
 
 use super::KeptJob;
@@ -15,6 +16,11 @@ pub(crate) const SLICE_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const THROTTLE_TRIES: u32 = 100;
 /// Shortest delay of a throttle, whatever its rule says.
 const LEAST_DELAY: Duration = Duration::from_millis(100);
+
+/// A limit and a key as something a job waits for.
+pub(crate) fn awaited(limit: &LimitId, key: &str) -> String {
+    [limit.as_str(), " ", key].concat()
+}
 
 /// What a deferred job waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +35,7 @@ pub(crate) struct Deferral {
     /// Times throttled.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) throttled: u32,
-    /// Limits that have not answered yet.
+    /// Limits and keys ([`awaited`]) that have not answered yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) waits_for: Vec<String>,
     /// What policy said.
@@ -49,7 +55,6 @@ impl Deferral {
     }
 
     /// A wait for limits that begins, or goes on, at `at`.
-    #[expect(dead_code, reason = "the wallet of limits calls it")]
     pub(crate) fn for_slices(kept: Option<&KeptJob>, waits_for: Vec<String>, at: Timestamp) -> Self {
         let why = DeferredWhy::Slice;
         Self {

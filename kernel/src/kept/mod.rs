@@ -29,7 +29,7 @@ use tidegate_protocol::time::Timestamp;
 
 use crate::approvals::Hold;
 
-pub(crate) use deferral::Deferral;
+pub(crate) use deferral::{Deferral, awaited};
 pub(crate) use record::{keep, restored};
 
 /// Largest record that is kept, bytes of value, key and headers: with everything else a fact holds it stays below what
@@ -119,7 +119,7 @@ pub(crate) struct Kept {
     ids: HashMap<(TenantId, JobId), Offset>,
     deadlines: BTreeSet<(Timestamp, Offset)>,
     retries: BTreeSet<(Timestamp, Offset)>,
-    /// By limit, who waits for it.
+    /// By limit and key ([`awaited`]), who waits for it.
     waiting: BTreeMap<String, BTreeSet<Offset>>,
     /// To be judged again: nothing it waited for is still to be answered, enough people have approved it, or another policy
     /// is used.
@@ -246,7 +246,7 @@ impl Kept {
         Some(kept)
     }
 
-    /// A limit has answered: whoever waited for it alone is judged again.
+    /// A limit has answered for a key ([`awaited`]): whoever waited for that alone is judged again.
     pub(crate) fn wake(&mut self, limit: &str) {
         for offset in self.waiting.remove(limit).unwrap_or_default() {
             let Some(deferral) = self.jobs.get_mut(&offset).and_then(|kept| kept.deferral.as_mut()) else { continue };

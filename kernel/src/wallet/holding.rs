@@ -73,8 +73,20 @@ impl Holding {
         }
     }
 
-    pub(super) fn window(&self) -> Duration {
-        self.definition.effective().1
+    /// How long a spend counts here. A place is free again when its job has ended; where that is not told it is time that
+    /// frees it, and a shard's time may jump by the clocks' allowance (`skew`) when its owner changes, so it waits as
+    /// much longer. Windows of stamps alone need no allowance.
+    pub(super) fn window(&self, skew: Duration) -> Duration {
+        let window = self.definition.effective().1;
+        match self.definition.kind {
+            LimitKind::Concurrency => window + skew,
+            LimitKind::CountWithin
+            | LimitKind::SumWithin
+            | LimitKind::CountDistinctWithin
+            | LimitKind::Budget
+            | LimitKind::Rate
+            | LimitKind::Breaker => window,
+        }
     }
 
     /// Whether it may be spent at `at`.
@@ -103,9 +115,9 @@ impl Holding {
         member.and_then(|member| self.members.get(&member)).is_some_and(|last| at < *last + window)
     }
 
-    /// Takes a spend in. `memory` is the window and the clocks' allowance.
+    /// Takes a spend in. `skew` is the clocks' allowance.
     pub(super) fn spend(&mut self, at: Timestamp, amount: Amount, member: Option<Member>, skew: Duration) {
-        let window = self.window();
+        let window = self.window(skew);
         self.last = at;
         if self.definition.kind == LimitKind::Breaker {
             if self.probe {
@@ -128,8 +140,8 @@ impl Holding {
     }
 
     /// What must stay here: used within any window of late.
-    pub(super) fn bound(&self, at: Timestamp) -> Amount {
-        let now = self.counted(at, self.window());
+    pub(super) fn bound(&self, at: Timestamp, skew: Duration) -> Amount {
+        let now = self.counted(at, self.window(skew));
         match self.definition.kind {
             // A released place was free before anybody else takes it.
             LimitKind::Concurrency => now,
@@ -143,7 +155,7 @@ impl Holding {
     }
 
     /// What can be given back.
-    pub(super) fn free(&self, at: Timestamp) -> Amount {
+    pub(super) fn free(&self, at: Timestamp, skew: Duration) -> Amount {
         match self.definition.kind {
             // It holds no capacity, only leave.
             LimitKind::Breaker => Amount::ZERO,
@@ -152,7 +164,7 @@ impl Holding {
             | LimitKind::CountDistinctWithin
             | LimitKind::Concurrency
             | LimitKind::Budget
-            | LimitKind::Rate => self.capacity.less(self.bound(at)),
+            | LimitKind::Rate => self.capacity.less(self.bound(at, skew)),
         }
     }
 
@@ -170,8 +182,8 @@ impl Holding {
     }
 
     /// What still counts when it is given up.
-    pub(super) fn residue(&self, at: Timestamp) -> Residue {
-        Residue { amount: self.bound(at), last: self.last }
+    pub(super) fn residue(&self, at: Timestamp, skew: Duration) -> Residue {
+        Residue { amount: self.bound(at, skew), last: self.last }
     }
 
     /// Nothing is held any more.

@@ -5,6 +5,7 @@
 //! | a judgement needs more than is here, or soon will | `SliceRequested` | the request is on its way |
 //! | the limits stage answers | `SliceGranted` | capacity, its time; or until when there is nothing |
 //! | a job is allowed | `JobDecided` (`spends`) | its spends count; those to be settled are open |
+//! | a record gets another verdict | `JobDecided`, `JobHeld`, `JobDeferred`, `JobCancelled`, `RecordRejected` | what is open of it is given back |
 //! | the scheduler tells its end | `SpendSettled` | places are free, budgets get what was used; a breaker's is passed on (`OutcomePassedOn`) |
 //! | others need it; its time is over | `SliceReturned` | capacity goes back; the holding ends |
 //!
@@ -12,7 +13,8 @@
 //! the stamps `from` and `until` of the holding. See `tidegate-limits` for why that is enough, and for what is refused
 //! that could have been allowed.
 //!
-//! Bounded (I10): entries in all and by tenant, open jobs, 128 spends and 34 peaks an entry, as many values as the capacity.
+//! Bounded (I10): entries in all and by tenant, open jobs, 128 spends and 34 peaks an entry, as many values as the capacity,
+//! limits a job takes of, requests a judgement makes.
 //! Beyond a bound a limit counts as exceeded (I3).
 
 mod holding;
@@ -65,6 +67,8 @@ pub struct WalletBugs {
     pub settle_twice: bool,
 }
 
+/// Most limits one job takes of, or waits for at once: its fact must fit into a record.
+pub(crate) const MOST_SPENDS: usize = 64;
 /// A request that is never answered is asked again after so long (its log was lost; see `accept-loss`).
 const PATIENCE: Duration = Duration::from_mins(10);
 /// An open job whose end is never told is forgotten after its longest window, and after so long at the latest.
@@ -153,7 +157,7 @@ impl Wallet {
 
     /// The window of a limit as it is kept here.
     fn window(&self, holding: &Holding) -> Duration {
-        let window = holding.window();
+        let window = holding.window(self.bounds.skew);
         if self.bugs.window_short { window.saturating_sub(window / 50 + Duration::from_micros(1)) } else { window }
     }
 
@@ -167,15 +171,16 @@ impl Wallet {
             KernelFact::SpendSettled { told } => self.settled(told, at),
             KernelFact::JobDecided { job, spends, .. } => self.spend(job.source.offset, spends, at),
             KernelFact::PolicyAdopted { .. }
-            | KernelFact::JobDeferred { .. }
-            | KernelFact::JobHeld { .. }
             | KernelFact::HoldRenewed { .. }
             | KernelFact::ApprovalGiven { .. }
             | KernelFact::HoldEscalated { .. }
             | KernelFact::CommandRefused { .. }
-            | KernelFact::JobCancelled { .. }
-            | KernelFact::JobRepeated { .. }
-            | KernelFact::RecordRejected { .. } => {}
+            | KernelFact::JobRepeated { .. } => {}
+            KernelFact::JobDeferred { job, .. } | KernelFact::JobHeld { job, .. } => {
+                self.replaced(job.source.offset, at);
+            }
+            KernelFact::JobCancelled { job, .. } => self.replaced(job.source.offset, at),
+            KernelFact::RecordRejected { source, .. } => self.replaced(source.offset, at),
         }
         self.forget_due(at);
     }
@@ -254,8 +259,10 @@ impl Wallet {
         }
     }
 
-    /// The spends of a job that may run, of the record at `offset`, count from now on (what a `JobDecided` does).
+    /// The spends of a job that may run, of the record at `offset`, count from now on (what a `JobDecided` does), in place
+    /// of what an earlier verdict on it has taken.
     pub fn spend(&mut self, offset: Offset, spends: &[Spend], at: Timestamp) {
+        self.replaced(offset, at);
         let skew = self.bounds.skew;
         let mut open = Vec::new();
         for spend in spends {
@@ -325,7 +332,7 @@ impl Wallet {
         }
         for _ in 0..AT_ONCE {
             let Some((_, offset)) = self.forget.first().copied().filter(|(due, _)| *due <= at) else { break };
-            self.close(offset, at, None);
+            self.close(offset, at, settle::End::Forgotten);
         }
     }
 

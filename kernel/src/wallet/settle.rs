@@ -6,8 +6,13 @@
 //! | budget | it never ran | nothing |
 //! | | with a usage report | what it used, be it more than was reserved |
 //! | | without | what was reserved |
-//! | breaker | | nothing ever counts; a failure, and any probe, is passed on to the limits stage |
+//! | breaker | it ran and failed; it was a probe and succeeded | nothing ever counts; this is passed on to the limits stage |
+//! | | otherwise | nothing |
 //! | others | are not told: a job counts because it was allowed | |
+//!
+//! A verdict that is replaced by another before its job has run is as the end of a job that never ran: the later verdict
+//! takes of limits anew, and what is told of the record from then on settles that. Each spend is settled once: by the end
+//! that is told first, by the verdict that replaces it, or by time.
 
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::Offset;
@@ -16,7 +21,6 @@ use tidegate_protocol::limits::{Amount, BudgetOf, LimitKind, LimitRequest, Outco
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
-use super::holding::Holding;
 use super::{OPEN_AT_MOST, Wallet};
 
 /// A job whose end is awaited.
@@ -39,19 +43,35 @@ pub(super) struct OpenSpend {
     pub(super) probe: bool,
 }
 
+/// How the wait for a job's end is over.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum End<'a> {
+    /// The scheduler has told it.
+    Told(&'a OutcomeTold),
+    /// Another verdict stands in place of the one that spent; the job never ran by that.
+    Replaced,
+    /// It was not told for as long as it could count.
+    Forgotten,
+}
+
 /// What counts of a spend once its job has ended.
-fn used(kind: LimitKind, budget: Option<BudgetOf>, reserved: Amount, told: &OutcomeTold) -> Amount {
+fn used(kind: LimitKind, budget: Option<BudgetOf>, reserved: Amount, end: End<'_>) -> Amount {
+    let ran = match end {
+        End::Told(told) => (told.attempts > 0).then_some(told.usage),
+        End::Replaced => None,
+        // Time alone ends what it counts for.
+        End::Forgotten => return reserved,
+    };
     match kind {
         LimitKind::Concurrency => Amount::ZERO,
-        LimitKind::Budget if told.attempts == 0 => Amount::ZERO,
-        LimitKind::Budget => {
+        LimitKind::Budget => ran.map_or(Amount::ZERO, |usage| {
             let reported = match budget {
-                Some(BudgetOf::Tokens) => told.usage.tokens,
-                Some(BudgetOf::Money) => told.usage.money,
+                Some(BudgetOf::Tokens) => usage.tokens,
+                Some(BudgetOf::Money) => usage.money,
                 None => None,
             };
             reported.unwrap_or(reserved)
-        }
+        }),
         LimitKind::CountWithin
         | LimitKind::SumWithin
         | LimitKind::CountDistinctWithin
@@ -60,12 +80,15 @@ fn used(kind: LimitKind, budget: Option<BudgetOf>, reserved: Amount, told: &Outc
     }
 }
 
-/// Whether an end speaks against what a breaker guards.
-const fn failed(told: &OutcomeTold) -> bool {
+/// What an end says of what a breaker guards: whether it failed. A job that never ran, or was called off, says nothing.
+const fn failed(told: &OutcomeTold) -> Option<bool> {
+    if told.attempts == 0 {
+        return None;
+    }
     match told.outcome {
-        Outcome::Failed | Outcome::Dead => true,
-        Outcome::TimedOut => told.attempts > 0,
-        Outcome::Succeeded | Outcome::Cancelled | Outcome::Denied => false,
+        Outcome::Failed | Outcome::Dead | Outcome::TimedOut => Some(true),
+        Outcome::Succeeded => Some(false),
+        Outcome::Cancelled | Outcome::Denied => None,
     }
 }
 
@@ -78,7 +101,8 @@ impl Wallet {
         let mut number = self.number;
         for OpenSpend { spend, holding, probe } in &job.spends {
             let Some(entry) = self.entry(&spend.limit, &spend.key) else { continue };
-            if entry.definition.kind != LimitKind::Breaker || !(failed(told) || *probe) {
+            let Some(failed) = failed(told).filter(|failed| *failed || *probe) else { continue };
+            if entry.definition.kind != LimitKind::Breaker {
                 continue;
             }
             number += 1;
@@ -89,7 +113,7 @@ impl Wallet {
                 key: spend.key.clone(),
                 definition: (*entry.definition).clone(),
                 tenant: entry.tenant.clone(),
-                failed: failed(told),
+                failed,
                 probe: *probe,
                 at,
             };
@@ -100,22 +124,27 @@ impl Wallet {
     }
 
     pub(super) fn settled(&mut self, told: &OutcomeTold, at: Timestamp) {
-        self.close(told.source.offset, at, Some(told));
+        self.close(told.source.offset, at, End::Told(told));
+    }
+
+    /// The record at `offset` gets another verdict: what the one before took is given back.
+    pub(super) fn replaced(&mut self, offset: Offset, at: Timestamp) {
+        self.close(offset, at, End::Replaced);
     }
 
     /// Remembers a job whose end is awaited.
     pub(super) fn await_end(&mut self, offset: Offset, at: Timestamp, spends: Vec<OpenSpend>) {
-        let windows =
-            spends.iter().filter_map(|open| self.entry(&open.spend.limit, &open.spend.key)).map(Holding::window);
-        let Some(longest) = windows.max() else { return };
+        let taken = spends.iter().filter_map(|open| self.entry(&open.spend.limit, &open.spend.key));
+        let Some(longest) = taken.map(|holding| holding.window(self.bounds.skew)).max() else { return };
         let until = at + longest.min(OPEN_AT_MOST);
         self.open.insert(offset, OpenJob { at, spends, until });
         self.forget.insert((until, offset));
     }
 
-    /// Ends the wait for a job: by what was told, or because it was not.
-    pub(super) fn close(&mut self, offset: Offset, at: Timestamp, told: Option<&OutcomeTold>) {
-        let twice = self.bugs.settle_twice && told.is_some();
+    /// Ends the wait for a job, if it is waited for.
+    pub(super) fn close(&mut self, offset: Offset, at: Timestamp, end: End<'_>) {
+        let skew = self.bounds.skew;
+        let twice = self.bugs.settle_twice && matches!(end, End::Told(_));
         let job = if twice { self.open.get(&offset).cloned() } else { self.open.remove(&offset) };
         let Some(OpenJob { at: stamp, spends, until }) = job else { return };
         if !twice {
@@ -129,10 +158,11 @@ impl Wallet {
                 if !twice {
                     holding.open = holding.open.saturating_sub(1);
                 }
-                let window = holding.window();
-                let (Some(told), true) = (told, at < stamp + window) else { return };
+                if at >= stamp + holding.window(skew) {
+                    return;
+                }
                 let definition = &holding.definition;
-                let now = used(definition.kind, definition.budget, spend.amount, told);
+                let now = used(definition.kind, definition.budget, spend.amount, end);
                 if now != spend.amount {
                     holding.spent.replace(stamp, spend.amount, now);
                 }

@@ -79,7 +79,7 @@ impl Shard {
 
     fn counted(&self, wanted: &LimitUse) -> u64 {
         let holding = self.wallet.entry(&wanted.limit, &wanted.key).unwrap();
-        holding.counted(self.at, holding.window()).0 / Amount::ONE.0
+        holding.counted(self.at, self.wallet.window(holding)).0 / Amount::ONE.0
     }
 }
 
@@ -227,4 +227,73 @@ fn an_answer_to_another_request_changes_nothing_and_a_snapshot_is_read_back() {
     other.read_text(&before).unwrap();
     assert_eq!(other.to_text().unwrap(), before);
     assert_eq!((other.len(), other.open(), other.next_due()), (1, 1, shard.wallet.next_due()));
+}
+
+#[test]
+fn another_verdict_on_a_record_gives_back_what_the_one_before_took_once() {
+    for kind in [LimitKind::Budget, LimitKind::Concurrency] {
+        let (mut shard, wanted) = (Shard::new(), wanted(kind, 1_000, 100));
+        shard.granted(&wanted);
+        shard.spend(1, &wanted);
+        shard.spend(2, &wanted);
+        assert_eq!(shard.counted(&wanted), 200);
+        shard.at = shard.at + Duration::from_secs(1);
+        shard.spend(1, &wanted);
+        assert_eq!((shard.counted(&wanted), shard.wallet.open()), (200, 2), "allowed again");
+        shard.wallet.spend(1, &[], shard.at);
+        assert_eq!((shard.counted(&wanted), shard.wallet.open()), (100, 1), "denied");
+        shard.wallet.spend(1, &[], shard.at);
+        assert_eq!((shard.counted(&wanted), shard.told(1, 0, None)), (100, 0), "once");
+        // What was awaited of the first verdict ends nothing of a later one.
+        shard.spend(1, &wanted);
+        shard.at = shard.at + Duration::from_secs(59);
+        shard.wallet.spend(9, &[], shard.at);
+        assert_eq!(shard.told(1, 0, None), 1);
+        let mut other = Wallet::new(WalletBounds::default());
+        other.read_text(&shard.wallet.to_text().unwrap()).unwrap();
+        assert_eq!(format!("{other:?}"), format!("{:?}", shard.wallet), "what is derived is derived again");
+    }
+}
+
+#[test]
+fn a_place_whose_jobs_end_is_not_told_is_free_only_after_the_clocks_allowance() {
+    let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::Concurrency, 1, 1));
+    shard.granted(&wanted);
+    shard.spend(1, &wanted);
+    let spent = shard.at;
+    for (seconds, counts) in [(60, 1), (64, 1), (65, 0)] {
+        shard.at = spent + Duration::from_secs(seconds);
+        assert_eq!(shard.counted(&wanted), counts, "after {seconds} s");
+    }
+}
+
+#[test]
+fn a_breaker_hears_of_failures_and_of_probes_that_ran_and_of_nothing_else() {
+    let rows = [
+        (Outcome::Failed, 1, [Some(true), Some(true)]),
+        (Outcome::TimedOut, 1, [Some(true), Some(true)]),
+        (Outcome::Dead, 1, [Some(true), Some(true)]),
+        (Outcome::Succeeded, 1, [None, Some(false)]),
+        (Outcome::Cancelled, 1, [None, None]),
+        (Outcome::Dead, 0, [None, None]),
+        (Outcome::TimedOut, 0, [None, None]),
+    ];
+    for (outcome, attempts, expected) in rows {
+        for (probe, expected) in [false, true].into_iter().zip(expected) {
+            let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::Breaker, 3, 1));
+            shard.granted(&wanted);
+            shard.wallet.change(&wanted.limit, &wanted.key, |holding| holding.probe = probe);
+            shard.spend(5, &wanted);
+            let source = SourcePosition { source: SourceName::new("jobs.raw").unwrap(), partition: 0, offset: 5 };
+            let told = OutcomeTold { v: 1, source, outcome, attempts, usage: Usage::default(), at: shard.at };
+            let mut passed_on = None;
+            for fact in shard.wallet.told(&told, shard.at, 7) {
+                if let KernelFact::OutcomePassedOn { request } = fact {
+                    let LimitRequest::Ended { failed, .. } = *request else { panic!("{request:?}") };
+                    passed_on = Some(failed);
+                }
+            }
+            assert_eq!(passed_on, expected, "{outcome:?} after {attempts}, a probe: {probe}");
+        }
+    }
 }

@@ -26,7 +26,7 @@ impl Wallet {
                 let request = LimitRequest::Return {
                     id: RequestId { epoch, number: self.number + 1 },
                     holding: number,
-                    free: holding.free(at).min(amount),
+                    free: holding.free(at, self.bounds.skew).min(amount),
                     rest: None,
                     from: holding.freed_from(at, self.bounds.skew),
                     limit,
@@ -54,8 +54,8 @@ impl Wallet {
                     holding: holding.number,
                     limit: limit.clone(),
                     key: key.clone(),
-                    free: holding.free(at),
-                    rest: Some(holding.residue(at)),
+                    free: holding.free(at, self.bounds.skew),
+                    rest: Some(holding.residue(at, self.bounds.skew)),
                     from: holding.freed_from(at, self.bounds.skew),
                 };
                 KernelFact::SliceReturned { request: Box::new(request) }

@@ -14,7 +14,7 @@ use tidegate_protocol::ids::TenantId;
 use tidegate_protocol::limits::{Amount, LimitKind, LimitRequest, LimitUse, RequestId};
 use tidegate_protocol::time::Timestamp;
 
-use super::{PATIENCE, Wallet, doubled};
+use super::{MOST_SPENDS, PATIENCE, Wallet, doubled};
 
 /// How a limit stands for a job, here and now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,13 +133,15 @@ impl View<'_> {
     fn renew(&mut self, wanted: &LimitUse, holding: &super::Holding, more: Amount, waiting: bool) {
         let term = holding.until.since(holding.since);
         let late = holding.until.since(self.at) < term / 3;
-        if !waiting && (late || !more.is_zero()) {
+        // What is needed goes first.
+        if !waiting && (late || !more.is_zero()) && self.asks.len() < MOST_SPENDS {
             self.ask(wanted, holding.number, Amount::ZERO, more);
         }
     }
 
     fn ask(&mut self, wanted: &LimitUse, holding: u64, need: Amount, want: Amount) -> Here {
-        if self.asks.iter().any(|ask| ask.about() == (&wanted.limit, &*wanted.key)) {
+        let full = self.asks.len() >= 2 * MOST_SPENDS;
+        if full || self.asks.iter().any(|ask| ask.about() == (&wanted.limit, &*wanted.key)) {
             return Here::Unknown;
         }
         let asked = u64::try_from(self.asks.len()).unwrap_or(u64::MAX);

@@ -5,6 +5,7 @@
 
 mod approvals;
 mod kept;
+mod limits;
 mod messages;
 mod people;
 mod properties;

@@ -49,10 +49,6 @@ fn a_wrong_rule_is_refused_with_line_reason_and_remedy() {
                 .into(),
         ),
         (
-            "match: {}, decision: deny, state: [{ count_within: jobs, key: [tenant], window: 1m, gt: 5 }]",
-            format!("`state` in rule `r` {LATER}"),
-        ),
-        (
             "match: {}, decision: allow_with_constraints, constraints: { redaction_level: low }",
             format!("`constraints` in rule `r` {LATER}"),
         ),

@@ -8,4 +8,5 @@ mod explaining;
 mod linting;
 mod loading;
 mod naming;
+mod state;
 mod uncertainty;

@@ -56,7 +56,7 @@ impl Ledger {
         &mut self,
         of: (usize, u64),
         spends: &[(usize, &Spend)],
-        window: impl Fn(usize) -> u64,
+        open_for: impl Fn(usize) -> u64,
         stamp: u64,
         now: u64,
     ) {
@@ -64,8 +64,8 @@ impl Ledger {
             self.spends += 1;
             let entries = &mut self.keys[*key];
             self.open.entry(of).or_default().push((*key, entries.len()));
-            // What is never told is open for its window, by the shard's own time.
-            let open = (now, now + window(*key));
+            // Whatever clocks say within their allowance: what is never told is open for its window by the true time.
+            let open = (now, now + open_for(*key));
             entries.push(Entry { stamp, amount: spend.amount.0, member: spend.member, open });
         }
     }

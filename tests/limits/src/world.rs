@@ -43,6 +43,15 @@ pub struct Settings {
     pub planted: Option<Planted>,
 }
 
+impl Settings {
+    /// By how much a shard's time may jump, when its owner changes, beyond what is allowed for: so much sooner a job whose
+    /// end is not told may count no longer, by the true time.
+    fn beyond_allowance(&self) -> u64 {
+        let allowance = u64::try_from(bounds().skew.as_micros()).unwrap();
+        (2 * self.skew.unsigned_abs()).saturating_sub(allowance)
+    }
+}
+
 /// What happened in a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Summary {
@@ -266,7 +275,10 @@ impl World {
             let number =
                 |spend: &Spend| self.keys.iter().position(|key| key.limit == spend.limit && key.key == spend.key);
             let spends: Vec<_> = spends.iter().map(|spend| (number(spend).unwrap(), spend)).collect();
-            let window = |key: usize| u64::try_from(self.keys[key].definition.effective().1.as_micros()).unwrap();
+            let window = |key: usize| {
+                let window = u64::try_from(self.keys[key].definition.effective().1.as_micros()).unwrap();
+                window.saturating_sub(self.settings.beyond_allowance())
+            };
             self.ledger.spent((shard, *offset), &spends, window, *at, self.now);
             // One in fifty is never told of.
             if self.random.u32(0..50) > 0 {
