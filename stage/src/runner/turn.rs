@@ -349,6 +349,8 @@ impl<S: Stage> Live<'_, S> {
     fn seal(&mut self) -> Result<(), Ended> {
         let Building { bytes, leaves, settles, messages, submitted_ms, last_at, tally, .. } =
             std::mem::take(&mut self.building);
+        // The next group is likely about as large: a buffer that grows step by step is copied at each.
+        self.building.bytes.reserve(bytes.len());
         let mut places = Vec::new();
         for (number, input) in (0_u32..).zip(&mut self.inputs) {
             places.extend(input.place.record(number));
