@@ -9,6 +9,7 @@ mod board;
 mod floor;
 mod governed;
 mod load;
+mod noting;
 mod options;
 mod readers;
 mod report;

@@ -60,6 +60,10 @@ pub struct BenchArgs {
     /// Time each side is loaded, e.g. `20s`.
     #[arg(long, default_value = "20s", value_parser = seconds)]
     pub duration: Duration,
+    /// Time each side runs as fast as it goes before it is measured: a broker is slow until its compiler has seen some
+    /// 75,000 records.
+    #[arg(long, default_value = "4s", value_parser = seconds)]
+    pub flat_out: Duration,
     /// Bytes of a raw record, at least 256.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=900_000))]
     pub size: u32,

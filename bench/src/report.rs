@@ -8,12 +8,14 @@ use crate::options::{BenchArgs, Rate, Scenario};
 /// Figures of one side.
 #[derive(Debug, Clone, Serialize)]
 pub struct Side {
-    /// Raw record due → verdict readable in `decisions`.
+    /// Raw record due → its verdict acknowledged in `decisions`.
     pub decided_ms: Option<Latency>,
     /// Raw record due → verdict readable by its consumer.
     pub released_ms: Option<Latency>,
     /// Raw record due → `finished` readable (jobs only).
     pub finished_ms: Option<Latency>,
+    /// Jobs in a group of facts, on average.
+    pub jobs_per_group: Option<f64>,
     /// Jobs through, a second of load.
     pub per_s: f64,
     /// CPU seconds of this process per 1,000 jobs; load and instruments included, the broker not.
@@ -79,6 +81,7 @@ pub(crate) fn side(board: &Board, spent: Spent) -> Side {
         decided_ms: board.latency(Milestone::Decided),
         released_ms: board.latency(Milestone::Released),
         finished_ms: board.latency(Milestone::Finished),
+        jobs_per_group: board.decided_together(),
         per_s: through / spent.seconds.max(1e-9),
         cpu_s_per_1000: spent.cpu * 1_000.0 / through.max(1.0),
     }
@@ -137,8 +140,10 @@ impl Report {
                 }
             }
             text.push_str(&format!(
-                "{name:<10}{:.0} jobs/s, {:.3} CPU s per 1,000 jobs\n",
-                side.per_s, side.cpu_s_per_1000
+                "{name:<10}{:.0} jobs/s, {:.1} in a group, {:.3} CPU s per 1,000 jobs\n",
+                side.per_s,
+                side.jobs_per_group.unwrap_or_default(),
+                side.cpu_s_per_1000
             ));
         }
         if let Some(ratio) = &self.ratio {
