@@ -21,6 +21,7 @@
 
 mod asking;
 mod connection;
+mod consumers;
 mod delivery;
 mod failure;
 mod flow;
