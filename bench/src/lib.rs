@@ -11,6 +11,7 @@ mod governed;
 mod load;
 mod noting;
 mod options;
+mod policy;
 mod readers;
 mod report;
 mod run;

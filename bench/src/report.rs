@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::board::{Board, Latency, Milestone};
 use crate::options::{BenchArgs, Rate, Scenario};
+use crate::policy::Weight;
 
 /// Figures of one side.
 #[derive(Debug, Clone, Serialize)]
@@ -52,6 +53,10 @@ pub struct Report {
     pub rate: serde_json::Value,
     /// Bytes of a raw record.
     pub size: u32,
+    /// Rules that no job meets, and limits that every job takes of.
+    pub rules: u32,
+    /// See `rules`.
+    pub limits: u32,
     /// Jobs sent to the Tidegate side, warm-up included.
     pub sent: u64,
     /// Of those, never seen at the end.
@@ -103,7 +108,8 @@ pub(crate) fn report(args: &BenchArgs, spine: String, board: &Board, tidegate: S
         Rate::Max => serde_json::json!("max"),
         Rate::PerSecond(rate) => serde_json::json!(rate),
     };
-    Report { scenario: args.scenario, spine, rate, size: args.size, sent, lost, doubled, tidegate, floor, ratio }
+    let (scenario, size, Weight { rules, limits }) = (args.scenario, args.size, args.weight());
+    Report { scenario, spine, rate, size, rules, limits, sent, lost, doubled, tidegate, floor, ratio }
 }
 
 impl Report {
@@ -111,11 +117,13 @@ impl Report {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = format!(
-            "{:?} on {}, rate {}, {} bytes: sent {}, lost {}, doubled {}\n{:<10}{:<10}{:>9}{:>9}{:>9}{:>9}{:>9}\n",
+            "{:?} on {}, rate {}, {} bytes, {} rules, {} limits: sent {}, lost {}, doubled {}\n{:<10}{:<10}{:>9}{:>9}{:>9}{:>9}{:>9}\n",
             self.scenario,
             self.spine,
             self.rate,
             self.size,
+            self.rules,
+            self.limits,
             self.sent,
             self.lost,
             self.doubled,

@@ -106,7 +106,7 @@ async fn measured(
     let board = load.board();
     let decisions = names.topic(&Topic::Decisions(names.source.clone()))?;
     let noting: Arc<dyn Spine> = Arc::new(Noting { spine: spine.clone(), decisions, board: board.clone() });
-    let governed = Governed::start(&noting, &names, args.partitions, slots, &Pace::default())?;
+    let governed = Governed::start(&noting, &names, args.partitions, args.weight(), slots, &Pace::default())?;
     let approved = names.topic(&Topic::Approved(names.pool.clone()))?;
     let finished = names.topic(&Topic::Finished)?;
     let tasks = vec![instrument(spine, args, &board, approved, finished).await?];
