@@ -178,8 +178,8 @@ impl<'a, S: Stage> Live<'a, S> {
         // What is under way already wakes the task itself and must not keep the timer due.
         let idle_group = (self.flying.len() < pace.groups_in_flight.max(1))
             .then(|| self.sealed_mono.saturating_add(micros(pace.idle_group)));
-        let gathering = (self.building.facts > 0 && self.flying.len() < pace.groups_in_flight.max(1))
-            .then(|| self.may_seal_mono());
+        let gathering =
+            (self.building.facts > 0 && self.flying.len() < pace.groups_in_flight.max(1)).then(|| self.may_seal_mono());
         let wanted = [gathering, idle_group, self.read_back.next_mono(pace), self.due_mono(), self.stopping];
         let Some(earliest) = wanted.into_iter().flatten().min() else { return false };
         let earlier = self.timer.as_ref().is_none_or(|(armed, _)| earliest < *armed);
