@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::command::Given;
+use crate::hex;
 use crate::time::Timestamp;
 
 /// JSON as it was written, byte for byte.

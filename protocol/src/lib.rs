@@ -11,6 +11,7 @@ pub mod decision;
 pub mod facts;
 pub mod fleet;
 pub mod headers;
+pub mod hex;
 pub mod ids;
 pub mod job;
 pub mod kept;

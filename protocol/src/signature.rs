@@ -10,6 +10,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::hex;
 use crate::ids::{KeyId, TenantId};
 
 /// A signature; Ed25519's size.

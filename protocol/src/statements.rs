@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::address::TopicPartition;
 use crate::control::Kind;
+use crate::hex;
 use crate::merkle::{self, Hash, Tree};
 use crate::signature::{Capacity, Distrust, Signature, Signed, Trust};
 

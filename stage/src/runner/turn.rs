@@ -341,6 +341,11 @@ impl<S: Stage> Live<'_, S> {
             }
             return Ok(false);
         }
+        // A full one waits for nothing, nor does a stop.
+        let waits = self.building.facts > 0 && self.has_room() && self.stopping.is_none();
+        if waits && self.run.clock.mono_us() < self.may_seal_mono() {
+            return Ok(false);
+        }
         self.seal()?;
         Ok(true)
     }
@@ -349,6 +354,8 @@ impl<S: Stage> Live<'_, S> {
     fn seal(&mut self) -> Result<(), Ended> {
         let Building { bytes, leaves, settles, messages, submitted_ms, last_at, tally, .. } =
             std::mem::take(&mut self.building);
+        // The next group is likely about as large: a buffer that grows step by step is copied at each.
+        self.building.bytes.reserve(bytes.len());
         let mut places = Vec::new();
         for (number, input) in (0_u32..).zip(&mut self.inputs) {
             places.extend(input.place.record(number));
@@ -378,6 +385,7 @@ impl<S: Stage> Live<'_, S> {
         self.said_released = self.released;
         self.reads_since_seal = 0;
         self.sealed_mono = self.run.clock.mono_us();
+        self.paced_mono = self.paced_mono.max(self.sealed_mono) + micros(self.run.spec.pace.group_interval);
         let sequence = self.sequence;
         self.sequence += 1;
         self.head.clone_from(&hash);
