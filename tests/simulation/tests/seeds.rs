@@ -83,6 +83,7 @@ planted! {
     a_gap_among_messages_is_found: "a gap among messages is believed";
     a_snapshot_of_memory_is_found: "a snapshot of memory";
     a_place_without_its_ranges_is_found: "a place without its ranges";
+    believing_what_is_not_signed_is_found: "what is not signed is believed";
     expiring_before_reading_is_found: "expire before reading";
     failing_open_is_found: "fail open";
     accepting_a_stale_token_is_found: "accept a stale token";

@@ -2,6 +2,7 @@
 //! the worker crate's own session, submitters that repeat and forge, and liars on the reports topic.
 
 pub mod executions;
+pub mod forgers;
 pub mod judge;
 pub mod leases;
 pub mod liars;

@@ -9,7 +9,7 @@ use super::judge::{self, AllAllowed};
 use super::leases::scheduler_shard;
 use super::parts::{self, BUCKETS, KERNELS, LANES, named};
 use super::planted::{AnyToken, FailOpen};
-use super::{liars, load, worker};
+use super::{forgers, liars, load, worker};
 use crate::plants::Plant;
 use crate::run::{CALM_US, LOAD_US, Stand, run_of};
 use crate::seeds::Outcome;
@@ -80,6 +80,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
     let executions = Arc::new(Executions::default());
     worker::start_all(seed, &stand.core, &stand.spine, &executions, CALM_US);
     liars::tell(seed, &stand.core, &stand.spine, 500_000, CALM_US + 1_000_000);
+    forgers::forge(seed, &stand.core, &stand.spine, 300_000..CALM_US + 1_000_000);
     let world = stand.world(shards);
     stand.run(&world, QUIET_US, |broker, verdicts| {
         let mut allowed = AllAllowed::new();

@@ -48,7 +48,7 @@ pub fn valid<F: DeserializeOwned>(log: &[Stored], sender: &str) -> Vec<ValidGrou
     let mut following: BTreeMap<u64, Option<u64>> = BTreeMap::new();
     let mut inputs: BTreeMap<u64, Vec<TopicPartition>> = BTreeMap::new();
     let mut kept = Vec::new();
-    for stored in log {
+    for stored in log.iter().filter(|stored| !stored.is_forged()) {
         let header = |name| stored.record.headers.text(name);
         if header(headers::SENDER) != Some(sender) {
             continue;
