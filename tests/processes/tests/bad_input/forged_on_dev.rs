@@ -28,12 +28,12 @@ policy: policy
 topics: { source_partitions: 1 }
 ";
 
-fn spine(folder: &Path) -> Arc<dyn Spine> {
+pub(crate) fn spine(folder: &Path) -> Arc<dyn Spine> {
     let url = format!("embedded:{}", folder.join("data/spine").display());
     block_on(tidegate_node::spine::open(&SpineConfig { url, settings: Settings::default() })).unwrap()
 }
 
-fn all(spine: &dyn Spine, of: &TopicPartition) -> Vec<Record> {
+pub(crate) fn all(spine: &dyn Spine, of: &TopicPartition) -> Vec<Record> {
     let end = block_on(spine.ends(std::slice::from_ref(of))).unwrap()[0].end;
     let mut reader = block_on(spine.reader("forger")).unwrap();
     let handle = reader.open(of, Start::Earliest);
@@ -44,7 +44,7 @@ fn all(spine: &dyn Spine, of: &TopicPartition) -> Vec<Record> {
     records
 }
 
-fn topic(name: &str) -> TopicName {
+pub(crate) fn topic(name: &str) -> TopicName {
     TopicName::new(format!("tidegate.{name}")).unwrap()
 }
 

@@ -103,6 +103,17 @@ impl Recorded {
     }
 }
 
+/// What valid groups say was lost of an input and given up: the group, `[from, to)`.
+pub fn lost<'a, F>(groups: &'a [ValidGroup<F>], of: &TopicPartition) -> Vec<(&'a ValidGroup<F>, Offset, Offset)> {
+    let of_it = |valid: &&ValidGroup<F>, input: u32| valid.inputs.get(input as usize) == Some(of);
+    groups
+        .iter()
+        .flat_map(|valid| valid.group.lost.iter().map(move |lost| (valid, lost)))
+        .filter(|(valid, lost)| of_it(valid, lost.input))
+        .map(|(valid, lost)| (valid, lost.from, lost.to))
+        .collect()
+}
+
 /// What valid groups recorded of their inputs, after each group in turn.
 pub fn places<F>(groups: &[ValidGroup<F>], mut after: impl FnMut(&ValidGroup<F>, &BTreeMap<TopicPartition, Recorded>)) {
     let mut known: BTreeMap<TopicPartition, Recorded> = BTreeMap::new();
