@@ -143,11 +143,8 @@ pub async fn accept_loss(
         (headers::KIND, Bytes::from_static(Kind::Loss.word().as_bytes())),
         (headers::SENDER, Bytes::from(shard.to_string())),
     ];
-    let record = NewRecord {
-        key: Some(loss.record_key().into()),
-        value: Some(text.into()),
-        headers: Headers::from_iter(list),
-    };
+    let record =
+        NewRecord { key: Some(loss.record_key().into()), value: Some(text.into()), headers: Headers::from_iter(list) };
     let options = ProducerOptions { name: "accept-loss".into(), ..ProducerOptions::default() };
     let mut producer = spine.producer(options).await?;
     producer.append(&shards.partition(0), vec![record]).await.map_err(AcceptLossError::NotWritten)?;

@@ -1,16 +1,18 @@
-//! Somebody who can write to every topic of the stages, has read all of them, and has no key: unsigned fences, barriers,
-//! claims and groups, and genuine records written again, there and elsewhere, as they are or with another place in the order.
+//! Somebody who can write to every topic of the stages and to workers' lanes, has read all of them, and has no key:
+//! unsigned fences, barriers, claims and groups, orders for jobs that nobody gave out, and genuine records written again,
+//! there and elsewhere, as they are or with another place in the order.
 //!
 //! The judge passes over what is forged ([`crate::spine::Stored::is_forged`]): it must be as if it were not there.
 
 use std::ops::Range;
 
 use bytes::Bytes;
+use serde_json::Value;
 use tidegate_protocol::address::TopicPartition;
 use tidegate_protocol::headers;
 use tidegate_spine::{Headers, NewRecord};
 
-use super::parts::{BUCKETS, KERNELS, named};
+use super::parts::{BUCKETS, KERNELS, LANES, named};
 use crate::chance::Chance;
 use crate::executor::Core;
 use crate::spine::{FORGED, SimSpine};
@@ -25,8 +27,14 @@ pub fn forge(seed: u64, core: &Core, spine: &SimSpine, times: Range<u64>) {
         let (spine, mut own) = (spine.clone(), Chance::new(seed, &format!("forgery {number}")));
         core.at(chance.within(times.clone()), move || {
             let targets = targets();
-            let to = own.one_of(&targets).clone();
-            if let Some(mut record) = forgery(&spine, &to, &mut own) {
+            let lane = named("work.p").partition(u32::try_from(own.within(0..u64::from(LANES))).unwrap_or(0));
+            let to = if own.percent(40) { lane.clone() } else { own.one_of(&targets).clone() };
+            let forged = if to == lane && own.percent(60) {
+                order(&spine, &to, &mut own)
+            } else {
+                forgery(&spine, &to, &mut own)
+            };
+            if let Some(mut record) = forged {
                 record.headers.push(FORGED, "yes");
                 spine.put(&to, record);
             }
@@ -92,6 +100,25 @@ fn forgery(spine: &SimSpine, to: &TopicPartition, chance: &mut Chance) -> Option
             Some(record)
         }
     }
+}
+
+/// The newest assignment in a lane, with the next number and for another job.
+fn order(spine: &SimSpine, lane: &TopicPartition, chance: &mut Chance) -> Option<NewRecord> {
+    let broker = spine.broker();
+    let genuine = broker.log(lane).iter().rev().filter(|stored| !stored.is_forged());
+    let orders = genuine
+        .filter_map(|stored| Some((stored, serde_json::from_slice::<Value>(stored.record.value.as_deref()?).ok()?)));
+    let (stored, order) = orders.into_iter().find(|(_, order)| order.get("assignment").is_some())?;
+    let assignment = order.get("assignment")?;
+    let (number, source) = (assignment.get("number")?.as_u64()?, assignment.get("source")?.as_str()?);
+    let other = format!("jobs.raw/{}@{}", chance.within(0..u64::from(KERNELS)), chance.within(0..60));
+    let text = std::str::from_utf8(stored.record.value.as_deref()?).ok()?;
+    let text = text.replace(source, &other).replacen(
+        &format!("\"number\":{number},"),
+        &format!("\"number\":{},", number + 1),
+        1,
+    );
+    Some(NewRecord { value: Some(text.into()), ..again(stored) })
 }
 
 fn copy(spine: &SimSpine, from: &TopicPartition, chance: &mut Chance) -> Option<NewRecord> {

@@ -19,7 +19,7 @@ use crate::chance::Chance;
 use crate::keys;
 use crate::ledger::facts::{places, valid};
 use crate::plants::Plant;
-use crate::run::{LOAD_US, Stand, run_of, topic};
+use crate::run::{Judged, LOAD_US, Stand, run_of, topic};
 use crate::seeds::Outcome;
 use crate::spine::SimSpine;
 use crate::world::{Launcher, Shard};
@@ -169,7 +169,9 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
                 let make = make.clone();
                 run_of(launch, rules, move || FailOpen(make()))
             }),
-            Plant::Nothing | Plant::StaleToken => Box::new(move |launch| run_of(launch, rules, make.clone())),
+            Plant::Nothing | Plant::StaleToken | Plant::OtherInput | Plant::TicketUnchecked => {
+                Box::new(move |launch| run_of(launch, rules, make.clone()))
+            }
         };
         shards.push(Shard { spec: spec.clone(), launch });
     }
@@ -191,6 +193,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
     stand.run(&world, QUIET_US, |broker, verdicts| {
         let relays = specs.iter().zip(&relays);
         let snapshots: usize = relays.map(|(spec, make)| judge::relay(broker, spec, &dead, make, verdicts)).sum();
-        snapshots + judge::sink(broker, &behind, &dead, &make_sink, verdicts)
+        let sink = judge::sink(broker, &behind, &dead, &make_sink, verdicts);
+        Judged { snapshots: snapshots + sink, released: 0 }
     })
 }
