@@ -5,7 +5,7 @@ SEEDS ?= 1000
 # Where `make setup` puts Rust when it has to install it; behind everything else.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: list setup demo test lint sim hammer faults deny
+.PHONY: list setup demo test lint sim hammer faults deny abuse
 
 list: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -33,6 +33,12 @@ hammer: ## ten million spends of limits over eight shards, with kills and wrong 
 faults: setup ## kill and pause real processes on a real Kafka under load; the last line is the ledger's verdict
 	$(CARGO) build -p tidegate-cli -p tidegate-processes --bins
 	deploy/ci/with-kafka target/debug/faults
+
+abuse: ## the abuse matrices: forged, foreign, altered, replayed, unsigned tickets and approvals; no broker needed
+	$(CARGO) build -p tidegate-cli
+	$(CARGO) test -p tidegate-node --test abuse_matrix
+	$(CARGO) test -p tidegate-processes --test bad_input -- forged_on_dev
+	$(CARGO) test -p tidegate-processes --test approvals
 
 deny: ## licences, advisories, bans and sources of the dependencies (needs cargo-deny and the network)
 	@command -v cargo-deny >/dev/null || { echo "make deny: cargo-deny is missing; cargo install --locked cargo-deny" >&2; exit 1; }

@@ -42,7 +42,10 @@ impl Watch for Log {
             ShardEvent::Ended(tidegate_stage::Ended::Stopped) | ShardEvent::Owning { .. } => {
                 tracing::debug!(%shard, ?event);
             }
-            ShardEvent::Ended(_) | ShardEvent::FenceStalls { .. } | ShardEvent::InputLost { .. } => {
+            ShardEvent::Ended(_)
+            | ShardEvent::FenceStalls { .. }
+            | ShardEvent::InputLost { .. }
+            | ShardEvent::LossAccepted { .. } => {
                 tracing::error!(%shard, ?event, "a shard of the bench failed");
             }
         }

@@ -80,6 +80,9 @@ pub(crate) enum Command {
     /// Make keys that sign, and look at those that are trusted
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Go on after records of a source are gone
+    #[command(subcommand)]
+    Sources(SourcesCommand),
     /// Run agents' tool calls under a policy, and show what it stopped
     Demo(DemoArgs),
     /// Measure latency and throughput beside the bare client
@@ -361,6 +364,33 @@ pub(crate) struct SayArgs {
     pub(crate) person: Option<String>,
     #[command(flatten)]
     pub(crate) reach: Reach,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SourcesCommand {
+    /// Give up what is gone of a shard's input below its log's present start, so that the shard, which stands still, goes
+    /// on. On an embedded spine stop the process that has it open first
+    AcceptLoss(AcceptLossArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AcceptLossArgs {
+    /// A source and its partition (`jobs.raw/0`); with `--shard` the input's topic and partition, as the alarm names them
+    pub(crate) input: String,
+    /// The shard, as its alarm names it; the kernel's of the source unless told
+    #[arg(long)]
+    pub(crate) shard: Option<String>,
+    /// File of the operator's key (`tidegate keys create --role operator`)
+    #[arg(long, env = "TIDEGATE_OPERATOR_KEY", value_name = "FILE")]
+    pub(crate) signing_key: PathBuf,
+    /// The key's name in records; the file's name without `.key` unless told
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key_id: Option<String>,
+    /// Who accepts it, for the record; the key's name unless told
+    #[arg(long = "as", value_name = "PERSON")]
+    pub(crate) person: Option<String>,
+    #[command(flatten)]
+    pub(crate) spine: SpineArgs,
 }
 
 #[derive(Debug, Subcommand)]

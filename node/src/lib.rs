@@ -19,6 +19,7 @@
 pub mod clock;
 pub mod config;
 pub mod dev;
+pub mod losses;
 pub mod metrics;
 pub mod policy_folder;
 pub mod process;

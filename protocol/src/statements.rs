@@ -6,6 +6,7 @@
 //! | fence, barrier | `tidegate mark v1`, `fence` or `barrier`, its partition, the mark's text |
 //! | group of facts | `tidegate group v1`, sender, epoch, root |
 //! | chunk of a snapshot | `tidegate snapshot v1`, the chunk's text |
+//! | accepted loss | `tidegate loss v1`, its text |
 //! | messages of a group | `tidegate messages v1`, sender, epoch, offset of the group, root ([`crate::proof`]) |
 //!
 //! Each part is a line. A partition is `topic/partition`, with the topic's full name.
@@ -24,6 +25,9 @@ pub const CLAIM_COUNTS_MS: u64 = 60_000;
 
 /// Kind of a snapshot's chunk.
 pub const SNAPSHOT: &str = "tidegate snapshot v1";
+
+/// Kind of an accepted loss.
+pub const LOSS: &str = "tidegate loss v1";
 
 /// Kind of a claim in that facts log.
 #[must_use]

@@ -101,7 +101,7 @@ pub const TABLE: [Row; 18] = [
     row!("finished", "run id, else job id", Log, true, "scheduler, kernel", "workflows, gateway, submitters"),
     row!("dead", "job id or record id", Log, false, "all stages", "operators"),
     row!("snapshots", "stage, shard, epoch, chunk", Keyed, true, "all stages", "all stages"),
-    row!("shards", "stage/shard", Keyed, true, "topics apply", "all stages"),
+    row!("shards", "stage/shard", Keyed, true, "topics apply, cli", "all stages"),
 ];
 
 impl Topic {

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tidegate_protocol::command::Command;
-use tidegate_protocol::control::{Claim, FactRecord, Group, Mark, SnapshotBody, SnapshotChunk, Term};
+use tidegate_protocol::control::{AcceptedLoss, Claim, FactRecord, Group, Mark, SnapshotBody, SnapshotChunk, Term};
 use tidegate_protocol::decision::{Decision, Judged, PayloadAt};
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::fleet::{Order, Report};
@@ -176,6 +176,7 @@ fn every_record_is_read_and_written_as_ever() {
             "term" => drop_in(same::<Term>(&name)),
             "command" => drop_in(same::<Command>(&name)),
             "hold_view" => drop_in(same::<HoldView>(&name)),
+            "accepted_loss" => drop_in(same::<AcceptedLoss>(&name)),
             "job" => drop_in(same::<Job>(&name)),
             "decision" => drop_in(same::<Decision>(&name)),
             "judged" => drop_in(judged(&name)),
@@ -196,6 +197,7 @@ fn every_record_is_read_and_written_as_ever() {
         met.insert(format!("{kind}.{word}"));
     }
     let expected = [
+        "accepted_loss.",
         "claim.",
         "command.",
         "decision.",

@@ -80,7 +80,7 @@ pub enum Meta<'a> {
         kind: Kind,
         /// Whose.
         sender: &'a str,
-        /// The epoch it names.
+        /// The epoch it names; of an accepted loss 0.
         epoch: u64,
     },
     /// A stage's message.
@@ -102,7 +102,7 @@ pub fn meta(record: &Record) -> Meta<'_> {
     let epoch = number(record.headers.text(headers::EPOCH));
     if let Some(word) = record.headers.text(headers::KIND) {
         return match (Kind::from_word(word), epoch) {
-            (Some(Kind::Claim), _) => Meta::Control { kind: Kind::Claim, sender, epoch: 0 },
+            (Some(kind @ (Kind::Claim | Kind::Loss)), _) => Meta::Control { kind, sender, epoch: 0 },
             (Some(kind), Some(epoch)) => Meta::Control { kind, sender, epoch },
             _ => Meta::Foreign,
         };

@@ -13,6 +13,7 @@
 //! | [`context`] | what a handler is told: job, payload, deadline, cancel signal, progress |
 //! | [`worker`] | settings, checked |
 //! | [`run`] | the loop: lane in, reports out, jobs as tasks; drain |
+//! | [`run::gate`] | which orders and jobs are believed: pure, driven by the simulation too |
 //! | [`agent`] | a process per job, and the builtins `noop`, `echo`, `sleep:MS` |
 //! | [`measures`] | every metric with its unit and sentence |
 //!

@@ -11,6 +11,7 @@ mod limits;
 mod policy;
 mod saying;
 mod serve;
+mod sources;
 mod submit;
 mod topics;
 mod worker;
@@ -43,6 +44,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Dead(command) => dead::run(&global, command),
         Command::Keys(command) => keys::run(&global, command),
         Command::Limits(command) => limits::run(&global, command),
+        Command::Sources(command) => sources::run(&global, command),
         Command::Demo(args) => runtime()?.block_on(crate::demo::demo(&args, global.output)),
         Command::Bench(args) => bench::run(&global, &args),
     }
@@ -61,6 +63,7 @@ fn logs(global: &Global, command: &Command) -> Result<(), Failure> {
         | Command::Dead(_)
         | Command::Keys(_)
         | Command::Limits(_)
+        | Command::Sources(_)
         | Command::Demo(_)
         | Command::Bench(_) => "warn",
     };

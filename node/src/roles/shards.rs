@@ -291,8 +291,14 @@ impl Watch for Watcher {
             ShardEvent::FenceStalls { output } => {
                 tracing::error!(shard = %shard, output = %output, "an output takes no fence: the shard waits for it");
             }
-            ShardEvent::InputLost { error } => {
-                tracing::error!(shard = %shard, error = %error, "records of an input are lost: the shard stands still");
+            ShardEvent::InputLost { partition, from, start } => {
+                tracing::error!(
+                    shard = %shard, partition = %partition, from, start,
+                    "records of an input are gone before they were settled: the shard stands still until they are there again or given up: `tidegate sources accept-loss --shard {shard} {partition}`"
+                );
+            }
+            ShardEvent::LossAccepted { partition, from, to, by } => {
+                tracing::warn!(shard = %shard, partition = %partition, from, to, by, "records of an input are given up");
             }
             ShardEvent::Positions(positions) => self.tell(Told::Positions(positions.clone())),
             ShardEvent::TrimWanted { partition, before } => self.tell(Told::Trim(partition.clone(), *before)),
@@ -304,6 +310,7 @@ impl Watch for Watcher {
                     Ended::Superseded { by } => tracing::info!(shard = %shard, by, "a newer owner has the shard"),
                     Ended::Chain(_)
                     | Ended::FactsLost { .. }
+                    | Ended::InputLost { .. }
                     | Ended::Unclaimed { .. }
                     | Ended::Untrusted { .. }
                     | Ended::Unheard { .. }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tidegate_protocol::address::Offset;
+use tidegate_protocol::control::LostRange;
 use tidegate_protocol::proof::Checker;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::{Producer, ReadHandle, Reader, Record};
@@ -81,6 +82,8 @@ pub(crate) struct Live<'a, S: Stage> {
     pub(crate) read_back: ReadBack,
     pub(crate) facts_since_snapshot: u64,
     pub(crate) batch: Vec<Record>,
+    /// Accepted losses, to be recorded in the first group.
+    pub(crate) lost: Vec<LostRange>,
     pub(crate) stopping: Option<u64>,
     pub(crate) published: u64,
     timer: Option<(u64, BoxFuture<'static, ()>)>,
@@ -88,7 +91,7 @@ pub(crate) struct Live<'a, S: Stage> {
 
 impl<'a, S: Stage> Live<'a, S> {
     pub(crate) fn begin(run: &'a mut Run<S>, taken: Taken<S>) -> Result<Self, Ended> {
-        let Taken { mut stage, epoch, log, producer, mut reader, places, starts, again, at, .. } = taken;
+        let Taken { mut stage, epoch, log, producer, mut reader, places, starts, again, at, lost, .. } = taken;
         let mono = run.clock.mono_us();
         let mut time = ShardTime::begin(at, taken.checked, run.clock.as_ref());
         let at = time.now(run.clock.as_ref());
@@ -128,6 +131,7 @@ impl<'a, S: Stage> Live<'a, S> {
             reads_since_seal: 0,
             facts_since_snapshot: taken.replayed,
             batch: Vec::new(),
+            lost,
             stopping: None,
             timer: None,
             run,

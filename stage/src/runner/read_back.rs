@@ -173,7 +173,7 @@ impl<S: Stage> Live<'_, S> {
                     Err(why) => Err(why),
                 },
                 Kind::Claim => self.log.meet_claim(&record, self.read_back.term),
-                Kind::Barrier | Kind::Fence | Kind::Group | Kind::Snapshot | Kind::Term => continue,
+                Kind::Barrier | Kind::Fence | Kind::Group | Kind::Snapshot | Kind::Term | Kind::Loss => continue,
             };
             match met {
                 Ok(by) if by > self.epoch => {

@@ -335,7 +335,9 @@ impl<S: Stage> Live<'_, S> {
         let moved = self.has_unsaid() || self.reads_since_seal > 0;
         let idle = moved && (quiet || self.reads_since_seal >= pace.idle_records);
         let last = self.stopping.is_some() && self.sending.is_empty() && self.has_unsaid();
-        if self.building.facts == 0 && !idle && !last {
+        // Where reading begins is said at once.
+        let first = self.sequence == 0 && (!self.lost.is_empty() || self.inputs.iter().any(|i| !i.place.is_known()));
+        if self.building.facts == 0 && !idle && !last && !first {
             if quiet {
                 self.sealed_mono = self.run.clock.mono_us();
             }
@@ -372,9 +374,11 @@ impl<S: Stage> Live<'_, S> {
             previous: &self.head,
             inputs: &inputs,
             places: &places,
+            lost: &self.lost,
         };
         let value = header.with_facts(&bytes, leaves, self.run.spec.sender.as_str(), &*self.run.signer)?;
         let hash = value_hash(&value);
+        self.lost.clear();
         let record = control_record(Kind::Group, &self.run.spec.sender, Some(self.epoch), value);
         let landing = self.producer.append(&self.run.spec.facts, vec![record]);
         let snapshot = self.facts_since_snapshot >= self.run.spec.pace.snapshot_facts && self.read_back.free();

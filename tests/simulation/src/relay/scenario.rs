@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use tidegate_protocol::address::TopicPartition;
+use tidegate_protocol::control::{AcceptedLoss, Kind};
+use tidegate_protocol::headers;
 use tidegate_protocol::ids::SenderId;
+use tidegate_protocol::signature::signed;
+use tidegate_protocol::statements;
+use tidegate_spine::{Headers, NewRecord};
 use tidegate_stage::{InputKind, InputSpec, Pace, Rules, ShardSpec, Writers};
 
 use super::judge;
@@ -11,9 +16,10 @@ use super::load;
 use super::sink::Sink;
 use super::stage::{CONTROL, FailOpen, JOBS, Relay, Routes};
 use crate::chance::Chance;
+use crate::keys;
 use crate::ledger::facts::{places, valid};
 use crate::plants::Plant;
-use crate::run::{LOAD_US, Stand, run_of, topic};
+use crate::run::{Judged, LOAD_US, Stand, run_of, topic};
 use crate::seeds::Outcome;
 use crate::spine::SimSpine;
 use crate::world::{Launcher, Shard};
@@ -110,6 +116,40 @@ fn retain(spine: &SimSpine, spec: &ShardSpec) {
     broker.trim(control, position);
 }
 
+/// Now and then a job input is cut above what was settled, and somebody gives up what is gone, late.
+fn lose(seed: u64, stand: &Stand, spec: &ShardSpec) {
+    let mut chance = Chance::new(seed, &format!("loss {}", spec.sender));
+    if !chance.percent(10) {
+        return;
+    }
+    let input = usize::from(chance.percent(30));
+    let (of, sender) = (spec.inputs[input].partition.clone(), spec.sender.clone());
+    let (cut, keep) = (chance.within(200_000..4_500_000), chance.within(0..12));
+    let (spine, partition) = (stand.spine.clone(), of.clone());
+    stand.core.at(cut, move || {
+        let mut broker = spine.broker();
+        let end = broker.partition(&partition).map_or(0, |p| p.ends().end);
+        broker.trim(&partition, end.saturating_sub(keep));
+    });
+    for step in 0..4 {
+        // The first is of somebody who may not; and what was trimmed in order may begin later still.
+        let signer = if step == 0 { keys::stages() } else { keys::operator() };
+        let (spine, of, sender) = (stand.spine.clone(), of.clone(), sender.clone());
+        stand.core.at(cut + chance.within(0..1_000_000) + step * 500_000, move || {
+            let before = spine.broker().partition(&of).map_or(0, |p| p.ends().start);
+            let by = "an operator".to_owned();
+            let loss = AcceptedLoss { v: 1, sender, partition: of, before, by, at_ms: 0, key: None, signature: None };
+            let list = [(headers::KIND, Kind::Loss.word().to_owned()), (headers::SENDER, loss.sender.to_string())];
+            let record = NewRecord {
+                key: Some(loss.record_key().into()),
+                value: serde_json::to_vec(&loss).ok().map(|text| signed(&*signer, statements::LOSS, text).into()),
+                headers: Headers::from_iter(list),
+            };
+            spine.put(&topic("shards").partition(0), record);
+        });
+    }
+}
+
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
@@ -130,7 +170,9 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
                 let make = make.clone();
                 run_of(launch, rules, move || FailOpen(make()))
             }),
-            Plant::Nothing | Plant::StaleToken => Box::new(move |launch| run_of(launch, rules, make.clone())),
+            Plant::Nothing | Plant::StaleToken | Plant::OtherInput | Plant::TicketUnchecked => {
+                Box::new(move |launch| run_of(launch, rules, make.clone()))
+            }
         };
         shards.push(Shard { spec: spec.clone(), launch });
     }
@@ -146,11 +188,13 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             }
         }
     }
+    specs.iter().for_each(|spec| lose(seed, &stand, spec));
     let world = stand.world(shards);
     let dead = topic("dead").partition(0);
     stand.run(&world, QUIET_US, |broker, verdicts| {
         let relays = specs.iter().zip(&relays);
         let snapshots: usize = relays.map(|(spec, make)| judge::relay(broker, spec, &dead, make, verdicts)).sum();
-        snapshots + judge::sink(broker, &behind, &dead, &make_sink, verdicts)
+        let sink = judge::sink(broker, &behind, &dead, &make_sink, verdicts);
+        Judged { snapshots: snapshots + sink, released: 0 }
     })
 }
