@@ -9,7 +9,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 .PHONY: list setup demo test lint sim hammer faults fuzz-policy bombs bench-policy deny
 
 list: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
 
 setup: ## install by apt and rustup what is missing to build and test (compilers, headers, Java, Maven)
 	@deploy/ci/setup --kafka

@@ -4,7 +4,6 @@
     clippy::panic,
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::wildcard_enum_match_arm,
     reason = "a test that meets what it does not expect must fail"
 )]
 
