@@ -73,6 +73,7 @@ pub const LAYERS: &[Layer] = &[
             "tidegate-worker",
         ],
     ),
+    acting("tidegate-policy-bench", &["tidegate-policy"]),
     acting(
         "tidegate-cli",
         &[
@@ -80,6 +81,7 @@ pub const LAYERS: &[Layer] = &[
             "tidegate-keys",
             "tidegate-node",
             "tidegate-policy",
+            "tidegate-policy-bench",
             "tidegate-protocol",
             "tidegate-spine",
             "tidegate-worker",
