@@ -44,6 +44,8 @@ pub struct Config {
     pub limits: RecordLimits,
     /// How work is shared.
     pub membership: Membership,
+    /// A file that checkpoints of the log of decisions are also appended to.
+    pub checkpoint_file: Option<PathBuf>,
     /// Bounds and paces of shards; the usual ones unless a caller in code changes them.
     pub pace: Pace,
 }
@@ -232,7 +234,11 @@ impl Config {
                 session_timeout_ms: written.membership.session_timeout_ms,
                 instance: written.membership.instance.clone(),
             },
-            pace: Pace::default(),
+            checkpoint_file: written.audit.checkpoint_file.clone(),
+            pace: Pace {
+                checkpoint_every: Duration::from_millis(written.audit.checkpoint_every_ms),
+                ..Pace::default()
+            },
         })
     }
 

@@ -305,6 +305,7 @@ impl Watch for Report {
             | ShardEvent::InputLost { .. }
             | ShardEvent::LossAccepted { .. }
             | ShardEvent::TrimWanted { .. }
+            | ShardEvent::Checkpoint { .. }
             | ShardEvent::Ended(_) => hash_of(format!("{event:?}").as_bytes()),
         };
         world.trace.event(world.core.now(), "shard", &[u64::from(self.process.0), number], || {
@@ -317,7 +318,10 @@ impl Watch for Report {
                 world.note_loss(format!("{shard} misses {from} to {start} of {partition}"));
             }
             ShardEvent::Ended(ended) => world.note_end(shard, ended),
-            ShardEvent::FenceStalls { .. } | ShardEvent::LossAccepted { .. } | ShardEvent::Positions(_) => {}
+            ShardEvent::FenceStalls { .. }
+            | ShardEvent::LossAccepted { .. }
+            | ShardEvent::Checkpoint { .. }
+            | ShardEvent::Positions(_) => {}
         }
     }
 }
