@@ -173,6 +173,13 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
             story.duplicate_of = Some(duplicate_of);
             story.times.finished_ms = Some(millis(at));
         }),
+        // Its kernel says what it is from now on.
+        SchedulerFact::JobReturned { source, .. } => shelf.change(&source, |story| {
+            if !story.state.is_ended() {
+                story.state = State::Unknown;
+                story.pool = None;
+            }
+        }),
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::ResultRepeated { .. }

@@ -88,6 +88,7 @@ pub fn kernel_config(shard: u32) -> KernelConfig {
         window: WindowBounds { age: Duration::from_mins(10), ids: 1_000 },
         kept: KeptBounds { jobs: 100, bytes: 1 << 20 },
         wallet: tidegate_kernel::wallet::WalletBounds::default(),
+        ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
         trust: Arc::new(Nobody),
         people: Arc::new(Nobody),
     }
