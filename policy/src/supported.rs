@@ -41,8 +41,7 @@ impl Supported {
     ]);
 
     /// What the kernel of this version honours. A feature is added here with the change that makes it work.
-    pub const BY_KERNEL: Self =
-        Self(&[Feature::Approvals, Feature::Throttling, Feature::Constraints, Feature::Limits]);
+    pub const BY_KERNEL: Self = Self(&[Feature::Approvals, Feature::Throttling, Feature::Constraints, Feature::Limits]);
 
     /// Whether the feature is among them.
     pub fn has(self, feature: Feature) -> bool {
