@@ -161,6 +161,7 @@ impl Governed {
                 window: WindowBounds::default(),
                 kept: KeptBounds::default(),
                 wallet: tidegate_kernel::wallet::WalletBounds::default(),
+                ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
                 trust: Arc::new(Nobody),
                 people: Arc::new(Nobody),
             };

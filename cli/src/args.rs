@@ -9,6 +9,7 @@ use tidegate_node::Role as NodeRole;
 use tidegate_node::workers::WorkerSpec;
 use tidegate_protocol::signature::Role;
 use tidegate_worker::agent::Builtin;
+use tidegate_worker::constraints::Enforces;
 
 use crate::commands::{AuditCommand, PolicyCommand};
 use crate::demo::DemoArgs;
@@ -224,6 +225,10 @@ pub(crate) struct WorkerArgs {
     /// Jobs it runs at once
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) concurrency: u32,
+    /// What this worker's surroundings enforce (a container, a network policy), so that jobs constrained so may run here:
+    /// `sandbox.isolated`, `sandbox.network_allowlist`, `sandbox.fs_read_only`, `sandbox.fs_read_write`
+    #[arg(long, value_name = "CONSTRAINT", value_delimiter = ',')]
+    pub(crate) enforces: Vec<Enforces>,
     /// Instead of a command: `noop`, `echo` or `sleep:MS`
     #[arg(long, value_name = "NAME", conflicts_with = "command", required_unless_present = "command")]
     pub(crate) builtin: Option<Builtin>,

@@ -1,6 +1,7 @@
 //! What a kernel is made from: its source, its routes, its topics, its bounds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_protocol::address::{BadTopicName, TopicName};
 use tidegate_protocol::command::People;
@@ -122,11 +123,16 @@ pub struct KernelConfig {
     pub kept: KeptBounds,
     /// Bounds of what is kept of limits.
     pub wallet: WalletBounds,
+    /// How long an allowed job may wait for a worker before it is judged again.
+    pub ticket_ttl: Duration,
     /// Whose signatures count on commands.
     pub trust: Arc<dyn Trust>,
     /// Whose keys they are.
     pub people: Arc<dyn People>,
 }
+
+/// The usual `ticket_ttl`: an hour.
+pub const DEFAULT_TICKET_TTL: Duration = Duration::from_secs(3_600);
 
 /// The usual `max_record_bytes`: with a batch's overhead it stays below a broker's default of 1 MiB.
 pub const DEFAULT_RECORD_BYTES: usize = 1_000_000;

@@ -150,7 +150,7 @@ fn start_workers(
     concurrency: u32,
 ) -> Result<(), StartError> {
     let (Some(pool), false) = (pool, specs.is_empty()) else { return Ok(()) };
-    let worker = build(pool, "dev", specs, concurrency, node.keys().trust())?;
+    let worker = build(pool, "dev", specs, concurrency, &[], node.keys().trust())?;
     workers.start(worker, node.spine(), &node.config().prefix);
     Ok(())
 }

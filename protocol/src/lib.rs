@@ -20,6 +20,7 @@ pub mod limits;
 pub mod merkle;
 pub mod outcome;
 pub mod proof;
+pub mod returned;
 pub mod signature;
 pub mod statements;
 pub mod time;

@@ -25,6 +25,7 @@ use tidegate_protocol::kept::HoldView;
 use tidegate_protocol::limits::{LimitAnswer, LimitDefinition, LimitRequest, LimitsFact, OutcomeTold};
 use tidegate_protocol::outcome::Finished;
 use tidegate_protocol::proof::Ticket;
+use tidegate_protocol::returned::JobReturned;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -105,6 +106,7 @@ fn scheduler_word(fact: &SchedulerFact) -> &'static str {
         SchedulerFact::ResultRefused { .. } => "result_refused",
         SchedulerFact::JobDuplicate { .. } => "job_duplicate",
         SchedulerFact::JobMoved { .. } => "job_moved",
+        SchedulerFact::JobReturned { .. } => "job_returned",
         SchedulerFact::WorkRefused { .. } => "work_refused",
         SchedulerFact::WorkerForgotten { .. } => "worker_forgotten",
         SchedulerFact::ResultRepeated { .. } => "result_repeated",
@@ -190,6 +192,12 @@ fn every_record_is_read_and_written_as_ever() {
             "limit_answer" => limit_answer_word(&same(&name)),
             "limits_fact" => limits_word(&same(&name)),
             "limit_definition" => drop_in(same::<LimitDefinition>(&name)),
+            "job_returned" => {
+                let text = text(&name);
+                let value: JobReturned<'_> = serde_json::from_str(&text).unwrap();
+                assert_eq!(serde_json::to_string(&value).unwrap(), text, "{name} is written differently");
+                drop_in(value)
+            }
             "outcome_told" => drop_in(same::<OutcomeTold>(&name)),
             "report" => report_word(&same(&name)),
             "order" => order_word(&same(&name)),
@@ -208,6 +216,7 @@ fn every_record_is_read_and_written_as_ever() {
         "group.",
         "hold_view.",
         "job.",
+        "job_returned.",
         "judged.",
         "kernel_fact.approval_given",
         "kernel_fact.command_refused",
@@ -253,6 +262,7 @@ fn every_record_is_read_and_written_as_ever() {
         "scheduler_fact.job_duplicate",
         "scheduler_fact.job_finished",
         "scheduler_fact.job_moved",
+        "scheduler_fact.job_returned",
         "scheduler_fact.lease_expired",
         "scheduler_fact.lease_granted",
         "scheduler_fact.result_refused",

@@ -148,6 +148,15 @@ impl State {
         Some(lease.worker)
     }
 
+    /// Forgets a job that has no lease: it went back to its kernel, and comes again or ends there.
+    pub(crate) fn release(&mut self, source: &SourcePosition) {
+        let Some(job) = self.jobs.remove(source) else { return };
+        let name = (job.work.tenant, job.work.id);
+        if self.live.get(&name) == Some(source) {
+            self.live.remove(&name);
+        }
+    }
+
     /// Ends a job; the worker that had it.
     pub(crate) fn finish(&mut self, source: &SourcePosition, by: Option<(WorkerId, Token)>) -> Option<WorkerId> {
         self.ended.insert(source.clone(), by);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tidegate_kernel::SourceWritten;
 use tidegate_kernel::sources::{FormatWritten, SourceLimitsWritten, TenantsWritten};
+use tidegate_kernel::{DEFAULT_TICKET_TTL, SourceWritten};
 use tidegate_scheduler::Tuning;
 
 use super::setting::Settings;
@@ -32,6 +32,8 @@ pub struct Written {
     pub keys: KeysWritten,
     /// How topics are made and checked.
     pub topics: TopicsWritten,
+    /// How long an allowed job may wait.
+    pub tickets: TicketsWritten,
     /// Bounds.
     pub limits: LimitsWritten,
     /// How processes of a role share the work.
@@ -52,6 +54,7 @@ impl Default for Written {
             data: ".tidegate".into(),
             keys: KeysWritten::default(),
             topics: TopicsWritten::default(),
+            tickets: TicketsWritten::default(),
             limits: LimitsWritten::default(),
             membership: MembershipWritten::default(),
             audit: AuditWritten::default(),
@@ -195,6 +198,20 @@ impl Default for TopicsWritten {
             record_bytes: 1_048_588,
             retention: RetentionWritten::default(),
         }
+    }
+}
+
+/// `tickets:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TicketsWritten {
+    /// An allowed job that waits longer than this for a worker is judged again before it may run; milliseconds.
+    pub ttl_ms: u64,
+}
+
+impl Default for TicketsWritten {
+    fn default() -> Self {
+        Self { ttl_ms: u64::try_from(DEFAULT_TICKET_TTL.as_millis()).unwrap_or(u64::MAX) }
     }
 }
 

@@ -47,6 +47,7 @@ fn shown(fact: &SchedulerFact) -> Vec<Shown> {
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::JobDuplicate { .. }
+        | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => Vec::new(),
     }
@@ -223,6 +224,7 @@ fn check_fact(
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::JobDuplicate { .. }
         | SchedulerFact::JobMoved { .. }
+        | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => {}
     }

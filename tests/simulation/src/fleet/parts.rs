@@ -77,6 +77,7 @@ pub fn kernel_config(shard: u32) -> KernelConfig {
         wallet: tidegate_kernel::wallet::WalletBounds::default(),
         trust: keys::stages(),
         people: keys::stages(),
+        ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
     }
 }
 
