@@ -211,7 +211,9 @@ fn deleted_and_the_hole_closed() {
         let gone = records.remove(place);
         let by = records.get(place).map_or(0, |next| next.offset - gone.offset);
         renumbered(&mut records[place..], |offset| offset - by);
-        Some((records, place, within(gone.offset, left.records[last].offset)))
+        // Whoever takes the last one has cut the tail: the log ends at the one before.
+        let from = if place == last { left.records[place - 1].offset } else { gone.offset };
+        Some((records, place, within(from, left.records[last].offset)))
     });
 }
 

@@ -16,13 +16,13 @@ use tidegate_spine::{Headers, Record};
 
 /// A log with what the untouched verification says of each record.
 #[derive(Debug)]
-pub struct Left {
+pub(crate) struct Left {
     /// Seed and sender.
-    pub name: String,
-    pub identity: LogIdentity,
-    pub records: Vec<Record>,
+    pub(crate) name: String,
+    pub(crate) identity: LogIdentity,
+    pub(crate) records: Vec<Record>,
     /// No offset is left out.
-    pub dense: bool,
+    pub(crate) dense: bool,
     roles: Vec<Role>,
 }
 
@@ -36,22 +36,22 @@ enum Role {
 
 impl Left {
     /// A group that counts.
-    pub fn is_valid(&self, place: usize) -> bool {
+    pub(crate) fn is_valid(&self, place: usize) -> bool {
         self.roles[place] == Role::Valid
     }
 
     /// Whether what counts depends on it.
-    pub fn matters(&self, place: usize) -> bool {
+    pub(crate) fn matters(&self, place: usize) -> bool {
         self.roles[place] != Role::Idle
     }
 
     /// The last group that counts.
-    pub fn last_valid(&self) -> usize {
+    pub(crate) fn last_valid(&self) -> usize {
         (0..self.records.len()).rfind(|place| self.is_valid(*place)).unwrap()
     }
 
     /// One above the last record.
-    pub fn end(&self) -> Offset {
+    pub(crate) fn end(&self) -> Offset {
         self.records.last().unwrap().offset + 1
     }
 }
@@ -85,7 +85,7 @@ impl Sign for Rogue {
 }
 
 /// A verifier before each record of a log.
-pub fn verifiers(left: &Left, anchors: Anchors, dense: bool) -> Vec<Verifier> {
+pub(crate) fn verifiers(left: &Left, anchors: Anchors, dense: bool) -> Vec<Verifier> {
     let mut verifier = Verifier::new(left.identity.clone(), Arc::new(Ring(stages())), 0, anchors, dense).unwrap();
     let mut all = Vec::with_capacity(left.records.len());
     for record in &left.records {
@@ -96,7 +96,11 @@ pub fn verifiers(left: &Left, anchors: Anchors, dense: bool) -> Vec<Verifier> {
 }
 
 /// Goes on with `records` to the end.
-pub fn verify_from(mut verifier: Verifier, records: &[Record], end: Offset) -> Result<(Counts, Option<Doubt>), Damage> {
+pub(crate) fn verify_from(
+    mut verifier: Verifier,
+    records: &[Record],
+    end: Offset,
+) -> Result<(Counts, Option<Doubt>), Damage> {
     for record in records {
         verifier.meet::<IgnoredAny>(record)?;
     }
@@ -132,7 +136,7 @@ fn roles(identity: &LogIdentity, records: &[Record]) -> Vec<Role> {
 }
 
 /// The logs of some seeds, and one without holes among them at least.
-pub fn logs() -> &'static [Left] {
+pub(crate) fn logs() -> &'static [Left] {
     static LOGS: OnceLock<Vec<Left>> = OnceLock::new();
     LOGS.get_or_init(|| {
         let mut all: Vec<Left> = Vec::new();
@@ -154,7 +158,7 @@ pub fn logs() -> &'static [Left] {
 }
 
 /// A checkpoint of the group at that place.
-pub fn checkpoint_at(left: &Left, place: usize) -> Checkpoint {
+pub(crate) fn checkpoint_at(left: &Left, place: usize) -> Checkpoint {
     let mut verifier = verifiers(left, Anchors::default(), false).swap_remove(place);
     let Met::Group(group) = verifier.meet::<IgnoredAny>(&left.records[place]).unwrap() else { panic!("no group") };
     let (offset, epoch, head) = verifier.head().unwrap();
@@ -173,14 +177,14 @@ pub fn checkpoint_at(left: &Left, place: usize) -> Checkpoint {
 }
 
 /// Gives records other offsets.
-pub fn renumbered(records: &mut [Record], to: impl Fn(Offset) -> Offset) {
+pub(crate) fn renumbered(records: &mut [Record], to: impl Fn(Offset) -> Offset) {
     for record in records {
         record.offset = to(record.offset);
     }
 }
 
 /// A control record that somebody without the stages' key might write, and what it must be taken for.
-pub fn rogue(left: &Left, chance: &mut fastrand::Rng) -> (Record, &'static [Wrong]) {
+pub(crate) fn rogue(left: &Left, chance: &mut fastrand::Rng) -> (Record, &'static [Wrong]) {
     let LogIdentity { sender, facts } = &left.identity;
     let epoch = 1_000_000 + chance.u64(..1_000);
     let timestamp = left.records[chance.usize(..left.records.len())].timestamp_ms;

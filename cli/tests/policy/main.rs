@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 const BANK: &str = "id: bank
 revision: 3
@@ -36,22 +36,27 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-/// What the binary prints in a folder, with the folder's name left out, and its exit code.
-fn run(at: &Path, arguments: &str) -> (String, i32) {
+fn output(at: &Path, arguments: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.current_dir(at).arg("policy").args(arguments.split(' '));
     for name in ["TIDEGATE_CONFIG", "TIDEGATE_SPINE", "TIDEGATE_LOG", "TIDEGATE_DATA"] {
         command.env_remove(name);
     }
-    let output = command.output().unwrap();
+    command.output().unwrap()
+}
+
+/// What the binary prints in a folder, what goes to stdout first, and its exit code.
+fn run(at: &Path, arguments: &str) -> (String, i32) {
+    let output = output(at, arguments);
     let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
     (text, output.status.code().unwrap())
 }
 
 fn document(at: &Path, arguments: &str) -> (Value, i32) {
-    let (text, code) = run(at, &format!("{arguments} --output json"));
+    let output = output(at, &format!("{arguments} --output json"));
+    let text = String::from_utf8(output.stdout).unwrap();
     let line = text.lines().next_back().unwrap_or_default();
-    (serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {text}")), code)
+    (serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {text}")), output.status.code().unwrap())
 }
 
 #[test]
