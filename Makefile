@@ -2,13 +2,14 @@
 
 CARGO ?= cargo
 SEEDS ?= 1000
+PAIRS ?= 5000000
 # Where `make setup` puts Rust when it has to install it; behind everything else.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: list setup demo test lint sim hammer faults deny
+.PHONY: list setup demo test lint sim hammer faults abuse fuzz-policy bombs bench-policy deny
 
 list: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
 
 setup: ## install by apt and rustup what is missing to build and test (compilers, headers, Java, Maven)
 	@deploy/ci/setup --kafka
@@ -33,6 +34,21 @@ hammer: ## ten million spends of limits over eight shards, with kills and wrong 
 faults: setup ## kill and pause real processes on a real Kafka under load; the last line is the ledger's verdict
 	$(CARGO) build -p tidegate-cli -p tidegate-processes --bins
 	deploy/ci/with-kafka target/debug/faults
+
+abuse: ## the abuse matrices: forged, foreign, altered, replayed, unsigned tickets and approvals; no broker needed
+	$(CARGO) build -p tidegate-cli
+	$(CARGO) test -p tidegate-node --test abuse_matrix
+	$(CARGO) test -p tidegate-processes --test bad_input -- forged_on_dev
+	$(CARGO) test -p tidegate-processes --test approvals
+
+fuzz-policy: ## the policy evaluator against the naive reference: PAIRS=n random (policy, job) pairs from SEED=s
+	$(CARGO) run --release -p tidegate-policy --example fuzz -- --pairs $(PAIRS) --seed $(or $(SEED),1)
+
+bombs: ## expressions, patterns and bundles made to exhaust a judge: each is refused or bounded
+	$(CARGO) test -p tidegate-policy --test bombs
+
+bench-policy: ## Tidegate, the cel crate, Cedar and Rego on the same rules and jobs; RULES=10,100,… ; the last line is JSON
+	$(CARGO) run --release --manifest-path bench/peers/Cargo.toml --target-dir target/peers -- $(if $(RULES),--rules $(RULES))
 
 deny: ## licences, advisories, bans and sources of the dependencies (needs cargo-deny and the network)
 	@command -v cargo-deny >/dev/null || { echo "make deny: cargo-deny is missing; cargo install --locked cargo-deny" >&2; exit 1; }

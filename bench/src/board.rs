@@ -1,7 +1,10 @@
 //! What was sent when, and what was seen when: latencies from the *intended* send time, losses, doubles.
+//!
+//! The board must not be what is measured: load and instruments never wait for each other here, and nothing is moved
+//! when it grows. (A hash map under a lock stood both sides still for up to a quarter of a second whenever it doubled.)
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
@@ -9,7 +12,7 @@ use serde::Serialize;
 use tidegate_protocol::address::Offset;
 
 /// A milestone of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Milestone {
     Decided,
     Released,
@@ -31,58 +34,80 @@ pub struct Latency {
     pub max: f64,
 }
 
-struct Seen {
-    latency: Histogram<u64>,
-    times: HashMap<(u32, Offset), u32>,
-    doubled: u64,
+/// Records in a page, and pages a partition may have: two hundred million records.
+const PAGE: usize = 1 << 12;
+const PAGES: usize = 50_000;
+/// In a slot's `due`: whether it counts in the figures.
+const MEASURED: u64 = 1 << 63;
+
+/// One record of the source.
+#[derive(Default)]
+struct Slot {
+    /// 0: not sent. Else its intended send time, microseconds since `began` and 1, and [`MEASURED`].
+    due: AtomicU64,
+    /// Whether it was seen at each milestone.
+    seen: [AtomicBool; 3],
 }
 
-impl Seen {
-    fn new() -> Option<Self> {
-        let latency = Histogram::new_with_bounds(1, 600_000_000, 3).ok()?;
-        Some(Self { latency, times: HashMap::new(), doubled: 0 })
+/// The records of one partition by the order of sending, which is their offset.
+struct Sent {
+    pages: Vec<OnceLock<Box<[Slot]>>>,
+    next: AtomicU64,
+}
+
+impl Sent {
+    fn slot(&self, offset: Offset) -> Option<&Slot> {
+        let at = usize::try_from(offset).ok()?;
+        self.pages.get(at / PAGE)?.get()?.get(at % PAGE)
     }
 }
 
+struct Seen {
+    /// Taken by the one instrument of this milestone only, and at the end.
+    latency: Mutex<Histogram<u64>>,
+    /// Calls that brought measured records.
+    batches: AtomicU64,
+    doubled: AtomicU64,
+}
+
 struct Inner {
-    /// Intended send time by (partition, order of sending), microseconds since `began`; and whether it is measured.
-    intended: Vec<Vec<(u64, bool)>>,
-    seen: HashMap<Milestone, Seen>,
+    sent_to: Vec<Sent>,
+    seen: [Seen; 3],
     last: Milestone,
-    done: u64,
-    sent: u64,
-    measured: u64,
-    finished_in_time: u64,
+    done: AtomicU64,
+    sent: AtomicU64,
+    measured: AtomicU64,
+    finished_in_time: AtomicU64,
 }
 
 /// The figures of one side. Shared by load and readers.
 #[derive(Clone)]
 pub(crate) struct Board {
     began: Instant,
-    inner: Arc<Mutex<Inner>>,
+    inner: Arc<Inner>,
 }
 
 impl Board {
     /// Offsets of the source must begin at 0 and rise by one: it is ours alone.
-    pub(crate) fn new(began: Instant, partitions: u32, last: Milestone) -> Self {
-        let mut seen = HashMap::new();
-        for milestone in [Milestone::Decided, Milestone::Released, Milestone::Finished] {
-            seen.extend(Seen::new().map(|s| (milestone, s)));
-        }
-        let inner = Inner {
-            intended: vec![Vec::new(); partitions as usize],
-            seen,
-            last,
-            done: 0,
-            sent: 0,
-            measured: 0,
-            finished_in_time: 0,
+    ///
+    /// # Errors
+    /// Never with the bounds below, which the histogram's own rules allow.
+    pub(crate) fn new(began: Instant, partitions: u32, last: Milestone) -> anyhow::Result<Self> {
+        let seen = || -> anyhow::Result<Seen> {
+            let latency = Mutex::new(Histogram::new_with_bounds(1, 600_000_000, 3)?);
+            Ok(Seen { latency, batches: AtomicU64::new(0), doubled: AtomicU64::new(0) })
         };
-        Self { began, inner: Arc::new(Mutex::new(inner)) }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        let sent = || Sent { pages: (0..PAGES).map(|_| OnceLock::new()).collect(), next: AtomicU64::new(0) };
+        let inner = Inner {
+            sent_to: (0..partitions).map(|_| sent()).collect(),
+            seen: [seen()?, seen()?, seen()?],
+            last,
+            done: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            measured: AtomicU64::new(0),
+            finished_in_time: AtomicU64::new(0),
+        };
+        Ok(Self { began, inner: Arc::new(inner) })
     }
 
     pub(crate) fn now_us(&self) -> u64 {
@@ -91,62 +116,80 @@ impl Board {
 
     /// A record is about to be handed over; it was due at `intended_us`.
     pub(crate) fn sending(&self, partition: u32, intended_us: u64, measured: bool) {
-        let mut inner = self.lock();
-        if let Some(list) = inner.intended.get_mut(partition as usize) {
-            list.push((intended_us, measured));
+        let inner = &*self.inner;
+        if let Some(sent) = inner.sent_to.get(partition as usize) {
+            let at = usize::try_from(sent.next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
+            let page = sent.pages.get(at / PAGE);
+            let page = page.map(|page| page.get_or_init(|| (0..PAGE).map(|_| Slot::default()).collect()));
+            if let Some(slot) = page.and_then(|page| page.get(at % PAGE)) {
+                let flag = if measured { MEASURED } else { 0 };
+                slot.due.store((intended_us + 1) | flag, Ordering::Release);
+            }
         }
-        inner.sent += 1;
-        inner.measured += u64::from(measured);
+        inner.sent.fetch_add(1, Ordering::AcqRel);
+        inner.measured.fetch_add(u64::from(measured), Ordering::AcqRel);
     }
 
     /// The record was seen at a milestone.
     pub(crate) fn seen(&self, milestone: Milestone, at_us: u64, what: impl IntoIterator<Item = (u32, Offset)>) {
-        let mut inner = self.lock();
-        let Inner { intended, seen, last, done, finished_in_time, .. } = &mut *inner;
-        let Some(seen) = seen.get_mut(&milestone) else { return };
+        let inner = &*self.inner;
+        let Some(seen) = inner.seen.get(milestone as usize) else { return };
+        let mut latency = seen.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut done, mut in_time) = (0, 0);
         for (partition, offset) in what {
-            let place = usize::try_from(offset).unwrap_or(usize::MAX);
-            let Some((due, measured)) = intended.get(partition as usize).and_then(|l| l.get(place)).copied() else {
-                seen.doubled += 1; // a record nobody sent
-                continue;
-            };
-            let times = seen.times.entry((partition, offset)).or_insert(0);
-            *times += 1;
-            if *times > 1 {
-                seen.doubled += 1;
+            let slot = inner.sent_to.get(partition as usize).and_then(|sent| sent.slot(offset));
+            let due = slot.map_or(0, |slot| slot.due.load(Ordering::Acquire));
+            let before = slot.and_then(|slot| slot.seen.get(milestone as usize));
+            // A record nobody sent counts as well.
+            if due == 0 || before.is_none_or(|seen| seen.swap(true, Ordering::Relaxed)) {
+                seen.doubled.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
+            let measured = due & MEASURED != 0;
             if measured {
-                seen.latency.saturating_record(at_us.saturating_sub(due).max(1));
+                latency.saturating_record(at_us.saturating_sub((due & !MEASURED) - 1).max(1));
             }
-            if milestone == *last {
-                *done += 1;
-                *finished_in_time += u64::from(measured);
-            }
+            done += 1;
+            in_time += u64::from(measured);
+        }
+        seen.batches.fetch_add(u64::from(in_time > 0), Ordering::Relaxed);
+        if milestone == inner.last {
+            inner.finished_in_time.fetch_add(in_time, Ordering::AcqRel);
+            inner.done.fetch_add(done, Ordering::AcqRel);
         }
     }
 
     /// Sent and not yet at the last milestone.
     pub(crate) fn open(&self) -> u64 {
-        let inner = self.lock();
-        inner.sent.saturating_sub(inner.done)
+        let done = self.inner.done.load(Ordering::Acquire);
+        self.inner.sent.load(Ordering::Acquire).saturating_sub(done)
     }
 
     /// Measured records sent, and those of them that reached the last milestone.
     pub(crate) fn measured(&self) -> (u64, u64) {
-        let inner = self.lock();
-        (inner.measured, inner.finished_in_time)
+        let inner = &*self.inner;
+        (inner.measured.load(Ordering::Acquire), inner.finished_in_time.load(Ordering::Acquire))
     }
 
     /// (sent, lost, doubled) over all.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
-        let inner = self.lock();
-        (inner.sent, inner.sent.saturating_sub(inner.done), inner.seen.values().map(|s| s.doubled).sum())
+        let doubled = self.inner.seen.iter().map(|s| s.doubled.load(Ordering::Acquire)).sum();
+        (self.inner.sent.load(Ordering::Acquire), self.open(), doubled)
+    }
+
+    /// Measured records that were decided together, on average.
+    pub(crate) fn decided_together(&self) -> Option<f64> {
+        let seen = self.inner.seen.get(Milestone::Decided as usize)?;
+        let records = seen.latency.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let batches = seen.batches.load(Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "a count of jobs of a bench run")]
+        let together = records as f64 / batches as f64;
+        (batches > 0).then_some(together)
     }
 
     pub(crate) fn latency(&self, milestone: Milestone) -> Option<Latency> {
-        let inner = self.lock();
-        let latency = &inner.seen.get(&milestone)?.latency;
+        let latency = &self.inner.seen.get(milestone as usize)?.latency;
+        let latency = latency.lock().unwrap_or_else(PoisonError::into_inner);
         if latency.is_empty() {
             return None;
         }
@@ -155,5 +198,37 @@ impl Board {
         #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench run")]
         let max = latency.max() as f64 / 1_000.0;
         Some(Latency { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_doubled_or_never_sent_is_told() {
+        let board = Board::new(Instant::now(), 2, Milestone::Released).unwrap();
+        for (partition, due) in [(0, 0), (0, 1_000), (1, 2_000)] {
+            board.sending(partition, due, due > 0);
+        }
+        board.seen(Milestone::Decided, 5_000, [(0, 0), (0, 1), (1, 0)]);
+        assert_eq!(board.decided_together(), Some(2.0), "of three, one is not measured");
+        assert_eq!((board.open(), board.counts()), (3, (3, 3, 0)), "decided is not the last milestone");
+        board.seen(Milestone::Released, 6_000, [(0, 1), (0, 1), (1, 0), (1, 1)]);
+        assert_eq!(board.counts(), (3, 1, 2), "one is open; one came twice and one was never sent");
+        assert_eq!(board.measured(), (2, 2));
+        let released = board.latency(Milestone::Released).unwrap();
+        assert!((released.p50 - 4.0).abs() < 0.1 && (released.max - 5.0).abs() < 0.1, "{released:?}");
+    }
+
+    #[test]
+    fn it_grows_over_pages() {
+        let board = Board::new(Instant::now(), 1, Milestone::Decided).unwrap();
+        let records = PAGE as u64 * 2 + 3;
+        for due in 0..records {
+            board.sending(0, due, true);
+        }
+        board.seen(Milestone::Decided, records, (0..records).map(|offset| (0, offset)));
+        assert_eq!((board.open(), board.measured()), (0, (records, records)));
     }
 }

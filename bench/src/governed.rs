@@ -1,6 +1,6 @@
 //! The Tidegate side: kernels, a scheduler and a no-op worker, as the roles run them, in this process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -9,8 +9,8 @@ use tidegate_kernel::{
     KeptBounds, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes, SourceWritten, WindowBounds,
 };
 use tidegate_keys::{Keyring, SecretKey, Trusted};
+use tidegate_limits::{Limits, LimitsConfig};
 use tidegate_node::clock::TokioClock;
-use tidegate_policy::Snapshot;
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::command::Nobody;
 use tidegate_protocol::ids::{Capability, KeyId, PoolName, SenderId, SourceName, WorkerId};
@@ -24,25 +24,28 @@ use tidegate_worker::Worker;
 use tidegate_worker::agent::Builtin;
 use tokio::task::JoinHandle;
 
+use crate::policy::{Weight, policy};
+
 /// Partitions of the topics all share.
 pub(crate) const SHARED: u32 = 4;
 /// Buckets of the pool.
 pub(crate) const BUCKETS: u32 = 4;
 /// Lanes of the pool.
 const LANES: u32 = 4;
-/// Rules of the policy besides the one that allows: a realistic set is not one rule.
-const RULES: usize = 50;
 
 struct Log;
 
 impl Watch for Log {
     fn event(&self, shard: &SenderId, event: &ShardEvent) {
         match event {
-            ShardEvent::Positions(_) | ShardEvent::TrimWanted { .. } => {}
+            ShardEvent::Positions(_) | ShardEvent::TrimWanted { .. } | ShardEvent::Checkpoint { .. } => {}
             ShardEvent::Ended(tidegate_stage::Ended::Stopped) | ShardEvent::Owning { .. } => {
                 tracing::debug!(%shard, ?event);
             }
-            ShardEvent::Ended(_) | ShardEvent::FenceStalls { .. } | ShardEvent::InputLost { .. } => {
+            ShardEvent::Ended(_)
+            | ShardEvent::FenceStalls { .. }
+            | ShardEvent::InputLost { .. }
+            | ShardEvent::LossAccepted { .. } => {
                 tracing::error!(%shard, ?event, "a shard of the bench failed");
             }
         }
@@ -76,6 +79,7 @@ impl Names {
             (Topic::Outcomes(source.clone()), partitions),
             (Topic::Grants(source.clone()), partitions),
             (Topic::LimitRequests, SHARED),
+            (Topic::LimitFacts, SHARED),
             (Topic::Approved(pool.clone()), BUCKETS),
             (Topic::Overflow(pool.clone()), BUCKETS),
             (Topic::Denied, SHARED),
@@ -87,6 +91,7 @@ impl Names {
             (Topic::Dead, SHARED),
             (Topic::Snapshots, 1),
             (Topic::Shards, 1),
+            (Topic::AuditCheckpoints, 1),
         ];
         all.into_iter()
             .map(|(topic, partitions)| {
@@ -96,7 +101,7 @@ impl Names {
                     partitions,
                     cleanup: if keyed { Cleanup::Keyed } else { Cleanup::Log { retention_ms: None } },
                     max_record_bytes: 1 << 20,
-                    broker_time: matches!(topic, Topic::Decisions(_) | Topic::Leases(_)),
+                    broker_time: matches!(topic, Topic::Decisions(_) | Topic::Leases(_) | Topic::LimitFacts),
                     replication: None,
                 })
             })
@@ -120,23 +125,13 @@ fn keys() -> anyhow::Result<(Arc<SecretKey>, Arc<Keyring>)> {
     Ok((Arc::new(secret), Arc::new(Keyring::new([trusted])?)))
 }
 
-fn policy() -> anyhow::Result<Snapshot> {
-    let mut text = String::from("id: bench\nrevision: 1\nrules:\n");
-    for n in 0..RULES {
-        text.push_str(&format!(
-            "  - {{ id: no-{n}, match: {{ topics: [\"job.forbidden.{n}.>\"] }}, decision: deny, reason: forbidden }}\n"
-        ));
-    }
-    text.push_str("  - { id: calls, match: { topics: [\"job.bench.>\"] }, decision: allow }\n");
-    Ok(tidegate_policy::load([("bench.yaml", text)], None)?)
-}
-
 impl Governed {
-    /// Starts a kernel a partition; with `slots`, a scheduler and a worker too. Topics exist.
+    /// Starts a kernel a partition, with limits their stage, with `slots` a scheduler and a worker too. Topics exist.
     pub(crate) fn start(
         spine: &Arc<dyn Spine>,
         names: &Names,
         partitions: u32,
+        weight: Weight,
         slots: Option<u32>,
         pace: &Pace,
     ) -> anyhow::Result<Self> {
@@ -153,7 +148,7 @@ impl Governed {
         let routes = Arc::new(Routes::new(vec![pool], &names.prefix)?);
         let shared = PartitionCounts { denied: SHARED, held: SHARED, finished: SHARED, dead: SHARED, limits: SHARED };
         let topics = Arc::new(KernelTopics::new(&names.prefix, &source, shared)?);
-        let snapshot = Arc::new(policy()?);
+        let snapshot = Arc::new(policy(weight)?);
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
         let mut governed = Self { keys: keys()?, stops: Vec::new(), tasks: Vec::new(), worker: None };
         for shard in 0..partitions {
@@ -166,6 +161,7 @@ impl Governed {
                 window: WindowBounds::default(),
                 kept: KeptBounds::default(),
                 wallet: tidegate_kernel::wallet::WalletBounds::default(),
+                ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
                 trust: Arc::new(Nobody),
                 people: Arc::new(Nobody),
             };
@@ -182,6 +178,16 @@ impl Governed {
             };
             governed.run(spine, &clock, spec, make);
         }
+        if weight.limits > 0 {
+            let sources = BTreeMap::from([(names.source.clone(), partitions)]);
+            let layout = tidegate_limits::Layout { prefix: names.prefix.clone(), sources };
+            let tuning = tidegate_limits::Tuning { shards: SHARED, ..tidegate_limits::Tuning::default() };
+            let limits = LimitsConfig::new(&layout, &tuning)?;
+            for shard in 0..SHARED {
+                let (spec, limits) = (limits.shard_spec(shard, "bench", pace.clone())?, limits.clone());
+                governed.run(spine, &clock, spec, move || Limits::new(limits.clone()));
+            }
+        }
         let Some(slots) = slots else { return Ok(governed) };
         let layout = Layout {
             prefix: names.prefix.clone(),
@@ -191,7 +197,7 @@ impl Governed {
             lanes: LANES,
             finished_partitions: SHARED,
             dead_partitions: SHARED,
-            sources: std::collections::BTreeMap::from([(names.source.clone(), partitions)]),
+            sources: BTreeMap::from([(names.source.clone(), partitions)]),
         };
         let pool = Arc::new(tidegate_scheduler::Pool::new(layout, &Tuning::default())?);
         let spec = pool.shard_spec(0, "bench", pace.clone())?;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::policy::{MOST_LIMITS, Weight};
+
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
@@ -60,12 +62,25 @@ pub struct BenchArgs {
     /// Time each side is loaded, e.g. `20s`.
     #[arg(long, default_value = "20s", value_parser = seconds)]
     pub duration: Duration,
+    /// Time each side runs as fast as it goes before it is measured: a broker is slow until its compiler has seen some
+    /// 75,000 records.
+    #[arg(long, default_value = "4s", value_parser = seconds)]
+    pub flat_out: Duration,
     /// Bytes of a raw record, at least 256.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=900_000))]
     pub size: u32,
     /// Also measure the floor: the same appends through the bare client, in alternating slices.
     #[arg(long)]
     pub floor: bool,
+    /// Rules of the policy besides those that every job meets: a realistic set is not one rule.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    pub rules: u32,
+    /// Limits that every job takes of.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(MOST_LIMITS)))]
+    pub limits: u32,
+    /// A policy as a large installation has it: 1,000 rules, a tenth of which ask people, and 3 limits a job.
+    #[arg(long, conflicts_with_all = ["rules", "limits"])]
+    pub governed: bool,
     /// Partitions of the source.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub partitions: u32,
@@ -75,4 +90,14 @@ pub struct BenchArgs {
     /// Jobs in flight at most, for `--rate max`.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub in_flight: u32,
+}
+
+impl BenchArgs {
+    /// What the policy is made of.
+    pub(crate) fn weight(&self) -> Weight {
+        match self.governed {
+            true => Weight { rules: 1_000, limits: 3 },
+            false => Weight { rules: self.rules, limits: self.limits },
+        }
+    }
 }

@@ -4,16 +4,19 @@ use serde::Serialize;
 
 use crate::board::{Board, Latency, Milestone};
 use crate::options::{BenchArgs, Rate, Scenario};
+use crate::policy::Weight;
 
 /// Figures of one side.
 #[derive(Debug, Clone, Serialize)]
 pub struct Side {
-    /// Raw record due → verdict readable in `decisions`.
+    /// Raw record due → its verdict acknowledged in `decisions`.
     pub decided_ms: Option<Latency>,
     /// Raw record due → verdict readable by its consumer.
     pub released_ms: Option<Latency>,
     /// Raw record due → `finished` readable (jobs only).
     pub finished_ms: Option<Latency>,
+    /// Jobs in a group of facts, on average.
+    pub jobs_per_group: Option<f64>,
     /// Jobs through, a second of load.
     pub per_s: f64,
     /// CPU seconds of this process per 1,000 jobs; load and instruments included, the broker not.
@@ -50,6 +53,10 @@ pub struct Report {
     pub rate: serde_json::Value,
     /// Bytes of a raw record.
     pub size: u32,
+    /// Rules that no job meets, and limits that every job takes of.
+    pub rules: u32,
+    /// See `rules`.
+    pub limits: u32,
     /// Jobs sent to the Tidegate side, warm-up included.
     pub sent: u64,
     /// Of those, never seen at the end.
@@ -79,6 +86,7 @@ pub(crate) fn side(board: &Board, spent: Spent) -> Side {
         decided_ms: board.latency(Milestone::Decided),
         released_ms: board.latency(Milestone::Released),
         finished_ms: board.latency(Milestone::Finished),
+        jobs_per_group: board.decided_together(),
         per_s: through / spent.seconds.max(1e-9),
         cpu_s_per_1000: spent.cpu * 1_000.0 / through.max(1.0),
     }
@@ -100,7 +108,8 @@ pub(crate) fn report(args: &BenchArgs, spine: String, board: &Board, tidegate: S
         Rate::Max => serde_json::json!("max"),
         Rate::PerSecond(rate) => serde_json::json!(rate),
     };
-    Report { scenario: args.scenario, spine, rate, size: args.size, sent, lost, doubled, tidegate, floor, ratio }
+    let (scenario, size, Weight { rules, limits }) = (args.scenario, args.size, args.weight());
+    Report { scenario, spine, rate, size, rules, limits, sent, lost, doubled, tidegate, floor, ratio }
 }
 
 impl Report {
@@ -108,11 +117,13 @@ impl Report {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = format!(
-            "{:?} on {}, rate {}, {} bytes: sent {}, lost {}, doubled {}\n{:<10}{:<10}{:>9}{:>9}{:>9}{:>9}{:>9}\n",
+            "{:?} on {}, rate {}, {} bytes, {} rules, {} limits: sent {}, lost {}, doubled {}\n{:<10}{:<10}{:>9}{:>9}{:>9}{:>9}{:>9}\n",
             self.scenario,
             self.spine,
             self.rate,
             self.size,
+            self.rules,
+            self.limits,
             self.sent,
             self.lost,
             self.doubled,
@@ -137,8 +148,10 @@ impl Report {
                 }
             }
             text.push_str(&format!(
-                "{name:<10}{:.0} jobs/s, {:.3} CPU s per 1,000 jobs\n",
-                side.per_s, side.cpu_s_per_1000
+                "{name:<10}{:.0} jobs/s, {:.1} in a group, {:.3} CPU s per 1,000 jobs\n",
+                side.per_s,
+                side.jobs_per_group.unwrap_or_default(),
+                side.cpu_s_per_1000
             ));
         }
         if let Some(ratio) = &self.ratio {

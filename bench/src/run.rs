@@ -20,14 +20,13 @@ use crate::floor::kafka::BareKafka;
 use crate::floor::spine::BareSpine;
 use crate::governed::{Governed, Names};
 use crate::load::Load;
+use crate::noting::Noting;
 use crate::options::{BenchArgs, Rate, Scenario};
 use crate::readers::watch;
 use crate::report::{Report, Spent, report, side};
 
 /// Load at the rate asked for before anything is measured; it also tells the sizes of what is appended.
 const WARM_UP: Duration = Duration::from_secs(3);
-/// Then as fast as it goes, for each side: a broker is slow until its compiler has seen some 75,000 records.
-const FLAT_OUT: Duration = Duration::from_secs(4);
 /// Length of a slice.
 const SLICE: Duration = Duration::from_secs(5);
 /// How long what was sent may take to come out.
@@ -103,22 +102,23 @@ async fn measured(
     let began = Instant::now();
     let last = if args.scenario == Scenario::Jobs { Milestone::Finished } else { Milestone::Released };
     let slots = (args.scenario == Scenario::Jobs).then_some(args.slots);
-    let governed = Governed::start(spine, &names, args.partitions, slots, &Pace::default())?;
     let load = load(spine, args, names.topic(&Topic::Raw(names.source.clone()))?, began, last).await?;
     let board = load.board();
     let decisions = names.topic(&Topic::Decisions(names.source.clone()))?;
+    let noting: Arc<dyn Spine> = Arc::new(Noting { spine: spine.clone(), decisions, board: board.clone() });
+    let governed = Governed::start(&noting, &names, args.partitions, args.weight(), slots, &Pace::default())?;
     let approved = names.topic(&Topic::Approved(names.pool.clone()))?;
     let finished = names.topic(&Topic::Finished)?;
-    let tasks = instruments(spine, args, &board, decisions, approved, finished).await?;
+    let tasks = vec![instrument(spine, args, &board, approved, finished).await?];
     let mut ours = Loaded { board, load, spent: Spent::default(), tasks };
     let stop = Arc::new(AtomicBool::new(false));
     ours = slice(args, ours, args.rate, WARM_UP, false, &stop).await?;
     let sizes = if args.floor { Some(crate::floor::sizes(spine, &names, args).await?) } else { None };
-    ours = slice(args, ours, Rate::Max, FLAT_OUT, false, &stop).await?;
+    ours = slice(args, ours, Rate::Max, args.flat_out, false, &stop).await?;
     let mut theirs = None;
     if let Some(sizes) = sizes {
         let mut floor = floor(args, spine, bare, prefix, sizes, began, last).await?;
-        floor = slice(args, floor, Rate::Max, FLAT_OUT, false, &stop).await?;
+        floor = slice(args, floor, Rate::Max, args.flat_out, false, &stop).await?;
         theirs = Some(slice(args, floor, args.rate, WARM_UP, false, &stop).await?);
     }
     // What ran flat out leaves much to be written behind it; neither side is measured right after.
@@ -152,30 +152,23 @@ async fn load(
 ) -> anyhow::Result<Load> {
     let options = ProducerOptions { name: "bench-load".into(), max_in_flight_bytes: 1 << 30 };
     let producer = spine.producer(options).await?;
-    let board = Board::new(began, args.partitions, last);
+    let board = Board::new(began, args.partitions, last)?;
     Ok(Load::new(producer, topic, args.partitions, board, args.size as usize))
 }
 
-async fn instruments(
+/// Who sees the last milestone.
+async fn instrument(
     spine: &Arc<dyn Spine>,
     args: &BenchArgs,
     board: &Board,
-    decisions: TopicName,
     approved: TopicName,
     finished: TopicName,
-) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let topics = match args.scenario {
-        Scenario::Decisions => vec![
-            (decisions, args.partitions, Milestone::Decided),
-            (approved, crate::governed::BUCKETS, Milestone::Released),
-        ],
-        Scenario::Jobs => vec![(finished, crate::governed::SHARED, Milestone::Finished)],
+) -> anyhow::Result<JoinHandle<()>> {
+    let (topic, partitions, milestone) = match args.scenario {
+        Scenario::Decisions => (approved, crate::governed::BUCKETS, Milestone::Released),
+        Scenario::Jobs => (finished, crate::governed::SHARED, Milestone::Finished),
     };
-    let mut tasks = Vec::new();
-    for (topic, partitions, milestone) in topics {
-        tasks.push(watch(spine, &topic, partitions, milestone, board.clone()).await?);
-    }
-    Ok(tasks)
+    Ok(watch(spine, &topic, partitions, milestone, board.clone()).await?)
 }
 
 /// Loads a side for a slice on a thread of its own, then waits until what was sent has come out.
@@ -246,12 +239,15 @@ async fn floor(
         };
         spine.create(&spec).await?;
     }
+    let load = load(spine, args, raw.clone(), began, last).await?;
+    let board = load.board();
     let mut tasks = Vec::new();
     for partition in 0..args.partitions {
         tasks.push(spawn(
             bare.clone(),
             Link {
                 name: "kernel",
+                decided: Some(board.clone()),
                 from: vec![raw.partition(partition)],
                 groups: Some(decisions.partition(partition)),
                 fact: sizes.fact,
@@ -266,6 +262,7 @@ async fn floor(
     if args.scenario == Scenario::Jobs {
         let link = |name, from, groups, fact, to: &TopicName, partitions, size| Link {
             name,
+            decided: None,
             from,
             groups,
             fact,
@@ -285,8 +282,6 @@ async fn floor(
             link("finish", vec![reports.partition(0)], facts, sizes.end, &finished, shared, sizes.finished),
         ));
     }
-    let load = load(spine, args, raw, began, last).await?;
-    let board = load.board();
-    tasks.extend(instruments(spine, args, &board, decisions, approved, finished).await?);
+    tasks.push(instrument(spine, args, &board, approved, finished).await?);
     Ok(Loaded { board, load, spent: Spent::default(), tasks })
 }

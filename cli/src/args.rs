@@ -9,8 +9,9 @@ use tidegate_node::Role as NodeRole;
 use tidegate_node::workers::WorkerSpec;
 use tidegate_protocol::signature::Role;
 use tidegate_worker::agent::Builtin;
+use tidegate_worker::constraints::Enforces;
 
-use crate::commands::PolicyCommand;
+use crate::commands::{AuditCommand, PolicyCommand};
 use crate::demo::DemoArgs;
 use crate::exit::CODES;
 
@@ -77,9 +78,15 @@ pub(crate) enum Command {
     /// Look at what could not be handled
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// Verify the log of decisions; dump and export it
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Make keys that sign, and look at those that are trusted
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Go on after records of a source are gone
+    #[command(subcommand)]
+    Sources(SourcesCommand),
     /// Run agents' tool calls under a policy, and show what it stopped
     Demo(DemoArgs),
     /// Measure latency and throughput beside the bare client
@@ -218,6 +225,10 @@ pub(crate) struct WorkerArgs {
     /// Jobs it runs at once
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) concurrency: u32,
+    /// What this worker's surroundings enforce (a container, a network policy), so that jobs constrained so may run here:
+    /// `sandbox.isolated`, `sandbox.network_allowlist`, `sandbox.fs_read_only`, `sandbox.fs_read_write`
+    #[arg(long, value_name = "CONSTRAINT", value_delimiter = ',')]
+    pub(crate) enforces: Vec<Enforces>,
     /// Instead of a command: `noop`, `echo` or `sleep:MS`
     #[arg(long, value_name = "NAME", conflicts_with = "command", required_unless_present = "command")]
     pub(crate) builtin: Option<Builtin>,
@@ -364,6 +375,33 @@ pub(crate) struct SayArgs {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum SourcesCommand {
+    /// Give up what is gone of a shard's input below its log's present start, so that the shard, which stands still, goes
+    /// on. On an embedded spine stop the process that has it open first
+    AcceptLoss(AcceptLossArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AcceptLossArgs {
+    /// A source and its partition (`jobs.raw/0`); with `--shard` the input's topic and partition, as the alarm names them
+    pub(crate) input: String,
+    /// The shard, as its alarm names it; the kernel's of the source unless told
+    #[arg(long)]
+    pub(crate) shard: Option<String>,
+    /// File of the operator's key (`tidegate keys create --role operator`)
+    #[arg(long, env = "TIDEGATE_OPERATOR_KEY", value_name = "FILE")]
+    pub(crate) signing_key: PathBuf,
+    /// The key's name in records; the file's name without `.key` unless told
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key_id: Option<String>,
+    /// Who accepts it, for the record; the key's name unless told
+    #[arg(long = "as", value_name = "PERSON")]
+    pub(crate) person: Option<String>,
+    #[command(flatten)]
+    pub(crate) spine: SpineArgs,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
     /// Make a key: print its secret once (or write it to a file), and what to write into the configuration
     Create {
@@ -433,6 +471,10 @@ mod tests {
             "tidegate worker --pool p --capability c -- ./run.sh --fast",
             "tidegate worker --pool p --capability c --builtin sleep:50",
             "tidegate topics export --format kafka",
+            "tidegate audit verify --dump d.jsonl --trusted keys.yaml --checkpoints c.jsonl",
+            "tidegate audit verify --spine embedded:x --source a --source b",
+            "tidegate audit export --follow",
+            "tidegate audit dump --file d.jsonl",
             "tidegate keys create --role approver --tenant acme --tenant globex --id boss",
             "tidegate keys create --role stage:kernel --file kernel.key",
             "tidegate policy explain --policy p job.json",
@@ -445,6 +487,7 @@ mod tests {
             "tidegate worker --pool p --capability c",
             "tidegate worker --pool p --capability c --builtin echo -- x",
             "tidegate serve --roles king",
+            "tidegate audit verify --spine embedded:x --dump d.jsonl",
             "tidegate keys create",
             "tidegate keys create --role king",
             "tidegate jobs get x --wait 30",

@@ -18,9 +18,11 @@ mod output;
 mod story;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
+use tidegate_policy_bench::Counting;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Counting<MiMalloc> = Counting(MiMalloc);
 
 fn main() -> std::process::ExitCode {
     let cli = args::Cli::parse();

@@ -90,6 +90,44 @@ fn the_whole_story_is_told_in_whatever_order_topics_are_read() {
 }
 
 #[test]
+fn a_job_whose_ticket_expired_is_what_its_kernel_said_last_in_whatever_order_topics_are_read() {
+    let again = |verdict| {
+        let mut fact = decided(7, "a", "t", verdict);
+        if let KernelFact::JobDecided { replaces, .. } = &mut fact {
+            *replaces = serde_json::from_str(r#"{"was":"released","at":4000000,"leases":1}"#).unwrap();
+        }
+        fact
+    };
+    let returned = || {
+        serde_json::from_str::<SchedulerFact>(r#"{"job_returned":{"source":"jobs.raw/0@7","attempts":1,"work":{}}}"#)
+            .unwrap()
+    };
+    for (verdict, state, leased_again) in
+        [("deny", State::Denied, false), ("allow", State::Approved, false), ("allow", State::Running, true)]
+    {
+        for kernel_first in [true, false] {
+            let view = view(10);
+            view.kernel_fact(Timestamp(1), decided(7, "a", "t", "allow"));
+            view.scheduler_fact(&pool(), Timestamp(2), leased(7, 9, 1));
+            let kernel = || view.kernel_fact(Timestamp(5), again(verdict));
+            if kernel_first {
+                kernel();
+            }
+            view.scheduler_fact(&pool(), Timestamp(3), expired(7, 9, 1));
+            view.scheduler_fact(&pool(), Timestamp(4), returned());
+            if leased_again {
+                view.scheduler_fact(&pool(), Timestamp(6), leased(7, 9, 2));
+            }
+            if !kernel_first {
+                kernel();
+            }
+            let story = view.get(&by_id("a", Some("t"))).unwrap();
+            assert_eq!(story.state, state, "{verdict}, kernel first: {kernel_first}");
+        }
+    }
+}
+
+#[test]
 fn the_same_id_of_two_tenants_is_two_jobs() {
     let view = view(10);
     view.kernel_fact(Timestamp(1), decided(1, "a", "t", "allow"));

@@ -77,6 +77,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         window: WindowBounds::default(),
         kept: KeptBounds::default(),
         wallet: tidegate_kernel::wallet::WalletBounds::default(),
+        ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
         trust: Arc::new(Nobody),
         people: Arc::new(Nobody),
     })?;

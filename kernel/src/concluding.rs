@@ -37,6 +37,8 @@ pub(crate) struct Case<'a> {
     pub(crate) record: &'a Record,
     /// How it is kept so far.
     pub(crate) kept: Option<&'a KeptJob>,
+    /// It was released before, and came back.
+    pub(crate) returned: Option<Replaced>,
     pub(crate) at: Timestamp,
     /// What it takes of limits when it may run.
     pub(crate) spends: Vec<LimitUse>,
@@ -44,13 +46,18 @@ pub(crate) struct Case<'a> {
 
 impl Case<'_> {
     fn replaces(&self) -> Option<Replaced> {
-        self.kept.map(KeptJob::replaced)
+        self.kept.map(KeptJob::replaced).or(self.returned)
     }
 
     /// The job as one that cannot be handled.
-    fn rejected(self, reason: DeadReason, detail: String) -> KernelFact {
+    pub(crate) fn rejected(self, reason: DeadReason, detail: String) -> KernelFact {
         let (replaces, source, input_hash) = (self.replaces(), self.job.source.clone(), self.job.input_hash);
         rejected(source, Refusal::new(reason, detail), input_hash, Some(self.job), replaces)
+    }
+
+    /// Whether a fact could keep it.
+    pub(crate) fn may_be_kept(&self) -> bool {
+        self.kept_record().is_ok()
     }
 
     /// The record and the payload's place in it as a fact keeps them; no record when it is kept already.
@@ -85,7 +92,12 @@ impl Kernel {
         }
         match decision.verdict {
             Verdict::Allow | Verdict::AllowWithConstraints => match self.config.routes.route(&case.job).cloned() {
-                Some(pool) => decided(case, decision, Some(pool), false),
+                Some(pool) => {
+                    let expires = (case.at + self.config.ticket_ttl).millis();
+                    let leases = case.replaces().map_or(0, |replaced| replaced.leases);
+                    let decision = Decision { expires_ms: Some(expires), leases, ..decision };
+                    decided(case, decision, Some(pool), false)
+                }
                 None => {
                     let detail = format!(
                         "no pool takes capability `{}` with its other requirements on topic `{}`",

@@ -1,6 +1,7 @@
 //! What a kernel is made from: its source, its routes, its topics, its bounds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_protocol::address::{BadTopicName, TopicName};
 use tidegate_protocol::command::People;
@@ -70,6 +71,8 @@ pub struct KernelTopics {
     pub snapshots: TopicName,
     /// Terms.
     pub shards: TopicName,
+    /// Checkpoints of its facts.
+    pub checkpoints: TopicName,
     /// Partitions of the shared ones.
     pub partitions: PartitionCounts,
 }
@@ -94,6 +97,7 @@ impl KernelTopics {
             dead: Topic::Dead.name(prefix)?,
             snapshots: Topic::Snapshots.name(prefix)?,
             shards: Topic::Shards.name(prefix)?,
+            checkpoints: Topic::AuditCheckpoints.name(prefix)?,
             partitions,
         })
     }
@@ -119,11 +123,16 @@ pub struct KernelConfig {
     pub kept: KeptBounds,
     /// Bounds of what is kept of limits.
     pub wallet: WalletBounds,
+    /// How long an allowed job may wait for a worker before it is judged again.
+    pub ticket_ttl: Duration,
     /// Whose signatures count on commands.
     pub trust: Arc<dyn Trust>,
     /// Whose keys they are.
     pub people: Arc<dyn People>,
 }
+
+/// The usual `ticket_ttl`: an hour.
+pub const DEFAULT_TICKET_TTL: Duration = Duration::from_secs(3_600);
 
 /// The usual `max_record_bytes`: with a batch's overhead it stays below a broker's default of 1 MiB.
 pub const DEFAULT_RECORD_BYTES: usize = 1_000_000;
@@ -154,6 +163,7 @@ pub fn shard_spec(config: &KernelConfig, process: &str, mut pace: Pace) -> Resul
         outputs: if source.observe() { Vec::new() } else { routes.buckets().chain(finished).chain(requests).collect() },
         snapshots: topics.snapshots.clone(),
         shards: topics.shards.clone(),
+        checkpoints: Some(topics.checkpoints.partition(0)),
         process: process.to_owned(),
         pace,
     })

@@ -66,7 +66,8 @@ impl Kernel {
             }
             Known::New => {
                 let said = self.say(policy, (&job, payload, arrival.record), at, false, memory, decision);
-                let case = Case { job, payload, record: arrival.record, kept: None, at, spends: Vec::new() };
+                let case =
+                    Case { job, payload, record: arrival.record, kept: None, returned: None, at, spends: Vec::new() };
                 self.resolve(case, said)
             }
         };

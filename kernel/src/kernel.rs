@@ -8,7 +8,8 @@ use tidegate_protocol::command::Given;
 use tidegate_protocol::decision::PayloadAt;
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::job::{Job, SourcePosition};
-use tidegate_protocol::kept::{KeptAs, KeptRecord};
+use tidegate_protocol::kept::{KeptAs, KeptRecord, Replaced};
+use tidegate_protocol::proof::Checker;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
 use tidegate_stage::{Decision, Input, Outbox, Signal, Stage};
@@ -46,10 +47,11 @@ pub struct Kernel {
     pub(crate) unbelieved: Cell<u64>,
 }
 
-/// Buffers of parsing and evaluation.
+/// Buffers of parsing and evaluation, and signatures that were verified before.
 pub(crate) struct Memory {
     pub(crate) reader: ReaderMemory,
     pub(crate) policy: tidegate_policy::Scratch,
+    pub(crate) tickets: Checker,
 }
 
 /// A kernel that cannot be made.
@@ -81,6 +83,7 @@ impl Kernel {
             memory: RefCell::new(Memory {
                 reader: ReaderMemory::new(&config.source),
                 policy: tidegate_policy::Scratch::new(),
+                tickets: Checker::new(Arc::clone(&config.trust)),
             }),
             meters: Meters::new(config.source.name()),
             unbelieved: Cell::new(0),
@@ -121,6 +124,7 @@ impl Kernel {
         job: &Job,
         payload: PayloadAt,
         record: Option<&KeptRecord>,
+        replaces: Option<Replaced>,
         at: Timestamp,
         how: impl FnOnce(&mut KeptJob),
     ) {
@@ -135,7 +139,8 @@ impl Kernel {
         };
         // A deferred job that people have approved stays approved.
         let hold = self.kept.get(&job.source).and_then(|kept| kept.hold.clone());
-        let mut kept = KeptJob { job: job.clone(), payload, record, since: at, hold, deferral: None };
+        let leases = replaces.map_or(0, |replaced| replaced.leases);
+        let mut kept = KeptJob { job: job.clone(), payload, record, since: at, leases, hold, deferral: None };
         how(&mut kept);
         self.kept.keep(kept);
         self.window.remember(job, at);
@@ -154,6 +159,11 @@ impl Kernel {
             tracing::error!(%source, "I7 replay is broken: a fact speaks of a hold that is not there");
         }
     }
+}
+
+/// Whether what a fact replaces was kept here.
+pub(crate) fn was_kept(replaces: Option<Replaced>) -> bool {
+    replaces.is_some_and(|replaced| replaced.was != KeptAs::Released)
 }
 
 impl Stage for Kernel {
@@ -198,10 +208,19 @@ impl Stage for Kernel {
                 self.policies.adopt(Some(Adopted { revision: *revision, snapshot: snapshot.clone() }));
                 self.kept.adopt(snapshot);
             }
-            KernelFact::JobDecided { job, replaces, .. } => self.ended(job, replaces.is_some(), at),
-            KernelFact::RecordRejected { job: Some(job), replaces, .. } => self.ended(job, replaces.is_some(), at),
+            KernelFact::JobDecided { job, replaces, .. } => self.ended(job, was_kept(*replaces), at),
+            KernelFact::RecordRejected { job: Some(job), replaces, .. } => self.ended(job, was_kept(*replaces), at),
             KernelFact::JobDeferred {
-                job, payload, record, why, until, retry, throttled, waits_for, decision, ..
+                job,
+                payload,
+                record,
+                why,
+                until,
+                retry,
+                throttled,
+                waits_for,
+                decision,
+                replaces,
             } => {
                 let deferral = Deferral {
                     why: *why,
@@ -211,11 +230,11 @@ impl Stage for Kernel {
                     waits_for: waits_for.clone(),
                     decision: decision.clone(),
                 };
-                self.keep(job, *payload, record.as_deref(), at, |kept| kept.deferral = Some(deferral));
+                self.keep(job, *payload, record.as_deref(), *replaces, at, |kept| kept.deferral = Some(deferral));
             }
-            KernelFact::JobHeld { job, decision, payload, record, until, .. } => {
+            KernelFact::JobHeld { job, decision, payload, record, until, replaces } => {
                 let hold = Hold::new(decision.clone(), *until, at);
-                self.keep(job, *payload, record.as_deref(), at, |kept| {
+                self.keep(job, *payload, record.as_deref(), *replaces, at, |kept| {
                     kept.hold = Some(hold);
                     kept.deferral = None;
                 });

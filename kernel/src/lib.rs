@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | [`INPUT_JOBS`] | of the source | jobs, open: anyone may write, control records there are bad records |
 //! | [`INPUT_COMMANDS`] | the same of `commands.<source>` | control, open: believed by signature alone, see `approvals` |
-//! | [`INPUT_OUTCOMES`] | the same of `outcomes.<source>` | control, sealed: settles what jobs took of limits |
+//! | [`INPUT_OUTCOMES`] | the same of `outcomes.<source>` | control, sealed: settles what jobs took of limits; jobs whose tickets expired |
 //! | [`INPUT_GRANTS`] | the same of `grants.<source>` | control, sealed: answers of the limits stage |
 //!
 //! # Words
@@ -40,6 +40,7 @@ mod limiting;
 mod messages;
 mod meters;
 pub mod reading;
+mod returned;
 mod routes;
 pub mod sources;
 mod standing;
@@ -47,8 +48,8 @@ mod state;
 pub mod wallet;
 
 pub use config::{
-    DEFAULT_RECORD_BYTES, INPUT_COMMANDS, INPUT_GRANTS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig, KernelTopics,
-    LEAST_RECORD_BYTES, PartitionCounts, shard_spec,
+    DEFAULT_RECORD_BYTES, DEFAULT_TICKET_TTL, INPUT_COMMANDS, INPUT_GRANTS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig,
+    KernelTopics, LEAST_RECORD_BYTES, PartitionCounts, shard_spec,
 };
 pub use identity::WindowBounds;
 pub use kept::{KeptBounds, MAX_KEPT_RECORD_BYTES};

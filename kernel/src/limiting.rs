@@ -32,8 +32,11 @@ impl LimitView for Looking<'_> {
 }
 
 impl Kernel {
-    /// A job that took of limits ended. What cannot be read, or is of a job nobody waits for, says nothing.
+    /// A job that took of limits ended, or comes back. What cannot be read, or is of a job nobody waits for, says nothing.
     pub(crate) fn hear_outcome(&self, arrival: &Arrival<'_>, at: Timestamp, decision: &mut Decision<KernelFact>) {
+        if self.hear_returned(arrival, at, decision) {
+            return;
+        }
         let value = arrival.record.value.as_deref().unwrap_or_default();
         let told = serde_json::from_slice::<OutcomeTold>(value).ok().filter(|told| {
             told.v == 1

@@ -18,7 +18,8 @@
 //! Nothing follows from what an `observe: true` source leads to. A pool is gone when the configuration lost it between a
 //! fact and its release: the job ends as dead (`unroutable`) rather than silently.
 //!
-//! A fact that names what it replaces emits from the record that was kept, any other from the record it settles.
+//! A fact that names what it replaces emits from the record that was kept; where that was released, from what its scheduler
+//! gave back, as it stands on `outcomes.<source>`; any other from the record it settles.
 //!
 //! `dead` carries the record's value, key (`tg-original-key`) and headers intact, headers of ours (`tg-…`) under
 //! `original-tg-…` so that they act nowhere. What is too large for a record is left out, with the hash in place of it.
@@ -44,8 +45,8 @@ use crate::approvals::held;
 use crate::config::KernelConfig;
 use crate::kept::restored;
 use crate::kernel::Kernel;
-use crate::limiting;
 use crate::reading::{CE_ID, CE_SOURCE};
+use crate::{limiting, returned};
 
 /// Header of `dead`: the record's own key.
 const ORIGINAL_KEY: &str = "tg-original-key";
@@ -234,7 +235,10 @@ pub(crate) fn needs_input(config: &KernelConfig, fact: &KernelFact) -> bool {
         | KernelFact::CommandRefused { .. }
         | KernelFact::JobCancelled { .. } => false,
         // What was kept is emitted from what was kept.
-        KernelFact::JobDecided { replaces: Some(_), .. } | KernelFact::RecordRejected { replaces: Some(_), .. } => {
+        KernelFact::JobDecided { replaces: Some(replaced), .. }
+        | KernelFact::RecordRejected { replaces: Some(replaced), .. }
+            if replaced.was != KeptAs::Released =>
+        {
             false
         }
         KernelFact::JobDecided { observed, .. } => !observed,
@@ -411,7 +415,7 @@ fn by_job(topic: &TopicName, partitions: u32, job: &Job) -> tidegate_protocol::a
     topic.partition(partition_of(job.id.as_str().as_bytes(), partitions))
 }
 
-/// What a fact emits from: the record it settles, or the one that was kept until this fact.
+/// What a fact emits from: the record it settles, what that gives back, or what was kept until this fact.
 fn origin<'a>(
     kernel: &Kernel,
     input: Option<&'a Record>,
@@ -420,7 +424,11 @@ fn origin<'a>(
 ) -> Result<Cow<'a, Record>, Unmade> {
     match replaces {
         None => input.map(Cow::Borrowed).ok_or_else(|| unmade(source, "its record was not given")),
-        Some(_) => {
+        Some(Replaced { was: KeptAs::Released, .. }) => {
+            let record = input.ok_or_else(|| unmade(source, "its record was not given"))?;
+            returned::opened(record).map(Cow::Owned).ok_or_else(|| unmade(source, "it did not come back"))
+        }
+        Some(Replaced { was: KeptAs::Held | KeptAs::Deferred, .. }) => {
             let kept = kernel.kept.leaving(source).ok_or_else(|| unmade(source, "it was not kept"))?;
             Ok(Cow::Owned(restored(&kept.record)))
         }

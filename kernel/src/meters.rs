@@ -23,6 +23,7 @@ const KNOWN_IDS: &str = "tidegate_kernel_known_ids";
 const HELD: &str = "tidegate_kernel_held_jobs";
 const DEFERRED: &str = "tidegate_kernel_deferred_jobs";
 const HOLDS: &str = "tidegate_kernel_holds_total";
+const RETURNED: &str = "tidegate_kernel_returned_jobs_total";
 const DEFERRALS: &str = "tidegate_kernel_deferrals_total";
 const POLICY_REVISION: &str = "tidegate_kernel_policy_revision";
 
@@ -35,7 +36,14 @@ pub fn describe_metrics() {
         ),
         (DECISIONS, "Jobs judged, by verdict."),
         (HOLDS, "What happened to held jobs, by event: held, renewed, approved (by one person), escalated, cancelled."),
-        (DEFERRALS, "Times a job was deferred, by why: slice (of a limit) or throttle."),
+        (
+            DEFERRALS,
+            "Times a job was deferred, by why: slice (of a limit), throttle, or ticket (expired, and no policy).",
+        ),
+        (
+            RETURNED,
+            "Jobs that came back because their ticket expired, by what they were then: decided, held, deferred or rejected.",
+        ),
         (DEAD, "Records that could not be jobs and went to `dead`, by reason."),
         (
             COMMANDS_REFUSED,
@@ -59,6 +67,9 @@ pub fn describe_metrics() {
 
 /// What counts of a fact that has landed.
 pub(crate) fn tally(fact: &KernelFact, count: &mut dyn FnMut(&'static str, &'static str, &'static str)) {
+    if let Some(became) = returned(fact) {
+        count(RETURNED, "outcome", became);
+    }
     match fact {
         KernelFact::PolicyAdopted { .. } => {}
         KernelFact::JobDecided { decision, observed, replaces, .. } => {
@@ -97,6 +108,18 @@ pub(crate) fn tally(fact: &KernelFact, count: &mut dyn FnMut(&'static str, &'sta
             count(DEAD, "reason", reason.word());
         }
     }
+}
+
+/// What became of a job whose ticket had expired, when this fact is about one.
+fn returned(fact: &KernelFact) -> Option<&'static str> {
+    let (replaces, became) = match fact {
+        KernelFact::JobDecided { replaces, .. } => (replaces, "decided"),
+        KernelFact::JobHeld { replaces, .. } => (replaces, "held"),
+        KernelFact::JobDeferred { replaces, .. } => (replaces, "deferred"),
+        KernelFact::RecordRejected { replaces, .. } => (replaces, "rejected"),
+        _ => return None,
+    };
+    replaces.is_some_and(|replaced| replaced.was == KeptAs::Released).then_some(became)
 }
 
 /// How many jobs are kept.

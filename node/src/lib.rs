@@ -16,9 +16,11 @@
 //!
 //! Deliberately absent: supervision of processes, remote configuration.
 
+mod checkpoint_file;
 pub mod clock;
 pub mod config;
 pub mod dev;
+pub mod losses;
 pub mod metrics;
 pub mod policy_folder;
 pub mod process;

@@ -8,6 +8,7 @@ use tidegate_protocol::ids::{PoolName, WorkerId};
 use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
 use tidegate_worker::agent::{Builtin, CommandHandler};
+use tidegate_worker::constraints::Enforces;
 use tidegate_worker::{RunError, Worker};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -70,7 +71,7 @@ impl FromStr for WorkerSpec {
     }
 }
 
-/// A worker of `pool` with these capabilities, which believes whom `trust` trusts.
+/// A worker of `pool` with these capabilities, whose surroundings enforce so much, and which believes whom `trust` trusts.
 ///
 /// # Errors
 /// [`StartError::Worker`] names what is wrong.
@@ -79,11 +80,12 @@ pub fn build(
     id: &str,
     specs: &[WorkerSpec],
     concurrency: u32,
+    enforces: &[Enforces],
     trust: Arc<dyn Trust>,
 ) -> Result<Worker, StartError> {
     let error = |reason: String| StartError::Worker { reason };
     let id = WorkerId::new(id).map_err(|e| error(e.to_string()))?;
-    let mut builder = Worker::builder(pool, id, trust).concurrency(concurrency);
+    let mut builder = Worker::builder(pool, id, trust).concurrency(concurrency).enforces(enforces.iter().copied());
     for spec in specs {
         builder = match &spec.runs {
             Runs::Builtin(builtin) => builder.capability(&spec.capability, *builtin),

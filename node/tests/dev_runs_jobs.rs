@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate_node::config::{TicketsWritten, Written};
 use tidegate_node::{Dev, DevNode, dev};
 
 /// Generous: machines that run tests are busy. Nothing waits for it when all is well.
@@ -133,5 +134,78 @@ async fn everything_is_there_again_after_a_restart_and_a_repeat_runs_once() {
     let after = story(&node, again["source"].as_str().unwrap()).await;
     assert_eq!((&after["source"], &after["attempts"]), (&before["source"], &before["attempts"]));
     assert_eq!(after["repeated_at"], json!([again["source"]]));
+    node.stop().await;
+}
+
+const CONSTRAINED: &str = "
+id: constrained
+revision: 1
+rules:
+  - { id: plain, match: { topics: [job.plain] }, decision: allow }
+  - id: short
+    match: { topics: [job.short] }
+    decision: allow_with_constraints
+    constraints: { budgets: { max_runtime_ms: 200 } }
+  - id: boxed
+    match: { topics: [job.boxed] }
+    decision: allow_with_constraints
+    constraints: { sandbox: { isolated: true } }
+";
+
+/// A node with this policy and one worker that does one thing at a time.
+async fn with(folder: &std::path::Path, ttl_ms: u64, worker: &str) -> DevNode {
+    let policy = folder.join("policy");
+    std::fs::create_dir_all(&policy).unwrap();
+    std::fs::write(policy.join("constrained.yaml"), CONSTRAINED).unwrap();
+    let mut how = Dev::new(folder.join("data"));
+    how.config = Some(Written { tickets: TicketsWritten { ttl_ms }, policy, ..Written::default() });
+    how.listen = Some("127.0.0.1:0".parse().unwrap());
+    how.workers = vec![worker.parse().unwrap()];
+    how.concurrency = 1;
+    let node = dev(how).await.unwrap();
+    tokio::time::timeout(PATIENCE, node.ready()).await.unwrap_or_else(|_| panic!("not ready: {:?}", node.readiness()));
+    node
+}
+
+async fn submitted(node: &DevNode, job: &Value) -> String {
+    let (status, answer) = ask(node, "POST", "/v1/jobs", Some(job.to_string())).await;
+    assert_eq!(status, 202, "{answer}");
+    answer["source"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_waited_longer_than_its_ticket_lasts_is_judged_again_and_then_runs_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = with(folder.path(), 1_000, "slow=builtin:sleep:1500").await;
+    let first = submitted(&node, &job("first", "job.plain", "slow")).await;
+    let second = submitted(&node, &job("second", "job.plain", "slow")).await;
+    for source in [&first, &second] {
+        let story = story(&node, source).await;
+        assert_eq!(story["state"], "succeeded", "{story}");
+        assert_eq!(story["attempts"].as_array().map(Vec::len), Some(1), "{story}");
+    }
+    let (_, metrics) = ask(&node, "GET", "/metrics", None).await;
+    let metrics = metrics.as_str().unwrap();
+    let count = |name: &str, label: &str| {
+        let lines = metrics.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+    };
+    assert!(count("tidegate_scheduler_jobs_returned_total", "ticket") >= 1.0, "{metrics}");
+    assert!(count("tidegate_kernel_returned_jobs_total", "decided") >= 1.0, "{metrics}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_allowed_under_constraints_runs_within_them_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = with(folder.path(), 3_600_000, "slow=builtin:sleep:60000").await;
+    let short = submitted(&node, &job("short", "job.short", "slow")).await;
+    let short = story(&node, &short).await;
+    assert_eq!(short["state"], "timed_out", "{short}");
+    assert_eq!(short["decision"]["constraints"], json!({"budgets": {"max_runtime_ms": 200}}));
+    let boxed = submitted(&node, &job("boxed", "job.boxed", "slow")).await;
+    let boxed = story(&node, &boxed).await;
+    assert_eq!(boxed["state"], "failed", "{boxed}");
+    assert!(boxed["reason"].as_str().unwrap().contains("does not enforce sandbox.isolated"), "{boxed}");
     node.stop().await;
 }

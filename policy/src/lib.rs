@@ -92,6 +92,7 @@ mod decision;
 mod effect;
 mod evaluate;
 mod glob;
+mod import;
 mod instant;
 mod language;
 mod limit;
@@ -111,6 +112,7 @@ pub use effect::Effect;
 pub use evaluate::{
     ConditionTrace, Explanation, Found, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, RuleTrace, Scratch, TagTrace,
 };
+pub use import::{ImportAs, Imported, Note, import};
 pub use instant::instant;
 pub use language::{Canary, CanaryBy, Mode, Rule, Tier};
 pub use limit::{Judgement, LimitUse, LimitView, NoLimits, Standing};

@@ -1,13 +1,13 @@
 //! From files to a snapshot, or to everything that is wrong with them.
 
-use crate::compile::{Snapshot, compile};
+use crate::compile::{FixedState, Snapshot, compile};
 use crate::conditions;
 use crate::effect::Effect;
-use crate::language::Bundle;
+use crate::language::{Bundle, Rule};
 use crate::problem::{Problem, Refused};
 use crate::source::read_bundle;
 use crate::supported::Supported;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The most rules in a set.
 const MAX_RULES: usize = 100_000;
@@ -126,17 +126,16 @@ fn check_ids(bundles: &[Bundle], problems: &mut Vec<Problem>) {
             ));
         }
     }
-    let mut seen: BTreeMap<&str, String> = BTreeMap::new();
+    let mut seen: HashMap<&str, &Rule, FixedState> = HashMap::default();
     for rule in bundles.iter().flat_map(|bundle| &bundle.rules) {
-        if let Some(first) = seen.get(&*rule.id) {
+        let first = *seen.entry(&rule.id).or_insert(rule);
+        if !std::ptr::eq(first, rule) {
             problems.push(Problem::new(
                 &rule.file,
                 rule.line,
-                format!("rule `{}` is already defined at {first}", rule.id),
+                format!("rule `{}` is already defined at {}:{}", rule.id, first.file, first.line),
                 "give each rule an id of its own across all bundles",
             ));
-        } else {
-            seen.insert(&rule.id, format!("{}:{}", rule.file, rule.line));
         }
     }
 }

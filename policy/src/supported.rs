@@ -14,6 +14,8 @@ pub enum Feature {
     Throttling,
     /// `constraints`: workers keep to them.
     Constraints,
+    /// `constraints.budgets.max_concurrent_jobs`.
+    ConcurrentJobs,
     /// `state`: limits are kept and spent.
     Limits,
     /// `pack_ids`: jobs know their pack.
@@ -32,13 +34,14 @@ impl Supported {
         Feature::Approvals,
         Feature::Throttling,
         Feature::Constraints,
+        Feature::ConcurrentJobs,
         Feature::Limits,
         Feature::Packs,
         Feature::Delegation,
     ]);
 
     /// What the kernel of this version honours. A feature is added here with the change that makes it work.
-    pub const BY_KERNEL: Self = Self(&[Feature::Approvals, Feature::Throttling, Feature::Limits]);
+    pub const BY_KERNEL: Self = Self(&[Feature::Approvals, Feature::Throttling, Feature::Constraints, Feature::Limits]);
 
     /// Whether the feature is among them.
     pub fn has(self, feature: Feature) -> bool {
@@ -64,10 +67,12 @@ impl Supported {
 fn needs(rule: &Rule) -> Vec<(Feature, &'static str)> {
     let matches = &rule.matches;
     let packs = !matches.pack_ids.is_empty() || !matches.except.pack_ids.is_empty();
+    let concurrent = rule.constraints.as_ref().is_some_and(|asked| asked.budgets.max_concurrent_jobs.is_some());
     let uses = [
         (rule.effect == Effect::RequireApproval, Feature::Approvals, "`decision: require_approval`"),
         (rule.effect == Effect::Throttle, Feature::Throttling, "`decision: throttle`"),
         (rule.constraints.is_some(), Feature::Constraints, "`constraints`"),
+        (concurrent, Feature::ConcurrentJobs, "`constraints.budgets.max_concurrent_jobs`"),
         (!rule.state.is_empty(), Feature::Limits, "`state`"),
         (packs, Feature::Packs, "`pack_ids`"),
         (matches.delegation.is_some(), Feature::Delegation, "`delegation`"),

@@ -54,8 +54,23 @@ const TIME: Duration = Duration::from_millis(500);
 /// Bytes held at once beside what was there before.
 const BYTES: isize = 48 << 20;
 
+/// Attempts that may take too long before one must not: the clock is on the wall, and the machine may do much else.
+const AGAIN: usize = 4;
+
 /// Runs on a small stack; panics where a bound is broken.
-fn bounded<R: Send>(name: &str, attempt: impl FnOnce() -> R + Send) -> R {
+fn bounded<R: Send>(name: &str, attempt: impl Fn() -> R + Sync) -> R {
+    for _ in 0..AGAIN {
+        let (result, time) = once(name, &attempt);
+        if time < TIME {
+            return result;
+        }
+    }
+    let (result, time) = once(name, &attempt);
+    assert!(time < TIME, "{name}: {time:?}");
+    result
+}
+
+fn once<R: Send>(name: &str, attempt: &(impl Fn() -> R + Sync)) -> (R, Duration) {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(512 << 10);
         let run = move || {
@@ -67,9 +82,8 @@ fn bounded<R: Send>(name: &str, attempt: impl FnOnce() -> R + Send) -> R {
         };
         let thread = thread.spawn_scoped(scope, run).unwrap_or_else(|error| panic!("{name}: no thread: {error}"));
         let (result, time, bytes) = thread.join().unwrap_or_else(|_| panic!("{name}: it panics"));
-        assert!(time < TIME, "{name}: {time:?}");
         assert!(bytes < BYTES, "{name}: {bytes} bytes");
-        result
+        (result, time)
     })
 }
 

@@ -23,6 +23,8 @@ pub enum Kind {
     Snapshot,
     /// The term of a shard's facts log.
     Term,
+    /// An operator gives up records of an input that are gone.
+    Loss,
 }
 
 impl Kind {
@@ -36,13 +38,14 @@ impl Kind {
             Self::Group => "group",
             Self::Snapshot => "snapshot",
             Self::Term => "term",
+            Self::Loss => "loss",
         }
     }
 
     /// The kind of that word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Claim, Self::Fence, Self::Barrier, Self::Group, Self::Snapshot, Self::Term]
+        [Self::Claim, Self::Fence, Self::Barrier, Self::Group, Self::Snapshot, Self::Term, Self::Loss]
             .into_iter()
             .find(|k| k.word() == word)
     }
@@ -89,6 +92,9 @@ pub struct Mark {
     pub sender: SenderId,
     /// The epoch it announces.
     pub epoch: u64,
+    /// On a barrier: SHA-256 (hex) of the claim's value that made the epoch. It ties the claim to its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
     /// The key that signed; with the signature, behind everything else ([`crate::signature::signed`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -135,6 +141,14 @@ pub struct SenderMark {
     pub next: Option<u64>,
     /// (group offset, index) of the last message believed.
     pub last: Option<(Offset, u64)>,
+    /// Records here were lost, and the loss accepted: the next message of this epoch or a higher one is taken as it comes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rejoins: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What changed of a shard's place in one input partition since the group before.
@@ -152,6 +166,24 @@ pub struct Place {
     /// Senders' marks as they stood at `position`, those that changed.
     #[serde(rename = "s", default, skip_serializing_if = "Vec::is_empty")]
     pub senders: Vec<SenderMark>,
+    /// Reading began when the log's first records were gone: the first message of a sender not met before is taken as it
+    /// comes.
+    #[serde(rename = "l", default, skip_serializing_if = "is_false")]
+    pub late: bool,
+}
+
+/// Records of an input that were gone before they were settled, given up by an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostRange {
+    /// Number of the input in the group's `inputs`.
+    #[serde(rename = "i")]
+    pub input: u32,
+    /// First offset that may have been lost.
+    pub from: Offset,
+    /// First offset that the log still has.
+    pub to: Offset,
+    /// Who accepted it.
+    pub by: String,
 }
 
 /// One fact in a group.
@@ -186,6 +218,9 @@ pub struct Group<F> {
     /// What changed of the places.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<Place>,
+    /// What was lost, and the loss accepted; only in an epoch's first group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostRange>,
     /// The facts in order.
     #[serde(default = "Vec::new")]
     pub facts: Vec<F>,
@@ -260,4 +295,37 @@ pub struct Term {
     pub sender: SenderId,
     /// Its term, from 0.
     pub term: u32,
+}
+
+/// An operator gives up what is gone of a shard's input. Value of the record with `tg-kind: loss` on `shards`, keyed
+/// `stage.name/shard lost topic/partition`; written by `tidegate sources accept-loss`. The shard's next owner records
+/// the range in its facts ([`LostRange`]) and goes on behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedLoss {
+    /// Format version, 1.
+    pub v: u32,
+    /// The shard.
+    pub sender: SenderId,
+    /// The input.
+    pub partition: TopicPartition,
+    /// Where the log began when it was accepted: nothing at or above this is given up.
+    pub before: Offset,
+    /// Who accepted it, for people.
+    pub by: String,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The key that signed; with the signature, behind everything else ([`crate::signature::signed`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The signature, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
+impl AcceptedLoss {
+    /// Its record's key.
+    #[must_use]
+    pub fn record_key(&self) -> String {
+        format!("{} lost {}", self.sender, self.partition)
+    }
 }

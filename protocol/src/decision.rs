@@ -94,12 +94,20 @@ pub struct Decision {
     /// The kernel waits to be told how the job ends, because it took of a limit that is settled then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub settles: bool,
+    /// Leases the job had under tickets that expired: its next one counts on, so that fencing tokens rise.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub leases: u32,
     /// When a ticket for this decision expires, in milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
     /// Reserved for the ticket: inclusion path to the signed root of the group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<serde_json::Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Decision {
@@ -120,6 +128,7 @@ impl Decision {
             controls: Vec::new(),
             shadow: Vec::new(),
             settles: false,
+            leases: 0,
             expires_ms: None,
             ticket: None,
         }

@@ -352,6 +352,19 @@ pub enum SchedulerFact {
         /// Its record.
         work: Box<RawValue>,
     },
+    /// A job's ticket expired before it could be leased: it goes back to the kernel that decided, to be judged again, and
+    /// nothing more is known of it here. Emits to `outcomes.<source>`.
+    JobReturned {
+        /// The job.
+        source: SourcePosition,
+        /// Leases so far.
+        attempts: u32,
+        /// Its record.
+        work: Box<RawValue>,
+        /// The kernel waits for its end: emits first that the job ended, for what it took of limits.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        settles: bool,
+    },
     /// A record on `approved` or `overflow` that is no judged, allowed job. Emits `dead`.
     WorkRefused {
         /// Where it stands.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::address::Offset;
+use crate::hex;
 use crate::ids::{Capability, JobId, SourceName, TenantId};
 
 /// Who asks.
@@ -114,9 +115,7 @@ impl fmt::Debug for InputHash {
 
 impl Serialize for InputHash {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut text = [0_u8; 64];
-        hex::encode_to_slice(self.0, &mut text).map_err(serde::ser::Error::custom)?;
-        to.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
+        to.serialize_str(&hex::encode(self.0))
     }
 }
 

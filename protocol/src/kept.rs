@@ -6,7 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::address::Offset;
 use crate::command::Given;
+use crate::hex;
 use crate::time::Timestamp;
 
 /// JSON as it was written, byte for byte.
@@ -113,7 +115,7 @@ impl KeptRecord {
     }
 }
 
-/// How a job is kept.
+/// How a job stood before a later verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeptAs {
@@ -121,6 +123,8 @@ pub enum KeptAs {
     Held,
     /// For a slice of a limit, or for a throttle's delay.
     Deferred,
+    /// Not at all: it was released to its pool, and its ticket expired before it could run.
+    Released,
 }
 
 impl KeptAs {
@@ -130,6 +134,7 @@ impl KeptAs {
         match self {
             Self::Held => "held",
             Self::Deferred => "deferred",
+            Self::Released => "released",
         }
     }
 }
@@ -142,6 +147,8 @@ pub enum DeferredWhy {
     Slice,
     /// Policy throttles it.
     Throttle,
+    /// Its ticket expired, and there was no policy to judge it again by.
+    Ticket,
 }
 
 impl DeferredWhy {
@@ -151,17 +158,39 @@ impl DeferredWhy {
         match self {
             Self::Slice => "slice",
             Self::Throttle => "throttle",
+            Self::Ticket => "ticket",
         }
     }
 }
 
-/// What a later fact of a kept job stands in place of (I4): its messages come from the kept record, not from an input.
+/// What a later fact of a job stands in place of (I4). Its messages come from the kept record, or, of a job that was
+/// released, from the record its scheduler gave back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replaced {
     /// What it was.
     pub was: KeptAs,
-    /// `at` of the fact that last said so.
+    /// `at` of the fact that last said so; for a released job, when its scheduler gave it back.
     pub at: Timestamp,
+    /// Leases it had under tickets that have expired since.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub leases: u32,
+    /// The verdict that released it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<FactPlace>,
+}
+
+/// A fact, by its place in the log of its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FactPlace {
+    /// Offset of its group.
+    pub group: Offset,
+    /// Its number in there, from 0.
+    pub number: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What people are asked and have said: `hold` of a record on `held`, which is otherwise that of a judged job

@@ -4,6 +4,7 @@
 //! of its JSON text. Golden files of every record are in `tests/golden`.
 
 pub mod address;
+pub mod checkpoint;
 pub mod command;
 pub mod constraints;
 pub mod control;
@@ -11,6 +12,7 @@ pub mod decision;
 pub mod facts;
 pub mod fleet;
 pub mod headers;
+pub mod hex;
 pub mod ids;
 pub mod job;
 pub mod kept;
@@ -18,6 +20,7 @@ pub mod limits;
 pub mod merkle;
 pub mod outcome;
 pub mod proof;
+pub mod returned;
 pub mod signature;
 pub mod statements;
 pub mod time;

@@ -103,6 +103,7 @@ pub fn root_of(number: u64, leaves: u64, of: Hash, path: &[Hash]) -> Option<Hash
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hex;
 
     /// Certificate Transparency's own test data (`merkle_tree_test`): eight leaves and the roots of their first n.
     const LEAVES: [&str; 8] =

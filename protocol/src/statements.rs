@@ -6,6 +6,8 @@
 //! | fence, barrier | `tidegate mark v1`, `fence` or `barrier`, its partition, the mark's text |
 //! | group of facts | `tidegate group v1`, sender, epoch, root |
 //! | chunk of a snapshot | `tidegate snapshot v1`, the chunk's text |
+//! | accepted loss | `tidegate loss v1`, its text |
+//! | checkpoint of a facts log | `tidegate checkpoint v1`, the checkpoint's text ([`crate::checkpoint`]) |
 //! | messages of a group | `tidegate messages v1`, sender, epoch, offset of the group, root ([`crate::proof`]) |
 //!
 //! Each part is a line. A partition is `topic/partition`, with the topic's full name.
@@ -14,8 +16,9 @@ use serde_json::value::RawValue;
 
 use crate::address::TopicPartition;
 use crate::control::Kind;
+use crate::hex;
 use crate::merkle::{self, Hash, Tree};
-use crate::signature::{Capacity, Distrust, Signature, Signed, Trust};
+use crate::signature::{self, Capacity, Distrust, Signature, Signed, Trust};
 
 /// A claim that landed more than this long after, or before, the wall clock in it does not count: one that is written
 /// again later, by whoever has read it, claims nothing. Milliseconds.
@@ -23,6 +26,9 @@ pub const CLAIM_COUNTS_MS: u64 = 60_000;
 
 /// Kind of a snapshot's chunk.
 pub const SNAPSHOT: &str = "tidegate snapshot v1";
+
+/// Kind of an accepted loss.
+pub const LOSS: &str = "tidegate loss v1";
 
 /// Kind of a claim in that facts log.
 #[must_use]
@@ -65,8 +71,7 @@ impl<'a> GroupText<'a> {
         let signed = Signed::read(value)?;
         let rest = signed.open().strip_suffix(b"\"")?;
         let (rest, digits) = rest.split_at_checked(rest.len().checked_sub(64)?)?;
-        let mut root = [0; 32];
-        hex::decode_to_slice(digits, &mut root).ok()?;
+        let root = signature::digits(digits)?;
         let rest = rest.strip_suffix(ROOT)?;
         // Quotation marks inside a JSON string are escaped, so this stands nowhere before the facts themselves.
         let at = rest.windows(FACTS.len()).position(|window| window == FACTS)?;

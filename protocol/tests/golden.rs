@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tidegate_protocol::checkpoint::Checkpoint;
 use tidegate_protocol::command::Command;
-use tidegate_protocol::control::{Claim, FactRecord, Group, Mark, SnapshotBody, SnapshotChunk, Term};
+use tidegate_protocol::control::{AcceptedLoss, Claim, FactRecord, Group, Mark, SnapshotBody, SnapshotChunk, Term};
 use tidegate_protocol::decision::{Decision, Judged, PayloadAt};
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::fleet::{Order, Report};
@@ -24,6 +25,7 @@ use tidegate_protocol::kept::HoldView;
 use tidegate_protocol::limits::{LimitAnswer, LimitDefinition, LimitRequest, LimitsFact, OutcomeTold};
 use tidegate_protocol::outcome::Finished;
 use tidegate_protocol::proof::Ticket;
+use tidegate_protocol::returned::JobReturned;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -104,6 +106,7 @@ fn scheduler_word(fact: &SchedulerFact) -> &'static str {
         SchedulerFact::ResultRefused { .. } => "result_refused",
         SchedulerFact::JobDuplicate { .. } => "job_duplicate",
         SchedulerFact::JobMoved { .. } => "job_moved",
+        SchedulerFact::JobReturned { .. } => "job_returned",
         SchedulerFact::WorkRefused { .. } => "work_refused",
         SchedulerFact::WorkerForgotten { .. } => "worker_forgotten",
         SchedulerFact::ResultRepeated { .. } => "result_repeated",
@@ -164,6 +167,7 @@ fn every_record_is_read_and_written_as_ever() {
         let mut parts = name.split('.');
         let (kind, variant) = (parts.next().unwrap(), parts.next().unwrap_or_default());
         let word = match kind {
+            "checkpoint" => drop_in(same::<Checkpoint>(&name)),
             "claim" => drop_in(same::<Claim>(&name)),
             "mark" => drop_in(same::<Mark>(&name)),
             "group" => {
@@ -176,6 +180,7 @@ fn every_record_is_read_and_written_as_ever() {
             "term" => drop_in(same::<Term>(&name)),
             "command" => drop_in(same::<Command>(&name)),
             "hold_view" => drop_in(same::<HoldView>(&name)),
+            "accepted_loss" => drop_in(same::<AcceptedLoss>(&name)),
             "job" => drop_in(same::<Job>(&name)),
             "decision" => drop_in(same::<Decision>(&name)),
             "judged" => drop_in(judged(&name)),
@@ -187,6 +192,12 @@ fn every_record_is_read_and_written_as_ever() {
             "limit_answer" => limit_answer_word(&same(&name)),
             "limits_fact" => limits_word(&same(&name)),
             "limit_definition" => drop_in(same::<LimitDefinition>(&name)),
+            "job_returned" => {
+                let text = text(&name);
+                let value: JobReturned<'_> = serde_json::from_str(&text).unwrap();
+                assert_eq!(serde_json::to_string(&value).unwrap(), text, "{name} is written differently");
+                drop_in(value)
+            }
             "outcome_told" => drop_in(same::<OutcomeTold>(&name)),
             "report" => report_word(&same(&name)),
             "order" => order_word(&same(&name)),
@@ -196,6 +207,8 @@ fn every_record_is_read_and_written_as_ever() {
         met.insert(format!("{kind}.{word}"));
     }
     let expected = [
+        "accepted_loss.",
+        "checkpoint.",
         "claim.",
         "command.",
         "decision.",
@@ -203,6 +216,7 @@ fn every_record_is_read_and_written_as_ever() {
         "group.",
         "hold_view.",
         "job.",
+        "job_returned.",
         "judged.",
         "kernel_fact.approval_given",
         "kernel_fact.command_refused",
@@ -248,6 +262,7 @@ fn every_record_is_read_and_written_as_ever() {
         "scheduler_fact.job_duplicate",
         "scheduler_fact.job_finished",
         "scheduler_fact.job_moved",
+        "scheduler_fact.job_returned",
         "scheduler_fact.lease_expired",
         "scheduler_fact.lease_granted",
         "scheduler_fact.result_refused",

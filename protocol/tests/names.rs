@@ -9,7 +9,7 @@ use tidegate_protocol::topics::partition_of;
 
 #[test]
 fn kinds_have_one_word_each() {
-    for kind in [Kind::Claim, Kind::Fence, Kind::Barrier, Kind::Group, Kind::Snapshot, Kind::Term] {
+    for kind in [Kind::Claim, Kind::Fence, Kind::Barrier, Kind::Group, Kind::Snapshot, Kind::Term, Kind::Loss] {
         assert_eq!(Kind::from_word(kind.word()), Some(kind));
         assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.word()));
     }

@@ -51,6 +51,8 @@ pub struct Counts {
     pub duplicates: u64,
     /// Jobs moved to `overflow`.
     pub moved: u64,
+    /// Jobs that went back to their kernel.
+    pub returned: u64,
     /// Records on job inputs that are no allowed job.
     pub work_refused: u64,
     /// Reports that cannot be read or name what is not there.

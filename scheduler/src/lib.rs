@@ -9,7 +9,7 @@
 //! it. *Requeued*: its lease ended without a result; it is [`ready`] again, before all others. *Token*: (epoch of the
 //! granting owner, lease count of the job); it rises with every lease. *Welcome*: tells a worker this owner's epoch.
 //! *Credit*: the worker's total of assignments it accepts in this epoch. *Strike*: a lease that ended in silence, a
-//! restart or a loss.
+//! restart or a loss. *Returned*: its ticket expired before it could be leased; its kernel judges it again.
 //!
 //! # Invariants
 //! - A job has at most one holder, and ends once ([`transition`] is the whole table; I5, I1).
@@ -28,7 +28,7 @@
 //!
 //! # Deliberately absent
 //! Fair queueing across tenants and ordering keys (they change `ready`), delays between attempts, cancellation,
-//! tickets, progress timeouts.
+//! progress timeouts.
 
 mod clock;
 mod fleet;

@@ -7,7 +7,7 @@ use crate::gauges::{Gauges, end_word};
 use crate::transitions::refused::{BAD_OUTCOME, FINISHED, NOT_HOLDER, STALE_FENCE, UNKNOWN_JOB};
 
 /// Name and sentence of every counter, for the exporter.
-pub const COUNTERS: [(&str, &str); 6] = [
+pub const COUNTERS: [(&str, &str); 7] = [
     ("tidegate_scheduler_leases_granted_total", "Jobs handed to workers, `again` when a lease before had ended."),
     ("tidegate_scheduler_leases_expired_total", "Leases that ended without a result, by why."),
     ("tidegate_scheduler_jobs_finished_total", "Jobs that ended, by outcome."),
@@ -16,6 +16,10 @@ pub const COUNTERS: [(&str, &str); 6] = [
         "Results that do not count, by why (stale_fence: of a lease that had ended).",
     ),
     ("tidegate_scheduler_jobs_moved_total", "Waiting jobs moved aside, by where."),
+    (
+        "tidegate_scheduler_jobs_returned_total",
+        "Jobs that went back to their kernel to be judged again, by why (ticket: it expired while they waited).",
+    ),
     ("tidegate_scheduler_dead_total", "Records and jobs sent to `dead`, by reason."),
 ];
 
@@ -42,7 +46,7 @@ fn refusal_word(reason: &str) -> &'static str {
 
 /// What of a landed fact is counted.
 pub(crate) fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'static str, &'static str)) {
-    let [granted, expired, finished, refused, moved, dead] = COUNTERS.map(|(name, _)| name);
+    let [granted, expired, finished, refused, moved, returned, dead] = COUNTERS.map(|(name, _)| name);
     match fact {
         SchedulerFact::LeaseGranted { work, .. } => {
             count(granted, "again", if work.is_some() { "no" } else { "yes" });
@@ -56,6 +60,7 @@ pub(crate) fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'
         }
         SchedulerFact::ResultRefused { reason, .. } => count(refused, "why", refusal_word(reason)),
         SchedulerFact::JobMoved { .. } => count(moved, "to", "overflow"),
+        SchedulerFact::JobReturned { .. } => count(returned, "why", "ticket"),
         SchedulerFact::WorkRefused { reason, .. } => count(dead, "reason", reason.word()),
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::ResultRepeated { .. }

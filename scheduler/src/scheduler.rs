@@ -21,7 +21,7 @@ use crate::ready::Ready;
 use crate::reports::Heard;
 use crate::state::State;
 use crate::transition::{self, Event};
-use crate::transitions::{arrived, ended, expired, forgotten, granted, moved, refused, welcomed};
+use crate::transitions::{arrived, ended, expired, forgotten, granted, moved, refused, returned, welcomed};
 use crate::window::{Origin, Window};
 
 /// See the crate.
@@ -147,7 +147,10 @@ impl Scheduler {
     pub(crate) fn offer(&mut self, source: &SourcePosition) {
         let soft = &mut self.soft;
         let (work, again) = match (self.state.job(source), soft.window.get(source)) {
-            (Some(job), _) if self.pool.is_spent(job.strikes, job.token.attempt) => {
+            (Some(job), _)
+                if self.pool.is_spent(job.strikes, job.token.attempt)
+                    || job.work.max_retries.is_some_and(|most| job.strikes > most) =>
+            {
                 soft.doomed.insert(source.clone());
                 return;
             }
@@ -219,6 +222,7 @@ fn about(fact: &SchedulerFact) -> Option<(&SourcePosition, Event)> {
         SchedulerFact::LeaseExpired { source, .. } => Some((source, Event::Expired)),
         SchedulerFact::JobFinished { source, .. } => Some((source, Event::Finished)),
         SchedulerFact::JobMoved { source, .. } => Some((source, Event::Moved)),
+        SchedulerFact::JobReturned { source, .. } => Some((source, Event::Returned)),
         SchedulerFact::ResultRefused { source, .. }
         | SchedulerFact::ResultRepeated { source, .. }
         | SchedulerFact::JobDuplicate { source, .. } => Some((source, Event::Aside)),
@@ -277,6 +281,7 @@ impl Stage for Scheduler {
             SchedulerFact::ResultRepeated { .. } => self.soft.counts.repeated += 1,
             SchedulerFact::JobDuplicate { .. } => self.soft.counts.duplicates += 1,
             SchedulerFact::JobMoved { source, .. } => moved::apply(self, source),
+            SchedulerFact::JobReturned { source, .. } => returned::apply(self, source),
             SchedulerFact::WorkRefused { .. } => self.soft.counts.work_refused += 1,
             SchedulerFact::WorkerForgotten { worker } => forgotten::apply(self, worker),
         }
@@ -291,6 +296,7 @@ impl Stage for Scheduler {
                 refused::emit(self, fact, outbox);
             }
             SchedulerFact::JobMoved { .. } => moved::emit(self, fact, outbox),
+            SchedulerFact::JobReturned { .. } => returned::emit(self, fact, at, outbox),
             SchedulerFact::WorkRefused { .. } => arrived::emit(self, fact, input, outbox),
             SchedulerFact::JobDuplicate { .. } => ended::duplicate(self, fact, at, outbox),
             SchedulerFact::LeaseExpired { .. } | SchedulerFact::WorkerForgotten { .. } => {}

@@ -3,7 +3,7 @@
 //! Changed by facts alone, so replay and snapshot give the same bytes (I7). Waiting jobs are not in it: they stay in
 //! their log until a fact takes them out.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde::de::Error as _;
@@ -52,7 +52,9 @@ pub(crate) struct Worker {
 pub(crate) struct State {
     jobs: BTreeMap<SourcePosition, Job>,
     held: BTreeMap<WorkerId, BTreeSet<SourcePosition>>,
-    live: BTreeMap<(TenantId, JobId), SourcePosition>,
+    /// Looked up, never walked through: its order shows nowhere, and its random keys keep submitters, who choose the ids,
+    /// from crowding a bucket. (In a tree, ids with a long common beginning are compared to the end at every step.)
+    live: HashMap<(TenantId, JobId), SourcePosition>,
     workers: BTreeMap<WorkerId, Worker>,
     ended: BTreeMap<SourcePosition, Option<(WorkerId, Token)>>,
     ended_order: VecDeque<SourcePosition>,
@@ -144,6 +146,15 @@ impl State {
         };
         self.let_go(&lease.worker, source);
         Some(lease.worker)
+    }
+
+    /// Forgets a job that has no lease: it went back to its kernel, and comes again or ends there.
+    pub(crate) fn release(&mut self, source: &SourcePosition) {
+        let Some(job) = self.jobs.remove(source) else { return };
+        let name = (job.work.tenant, job.work.id);
+        if self.live.get(&name) == Some(source) {
+            self.live.remove(&name);
+        }
     }
 
     /// Ends a job; the worker that had it.

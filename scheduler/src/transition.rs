@@ -24,37 +24,43 @@ pub(crate) enum Event {
     Finished,
     /// `JobMoved`.
     Moved,
+    /// `JobReturned`.
+    Returned,
     /// `ResultRefused`, `ResultRepeated`, `JobDuplicate`: about a record or a report, not the job.
     Aside,
 }
 
 /// Where the event leads; `None` when it cannot happen: then the fact is not believed and counted.
 pub(crate) const fn next(from: Phase, event: Event) -> Option<Phase> {
-    use Event::{Aside, Expired, Finished, Granted, Moved};
+    use Event::{Aside, Expired, Finished, Granted, Moved, Returned};
     use Phase::{Ended, Leased, Requeued, Waiting};
     match (from, event) {
         (Waiting, Granted) => Some(Leased),
         (Waiting, Expired) => None,
         (Waiting, Finished) => Some(Ended), // its deadline passed, or it is too large
         (Waiting, Moved) => Some(Waiting),  // in `overflow` from now on
+        (Waiting, Returned) => Some(Waiting), // back with the kernel; judged anew, it comes again
         (Waiting, Aside) => Some(Waiting),
 
         (Leased, Granted) => None, // never two holders
         (Leased, Expired) => Some(Requeued),
         (Leased, Finished) => Some(Ended),
         (Leased, Moved) => None,
+        (Leased, Returned) => None, // a lease outlives its ticket
         (Leased, Aside) => Some(Leased),
 
         (Requeued, Granted) => Some(Leased),
         (Requeued, Expired) => None,
         (Requeued, Finished) => Some(Ended), // deadline, or too many attempts; never a result
         (Requeued, Moved) => None,           // its bytes are in the state, it pins no log
+        (Requeued, Returned) => Some(Waiting),
         (Requeued, Aside) => Some(Requeued),
 
         (Ended, Granted) => None,
         (Ended, Expired) => None,
         (Ended, Finished) => None, // I5: one completion
         (Ended, Moved) => None,
+        (Ended, Returned) => None,
         (Ended, Aside) => Some(Ended),
     }
 }

@@ -3,7 +3,7 @@
 //! Bounded by number and bytes, in two shares: a quarter for what comes back from `overflow`, the rest for `approved`,
 //! so that neither keeps the other out. A full share takes nothing until it is down to three quarters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tidegate_protocol::ids::{JobId, TenantId};
 use tidegate_protocol::job::SourcePosition;
@@ -40,7 +40,9 @@ pub(crate) struct Window {
     most: (usize, usize),
     jobs: BTreeMap<SourcePosition, Waiting>,
     inputs: BTreeMap<InputRef, SourcePosition>,
-    live: BTreeMap<(TenantId, JobId), SourcePosition>,
+    /// Looked up, never walked through: its order shows nowhere, and its random keys keep submitters, who choose the ids,
+    /// from crowding a bucket. (In a tree, ids with a long common beginning are compared to the end at every step.)
+    live: HashMap<(TenantId, JobId), SourcePosition>,
     approved: Share,
     overflow: Share,
     arrivals: u64,
@@ -53,7 +55,7 @@ impl Window {
             most: (jobs, bytes),
             jobs: BTreeMap::new(),
             inputs: BTreeMap::new(),
-            live: BTreeMap::new(),
+            live: HashMap::new(),
             approved: Share::default(),
             overflow: Share::default(),
             arrivals: 0,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+use tidegate_protocol::constraints::Budgets;
 use tidegate_protocol::decision::Verdict;
 use tidegate_protocol::ids::{Capability, JobId, TenantId};
 use tidegate_protocol::job::{Job, SourcePosition};
@@ -26,6 +27,10 @@ pub(crate) struct Work {
     pub(crate) deadline: Option<Timestamp>,
     /// The kernel waits for its end.
     pub(crate) settles: bool,
+    /// Leases it had under earlier tickets.
+    pub(crate) leases: u32,
+    /// Most leases that may end badly, and one more.
+    pub(crate) max_retries: Option<u32>,
     /// When its ticket expires.
     pub(crate) expires: Option<Timestamp>,
     pub(crate) text: Arc<RawValue>,
@@ -53,7 +58,17 @@ struct LeanDecision {
     #[serde(default)]
     settles: bool,
     #[serde(default)]
+    leases: u32,
+    #[serde(default)]
     expires_ms: Option<u64>,
+    #[serde(default)]
+    constraints: LeanConstraints,
+}
+
+#[derive(Default, Deserialize)]
+struct LeanConstraints {
+    #[serde(default)]
+    budgets: Budgets,
 }
 
 impl Work {
@@ -87,8 +102,9 @@ impl Work {
         requires.dedup();
         let time = |ms: u64| Timestamp(ms.saturating_mul(1_000));
         let (deadline, expires) = (deadline.map(time), lean.decision.expires_ms.map(time));
-        let settles = lean.decision.settles;
-        Ok(Self { source, tenant, id, requirement: requires.into(), priority, deadline, settles, expires, text })
+        let LeanDecision { settles, leases, constraints, .. } = lean.decision;
+        let (requirement, max_retries) = (requires.into(), constraints.budgets.max_retries);
+        Ok(Self { source, tenant, id, requirement, priority, deadline, settles, leases, max_retries, expires, text })
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -41,7 +41,7 @@ pub trait Spine: Send + Sync {
     /// A new producer.
     fn producer(&self, options: ProducerOptions) -> BoxFuture<'_, Result<Box<dyn Producer>, SpineError>>;
 
-    /// A new reader; `name` shows in the broker's logs.
+    /// A new reader; `name` shows in the broker's logs where readers are clients of their own.
     fn reader(&self, name: &str) -> BoxFuture<'_, Result<Box<dyn Reader>, SpineError>>;
 
     /// Joins a group.

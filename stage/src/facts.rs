@@ -166,7 +166,7 @@ impl FactsLog {
                 Err(why) => Met::Refused { kind, why },
             }),
             Kind::Group => self.meet_group(record, named),
-            Kind::Fence | Kind::Snapshot | Kind::Term => {
+            Kind::Fence | Kind::Snapshot | Kind::Term | Kind::Loss => {
                 Ok(Met::Foreign { why: format!("a {} does not belong in a facts log", kind.word()) })
             }
         }
@@ -261,8 +261,21 @@ impl FactsLog {
         if named >= self.highest_claim || !self.rules.released_before_claim {
             self.released = self.released.max(header.released);
         }
-        let Group { v, epoch, sequence, released, previous, inputs, places, root, key, signature, .. } = header;
-        Ok(Met::Group(Group { v, epoch, sequence, released, previous, inputs, places, facts, root, key, signature }))
+        let Group { v, epoch, sequence, released, previous, inputs, places, lost, root, key, signature, .. } = header;
+        Ok(Met::Group(Group {
+            v,
+            epoch,
+            sequence,
+            released,
+            previous,
+            inputs,
+            places,
+            lost,
+            facts,
+            root,
+            key,
+            signature,
+        }))
     }
 
     /// For views that join a log whose start is gone: takes a genuine group as the first, whatever was before it. True when
@@ -298,7 +311,7 @@ mod tests {
 
     use super::*;
     use crate::cheap::Cheap;
-    use crate::control::{control_record, mark_record};
+    use crate::control::{barrier_record, control_record};
 
     const OURS: &str = "ours";
 
@@ -326,7 +339,7 @@ mod tests {
     }
 
     fn barrier(key: &str, epoch: u64) -> tidegate_spine::NewRecord {
-        mark_record(Kind::Barrier, &sender(), epoch, &facts(), &Cheap::new(key)).unwrap()
+        barrier_record(&sender(), epoch, String::new(), &facts(), &Cheap::new(key)).unwrap()
     }
 
     fn group(key: &str, epoch: u64, sequence: u64, previous: &str, fact: &str) -> tidegate_spine::NewRecord {

@@ -109,8 +109,20 @@ impl Marks {
         Self { late: true, ..Self::default() }
     }
 
-    pub(crate) fn joining_late_under(rules: Rules) -> Self {
-        Self { senders: Vec::new(), late: true, rules }
+    pub(crate) fn late(self) -> Self {
+        Self { late: true, ..self }
+    }
+
+    /// Records that come next are gone: what was expected of any sender says nothing of what follows.
+    pub(crate) fn lose(&mut self) {
+        self.late = true;
+        for mark in &mut self.senders {
+            mark.rejoins = true;
+        }
+    }
+
+    pub(crate) const fn is_late(&self) -> bool {
+        self.late
     }
 
     /// What is kept of each sender.
@@ -148,7 +160,7 @@ impl Marks {
             None => {
                 let sender = SenderId::new(sender).ok()?;
                 let next = if self.late { None } else { Some(0) };
-                self.senders.push(SenderMark { sender, fence: 0, next, last: None });
+                self.senders.push(SenderMark { sender, fence: 0, next, last: None, rejoins: false });
                 self.senders.len() - 1
             }
         };
@@ -159,7 +171,7 @@ impl Marks {
     pub(crate) fn learn(&mut self, other: &Self) {
         for mark in other.senders.iter().skip(self.senders.len()) {
             let next = if self.late { None } else { Some(0) };
-            self.senders.push(SenderMark { sender: mark.sender.clone(), fence: 0, next, last: None });
+            self.senders.push(SenderMark { sender: mark.sender.clone(), fence: 0, next, last: None, rejoins: false });
         }
     }
 
@@ -174,6 +186,7 @@ impl Marks {
                 if epoch > mark.fence {
                     mark.fence = epoch;
                     mark.next = Some(0);
+                    mark.rejoins = false;
                 }
                 Belief::Control
             }
@@ -186,9 +199,11 @@ impl Marks {
 }
 
 fn believe(mark: &mut SenderMark, stamp: Stamp, rules: Rules, late: bool) -> Result<(), Drop> {
-    if late && mark.last.is_none() && (mark.fence == 0 || stamp.epoch == mark.fence) {
+    let begins = late && mark.last.is_none() && (mark.fence == 0 || stamp.epoch == mark.fence);
+    if begins || (mark.rejoins && stamp.epoch >= mark.fence) {
         mark.fence = stamp.epoch;
         mark.next = Some(stamp.sequence);
+        mark.rejoins = false;
     }
     if stamp.epoch < mark.fence && rules.fences {
         return Err(Drop::BelowFence);
@@ -220,7 +235,7 @@ mod tests {
 
     fn marks() -> Marks {
         let sender = SenderId::new("kernel.raw/0").unwrap();
-        Marks::new(vec![SenderMark { sender, fence: 0, next: Some(0), last: None }], Rules::default())
+        Marks::new(vec![SenderMark { sender, fence: 0, next: Some(0), last: None, rejoins: false }], Rules::default())
     }
 
     fn fence(epoch: u64) -> Sign {
@@ -263,6 +278,25 @@ mod tests {
         ];
         for (number, (sign, expected)) in steps.into_iter().enumerate() {
             assert_eq!(said(marks.meet_sign(sign)), expected, "step {number}: {sign:?}");
+        }
+    }
+
+    #[test]
+    fn behind_accepted_losses_a_senders_next_message_is_taken_as_it_comes_but_none_twice() {
+        let mut marks = marks();
+        for (sign, expected) in [(fence(2), "control"), (message(2, 0, 4, 0), "believed")] {
+            assert_eq!(said(marks.meet_sign(sign)), expected);
+        }
+        marks.lose();
+        let steps = [
+            (message(1, 9, 3, 0), "below_fence"),
+            (message(7, 3, 4, 0), "repeated"),
+            (message(7, 4, 9, 0), "believed"),
+            (message(7, 6, 11, 0), "gap"),
+            (message(2, 1, 12, 0), "below_fence"),
+        ];
+        for (sign, expected) in steps {
+            assert_eq!(said(marks.meet_sign(sign)), expected, "{sign:?}");
         }
     }
 

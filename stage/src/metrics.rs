@@ -9,7 +9,7 @@ use crate::marks::Drop;
 use crate::runner::Ended;
 
 /// Name and sentence of every metric, for the exporter.
-pub const DESCRIPTIONS: [(&str, &str); 12] = [
+pub const DESCRIPTIONS: [(&str, &str); 13] = [
     ("tidegate_stage_decided_seconds", "Time from a job record's timestamp to its facts being durable."),
     ("tidegate_stage_released_seconds", "Time from a job record's timestamp to its messages being readable."),
     ("tidegate_stage_groups_total", "Groups of facts sealed."),
@@ -25,6 +25,7 @@ pub const DESCRIPTIONS: [(&str, &str); 12] = [
     ("tidegate_stage_snapshots_total", "Snapshots written."),
     ("tidegate_stage_invariant_violations_total", "Promises found broken; any is a defect or an altered log."),
     ("tidegate_stage_facts_replayed_total", "Facts replayed at takeovers."),
+    ("tidegate_stage_lost_offsets_total", "Offsets of inputs that were gone and that an operator gave up."),
 ];
 
 fn label(sender: &SenderId) -> (&'static str, String) {
@@ -70,6 +71,10 @@ pub(crate) fn takeover(sender: &SenderId, epoch: u64, replayed: u64) {
     counter!("tidegate_stage_facts_replayed_total", &[label(sender)]).increment(replayed);
     #[expect(clippy::cast_precision_loss, reason = "epochs stay below 2^53")]
     gauge!("tidegate_stage_epoch", &[label(sender)]).set(epoch as f64);
+}
+
+pub(crate) fn lost(sender: &SenderId, offsets: u64) {
+    counter!("tidegate_stage_lost_offsets_total", &[label(sender)]).increment(offsets);
 }
 
 pub(crate) fn ownership_ended(sender: &SenderId, ended: &Ended) {

@@ -47,8 +47,10 @@ pub(crate) struct InputPlace {
     base: Marks,
     signs: VecDeque<(Offset, Sign)>,
     head: Marks,
-    /// As last recorded in a group.
+    /// As last recorded in a group; a place that never was is recorded in the first one, or nobody could tell later
+    /// that what comes next has gone.
     recorded: (Offset, Vec<SenderMark>),
+    known: bool,
 }
 
 impl InputPlace {
@@ -67,6 +69,7 @@ impl InputPlace {
             signs: VecDeque::new(),
             head: Marks::new(Vec::new(), rules),
             recorded: (0, Vec::new()),
+            known: false,
         }
     }
 
@@ -82,6 +85,7 @@ impl InputPlace {
         if place.position < self.read {
             return;
         }
+        self.known = true;
         self.read = place.position;
         let mut senders = self.base.senders().to_vec();
         for mark in &place.senders {
@@ -90,7 +94,11 @@ impl InputPlace {
                 None => senders.push(mark.clone()),
             }
         }
+        let late = place.late || self.base.is_late();
         self.base = Marks::new(senders, self.rules);
+        if late {
+            self.base = std::mem::take(&mut self.base).late();
+        }
     }
 
     /// A fact that settles this offset is in the log (replay).
@@ -105,7 +113,28 @@ impl InputPlace {
         self.done.trim_below(self.read);
         self.head = self.base.clone();
         self.recorded = (self.read, self.base.senders().to_vec());
-        (self.read > 0).then_some(self.read)
+        self.known.then_some(self.read)
+    }
+
+    /// Records from the position up to `start`, where the log now begins, are gone, and that is accepted: reading begins
+    /// there.
+    pub(crate) fn lose(&mut self, start: Offset) {
+        self.read = self.read.max(start);
+        self.done.trim_below(self.read);
+        self.base.lose();
+        self.head = self.base.clone();
+        // To be recorded, whatever it was.
+        self.known = false;
+    }
+
+    /// Whether reading begins at its position, not wherever the log does.
+    pub(crate) const fn has_begun(&self) -> bool {
+        self.known || self.read > 0
+    }
+
+    /// Whether some group or snapshot tells of it as it is.
+    pub(crate) const fn is_known(&self) -> bool {
+        self.known
     }
 
     /// Nothing was recorded: reading begins at the log's start. When that is above zero, records before it are gone,
@@ -113,7 +142,7 @@ impl InputPlace {
     pub(crate) fn begin_at_log_start(&mut self, start: Offset) {
         self.read = start;
         if start > 0 {
-            self.base = Marks::joining_late_under(self.rules);
+            self.base = Marks::new(Vec::new(), self.rules).late();
             self.head = self.base.clone();
         }
     }
@@ -252,15 +281,16 @@ impl InputPlace {
         let senders: Vec<SenderMark> =
             self.base.senders().iter().filter(|mark| !self.recorded.1.contains(mark)).cloned().collect();
         let settled: Vec<_> = self.fresh.iter().collect();
-        if position == self.recorded.0 && senders.is_empty() && settled.is_empty() {
+        if self.known && position == self.recorded.0 && senders.is_empty() && settled.is_empty() {
             return None;
         }
+        self.known = true;
         if !senders.is_empty() {
             self.recorded.1 = self.base.senders().to_vec();
         }
         self.recorded.0 = position;
         self.fresh.clear();
-        Some(Place { input, position, settled, senders })
+        Some(Place { input, position, settled, senders, late: self.base.is_late() })
     }
 
     /// The whole place as it will be once `also` (inputs whose facts are on their way) is settled.
@@ -275,7 +305,8 @@ impl InputPlace {
         for open in &then.open {
             debug_assert!(!then.done.contains(*open), "an open record is not settled");
         }
-        Place { input, position, settled: then.done.iter().collect(), senders: then.base.senders().to_vec() }
+        let (settled, senders) = (then.done.iter().collect(), then.base.senders().to_vec());
+        Place { input, position, settled, senders, late: then.base.is_late() }
     }
 }
 
@@ -303,7 +334,7 @@ mod tests {
         assert_eq!(place.record(0), None, "nothing changed since");
 
         let mut next = InputPlace::new(false, Rules::default());
-        next.fold(&Place { input: 0, position: 1, settled: vec![(4, 5), (9, 10)], senders: vec![] });
+        next.fold(&Place { input: 0, position: 1, settled: vec![(4, 5), (9, 10)], senders: vec![], late: false });
         assert_eq!(next.begin(), Some(1));
         let delivered: Vec<_> = [1, 4, 5, 9, 10]
             .into_iter()
@@ -315,7 +346,7 @@ mod tests {
     #[test]
     fn a_record_that_is_decided_before_it_is_read_again_is_not_decided_twice() {
         let mut place = InputPlace::new(false, Rules::default());
-        place.fold(&Place { input: 0, position: 3, settled: vec![], senders: vec![] });
+        place.fold(&Place { input: 0, position: 3, settled: vec![], senders: vec![], late: false });
         assert_eq!(place.begin(), Some(3));
         for offset in [3, 4] {
             place.decided(offset);
@@ -331,10 +362,10 @@ mod tests {
     #[test]
     fn a_group_that_says_less_than_the_snapshot_before_it_does_not_take_marks_back() {
         let sender = tidegate_protocol::ids::SenderId::new("kernel.raw/0").unwrap();
-        let mark = |fence| SenderMark { sender: sender.clone(), fence, next: Some(0), last: None };
+        let mark = |fence| SenderMark { sender: sender.clone(), fence, next: Some(0), last: None, rejoins: false };
         let mut place = InputPlace::new(true, Rules::default());
-        place.fold(&Place { input: 0, position: 10, settled: vec![], senders: vec![mark(33)] });
-        place.fold(&Place { input: 0, position: 3, settled: vec![(12, 13)], senders: vec![mark(9)] });
+        place.fold(&Place { input: 0, position: 10, settled: vec![], senders: vec![mark(33)], late: false });
+        place.fold(&Place { input: 0, position: 3, settled: vec![(12, 13)], senders: vec![mark(9)], late: false });
         assert_eq!(place.begin(), Some(10));
         assert_eq!(place.marks().senders(), [mark(33)]);
         assert!(place.done.contains(12), "what it settled above still counts");
@@ -343,10 +374,10 @@ mod tests {
     #[test]
     fn what_is_not_genuine_moves_no_mark_makes_no_sender_known_and_is_told_once() {
         let sender = tidegate_protocol::ids::SenderId::new("kernel.raw/0").unwrap();
-        let mark = SenderMark { sender, fence: 5, next: Some(3), last: Some((7, 0)) };
+        let mark = SenderMark { sender, fence: 5, next: Some(3), last: Some((7, 0)), rejoins: false };
         let start = |settled| {
             let mut place = InputPlace::new(true, Rules::default());
-            place.fold(&Place { input: 0, position: 10, settled, senders: vec![mark.clone()] });
+            place.fold(&Place { input: 0, position: 10, settled, senders: vec![mark.clone()], late: false });
             place.begin();
             place
         };
@@ -373,6 +404,26 @@ mod tests {
         assert_eq!(place.meet(&message("kernel.raw/0", "4", "9 9 0"), Ok(())), Admission::Refuse(Drop::BelowFence));
         assert_eq!(place.meet(&fence, Ok(())), Admission::Skip);
         assert_eq!(place.marks().senders().first().map(|mark| mark.fence), Some(9));
+    }
+
+    #[test]
+    fn a_place_is_recorded_once_before_anything_was_settled_and_again_where_reading_goes_on_behind_a_loss() {
+        let mut place = InputPlace::new(true, Rules::default());
+        assert_eq!(place.begin(), None);
+        place.begin_at_log_start(0);
+        let first = place.record(0).unwrap();
+        assert_eq!((first.position, first.late, place.record(0)), (0, false, None));
+
+        let mut next = InputPlace::new(true, Rules::default());
+        next.fold(&first);
+        assert_eq!(next.begin(), Some(0), "a log that begins higher has lost something");
+        next.lose(7);
+        let behind = next.record(0).unwrap();
+        assert_eq!((behind.position, behind.late, next.head()), (7, true, 7));
+
+        let mut last = InputPlace::new(true, Rules::default());
+        last.fold(&behind);
+        assert!((last.begin(), last.record(0)) == (Some(7), None) && last.marks().is_late());
     }
 
     #[test]

@@ -53,6 +53,9 @@ pub struct Pace {
     pub group_bytes: usize,
     /// Groups that may be on their way at once, at least 1.
     pub groups_in_flight: usize,
+    /// A group costs two signatures and a few appends however small it is. A shard that has sealed [`Self::GROUP_BURST`]
+    /// groups faster than one in this time gathers for as long; a quiet one never waits.
+    pub group_interval: Duration,
     /// Message bytes decided and not landed beyond which nothing more is decided; also the most that is handed to the
     /// client at once, and once more for a snapshot's chunks. The client itself may hold four times this.
     pub message_bytes: usize,
@@ -73,8 +76,15 @@ pub struct Pace {
     pub backoff: (Duration, Duration),
     /// Silence after which the own facts log is read back for a higher barrier.
     pub idle_read_back: Duration,
+    /// Shortest time between two checkpoints of an owner; an orderly stop writes one at once.
+    pub checkpoint_every: Duration,
     /// An output that takes no fence for this long raises an alarm (it is waited for all the same).
     pub fence_alarm: Duration,
+}
+
+impl Pace {
+    /// Groups that may follow one another at once.
+    pub const GROUP_BURST: u32 = 64;
 }
 
 impl Default for Pace {
@@ -83,6 +93,7 @@ impl Default for Pace {
             group_facts: 2_000,
             group_bytes: 700 << 10,
             groups_in_flight: 1,
+            group_interval: Duration::from_micros(500),
             message_bytes: 16 << 20,
             idle_group: Duration::from_secs(5),
             idle_records: 10_000,
@@ -92,6 +103,7 @@ impl Default for Pace {
             clock_skew: Duration::from_secs(2),
             backoff: (Duration::from_millis(100), Duration::from_secs(10)),
             idle_read_back: Duration::from_secs(1),
+            checkpoint_every: Duration::from_secs(5),
             fence_alarm: Duration::from_secs(30),
         }
     }
@@ -112,6 +124,8 @@ pub struct ShardSpec {
     pub snapshots: TopicName,
     /// The keyed topic of terms.
     pub shards: TopicName,
+    /// Where signed checkpoints of the facts log go, if anywhere.
+    pub checkpoints: Option<TopicPartition>,
     /// The process, for people who read claims.
     pub process: String,
     /// Bounds and paces.

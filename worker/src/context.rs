@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::value::RawValue;
+use tidegate_protocol::constraints::Constraints;
 use tidegate_protocol::decision::{Decision, Judged};
 use tidegate_protocol::job::Job;
 use tokio::sync::{mpsc, watch};
@@ -17,6 +18,8 @@ pub enum Cancel {
     LeaseLost,
     /// Its deadline passed.
     Deadline,
+    /// It ran for as long as its decision's constraints allow.
+    MaxRuntime,
     /// The worker is shutting down and waited long enough; the job goes back and runs again elsewhere.
     Draining,
 }
@@ -28,6 +31,7 @@ impl Cancel {
         match self {
             Self::LeaseLost => "its lease was lost",
             Self::Deadline => "its deadline passed",
+            Self::MaxRuntime => "it ran for as long as its constraints allow",
             Self::Draining => "the worker is shutting down",
         }
     }
@@ -101,6 +105,24 @@ impl Context {
     #[must_use]
     pub fn decision(&self) -> &Decision {
         &self.0.decision
+    }
+
+    /// What the job must keep to. The worker sees to some of it, the rest is the handler's to keep (see
+    /// [`crate::constraints`]).
+    #[must_use]
+    pub fn constraints(&self) -> Option<&Constraints> {
+        self.0.decision.constraints.as_deref()
+    }
+
+    /// How long it may run.
+    pub(crate) fn max_runtime(&self) -> Option<Duration> {
+        self.constraints()?.budgets.max_runtime_ms.map(Duration::from_millis)
+    }
+
+    /// The largest output it may give.
+    pub(crate) fn max_output(&self) -> Option<usize> {
+        let bytes = self.constraints()?.budgets.max_artifact_bytes?;
+        Some(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     /// The payload's exact JSON text; `null` when there is none. A binary payload is a JSON string of base64, see

@@ -11,8 +11,10 @@
 //! | [`session`] | the protocol towards one shard of a pool: pure, driven by the simulation too |
 //! | [`handler`] | what a user writes: raw, typed, or a closure |
 //! | [`context`] | what a handler is told: job, payload, deadline, cancel signal, progress |
+//! | [`constraints`] | who sees to it that a job keeps to its constraints |
 //! | [`worker`] | settings, checked |
 //! | [`run`] | the loop: lane in, reports out, jobs as tasks; drain |
+//! | [`run::gate`] | which orders and jobs are believed: pure, driven by the simulation too |
 //! | [`agent`] | a process per job, and the builtins `noop`, `echo`, `sleep:MS` |
 //! | [`measures`] | every metric with its unit and sentence |
 //!
@@ -23,6 +25,7 @@
 //! Absent on purpose: any broker client, retries (the scheduler's), policy (the kernel's).
 
 pub mod agent;
+pub mod constraints;
 pub mod context;
 pub mod handler;
 pub mod measures;

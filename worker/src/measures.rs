@@ -54,6 +54,7 @@ measures! {
     SKIPPED = "tidegate_worker_lane_skipped_records_total", Counter, Count, "Records of other workers met in this worker's lane; many mean too few lanes.";
     BAD = "tidegate_worker_lane_bad_records_total", Counter, Count, "Records addressed to this worker that are no order of its pool's scheduler.";
     UNPROVEN = "tidegate_worker_jobs_refused_total", Counter, Count, "Assigned jobs refused unrun because their ticket proves nothing here; any is an attack or a wrong key.";
+    UNCONSTRAINED = "tidegate_worker_jobs_unconstrained_total", Counter, Count, "Assigned jobs refused unrun because nothing here enforces a constraint of theirs.";
     IGNORED = "tidegate_worker_orders_ignored_total", Counter, Count, "Orders without effect, by `why`: other_incarnation, other_epoch, repeated, not_held.";
     INCARNATIONS = "tidegate_worker_incarnations_total", Counter, Count, "Lives begun: the start, and each time the lane was lost.";
     APPEND_FAILURES = "tidegate_worker_append_failures_total", Counter, Count, "Report appends that failed for good and were said again.";
@@ -90,6 +91,7 @@ pub(crate) struct Measures {
     pub(crate) skipped: Counter,
     pub(crate) bad: Counter,
     pub(crate) unproven: Counter,
+    pub(crate) unconstrained: Counter,
     pub(crate) incarnations: Counter,
     pub(crate) append_failures: Counter,
 }
@@ -119,6 +121,7 @@ impl Measures {
             skipped: plain(SKIPPED),
             bad: plain(BAD),
             unproven: plain(UNPROVEN),
+            unconstrained: plain(UNCONSTRAINED),
             incarnations: plain(INCARNATIONS),
             append_failures: plain(APPEND_FAILURES),
         }

@@ -1,6 +1,6 @@
 //! A worker's settings, checked before anything runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tidegate_protocol::ids::{BadName, Capability, PoolName, WorkerId};
 use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
 
+use crate::constraints::Enforces;
 use crate::handler::{AnyHandler, Handler, Typed, TypedHandler};
 use crate::run::{Drained, RunError};
 
@@ -79,6 +80,7 @@ pub struct Worker {
     pub(crate) settings: Settings,
     pub(crate) handlers: BTreeMap<Capability, Arc<dyn AnyHandler>>,
     pub(crate) trust: Arc<dyn Trust>,
+    pub(crate) enforces: BTreeSet<Enforces>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -98,7 +100,7 @@ impl Worker {
     /// orders and tickets count: nothing else is run.
     #[must_use]
     pub fn builder(pool: PoolName, id: WorkerId, trust: Arc<dyn Trust>) -> Builder {
-        Builder { pool, id, settings: Settings::default(), handlers: Vec::new(), trust }
+        Builder { pool, id, settings: Settings::default(), handlers: Vec::new(), trust, enforces: BTreeSet::new() }
     }
 
     /// Runs until `shutdown` resolves and the drain is over (at most drain limit + cancel grace + settle limit later).
@@ -125,6 +127,7 @@ pub struct Builder {
     settings: Settings,
     handlers: Vec<(String, Arc<dyn AnyHandler>)>,
     trust: Arc<dyn Trust>,
+    enforces: BTreeSet<Enforces>,
 }
 
 impl Builder {
@@ -148,6 +151,13 @@ impl Builder {
         self
     }
 
+    /// Says what surrounds this worker enforces; a job that is constrained in another such way is refused unrun.
+    #[must_use]
+    pub fn enforces(mut self, kinds: impl IntoIterator<Item = Enforces>) -> Self {
+        self.enforces.extend(kinds);
+        self
+    }
+
     /// Replaces all settings.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -160,7 +170,7 @@ impl Builder {
     /// # Errors
     /// [`SettingsError`]: the first thing that is wrong.
     pub fn build(self) -> Result<Worker, SettingsError> {
-        let Self { pool, id, settings, handlers: offered, trust } = self;
+        let Self { pool, id, settings, handlers: offered, trust, enforces } = self;
         if !(1..=100_000).contains(&settings.concurrency) {
             return Err(SettingsError::Concurrency { worker: id, concurrency: settings.concurrency });
         }
@@ -174,6 +184,6 @@ impl Builder {
         if handlers.is_empty() {
             return Err(SettingsError::NoCapability { worker: id });
         }
-        Ok(Worker { pool, id, settings, handlers, trust })
+        Ok(Worker { pool, id, settings, handlers, trust, enforces })
     }
 }

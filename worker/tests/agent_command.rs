@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use rig::{Rig, Running, Said, job, now_ms, within, worker};
+use rig::{Rig, Running, Said, job, now_ms, ticketed, within, worker};
+use tidegate_protocol::decision::{Decision, Verdict};
 use tidegate_protocol::ids::{Capability, JobId};
 use tidegate_protocol::outcome::Outcome;
 use tidegate_worker::agent::environment::VARIABLES;
@@ -171,7 +172,9 @@ async fn the_environment_tells_the_job_and_the_documented_list_is_complete() {
     full.labels.insert("team".into(), "a\"b".into());
     full.deadline = Some(now_ms() + 60_000);
     full.parent = Some(JobId::new("parent").unwrap());
-    rig.assign(0, 5, &full, "1").await;
+    let constraints = serde_json::from_str(r#"{"budgets":{"max_tokens":5}}"#).unwrap();
+    let decision = Decision { constraints: Some(constraints), ..Decision::new(Verdict::Allow, "test", "s1") };
+    rig.assign_text(0, 5, &full, ticketed(&full, &decision, "1")).await;
     let output: String = serde_json::from_str(&rig.result(0).await.output.unwrap()).unwrap();
     let found: std::collections::BTreeMap<&str, &str> = output
         .split('\0')

@@ -53,7 +53,6 @@ async fn a_job_runs_only_with_a_ticket_of_the_kernel_of_its_own_source_for_this_
         (5, good(5).replace(r#""key":"kernel""#, r#""key":"scheduler""#), "not trusted for this"),
         (6, good(6).replace(r#""topic":"t.approved.p""#, r#""topic":"t.approved.q""#), "altered"),
         (7, other_source, "signature is wrong"),
-        (8, String::from_utf8(ticketed(&job(8, "echo"), &expired, "1")).unwrap(), "its ticket expired"),
         (
             9,
             String::from_utf8(ticketed(&job(9, "echo"), &Decision::new(Verdict::Deny, "no", "s"), "1")).unwrap(),
@@ -66,8 +65,12 @@ async fn a_job_runs_only_with_a_ticket_of_the_kernel_of_its_own_source_for_this_
         assert!(said.reason.starts_with("refused by its worker") && said.reason.contains(reason), "{}", said.reason);
         rig.settle(0, 5, &key, true).await;
     }
+    // One whose ticket expired goes back, to be judged again.
+    let late = ticketed(&job(10, "echo"), &expired, "1");
+    let key = rig.assign_text(0, 5, &job(10, "echo"), late).await;
+    assert_eq!(rig.given_back(0).await, key);
     assert_eq!(ran.load(Ordering::SeqCst), 0);
-    let key = rig.assign(0, 5, &job(10, "echo"), "1").await;
+    let key = rig.assign(0, 5, &job(11, "echo"), "1").await;
     assert_eq!(rig.result(0).await.outcome, Outcome::Succeeded);
     rig.settle(0, 5, &key, true).await;
     assert_eq!(ran.load(Ordering::SeqCst), 1);

@@ -9,6 +9,8 @@ use tidegate_protocol::address::{TopicName, TopicPartition};
 use tidegate_protocol::headers::{EPOCH, SENDER, SOURCE, STAMP};
 use tokio::task::JoinHandle;
 
+use crate::board::{Board, Milestone};
+
 use super::bare::{Bare, BareNew, BareRecord, BareSender};
 
 /// Average sizes of what the Tidegate side appended, in bytes.
@@ -33,6 +35,8 @@ pub(crate) struct Sizes {
 /// A link: what it reads, where its groups go, where what follows goes.
 pub(crate) struct Link {
     pub(crate) name: &'static str,
+    /// Where an acknowledged group is marked.
+    pub(crate) decided: Option<Board>,
     pub(crate) from: Vec<TopicPartition>,
     /// Groups are appended here and acknowledged before what follows; `None`: nothing to wait for (a worker).
     pub(crate) groups: Option<TopicPartition>,
@@ -98,6 +102,10 @@ async fn run(bare: Arc<dyn Bare>, link: Link) -> anyhow::Result<()> {
             result = landed => {
                 result?;
                 if let Some((_, batch)) = flying.take() {
+                    if let Some(board) = &link.decided {
+                        let decided = batch.iter().map(|record| (record.partition, record.offset));
+                        board.seen(Milestone::Decided, board.now_us(), decided);
+                    }
                     follow(&link, sender.as_mut(), batch, &mut sending);
                 }
             }
@@ -111,7 +119,7 @@ async fn run(bare: Arc<dyn Bare>, link: Link) -> anyhow::Result<()> {
     }
 }
 
-/// A group's bytes: per fact the marker that instruments look for, filled up to the size of ours.
+/// A group's bytes: per fact what it settles, filled up to the size of ours.
 fn group(batch: &[BareRecord], fact: usize) -> Vec<u8> {
     let mut value = Vec::with_capacity(batch.len() * fact + 300);
     value.extend_from_slice(&[b' '; 250]);

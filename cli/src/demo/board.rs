@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tidegate_protocol::decision::Decision;
 use tidegate_protocol::facts::KernelFact;
-use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::job::{Job, SourcePosition};
 use tidegate_protocol::outcome::{DeadReason, Finished, Outcome};
 use tokio::sync::watch;
 
@@ -15,17 +15,33 @@ use tokio::sync::watch;
 pub(crate) struct Board {
     records: Mutex<BTreeMap<SourcePosition, Seen>>,
     settled: watch::Sender<usize>,
+    /// How many jobs people were asked about.
+    asked: watch::Sender<usize>,
+    /// Whether somebody answers: else a job that waits for people is as far as it comes.
+    answered: bool,
 }
 
 /// What was read of a record, and when.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
     pub(crate) verdict: Option<Said>,
+    /// What people were asked about it, before the verdict.
+    pub(crate) hold: Option<Hold>,
     pub(crate) decided: Option<Instant>,
     /// Readable by whoever acts on it: on `approved`, `denied` or `dead`.
     pub(crate) released: Option<Instant>,
     pub(crate) finished: Option<Instant>,
     pub(crate) end: Option<End>,
+    /// It counts as settled from here on, whatever else is said of it.
+    settled: bool,
+}
+
+/// A job that waits for people.
+#[derive(Debug, Clone)]
+pub(crate) struct Hold {
+    pub(crate) job: Job,
+    /// What asks them.
+    pub(crate) decision: Decision,
 }
 
 /// What the kernel said.
@@ -49,23 +65,30 @@ pub(crate) struct End {
 
 impl Default for Board {
     fn default() -> Self {
-        Self { records: Mutex::default(), settled: watch::Sender::new(0) }
+        Self::new(false)
     }
 }
 
 impl Seen {
-    /// Whether nothing more can come.
-    fn is_settled(&self) -> bool {
-        match &self.verdict {
-            None => false,
-            Some(Said::Repeated(_)) => true,
-            Some(Said::Rejected(..)) => self.released.is_some(),
-            Some(Said::Judged(_)) => self.released.is_some() && self.end.is_some(),
-        }
+    /// Whether nothing more is waited for.
+    fn is_settled(&self, people_answer: bool) -> bool {
+        self.settled
+            || match &self.verdict {
+                None => self.hold.is_some() && self.released.is_some() && !people_answer,
+                Some(Said::Repeated(_)) => true,
+                Some(Said::Rejected(..)) => self.released.is_some(),
+                Some(Said::Judged(_)) => self.released.is_some() && self.end.is_some(),
+            }
     }
 }
 
 impl Board {
+    /// An empty one. `answered`: somebody answers what people are asked, so that is waited for.
+    pub(crate) fn new(answered: bool) -> Self {
+        let records = Mutex::default();
+        Self { records, settled: watch::Sender::new(0), asked: watch::Sender::new(0), answered }
+    }
+
     /// A fact of the kernel, durable.
     pub(crate) fn decided(&self, now: Instant, fact: KernelFact) {
         let (source, said) = match fact {
@@ -77,12 +100,12 @@ impl Board {
             | KernelFact::SliceReturned { .. }
             | KernelFact::SpendSettled { .. }
             | KernelFact::OutcomePassedOn { .. }
-            | KernelFact::JobHeld { .. }
             | KernelFact::HoldRenewed { .. }
             | KernelFact::ApprovalGiven { .. }
             | KernelFact::HoldEscalated { .. }
             | KernelFact::CommandRefused { .. }
             | KernelFact::JobCancelled { .. } => return,
+            KernelFact::JobHeld { job, decision, .. } => return self.held(now, job, decision),
             KernelFact::JobDecided { job, decision, .. } => (job.source, Said::Judged(decision)),
             KernelFact::JobRepeated { source, duplicate_of, .. } => (source, Said::Repeated(duplicate_of)),
             KernelFact::RecordRejected { source, reason, detail, .. } => (source, Said::Rejected(reason, detail)),
@@ -91,6 +114,25 @@ impl Board {
             seen.decided.get_or_insert(now);
             seen.verdict.get_or_insert(said);
         });
+    }
+
+    /// People are asked about it.
+    fn held(&self, now: Instant, job: Job, decision: Decision) {
+        self.change(&job.source.clone(), |seen| {
+            seen.decided.get_or_insert(now);
+            seen.hold = Some(Hold { job, decision });
+        });
+        self.asked.send_modify(|count| *count += 1);
+    }
+
+    /// How many jobs people were asked about; changes with every further one.
+    pub(crate) fn asked(&self) -> watch::Receiver<usize> {
+        self.asked.subscribe()
+    }
+
+    /// The jobs that wait for people now.
+    pub(crate) fn waiting(&self) -> Vec<Hold> {
+        self.records().values().filter(|seen| seen.verdict.is_none()).filter_map(|seen| seen.hold.clone()).collect()
     }
 
     /// Its consumer can read it.
@@ -111,10 +153,10 @@ impl Board {
     fn change(&self, source: &SourcePosition, by: impl FnOnce(&mut Seen)) {
         let mut records = self.records();
         let seen = records.entry(source.clone()).or_default();
-        let before = seen.is_settled();
+        let before = seen.settled;
         by(seen);
-        let after = seen.is_settled();
-        if after && !before {
+        seen.settled = seen.is_settled(self.answered);
+        if seen.settled && !before {
             self.settled.send_modify(|count| *count += 1);
         }
     }
@@ -131,13 +173,14 @@ impl Board {
 
     /// What is known of a record, once it is settled.
     pub(crate) fn of(&self, source: &SourcePosition) -> Option<Seen> {
-        self.records().get(source).filter(|seen| seen.is_settled()).cloned()
+        self.records().get(source).filter(|seen| seen.settled).cloned()
     }
 
     /// How far a record is that is not settled.
     pub(crate) fn progress(&self, source: &SourcePosition) -> &'static str {
         match self.records().get(source) {
             None => "not decided",
+            Some(Seen { verdict: None, hold: Some(_), .. }) => "held, and no answer came of it",
             Some(Seen { verdict: None, .. }) => "released, and its decision was not read",
             Some(Seen { released: None, .. }) => "decided, not released",
             Some(_) => "released, not ended",
@@ -155,12 +198,18 @@ impl Board {
 }
 
 impl Seen {
-    /// The decision, when it was judged.
-    pub(crate) const fn decision(&self) -> Option<&Decision> {
+    /// The decision, when it was judged: the one that asks people while they have not answered.
+    pub(crate) fn decision(&self) -> Option<&Decision> {
         match &self.verdict {
             Some(Said::Judged(decision)) => Some(decision),
-            Some(Said::Repeated(_) | Said::Rejected(..)) | None => None,
+            Some(Said::Repeated(_) | Said::Rejected(..)) => None,
+            None => self.hold.as_ref().map(|hold| &hold.decision),
         }
+    }
+
+    /// Whether it waits for people.
+    pub(crate) const fn is_held(&self) -> bool {
+        self.verdict.is_none() && self.hold.is_some()
     }
 
     /// Whether it was allowed.

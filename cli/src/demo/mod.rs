@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lines ──> jobs.raw ──> kernel ──> approved.bank, approved.office ──> workers ──> world/<tenant>/{bank,office}.json
-//!   │                      └──> denied, dead                              └──> finished
+//!   │                      └──> denied, held, dead                        └──> finished
 //!   └ labels stay here ──────────────────────── score <── board <── witness: reads the topics as any consumer would
 //! ```
 //!
@@ -13,14 +13,18 @@
 //! | [`world`] | the example workers and what they act on |
 //! | [`submit`] | appends at a steady rate |
 //! | [`watch`], [`board`] | what was decided, released and finished, and when |
+//! | [`approver`] | with `--answer`, the person who is asked |
 //! | [`averted`], [`report`] | what it came to, for people and as JSON |
 //!
-//! Exit: 0 when every line was taken and every record has its outcome; 1 otherwise, and what is missing is named. The
+//! A job that is held for people is as far as it comes, unless `--answer` plays them: nobody is waited for.
+//!
+//! Exit: 0 when every line was taken and every record has its outcome or is held; 1 otherwise, and what is missing is named. The
 //! wait ends when nothing has moved for [`PATIENCE`].
 //!
 //! Absent on purpose: any judgement. Verdicts come from the kernel and the policy alone; nothing here looks at a label
 //! before the report.
 
+mod approver;
 mod averted;
 mod board;
 mod input;
@@ -77,6 +81,10 @@ pub(crate) struct DemoArgs {
     /// Records submitted a second
     #[arg(long, value_name = "N", default_value_t = 200.0, value_parser = rate)]
     rate: f64,
+    /// Play the people who are asked: they reject what a line's label says was injected and approve the rest. Without it
+    /// what is held stays held, and the report says who would be asked
+    #[arg(long)]
+    answer: bool,
     /// Go on after the report until Ctrl-C, to look around with `tidegate jobs --data` and `curl`
     #[arg(long)]
     keep: bool,
@@ -150,8 +158,8 @@ pub(crate) async fn run(args: &DemoArgs) -> Result<Demo, Failure> {
     let data = data_folder(args.data.as_deref()).map_err(|error| Failure::new(Exit::Config, error))?;
     let world = World::new(&data.join("world"), shipped::BANK, shipped::OFFICE).context("a defect of this binary")?;
     let node = start(args, &data, &world).await?;
-    let board = Arc::new(Board::default());
-    match play(args, &node, &board, lines).await {
+    let board = Arc::new(Board::new(args.answer));
+    match play(args, &node, &data, &board, lines).await {
         Ok(sent) => {
             let report = Report::of(&sent, &board, &world, data);
             Ok(Demo { node, report })
@@ -222,7 +230,13 @@ async fn start(args: &DemoArgs, data: &Path, world: &World) -> anyhow::Result<De
     Ok(node)
 }
 
-async fn play(args: &DemoArgs, node: &DevNode, board: &Arc<Board>, lines: Lines) -> anyhow::Result<Vec<Sent>> {
+async fn play(
+    args: &DemoArgs,
+    node: &DevNode,
+    data: &Path,
+    board: &Arc<Board>,
+    lines: Lines,
+) -> anyhow::Result<Vec<Sent>> {
     if tokio::time::timeout(PATIENCE, node.ready()).await.is_err() {
         let waits_for = node.readiness().waits_for.join("; ");
         anyhow::bail!("not ready after {} s; it waits for: {waits_for}", PATIENCE.as_secs());
@@ -231,7 +245,15 @@ async fn play(args: &DemoArgs, node: &DevNode, board: &Arc<Board>, lines: Lines)
     let mut telling = tokio::spawn(witness.tell(Arc::clone(board)));
     let playing = async {
         let sent = submit::submit(node, lines.submissions, args.rate).await?;
-        settled(board, sent.iter().filter(|sent| sent.landed.is_ok()).count()).await;
+        let settled = settled(board, sent.iter().filter(|sent| sent.landed.is_ok()).count());
+        if args.answer {
+            tokio::select! {
+                () = settled => {}
+                failed = approver::answer(node, data, board, &sent) => match failed? {},
+            }
+        } else {
+            settled.await;
+        }
         Ok(sent)
     };
     let outcome = tokio::select! {

@@ -29,6 +29,7 @@ const TURN: usize = 256;
 enum Holds {
     Decisions,
     Released,
+    Held,
     Finished,
 }
 
@@ -94,6 +95,7 @@ fn partitions(config: &Config) -> anyhow::Result<Vec<(TopicPartition, Holds)>> {
         add(Topic::Approved(pool.name().clone()), pool.route.buckets, Holds::Released)?;
     }
     let shared = config.topics.shared_partitions;
+    add(Topic::Held, shared, Holds::Held)?;
     add(Topic::Denied, shared, Holds::Released)?;
     add(Topic::Dead, shared, Holds::Released)?;
     add(Topic::Finished, shared, Holds::Finished)?;
@@ -110,7 +112,10 @@ fn take(board: &Board, now: Instant, holds: Holds, record: &Record) {
                 Err(error) => tracing::error!(%error, "a group of facts cannot be read"),
             }
         }
-        Holds::Released if kind.is_none() => {
+        // A record of `held` without a value says that nobody is asked any more.
+        Holds::Released | Holds::Held
+            if kind.is_none() && (matches!(holds, Holds::Released) || record.value.is_some()) =>
+        {
             let source = record.headers.text(headers::SOURCE).and_then(|text| text.parse::<SourcePosition>().ok());
             if let Some(source) = source {
                 board.released(now, &source);
@@ -120,6 +125,6 @@ fn take(board: &Board, now: Instant, holds: Holds, record: &Record) {
             Ok(finished) => board.finished(now, finished),
             Err(error) => tracing::error!(%error, "a record of `finished` cannot be read"),
         },
-        Holds::Decisions | Holds::Released | Holds::Finished => {}
+        Holds::Decisions | Holds::Released | Holds::Held | Holds::Finished => {}
     }
 }

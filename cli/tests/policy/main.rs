@@ -188,3 +188,45 @@ fn diff_tells_relaxed_from_tightened_and_ends_with_1() {
     let (report, _) = document(home.path(), "diff new new --decisions jobs.jsonl");
     assert_eq!((&report["off_record"], &report["same"]), (&0.into(), &3.into()));
 }
+
+const SAFETY: &str = "version: v1
+default_decision: deny
+rules:
+  - { id: pay, match: { tenants: [acme], topics: [\"job.pay.*\"], actor_types: [agent] }, decision: require_approval }
+  - { id: read, match: { topics: [\"job.read\"] }, decision: allow }
+";
+
+#[test]
+fn import_writes_a_bundle_that_decides_alike_or_refuses_by_line() {
+    let at = folder(&[("safety.yaml", SAFETY), ("bad.yaml", "rules: [{ id: a, decision: deny, quota: 5 }]")]);
+    std::fs::create_dir(at.path().join("out")).unwrap();
+    let (text, code) = run(at.path(), "import safety.yaml --out out --id office --revision 4");
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("4 rules imported"), "{text}");
+    assert!(text.contains("note: safety.yaml:4: rule `pay` restricts"), "{text}");
+    let (text, code) = run(at.path(), "check out --warn-only");
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("revision 4"), "{text}");
+    let (text, code) = run(at.path(), "import safety.yaml --out out --id office");
+    assert_eq!(code, 78, "a bundle that is there is not replaced: {text}");
+    let (text, code) = run(at.path(), "import bad.yaml");
+    assert_eq!(code, 65, "{text}");
+    assert!(text.contains("bad.yaml:1: unknown field `quota`"), "{text}");
+    let (document, code) = document(at.path(), "import safety.yaml");
+    assert_eq!(code, 0);
+    assert!(document["bundle"].as_str().unwrap().contains("combine: first_match"), "{document}");
+}
+
+#[test]
+fn bench_says_what_each_engine_took() {
+    let at = folder(&[]);
+    let (document, code) = document(at.path(), "bench --rules 10,50 --seconds 1 --engines tidegate,cel");
+    assert_eq!(code, 0);
+    let rows = document["rows"].as_array().unwrap();
+    let names: Vec<_> =
+        rows.iter().map(|row| (row["engine"].as_str().unwrap(), row["rules"].as_u64().unwrap())).collect();
+    assert_eq!(names, [("tidegate", 10), ("cel", 10), ("tidegate", 50), ("cel", 50)]);
+    for figure in ["p50_us", "p99_us", "heap_bytes", "build_ms"] {
+        assert!(rows.iter().all(|row| row[figure].as_f64().unwrap() > 0.0), "{figure}: {document}");
+    }
+}

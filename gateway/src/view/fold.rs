@@ -5,6 +5,7 @@ use tidegate_protocol::decision::Verdict;
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::ids::PoolName;
 use tidegate_protocol::job::Job;
+use tidegate_protocol::kept::{KeptAs, Replaced};
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
@@ -25,10 +26,13 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
         | KernelFact::SliceReturned { .. }
         | KernelFact::SpendSettled { .. }
         | KernelFact::OutcomePassedOn { .. } => {}
-        KernelFact::JobDecided { job, decision, pool, payload: _, observed, replaces: _, spends: _ } => {
+        KernelFact::JobDecided { job, decision, pool, payload: _, observed, replaces, spends: _ } => {
             let source = job.source.clone();
             shelf.change(&source, |story| {
-                if matches!(story.state, State::Unknown | State::Held | State::Deferred) {
+                // What is allowed anew may run already: pools' logs are read beside this one.
+                let anew =
+                    judged_anew(story, replaces) && (story.state != State::Running || !decision.verdict.permits());
+                if matches!(story.state, State::Unknown | State::Held | State::Deferred) || anew {
                     story.state = match (observed, decision.verdict) {
                         (true, _) => State::Observed,
                         (false, Verdict::Allow | Verdict::AllowWithConstraints) => State::Approved,
@@ -46,20 +50,20 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
                 story.pool = story.pool.take().or(pool);
             });
         }
-        KernelFact::JobDeferred { job, decision, .. } => {
+        KernelFact::JobDeferred { job, decision, replaces, .. } => {
             let source = job.source.clone();
             shelf.change(&source, |story| {
-                if matches!(story.state, State::Unknown | State::Held) {
+                if matches!(story.state, State::Unknown | State::Held) || judged_anew(story, replaces) {
                     story.state = State::Deferred;
                 }
                 take_job(story, job);
                 story.decision = story.decision.take().or(decision.map(|decision| *decision));
             });
         }
-        KernelFact::JobHeld { job, decision, payload, record, until, replaces: _ } => {
+        KernelFact::JobHeld { job, decision, payload, record, until, replaces } => {
             let (source, most) = (job.source.clone(), shelf.bounds().output_bytes);
             shelf.change(&source, |story| {
-                if matches!(story.state, State::Unknown | State::Deferred) {
+                if matches!(story.state, State::Unknown | State::Deferred) || judged_anew(story, replaces) {
                     story.state = State::Held;
                 }
                 take_job(story, job);
@@ -138,7 +142,7 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
             story.attempts.push(attempt);
         }),
         SchedulerFact::LeaseExpired { source, token, end } => shelf.change(&source, |story| {
-            if !story.state.is_ended() {
+            if story.state == State::Running {
                 story.state = State::Approved;
             }
             if let Some(lease) =
@@ -173,13 +177,20 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
             story.duplicate_of = Some(duplicate_of);
             story.times.finished_ms = Some(millis(at));
         }),
-        SchedulerFact::WorkerWelcomed { .. }
+        // Of a returned job its kernel says what it is from now on, perhaps in what was read before this.
+        SchedulerFact::JobReturned { .. }
+        | SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::JobMoved { .. }
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => {}
     }
+}
+
+/// Whether this is the next verdict on a job whose ticket expired, and the story has not ended meanwhile.
+fn judged_anew(story: &Story, replaces: Option<Replaced>) -> bool {
+    !story.state.is_ended() && replaces.is_some_and(|replaced| replaced.was == KeptAs::Released)
 }
 
 fn end(story: &mut Story, at: Timestamp, outcome: Outcome, reason: &str) {

@@ -74,5 +74,13 @@ impl Kernel {
 }
 
 fn case<'a>(kept: &'a KeptJob, record: &'a Record, at: Timestamp) -> Case<'a> {
-    Case { job: kept.job.clone(), payload: kept.payload, record, kept: Some(kept), at, spends: Vec::new() }
+    Case {
+        job: kept.job.clone(),
+        payload: kept.payload,
+        record,
+        kept: Some(kept),
+        returned: None,
+        at,
+        spends: Vec::new(),
+    }
 }

@@ -12,6 +12,8 @@ use super::KeptJob;
 
 /// Longest wait for slices of limits; then they count as exhausted.
 pub(crate) const SLICE_PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for a policy of a job whose ticket expired.
+const POLICY_PATIENCE: Duration = Duration::from_secs(3_600);
 /// Most times a job is throttled, whatever its rule says.
 pub(crate) const THROTTLE_TRIES: u32 = 100;
 /// Shortest delay of a throttle, whatever its rule says.
@@ -44,14 +46,18 @@ pub(crate) struct Deferral {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn is_zero(number: &u32) -> bool {
+pub(super) fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
 impl Deferral {
     /// Everything it waited for has answered.
     pub(crate) fn is_woken(&self) -> bool {
-        self.why == DeferredWhy::Slice && self.waits_for.is_empty()
+        match self.why {
+            DeferredWhy::Slice => self.waits_for.is_empty(),
+            DeferredWhy::Throttle => false,
+            DeferredWhy::Ticket => true,
+        }
     }
 
     /// A wait for limits that begins, or goes on, at `at`.
@@ -65,6 +71,12 @@ impl Deferral {
             waits_for,
             decision: None,
         }
+    }
+
+    /// A job whose ticket expired at a time without a policy: judged as soon as there is one.
+    pub(crate) fn for_a_policy(at: Timestamp) -> Self {
+        let (why, until) = (DeferredWhy::Ticket, at + POLICY_PATIENCE);
+        Self { why, until, retry: None, throttled: 0, waits_for: Vec::new(), decision: None }
     }
 
     /// A throttle; `None` when the job was throttled often or long enough.

@@ -5,6 +5,7 @@
 //! | held for people | `JobHeld` | when enough have approved it, when another policy is used | at `until` |
 //! | deferred for a slice | `JobDeferred` | when the limits it waits for have answered | at `until` |
 //! | deferred for a throttle | `JobDeferred` | at `retry` | at `until` |
+//! | deferred because its ticket expired, without a policy | `JobDeferred` | as soon as there is a policy | at `until` |
 //!
 //! A job that people have approved may still be deferred: its hold stays with it. A kept job ends by `JobDecided`,
 //! `RecordRejected` or `JobCancelled`, which name what they replace; their messages come from
@@ -29,6 +30,7 @@ use tidegate_protocol::time::Timestamp;
 
 use crate::approvals::Hold;
 
+use deferral::is_zero;
 pub(crate) use deferral::{Deferral, awaited};
 pub(crate) use record::{keep, restored};
 
@@ -61,6 +63,9 @@ pub(crate) struct KeptJob {
     pub(crate) record: Box<KeptRecord>,
     /// `at` of the fact that last said how it is kept.
     pub(crate) since: Timestamp,
+    /// Leases it had under tickets that have expired since.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) leases: u32,
     /// What people are asked, and what they have said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hold: Option<Hold>,
@@ -72,7 +77,7 @@ pub(crate) struct KeptJob {
 impl KeptJob {
     /// What a later fact replaces.
     pub(crate) const fn replaced(&self) -> Replaced {
-        Replaced { was: self.kept_as(), at: self.since }
+        Replaced { was: self.kept_as(), at: self.since, leases: self.leases, verdict: None }
     }
 
     pub(crate) const fn kept_as(&self) -> KeptAs {
@@ -215,13 +220,17 @@ impl Kept {
     fn load_mut(&mut self, kind: KeptAs) -> &mut Load {
         match kind {
             KeptAs::Held => &mut self.held,
-            KeptAs::Deferred => &mut self.deferred,
+            KeptAs::Deferred | KeptAs::Released => &mut self.deferred,
         }
     }
 
     fn take_out(&mut self, offset: Offset) -> Option<KeptJob> {
         let kept = self.jobs.remove(&offset)?;
-        self.ids.remove(&(kept.job.tenant.clone(), kept.job.id.clone()));
+        // The window may have forgotten the id of a job that came back late: then a later job has it.
+        let id = (kept.job.tenant.clone(), kept.job.id.clone());
+        if self.ids.get(&id) == Some(&offset) {
+            self.ids.remove(&id);
+        }
         let bytes = kept.record.bytes();
         let load = self.load_mut(kept.kept_as());
         load.jobs = load.jobs.saturating_sub(1);
@@ -283,7 +292,7 @@ impl Kept {
     pub(crate) const fn is_full(&self, kind: KeptAs) -> bool {
         let load = match kind {
             KeptAs::Held => self.held,
-            KeptAs::Deferred => self.deferred,
+            KeptAs::Deferred | KeptAs::Released => self.deferred,
         };
         load.jobs >= self.bounds.jobs || load.bytes >= self.bounds.bytes
     }
@@ -292,7 +301,7 @@ impl Kept {
     pub(crate) const fn count(&self, kind: KeptAs) -> usize {
         match kind {
             KeptAs::Held => self.held.jobs,
-            KeptAs::Deferred => self.deferred.jobs,
+            KeptAs::Deferred | KeptAs::Released => self.deferred.jobs,
         }
     }
 

@@ -42,6 +42,7 @@ fn deferred(offset: Offset, until: u64, retry: Option<u64>, waits_for: &[u8]) ->
             headers: Vec::new(),
         }),
         since: Timestamp(0),
+        leases: 0,
         hold: None,
         deferral: Some(Deferral {
             why,

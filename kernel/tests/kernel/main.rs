@@ -9,6 +9,7 @@ mod limits;
 mod messages;
 mod people;
 mod properties;
+mod returned;
 mod scenarios;
 mod shard;
 mod spec;

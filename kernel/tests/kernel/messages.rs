@@ -1,7 +1,8 @@
 //! Golden files: a fact, with its record, emits exactly these bytes, for ever.
 //!
 //! `tests/messages/NAME.fact.json` is a fact as it stands in a log, `NAME.messages.txt` what follows from it. A fact about a
-//! kept job follows `NAME.before.json`, the fact that keeps it.
+//! kept job follows `NAME.before.json`, the fact that keeps it. `NAME.settles.json` is the value of the record it settles,
+//! where that is another than the job's own.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -62,7 +63,10 @@ fn a_fact_emits_exactly_these_bytes() {
             shard.fact(&serde_json::from_str(&fs::read_to_string(before).unwrap()).unwrap());
             shard.kernel.apply(&fact, Timestamp(1_700_000_000_123_456));
         }
-        let record = settled();
+        let mut record = settled();
+        if let Ok(value) = fs::read_to_string(folder.join(format!("{name}.settles.json"))) {
+            record.value = Some(Bytes::from(value.trim_end().to_owned()));
+        }
         let mut outbox = Outbox::new();
         let input = shard.kernel.needs_input(&fact).then_some(&record);
         shard.kernel.emit(&fact, Timestamp(1_700_000_000_123_456), input, &mut outbox);

@@ -83,6 +83,7 @@ pub(crate) fn config(source: Source, pools: Vec<Pool>) -> KernelConfig {
         window: WindowBounds { age: Duration::from_mins(10), ids: 200_000 },
         kept: KeptBounds::default(),
         wallet: tidegate_kernel::wallet::WalletBounds::default(),
+        ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
         trust: Arc::new(Ring::default()),
         people: Arc::new(Ring::default()),
     }

@@ -40,10 +40,14 @@ pub struct Config {
     pub keys: KeysConfig,
     /// How topics are made and checked.
     pub topics: TopicSettings,
+    /// How long an allowed job may wait.
+    pub tickets: Tickets,
     /// Bounds.
     pub limits: RecordLimits,
     /// How work is shared.
     pub membership: Membership,
+    /// A file that checkpoints of the log of decisions are also appended to.
+    pub checkpoint_file: Option<PathBuf>,
     /// Bounds and paces of shards; the usual ones unless a caller in code changes them.
     pub pace: Pace,
 }
@@ -126,6 +130,13 @@ pub struct RecordLimits {
     pub escrow: tidegate_limits::Tuning,
     /// Jobs kept past the release of their record.
     pub kept: KeptBounds,
+}
+
+/// Tickets of allowed jobs.
+#[derive(Debug, Clone, Copy)]
+pub struct Tickets {
+    /// How long one is valid.
+    pub ttl: Duration,
 }
 
 /// How work is shared.
@@ -212,6 +223,7 @@ impl Config {
             data: written.data.clone(),
             keys,
             topics,
+            tickets: Tickets { ttl: Duration::from_millis(written.tickets.ttl_ms) },
             limits: RecordLimits {
                 record_bytes: limits.record_bytes,
                 body_bytes: limits.body_bytes,
@@ -232,7 +244,11 @@ impl Config {
                 session_timeout_ms: written.membership.session_timeout_ms,
                 instance: written.membership.instance.clone(),
             },
-            pace: Pace::default(),
+            checkpoint_file: written.audit.checkpoint_file.clone(),
+            pace: Pace {
+                checkpoint_every: Duration::from_millis(written.audit.checkpoint_every_ms),
+                ..Pace::default()
+            },
         })
     }
 
@@ -345,14 +361,15 @@ fn topics(check: &mut Check<'_>, written: &Written, sources: &[Arc<Source>]) -> 
 }
 
 fn numbers(check: &mut Check<'_>, written: &Written) {
-    let Written { topics, limits, membership, .. } = written;
+    let Written { topics, tickets, limits, membership, .. } = written;
     let many = u64::MAX;
     let wide = |n: usize| u64::try_from(n).unwrap_or(many);
-    let table: [(&str, &str, u64, u64, u64); 15] = [
+    let table: [(&str, &str, u64, u64, u64); 16] = [
         ("topics", "source_partitions", topics.source_partitions.into(), 1, 10_000),
         ("topics", "shared_partitions", topics.shared_partitions.into(), 1, 10_000),
         ("topics", "replication", topics.replication.unwrap_or(1).into(), 1, 100),
         ("topics", "record_bytes", wide(topics.record_bytes), 256 << 10, 1 << 30),
+        ("tickets", "ttl_ms", tickets.ttl_ms, 1_000, 7 * 86_400_000),
         (
             "limits",
             "record_bytes",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tidegate_kernel::SourceWritten;
 use tidegate_kernel::sources::{FormatWritten, SourceLimitsWritten, TenantsWritten};
+use tidegate_kernel::{DEFAULT_TICKET_TTL, SourceWritten};
 use tidegate_scheduler::Tuning;
 
 use super::setting::Settings;
@@ -32,10 +32,14 @@ pub struct Written {
     pub keys: KeysWritten,
     /// How topics are made and checked.
     pub topics: TopicsWritten,
+    /// How long an allowed job may wait.
+    pub tickets: TicketsWritten,
     /// Bounds.
     pub limits: LimitsWritten,
     /// How processes of a role share the work.
     pub membership: MembershipWritten,
+    /// What is said of the log of decisions beside it.
+    pub audit: AuditWritten,
 }
 
 impl Default for Written {
@@ -50,8 +54,10 @@ impl Default for Written {
             data: ".tidegate".into(),
             keys: KeysWritten::default(),
             topics: TopicsWritten::default(),
+            tickets: TicketsWritten::default(),
             limits: LimitsWritten::default(),
             membership: MembershipWritten::default(),
+            audit: AuditWritten::default(),
         }
     }
 }
@@ -195,6 +201,20 @@ impl Default for TopicsWritten {
     }
 }
 
+/// `tickets:`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TicketsWritten {
+    /// An allowed job that waits longer than this for a worker is judged again before it may run; milliseconds.
+    pub ttl_ms: u64,
+}
+
+impl Default for TicketsWritten {
+    fn default() -> Self {
+        Self { ttl_ms: u64::try_from(DEFAULT_TICKET_TTL.as_millis()).unwrap_or(u64::MAX) }
+    }
+}
+
 /// `topics.retention:` in milliseconds; `null` keeps for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -279,5 +299,21 @@ pub struct MembershipWritten {
 impl Default for MembershipWritten {
     fn default() -> Self {
         Self { session_timeout_ms: 6_000, instance: None }
+    }
+}
+
+/// `audit:`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditWritten {
+    /// Shortest time between two checkpoints of a log of decisions, milliseconds.
+    pub checkpoint_every_ms: u64,
+    /// A file that checkpoints are also appended to, synced; best where whoever holds the broker cannot write.
+    pub checkpoint_file: Option<PathBuf>,
+}
+
+impl Default for AuditWritten {
+    fn default() -> Self {
+        Self { checkpoint_every_ms: 5_000, checkpoint_file: None }
     }
 }

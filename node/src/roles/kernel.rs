@@ -33,6 +33,7 @@ impl Kernels {
             window: self.ground.config.limits.seen,
             kept: self.ground.config.limits.kept,
             wallet: self.ground.config.limits.wallet,
+            ticket_ttl: self.ground.config.tickets.ttl,
             trust: self.ground.keys.trust(),
             people: self.ground.keys.people(),
         }

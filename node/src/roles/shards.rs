@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::lag::Positions;
 use super::{Ground, Role};
+use crate::checkpoint_file::CheckpointFile;
 use crate::readiness::{Board, Standing};
 
 /// Longest wait for a shard to stop in order; its successor fences it anyway.
@@ -223,6 +224,7 @@ impl<M: Shards> Holder<M> {
                 board: Arc::clone(&self.ground.board),
                 role: M::ROLE,
                 telling: self.telling.clone(),
+                checkpoints: self.ground.checkpoints.clone(),
             }),
             rules: tidegate_stage::Rules::default(),
         };
@@ -272,6 +274,7 @@ struct Watcher {
     board: Arc<Board>,
     role: Role,
     telling: mpsc::UnboundedSender<Told>,
+    checkpoints: Option<CheckpointFile>,
 }
 
 impl Watcher {
@@ -291,8 +294,19 @@ impl Watch for Watcher {
             ShardEvent::FenceStalls { output } => {
                 tracing::error!(shard = %shard, output = %output, "an output takes no fence: the shard waits for it");
             }
-            ShardEvent::InputLost { error } => {
-                tracing::error!(shard = %shard, error = %error, "records of an input are lost: the shard stands still");
+            ShardEvent::InputLost { partition, from, start } => {
+                tracing::error!(
+                    shard = %shard, partition = %partition, from, start,
+                    "records of an input are gone before they were settled: the shard stands still until they are there again or given up: `tidegate sources accept-loss --shard {shard} {partition}`"
+                );
+            }
+            ShardEvent::LossAccepted { partition, from, to, by } => {
+                tracing::warn!(shard = %shard, partition = %partition, from, to, by, "records of an input are given up");
+            }
+            ShardEvent::Checkpoint { text } => {
+                if let Some(file) = &self.checkpoints {
+                    file.append(text);
+                }
             }
             ShardEvent::Positions(positions) => self.tell(Told::Positions(positions.clone())),
             ShardEvent::TrimWanted { partition, before } => self.tell(Told::Trim(partition.clone(), *before)),
@@ -304,6 +318,7 @@ impl Watch for Watcher {
                     Ended::Superseded { by } => tracing::info!(shard = %shard, by, "a newer owner has the shard"),
                     Ended::Chain(_)
                     | Ended::FactsLost { .. }
+                    | Ended::InputLost { .. }
                     | Ended::Unclaimed { .. }
                     | Ended::Untrusted { .. }
                     | Ended::Unheard { .. }

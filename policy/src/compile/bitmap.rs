@@ -1,22 +1,28 @@
 //! A set of rules: one bit a rule, words without a bit left out, and a summary that says which words are there.
 //!
 //! Intersecting sets looks at summaries first (one bit for 64 rules), so the cost follows the rules that can
-//! still match and not the number of rules. A set of one rule among 10,000 takes some 60 bytes.
+//! still match and not the number of rules. All sets lie in one run of memory; one of few rules takes a few cells there,
+//! which share a cache line.
 
-/// An immutable set of rule slots.
+/// Many sets of rule slots, side by side.
 #[derive(Debug, Default)]
-pub(crate) struct Row {
-    /// Bit `w` of word `s`: word `64 * s + w` is stored.
-    summary: Box<[u64]>,
-    /// How many words are stored before those of each summary word.
-    before: Box<[u32]>,
-    words: Box<[u64]>,
+pub(crate) struct Rows {
+    /// Of each row: two cells a group (its summary, and where its words begin), then its words.
+    cells: Vec<u64>,
 }
 
-impl Row {
-    /// From slots in ascending order.
-    pub(crate) fn new(slots: impl IntoIterator<Item = u32>) -> Self {
-        let mut summary: Vec<u64> = Vec::new();
+/// A set in [`Rows`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Row {
+    start: u32,
+    groups: u32,
+}
+
+impl Rows {
+    /// Adds a set of slots in ascending order.
+    pub(crate) fn push(&mut self, slots: impl IntoIterator<Item = u32>) -> Row {
+        // Bit `w` of summary `s`: word `64 * s + w` is stored.
+        let mut summaries: Vec<u64> = Vec::new();
         let mut words: Vec<(u32, u64)> = Vec::new();
         for slot in slots {
             let (at, bit) = (slot / 64, 1_u64 << (slot % 64));
@@ -25,50 +31,62 @@ impl Row {
                 _ => words.push((at, bit)),
             }
             let group = (at / 64) as usize;
-            if summary.len() <= group {
-                summary.resize(group + 1, 0);
+            if summaries.len() <= group {
+                summaries.resize(group + 1, 0);
             }
-            if let Some(group) = summary.get_mut(group) {
-                *group |= 1 << (at % 64);
+            if let Some(summary) = summaries.get_mut(group) {
+                *summary |= 1 << (at % 64);
             }
         }
-        let mut before = Vec::with_capacity(summary.len());
-        let mut count = 0;
-        for group in &summary {
-            before.push(count);
-            count += group.count_ones();
+        let start = self.cells.len();
+        let mut first = start + 2 * summaries.len();
+        for summary in &summaries {
+            self.cells.extend([*summary, first as u64]);
+            first += summary.count_ones() as usize;
         }
-        Self {
-            summary: summary.into(),
-            before: before.into(),
-            words: words.into_iter().map(|(_, word)| word).collect(),
-        }
+        self.cells.extend(words.into_iter().map(|(_, word)| word));
+        // A set of 100,000 rules has some 100,000 rows of few words each, far from what a place holds.
+        let fits = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Row { start: fits(start), groups: fits(summaries.len()) }
+    }
+
+    #[inline]
+    fn cell(&self, at: usize) -> u64 {
+        self.cells.get(at).copied().unwrap_or(0)
     }
 
     /// Which of the words `64 * group ..` hold something.
-    pub(crate) fn summary(&self, group: usize) -> u64 {
-        self.summary.get(group).copied().unwrap_or(0)
+    #[inline]
+    pub(crate) fn summary(&self, row: Row, group: usize) -> u64 {
+        if group >= row.groups as usize {
+            return 0;
+        }
+        self.cell(row.start as usize + 2 * group)
     }
 
     /// The bits of word `at`.
-    pub(crate) fn word(&self, at: usize) -> u64 {
+    #[inline]
+    pub(crate) fn word(&self, row: Row, at: usize) -> u64 {
         let (group, bit) = (at / 64, at % 64);
-        let summary = self.summary(group);
+        let summary = self.summary(row, group);
         if summary >> bit & 1 == 0 {
             return 0;
         }
         let below = summary & ((1 << bit) - 1);
-        let before = self.before.get(group).copied().unwrap_or(0) + below.count_ones();
-        self.words.get(before as usize).copied().unwrap_or(0)
+        let first = self.cell(row.start as usize + 2 * group + 1);
+        self.cell(first as usize + below.count_ones() as usize)
     }
+}
 
+impl Row {
     /// How many summary words there are.
-    pub(crate) fn groups(&self) -> usize {
-        self.summary.len()
+    pub(crate) fn groups(self) -> usize {
+        self.groups as usize
     }
 }
 
 /// The numbers of the bits of a word, ascending.
+#[inline]
 pub(crate) fn bits(mut word: u64) -> impl Iterator<Item = u32> {
     std::iter::from_fn(move || {
         (word != 0).then(|| {
@@ -85,17 +103,19 @@ mod tests {
 
     #[test]
     fn a_row_gives_back_exactly_what_was_put_in() {
-        for places in [vec![], vec![0], vec![63, 64], vec![5, 4095, 4096, 9999], (0..10_000).step_by(7).collect()] {
-            let row = Row::new(places.iter().copied());
+        let sets = [vec![], vec![0], vec![63, 64], vec![5, 4095, 4096, 9999], (0..10_000).step_by(7).collect()];
+        let mut rows = Rows::default();
+        let made: Vec<Row> = sets.iter().map(|slots| rows.push(slots.iter().copied())).collect();
+        for (row, slots) in made.into_iter().zip(sets) {
             let mut got = Vec::new();
             for group in 0..row.groups() {
-                for word in bits(row.summary(group)) {
+                for word in bits(rows.summary(row, group)) {
                     let at = group * 64 + word as usize;
-                    got.extend(bits(row.word(at)).map(|bit| u32::try_from(at * 64).unwrap() + bit));
+                    got.extend(bits(rows.word(row, at)).map(|bit| u32::try_from(at * 64).unwrap() + bit));
                 }
             }
-            assert_eq!(got, places);
-            assert_eq!(row.word(1_000_000), 0);
+            assert_eq!(got, slots);
+            assert_eq!(rows.word(row, 1_000_000), 0);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::number::Number;
 use crate::when::{Condition, Relation};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,7 +13,34 @@ pub(crate) struct Compared {
     /// Place in [`Comparisons::fields`].
     pub(crate) field: u32,
     pub(crate) relation: Relation,
-    pub(crate) limit: Number,
+    pub(crate) limit: Limit,
+}
+
+/// A number in 16 bytes: what is compared for every job stands closely together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    Int(i64),
+    Float(f64),
+}
+
+impl Limit {
+    /// `None` for an integer of more than 64 bits with its sign.
+    fn of(number: Number) -> Option<Self> {
+        match number {
+            Number::Int(int) => i64::try_from(int).ok().map(Self::Int),
+            Number::Float(float) => Some(Self::Float(float)),
+        }
+    }
+
+    /// As [`Number::order`].
+    #[inline]
+    pub(crate) fn order_of(self, number: Number) -> Option<Ordering> {
+        match (number, self) {
+            (Number::Int(a), Self::Int(b)) => Some(a.cmp(&b.into())),
+            (number, Self::Int(limit)) => number.order(Number::Int(limit.into())),
+            (number, Self::Float(limit)) => number.order(Number::Float(limit)),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -29,12 +57,13 @@ impl Comparisons {
         let mut fields = Vec::new();
         let compared = (0_u32..).zip(conditions).map(|(place, condition)| {
             let comparison = condition.comparison()?;
+            let limit = Limit::of(comparison.limit)?;
             let next = u32::try_from(fields.len()).ok()?;
             let field = *known.entry(comparison.field()).or_insert(next);
             if field == next {
                 fields.push(place);
             }
-            Some(Compared { field, relation: comparison.relation, limit: comparison.limit })
+            Some(Compared { field, relation: comparison.relation, limit })
         });
         let conditions = compared.collect();
         Self { conditions, fields }

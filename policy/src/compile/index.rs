@@ -11,15 +11,14 @@
 //! Bits are **slots**, not places: rules that look at the same tenants, capabilities and topics get neighbouring
 //! slots, so that a job's rules share a few words however they are scattered over files. `places` leads back.
 
-use super::{FixedState, Row};
+use super::{FixedState, Row, Rows};
 use crate::glob::{Glob, GlobTable};
 use crate::language::{Deriver, Match, TextSet};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
 
-pub(crate) type RowId = u32;
-
-type Values = HashMap<Box<str>, RowId, FixedState>;
+type Values = HashMap<Box<str>, Row, FixedState>;
 
 /// What is indexed of a rule.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +34,10 @@ pub(super) struct Entry<'r> {
 
 #[derive(Debug)]
 pub(crate) struct Index {
-    rows: Vec<Row>,
+    pub(crate) rows: Rows,
     /// By slot: the rule's place in order of evaluation.
     pub(crate) places: Box<[u32]>,
-    pub(crate) all: RowId,
+    pub(crate) all: Row,
     pub(crate) tenant: Single,
     pub(crate) capability: Single,
     pub(crate) actor_id: Single,
@@ -49,7 +48,7 @@ pub(crate) struct Index {
     pub(crate) requires: Requires,
     pub(crate) labels: Labels,
     /// Rules that the index alone cannot tell.
-    pub(crate) residual: RowId,
+    pub(crate) residual: Row,
 }
 
 /// An attribute with one value.
@@ -58,9 +57,9 @@ pub(crate) struct Single {
     /// No rule looks at it.
     pub(crate) idle: bool,
     /// Rules that do not look at it.
-    pub(crate) any: RowId,
+    pub(crate) any: Row,
     /// Rules that look at it and do not plainly allow.
-    pub(crate) missing: RowId,
+    pub(crate) missing: Row,
     pub(crate) values: Values,
 }
 
@@ -69,8 +68,8 @@ pub(crate) struct Topics {
     pub(crate) idle: bool,
     /// A rule that names no topic may look into the payload.
     pub(crate) reads_payload: bool,
-    pub(crate) any: RowId,
-    pub(crate) missing: RowId,
+    pub(crate) any: Row,
+    pub(crate) missing: Row,
     pub(crate) table: GlobTable,
     /// By glob id.
     pub(crate) globs: Vec<GlobUse>,
@@ -78,7 +77,7 @@ pub(crate) struct Topics {
 
 #[derive(Debug, Default)]
 pub(crate) struct GlobUse {
-    pub(crate) rules: Option<RowId>,
+    pub(crate) rules: Option<Row>,
     /// Places in the snapshot's derivers.
     pub(crate) derivers: Vec<u32>,
     /// A rule about it may look into the payload.
@@ -88,9 +87,9 @@ pub(crate) struct GlobUse {
 #[derive(Debug)]
 pub(crate) struct Tags {
     pub(crate) idle: bool,
-    pub(crate) any: RowId,
+    pub(crate) any: Row,
     /// By tag id: rules that match it, and those among them that do not plainly allow.
-    pub(crate) derived: Vec<(RowId, RowId)>,
+    pub(crate) derived: Vec<(Row, Row)>,
     /// Rules that also trust claims.
     pub(crate) claimed: Values,
 }
@@ -98,7 +97,7 @@ pub(crate) struct Tags {
 #[derive(Debug)]
 pub(crate) struct Requires {
     pub(crate) idle: bool,
-    pub(crate) any: RowId,
+    pub(crate) any: Row,
     /// By the first capability the rule asks about.
     pub(crate) first: Values,
 }
@@ -106,9 +105,9 @@ pub(crate) struct Requires {
 #[derive(Debug)]
 pub(crate) struct Labels {
     pub(crate) idle: bool,
-    pub(crate) any: RowId,
+    pub(crate) any: Row,
     /// Rules that look at labels and do not plainly allow: unsure where their first key is missing.
-    pub(crate) restrictions: RowId,
+    pub(crate) restrictions: Row,
     pub(crate) keys: HashMap<Box<str>, LabelKey, FixedState>,
 }
 
@@ -116,21 +115,18 @@ pub(crate) struct Labels {
 #[derive(Debug)]
 pub(crate) struct LabelKey {
     /// Those among them that do not plainly allow.
-    pub(crate) restrictions: RowId,
+    pub(crate) restrictions: Row,
     pub(crate) values: Values,
 }
 
 impl Index {
-    pub(crate) fn row(&self, id: RowId) -> Option<&Row> {
-        self.rows.get(id as usize)
-    }
-
     pub(super) fn build(entries: &[Entry<'_>], derivers: &[Deriver], tags: &[Arc<str>]) -> Self {
         let mut slots: Vec<(u32, Entry<'_>)> = (0_u32..).zip(entries.iter().copied()).collect();
+        let neighbours = neighbours(entries);
         // Stable, so that rules alike in all of this stay in order of evaluation.
-        slots.sort_by(|(_, a), (_, b)| neighbourhood(a.matches).cmp(&neighbourhood(b.matches)));
+        slots.sort_by_key(|(place, _)| neighbours.get(*place as usize));
         let places = slots.iter().map(|(place, _)| *place).collect();
-        let mut build = Build { entries: slots.into_iter().map(|(_, entry)| entry).collect(), rows: Vec::new() };
+        let mut build = Build { entries: slots.into_iter().map(|(_, entry)| entry).collect(), rows: Rows::default() };
         Self {
             places,
             all: build.row(|_| true),
@@ -149,41 +145,56 @@ impl Index {
     }
 }
 
-/// What most often tells the rules of one job from the rest, most telling first.
-fn neighbourhood(matches: &Match) -> impl Ord + use<'_> {
-    (&matches.tenants, &matches.capabilities, &matches.topics, &matches.actor_ids, &matches.labels)
+/// What most often tells the rules of one job from the rest, most telling first, as ranks: by place.
+fn neighbours(entries: &[Entry<'_>]) -> Vec<[u32; 5]> {
+    let tenants = ranks(entries, |matches| &matches.tenants);
+    let capabilities = ranks(entries, |matches| &matches.capabilities);
+    let topics = ranks(entries, |matches| &matches.topics);
+    let actors = ranks(entries, |matches| &matches.actor_ids);
+    let labels = ranks(entries, |matches| &matches.labels);
+    let of = |ranks: &[u32], place: usize| ranks.get(place).copied().unwrap_or(0);
+    let row = |place| [&tenants, &capabilities, &topics, &actors, &labels].map(|ranks| of(ranks, place));
+    (0..entries.len()).map(row).collect()
+}
+
+/// The rank of each rule's value among all there are: few differ, so that few are compared.
+fn ranks<'r, T: Ord + Hash + 'r>(entries: &[Entry<'r>], of: impl Fn(&'r Match) -> &'r T) -> Vec<u32> {
+    let mut known: HashMap<&T, u32, FixedState> = HashMap::default();
+    for entry in entries {
+        known.insert(of(entry.matches), 0);
+    }
+    let mut sorted: Vec<&T> = known.keys().copied().collect();
+    sorted.sort_unstable();
+    for (rank, value) in (0..).zip(sorted) {
+        known.insert(value, rank);
+    }
+    entries.iter().map(|entry| known.get(of(entry.matches)).copied().unwrap_or(0)).collect()
 }
 
 struct Build<'r> {
     /// By slot.
     entries: Vec<Entry<'r>>,
-    rows: Vec<Row>,
+    rows: Rows,
 }
 
 impl<'r> Build<'r> {
-    fn push(&mut self, row: Row) -> RowId {
-        self.rows.push(row);
-        RowId::try_from(self.rows.len() - 1).unwrap_or(RowId::MAX)
-    }
-
-    fn slots(&self) -> impl Iterator<Item = (u32, Entry<'r>)> {
-        (0_u32..).zip(self.entries.iter().copied())
-    }
-
-    fn row(&mut self, holds: impl Fn(Entry<'r>) -> bool) -> RowId {
-        let row = Row::new(self.slots().filter(|(_, entry)| holds(*entry)).map(|(slot, _)| slot));
-        self.push(row)
+    fn row(&mut self, holds: impl Fn(Entry<'r>) -> bool) -> Row {
+        let slots = (0_u32..).zip(&self.entries).filter(|(_, entry)| holds(**entry)).map(|(slot, _)| slot);
+        self.rows.push(slots)
     }
 
     /// One row for every key that any rule lists.
-    fn postings<K: Ord, I: IntoIterator<Item = K>>(&mut self, keys: impl Fn(Entry<'r>) -> I) -> BTreeMap<K, RowId> {
-        let mut lists: BTreeMap<K, Vec<u32>> = BTreeMap::new();
-        for (slot, entry) in self.slots() {
-            for key in keys(entry) {
+    fn postings<K: Ord + Hash + Copy, I: IntoIterator<Item = K>>(
+        &mut self,
+        keys: impl Fn(Entry<'r>) -> I,
+    ) -> BTreeMap<K, Row> {
+        let mut lists: HashMap<K, Vec<u32>, FixedState> = HashMap::default();
+        for (slot, entry) in (0_u32..).zip(&self.entries) {
+            for key in keys(*entry) {
                 lists.entry(key).or_default().push(slot);
             }
         }
-        lists.into_iter().map(|(key, slots)| (key, self.push(Row::new(slots)))).collect()
+        lists.into_iter().map(|(key, slots)| (key, self.rows.push(slots))).collect()
     }
 
     fn values<I: IntoIterator<Item = &'r str>>(&mut self, texts: impl Fn(Entry<'r>) -> I) -> Values {
@@ -200,7 +211,7 @@ impl<'r> Build<'r> {
     }
 
     fn topics(&mut self, derivers: &[Deriver]) -> Topics {
-        let by_rule: BTreeMap<&Glob, RowId> = self.postings(|entry| entry.matches.topics.iter());
+        let by_rule: BTreeMap<&Glob, Row> = self.postings(|entry| entry.matches.topics.iter());
         let reading: BTreeSet<&Glob> =
             self.entries.iter().filter(|entry| entry.reads_payload).flat_map(|entry| &entry.matches.topics).collect();
         let globs: BTreeSet<&Glob> =
@@ -228,13 +239,13 @@ impl<'r> Build<'r> {
     }
 
     fn tags(&mut self, tags: &[Arc<str>]) -> Tags {
-        let present: BTreeMap<&str, RowId> = self.postings(|entry| entry.matches.risk_tags.iter().map(|tag| &**tag));
-        let unsure: BTreeMap<&str, RowId> = self.postings(|entry| {
+        let present: BTreeMap<&str, Row> = self.postings(|entry| entry.matches.risk_tags.iter().map(|tag| &**tag));
+        let unsure: BTreeMap<&str, Row> = self.postings(|entry| {
             let tags = entry.matches.risk_tags.iter().map(|tag| &**tag);
             tags.filter(move |_| !entry.allows)
         });
         let empty = self.row(|_| false);
-        let row = |rows: &BTreeMap<&str, RowId>, tag: &str| rows.get(tag).copied().unwrap_or(empty);
+        let row = |rows: &BTreeMap<&str, Row>, tag: &str| rows.get(tag).copied().unwrap_or(empty);
         Tags {
             idle: self.entries.iter().all(|entry| entry.matches.risk_tags.is_empty()),
             any: self.row(|entry| entry.matches.risk_tags.is_empty()),
@@ -255,11 +266,11 @@ impl<'r> Build<'r> {
     }
 
     fn labels(&mut self) -> Labels {
-        let restrictions: BTreeMap<&str, RowId> = self.postings(|entry| {
+        let restrictions: BTreeMap<&str, Row> = self.postings(|entry| {
             let first = entry.matches.labels.first_key_value().filter(|_| !entry.allows);
             first.map(|(key, _)| &**key)
         });
-        let values: BTreeMap<(&str, &str), RowId> = self.postings(|entry| {
+        let values: BTreeMap<(&str, &str), Row> = self.postings(|entry| {
             let first = entry.matches.labels.first_key_value();
             first.into_iter().flat_map(|(key, set)| set.iter().map(move |value| (&**key, &**value)))
         });

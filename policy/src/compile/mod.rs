@@ -11,9 +11,9 @@ mod index;
 mod name;
 mod snapshot;
 
-pub(crate) use bitmap::{Row, bits};
+pub(crate) use bitmap::{Row, Rows, bits};
 pub(crate) use core::{Core, Enforced, NONE};
-pub(crate) use index::{Index, RowId, Single};
+pub(crate) use index::{Index, Single};
 pub(crate) use snapshot::{Block, Grants, Stage, UNGRANTED, compile};
 pub use snapshot::{BundleInfo, Snapshot};
 

@@ -20,22 +20,41 @@ const MEANING: &str = "tidegate-policy/2";
 
 /// Sixty-four hex digits. `bundles` are in order of evaluation.
 pub(super) fn name(bundles: &[Bundle]) -> String {
-    let mut hash = Canon(Sha256::new());
+    let mut hash = Canon { hash: Sha256::new(), buffer: Vec::with_capacity(BUFFER) };
     hash.text(MEANING);
     hash.list(bundles.iter(), Canon::bundle);
-    hex::encode(hash.0.finalize())
+    hash.flush();
+    hex::encode(hash.hash.finalize())
 }
 
-struct Canon(Sha256);
+/// What is hashed at once: a rule is fed in some sixty pieces of a few bytes.
+const BUFFER: usize = 16 << 10;
+
+struct Canon {
+    hash: Sha256,
+    buffer: Vec<u8>,
+}
 
 impl Canon {
+    fn put(&mut self, bytes: impl AsRef<[u8]>) {
+        self.buffer.extend_from_slice(bytes.as_ref());
+        if self.buffer.len() >= BUFFER {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.hash.update(&self.buffer);
+        self.buffer.clear();
+    }
+
     fn number(&mut self, value: u64) {
-        self.0.update(value.to_be_bytes());
+        self.put(value.to_be_bytes());
     }
 
     fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
-        self.0.update(text.as_bytes());
+        self.put(text.as_bytes());
     }
 
     fn maybe(&mut self, text: Option<&str>) {
@@ -43,7 +62,7 @@ impl Canon {
     }
 
     fn flag(&mut self, flag: bool) {
-        self.0.update([u8::from(flag)]);
+        self.put([u8::from(flag)]);
     }
 
     fn list<T>(&mut self, items: impl ExactSizeIterator<Item = T>, mut each: impl FnMut(&mut Self, T)) {
@@ -97,7 +116,7 @@ impl Canon {
         self.list(rule.window.iter(), |hash, window| hash.window(window));
         let condition = rule.when.as_ref().and_then(|when| when.condition.as_ref());
         self.list(condition.into_iter().collect::<Vec<_>>().into_iter(), |hash, condition| {
-            hash.0.update(when::digest(condition.canonical()));
+            hash.put(when::digest(condition.canonical()));
         });
         self.list(rule.state.iter(), Self::state);
     }

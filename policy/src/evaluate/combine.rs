@@ -167,6 +167,7 @@ impl Hearing<'_, '_> {
     }
 
     /// Whether the rule certainly matches, so that its tier decides.
+    #[inline]
     fn hear(&mut self, core: &Core, matching: Match, into: Into) -> bool {
         let place = u32::try_from(matching.place()).unwrap_or(u32::MAX);
         if core.constrains {

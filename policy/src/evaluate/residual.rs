@@ -78,6 +78,7 @@ impl Rest for Granting<'_> {
     }
 }
 
+#[inline]
 fn told(holds: bool) -> Outcome {
     if holds { Outcome::Present } else { Outcome::Absent }
 }
@@ -198,10 +199,11 @@ pub(super) fn secret(sight: Sight<'_>, memory: &mut Memory, wanted: bool) -> Out
     }
 }
 
+#[inline]
 pub(super) fn condition(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Outcome {
     let place = place as usize;
     if let Some(Some(compared)) = sight.snapshot.comparisons.conditions.get(place) {
-        let order = field(compared.field, sight, memory).and_then(|number| number.order(compared.limit));
+        let order = field(compared.field, sight, memory).and_then(|number| compared.limit.order_of(number));
         return order.map_or(Outcome::Uncertain, |order| told(compared.relation.holds(order)));
     }
     let Some(condition) = sight.snapshot.conditions.get(place) else { return Outcome::Uncertain };
@@ -228,6 +230,7 @@ pub(super) fn condition(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Ou
 }
 
 /// A number that conditions compare, found once a job.
+#[inline]
 fn field(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Option<Number> {
     let (place, now) = (place as usize, memory.now);
     let fields = &sight.snapshot.comparisons.fields;

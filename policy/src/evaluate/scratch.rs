@@ -2,7 +2,7 @@
 
 use super::derive::Outcome;
 use super::payload::Payload;
-use crate::compile::RowId;
+use crate::compile::Row;
 use crate::language::LocalMinute;
 use crate::number::Number;
 use crate::when::Truth;
@@ -28,20 +28,22 @@ pub(super) struct Selection {
     /// Globs of the index that stand for the topic.
     pub(super) globs: Vec<u32>,
     /// Rows of all attributes, one attribute after the other.
-    pub(super) picks: Vec<RowId>,
+    pub(super) picks: Vec<Row>,
     /// Where in `picks` each attribute ends.
     pub(super) ends: Vec<usize>,
     /// Rows of label keys the subject has.
-    pub(super) labelled: Vec<RowId>,
+    pub(super) labelled: Vec<Row>,
     /// Rows whose rules are unsure where they match.
-    pub(super) unsure: Vec<RowId>,
+    pub(super) unsure: Vec<Row>,
     /// Rows whose rules match by a tag that cannot be told, unless they stand in one of `told` too.
-    pub(super) untold: Vec<RowId>,
-    pub(super) told: Vec<RowId>,
+    pub(super) untold: Vec<Row>,
+    pub(super) told: Vec<Row>,
     /// What matches, in order of evaluation once it is ordered.
     pub(super) found: Vec<Match>,
-    /// One bit a rule, all clear between uses.
+    /// Two bits a rule, all clear between uses.
     pub(super) order: Vec<u64>,
+    /// One bit a word of `order`, likewise.
+    pub(super) marks: Vec<u64>,
 }
 
 /// A rule that matches: its place, and whether that is certain.
@@ -49,15 +51,18 @@ pub(super) struct Selection {
 pub(super) struct Match(u32);
 
 impl Match {
+    #[inline]
     pub(super) fn new(place: u32, unsure: bool) -> Self {
         Self(place << 1 | u32::from(unsure))
     }
 
+    #[inline]
     pub(super) fn place(self) -> usize {
         (self.0 >> 1) as usize
     }
 
     /// It matches only because something cannot be told.
+    #[inline]
     pub(super) fn unsure(self) -> bool {
         self.0 & 1 == 1
     }

@@ -2,7 +2,7 @@
 
 use super::derive::Outcome;
 use super::scratch::{Match, Selection};
-use crate::compile::{Index, Row, RowId, Single, bits};
+use crate::compile::{Index, Row, Rows, Single, bits};
 use crate::subject::{Subject, present};
 
 /// What the index cannot tell of a rule.
@@ -128,15 +128,14 @@ fn labels(index: &Index, subject: &Subject<'_>, selection: &mut Selection) -> Op
 
 fn intersect(index: &Index, selection: &mut Selection, labels_at: Option<usize>, rest: &mut impl Rest) {
     let Selection { picks, ends, labelled, unsure, untold, told, found, .. } = selection;
-    let Some(all) = index.row(index.all) else { return };
-    let residual = index.row(index.residual);
-    let unlabelled = index.row(index.labels.restrictions).filter(|_| labels_at.is_some());
+    let (rows, all) = (&index.rows, index.all);
+    let unlabelled = labels_at.map(|_| index.labels.restrictions);
     for group in 0..all.groups() {
-        let mut words = all.summary(group);
-        for (at, rows) in attributes(picks, ends) {
-            let mut accepted = union(index, rows, |row| row.summary(group));
+        let mut words = rows.summary(all, group);
+        for (at, picked) in attributes(picks, ends) {
+            let mut accepted = summaries(rows, picked, group);
             if labels_at == Some(at) {
-                accepted |= unlabelled.map_or(0, |row| row.summary(group));
+                accepted |= unlabelled.map_or(0, |row| rows.summary(row, group));
             }
             words &= accepted;
             if words == 0 {
@@ -145,14 +144,14 @@ fn intersect(index: &Index, selection: &mut Selection, labels_at: Option<usize>,
         }
         for word in bits(words) {
             let at = group * 64 + word as usize;
-            let mut rules = all.word(at);
+            let mut rules = rows.word(all, at);
             // Rules whose first label key the subject does not have.
             let mut keyless = 0;
-            for (attribute, rows) in attributes(picks, ends) {
-                let mut accepted = union(index, rows, |row| row.word(at));
+            for (attribute, picked) in attributes(picks, ends) {
+                let mut accepted = union(rows, picked, at);
                 if labels_at == Some(attribute) {
-                    let has_key = union(index, labelled, |row| row.word(at));
-                    keyless = unlabelled.map_or(0, |row| row.word(at)) & !has_key;
+                    let has_key = union(rows, labelled, at);
+                    keyless = unlabelled.map_or(0, |row| rows.word(row, at)) & !has_key;
                     accepted |= keyless;
                 }
                 rules &= accepted;
@@ -163,11 +162,11 @@ fn intersect(index: &Index, selection: &mut Selection, labels_at: Option<usize>,
             if rules == 0 {
                 continue;
             }
-            let mut doubtful = keyless | union(index, unsure, |row| row.word(at));
+            let mut doubtful = keyless | union(rows, unsure, at);
             if !untold.is_empty() {
-                doubtful |= union(index, untold, |row| row.word(at)) & !union(index, told, |row| row.word(at));
+                doubtful |= union(rows, untold, at) & !union(rows, told, at);
             }
-            let unfinished = residual.map_or(0, |row| row.word(at));
+            let unfinished = rows.word(index.residual, at);
             for bit in bits(rules) {
                 let Some(&place) = index.places.get(at * 64 + bit as usize) else { continue };
                 let mut unsure = doubtful >> bit & 1 == 1;
@@ -188,40 +187,57 @@ fn intersect(index: &Index, selection: &mut Selection, labels_at: Option<usize>,
 }
 
 /// The rows of each attribute, numbered.
-fn attributes<'s>(picks: &'s [RowId], ends: &'s [usize]) -> impl Iterator<Item = (usize, &'s [RowId])> {
+#[inline]
+fn attributes<'s>(picks: &'s [Row], ends: &'s [usize]) -> impl Iterator<Item = (usize, &'s [Row])> {
     let mut start = 0;
     ends.iter().enumerate().map(move |(at, &end)| {
-        let rows = picks.get(start..end).unwrap_or_default();
+        let picked = picks.get(start..end).unwrap_or_default();
         start = end;
-        (at, rows)
+        (at, picked)
     })
 }
 
-fn union(index: &Index, rows: &[RowId], bits: impl Fn(&Row) -> u64) -> u64 {
-    rows.iter().filter_map(|&id| index.row(id)).fold(0, |union, row| union | bits(row))
+#[inline]
+fn union(rows: &Rows, picked: &[Row], at: usize) -> u64 {
+    picked.iter().fold(0, |union, &row| union | rows.word(row, at))
 }
 
-/// Puts what was found in order of evaluation. Few are sorted; many are set as bits and read back, which costs a word for
-/// 64 rules instead of comparisons.
+#[inline]
+fn summaries(rows: &Rows, picked: &[Row], group: usize) -> u64 {
+    picked.iter().fold(0, |union, &row| union | rows.summary(row, group))
+}
+
+/// Puts what was found in order of evaluation. Very few are sorted; more are set as bits, with a bit for every word that
+/// has some, and read back: that costs a step for each that matches and one for 2,048 rules, and compares nothing.
 pub(super) fn order(selection: &mut Selection, rules: usize) {
-    const FEW: usize = 32;
-    let Selection { found, order, .. } = selection;
+    const FEW: usize = 8;
+    let Selection { found, order, marks, .. } = selection;
     if found.len() <= FEW {
         found.sort_unstable();
         return;
     }
     // Two bits a rule: found, and found but unsure.
-    order.resize(rules.div_ceil(32).max(order.len()), 0);
+    let words = rules.div_ceil(32);
+    if order.len() < words {
+        order.resize(words, 0);
+        marks.resize(words.div_ceil(64), 0);
+    }
     for matching in found.iter() {
-        let (word, bit) = (matching.place() / 32, matching.place() % 32 * 2);
-        if let Some(word) = order.get_mut(word) {
+        let (at, bit) = (matching.place() / 32, matching.place() % 32 * 2);
+        if let (Some(word), Some(mark)) = (order.get_mut(at), marks.get_mut(at / 64)) {
             *word |= if matching.unsure() { 2 } else { 1 } << bit;
+            *mark |= 1 << (at % 64);
         }
     }
     found.clear();
-    for (at, word) in (0_u32..).zip(order.iter_mut()) {
-        for bit in bits(std::mem::take(word)) {
-            found.push(Match::new(at * 32 + bit / 2, bit % 2 == 1));
+    for (group, mark) in marks.iter_mut().enumerate() {
+        for word in bits(std::mem::take(mark)) {
+            let at = group * 64 + word as usize;
+            let Some(word) = order.get_mut(at) else { continue };
+            let first = u32::try_from(at * 32).unwrap_or(u32::MAX);
+            for bit in bits(std::mem::take(word)) {
+                found.push(Match::new(first + bit / 2, bit % 2 == 1));
+            }
         }
     }
 }

@@ -6,8 +6,10 @@ use crate::language::TextSet;
 use crate::number::Number;
 use crate::problem::Problem;
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
-/// One file being read and what was found wrong in it.
+/// One file being read and what was found wrong in it. What a value is called (`what`) is put into words only where
+/// something is wrong with it.
 #[derive(Debug)]
 pub(crate) struct Reader<'f> {
     pub(crate) file: &'f str,
@@ -40,7 +42,7 @@ impl<'f> Reader<'f> {
         self.problems.push(Problem::new(self.file, line, reason, remedy));
     }
 
-    fn wrong_type(&mut self, node: &Node, what: &str, wanted: &str) {
+    fn wrong_type(&mut self, node: &Node, what: impl Display + Copy, wanted: &str) {
         let got = match &node.value {
             Value::Bool(value) => format!("the boolean `{value}`"),
             Value::Number(number) => format!("the number `{number}`"),
@@ -55,7 +57,7 @@ impl<'f> Reader<'f> {
     }
 
     /// The node as a map.
-    pub(crate) fn fields<'n>(&mut self, node: &'n Node, what: &str) -> Option<Fields<'n>> {
+    pub(crate) fn fields<'n>(&mut self, node: &'n Node, what: impl Display + Copy) -> Option<Fields<'n>> {
         if let Value::Map(entries) = &node.value {
             Some(Fields { line: node.line, entries })
         } else {
@@ -65,14 +67,14 @@ impl<'f> Reader<'f> {
     }
 
     /// Refuses fields that are neither known nor announced; those of a later version are named as such.
-    pub(crate) fn only(&mut self, fields: Fields<'_>, what: &str, known: &[&str], later: &[&str]) {
+    pub(crate) fn only(&mut self, fields: Fields<'_>, what: impl Display + Copy, known: &[&str], later: &[&str]) {
         for (key, _) in fields.iter() {
             let name = key.name.as_str();
             if known.contains(&name) {
                 continue;
             }
             if later.contains(&name) {
-                self.later(key.line, &format!("`{name}` in {what}"));
+                self.later(key.line, format_args!("`{name}` in {what}"));
             } else {
                 self.unknown(key, what, known);
             }
@@ -80,7 +82,7 @@ impl<'f> Reader<'f> {
     }
 
     /// Refuses a field that is not known.
-    pub(crate) fn unknown(&mut self, key: &Key, what: &str, known: &[&str]) {
+    pub(crate) fn unknown(&mut self, key: &Key, what: impl Display + Copy, known: &[&str]) {
         self.wrong(
             key.line,
             format!("unknown field `{}` in {what}", excerpt(&key.name)),
@@ -89,7 +91,7 @@ impl<'f> Reader<'f> {
     }
 
     /// Refuses something of the language that this version cannot honour.
-    pub(crate) fn later(&mut self, line: u32, what: &str) {
+    pub(crate) fn later(&mut self, line: u32, what: impl Display + Copy) {
         self.wrong(
             line,
             format!("{what} is not supported yet by this version"),
@@ -98,7 +100,12 @@ impl<'f> Reader<'f> {
     }
 
     /// A field that must be there.
-    pub(crate) fn required<'n>(&mut self, fields: Fields<'n>, name: &str, what: &str) -> Option<&'n Node> {
+    pub(crate) fn required<'n>(
+        &mut self,
+        fields: Fields<'n>,
+        name: &str,
+        what: impl Display + Copy,
+    ) -> Option<&'n Node> {
         let node = fields.get(name);
         if node.is_none() {
             self.wrong(fields.line, format!("{what} has no `{name}`"), format!("add `{name}`"));
@@ -106,7 +113,7 @@ impl<'f> Reader<'f> {
         node
     }
 
-    pub(crate) fn list<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Node]> {
+    pub(crate) fn list<'n>(&mut self, node: &'n Node, what: impl Display + Copy) -> Option<&'n [Node]> {
         if let Value::List(items) = &node.value {
             Some(items)
         } else {
@@ -116,7 +123,7 @@ impl<'f> Reader<'f> {
     }
 
     /// Text that is not empty.
-    pub(crate) fn text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+    pub(crate) fn text<'n>(&mut self, node: &'n Node, what: impl Display + Copy) -> Option<&'n str> {
         match &node.value {
             Value::Text(text) if text.is_empty() => {
                 self.wrong(node.line, format!("{what} is empty"), "write its value or remove the field");
@@ -130,12 +137,17 @@ impl<'f> Reader<'f> {
         }
     }
 
-    pub(crate) fn optional_text(&mut self, fields: Fields<'_>, name: &str, what: &str) -> Option<Box<str>> {
-        fields.get(name).and_then(|node| self.text(node, &format!("`{name}` of {what}"))).map(Box::from)
+    pub(crate) fn optional_text(
+        &mut self,
+        fields: Fields<'_>,
+        name: &str,
+        what: impl Display + Copy,
+    ) -> Option<Box<str>> {
+        fields.get(name).and_then(|node| self.text(node, format_args!("`{name}` of {what}"))).map(Box::from)
     }
 
     /// Text that names something: letters, digits and `. _ - : /`, at most 128 bytes.
-    pub(crate) fn name<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+    pub(crate) fn name<'n>(&mut self, node: &'n Node, what: impl Display + Copy) -> Option<&'n str> {
         let text = self.text(node, what)?;
         if text.len() <= 128 && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-:/".contains(c)) {
             return Some(text);
@@ -148,17 +160,17 @@ impl<'f> Reader<'f> {
         None
     }
 
-    pub(crate) fn flag(&mut self, fields: Fields<'_>, name: &str, what: &str) -> Option<bool> {
+    pub(crate) fn flag(&mut self, fields: Fields<'_>, name: &str, what: impl Display + Copy) -> Option<bool> {
         let Some(node) = fields.get(name) else { return Some(false) };
         if let Value::Bool(value) = node.value {
             return Some(value);
         }
-        self.wrong_type(node, &format!("`{name}` of {what}"), "true or false");
+        self.wrong_type(node, format_args!("`{name}` of {what}"), "true or false");
         None
     }
 
     /// A whole number from 0.
-    pub(crate) fn whole(&mut self, node: &Node, what: &str) -> Option<u64> {
+    pub(crate) fn whole(&mut self, node: &Node, what: impl Display + Copy) -> Option<u64> {
         if let Value::Number(Number::Int(value)) = node.value
             && let Ok(value) = u64::try_from(value)
         {
@@ -169,17 +181,17 @@ impl<'f> Reader<'f> {
     }
 
     /// A list of texts, none twice, at least one; missing means empty.
-    pub(crate) fn texts(&mut self, fields: Fields<'_>, name: &str, what: &str) -> Option<TextSet> {
+    pub(crate) fn texts(&mut self, fields: Fields<'_>, name: &str, what: impl Display + Copy) -> Option<TextSet> {
         let Some(node) = fields.get(name) else { return Some(TextSet::new()) };
-        self.text_set(node, &format!("`{name}` of {what}"))
+        self.text_set(node, format_args!("`{name}` of {what}"))
     }
 
-    pub(crate) fn text_set(&mut self, node: &Node, what: &str) -> Option<TextSet> {
+    pub(crate) fn text_set(&mut self, node: &Node, what: impl Display + Copy) -> Option<TextSet> {
         let items = self.filled_list(node, what)?;
         let mut set = TextSet::new();
         let mut sound = true;
         for item in items {
-            match self.text(item, &format!("an entry of {what}")) {
+            match self.text(item, format_args!("an entry of {what}")) {
                 Some(text) => {
                     if !set.insert(text.into()) {
                         self.wrong(item.line, format!("`{}` stands twice in {what}", excerpt(text)), "remove one");
@@ -193,7 +205,7 @@ impl<'f> Reader<'f> {
     }
 
     /// A list with something in it: an empty one could mean everything or nothing.
-    pub(crate) fn filled_list<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Node]> {
+    pub(crate) fn filled_list<'n>(&mut self, node: &'n Node, what: impl Display + Copy) -> Option<&'n [Node]> {
         let items = self.list(node, what)?;
         if items.is_empty() {
             self.wrong(node.line, format!("{what} is empty"), "leave it out to mean any, or list what is meant");
@@ -203,15 +215,20 @@ impl<'f> Reader<'f> {
     }
 
     /// What an attribute must be and must not be: `[..]`, or `{in: [..], not_in: [..]}`; missing means neither.
-    pub(super) fn in_or_not(&mut self, fields: Fields<'_>, name: &str, what: &str) -> Option<(TextSet, TextSet)> {
+    pub(super) fn in_or_not(
+        &mut self,
+        fields: Fields<'_>,
+        name: &str,
+        what: impl Display + Copy,
+    ) -> Option<(TextSet, TextSet)> {
         let Some(node) = fields.get(name) else { return Some(Default::default()) };
-        let what = format!("`{name}` of {what}");
+        let what = format_args!("`{name}` of {what}");
         let Value::Map(_) = &node.value else {
-            return self.text_set(node, &what).map(|texts| (texts, TextSet::new()));
+            return self.text_set(node, what).map(|texts| (texts, TextSet::new()));
         };
-        let (wanted, unwanted) = self.pair(node, &what)?;
+        let (wanted, unwanted) = self.pair(node, what)?;
         let mut read = |node: Option<&Node>, name: &str| match node {
-            Some(node) => self.text_set(node, &format!("`{name}` of {what}")),
+            Some(node) => self.text_set(node, format_args!("`{name}` of {what}")),
             None => Some(TextSet::new()),
         };
         let (wanted, unwanted) = (read(wanted, "in"), read(unwanted, "not_in"));
@@ -219,7 +236,11 @@ impl<'f> Reader<'f> {
     }
 
     /// The parts of `{in, not_in}`, of which there is at least one.
-    pub(super) fn pair<'n>(&mut self, node: &'n Node, what: &str) -> Option<(Option<&'n Node>, Option<&'n Node>)> {
+    pub(super) fn pair<'n>(
+        &mut self,
+        node: &'n Node,
+        what: impl Display + Copy,
+    ) -> Option<(Option<&'n Node>, Option<&'n Node>)> {
         let fields = self.fields(node, what)?;
         self.only(fields, what, &["in", "not_in"], &[]);
         let pair = (fields.get("in"), fields.get("not_in"));
@@ -231,11 +252,16 @@ impl<'f> Reader<'f> {
     }
 
     /// A list of topic globs.
-    pub(super) fn globs_of(&mut self, node: &Node, syntax: Syntax, what: &str) -> Option<BTreeSet<Glob>> {
+    pub(super) fn globs_of(
+        &mut self,
+        node: &Node,
+        syntax: Syntax,
+        what: impl Display + Copy,
+    ) -> Option<BTreeSet<Glob>> {
         let mut globs = BTreeSet::new();
         let mut sound = true;
         for item in self.filled_list(node, what)? {
-            let Some(text) = self.text(item, &format!("an entry of {what}")) else {
+            let Some(text) = self.text(item, format_args!("an entry of {what}")) else {
                 sound = false;
                 continue;
             };
@@ -253,7 +279,7 @@ impl<'f> Reader<'f> {
     }
 
     /// One of a closed set of words.
-    pub(crate) fn choice<T: Copy>(&mut self, node: &Node, what: &str, words: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn choice<T: Copy>(&mut self, node: &Node, what: impl Display + Copy, words: &[(&str, T)]) -> Option<T> {
         let text = self.text(node, what)?;
         let found = words.iter().find(|(word, _)| *word == text).map(|&(_, value)| value);
         if found.is_none() {

@@ -7,6 +7,7 @@ use crate::language::{DelegationMatch, LabelTest, Match, Range, TextSet};
 use crate::number::Number;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 pub(super) const FIELDS: &[&str] = &[
     "tenants",
@@ -32,7 +33,12 @@ const MCP: [(&str, &str, &str); 4] = [
 ];
 
 /// Reads the fields of a `match` that are among `known`.
-pub(super) fn read(reader: &mut Reader<'_>, entry: Fields<'_>, syntax: Syntax, what: &str) -> Option<Match> {
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    entry: Fields<'_>,
+    syntax: Syntax,
+    what: impl Display + Copy,
+) -> Option<Match> {
     let mut except = crate::language::Except::default();
     let (tenants, not_tenants) = reader.in_or_not(entry, "tenants", what)?;
     let (capabilities, not_capabilities) = reader.in_or_not(entry, "capabilities", what)?;
@@ -80,16 +86,16 @@ fn topics(
     reader: &mut Reader<'_>,
     entry: Fields<'_>,
     syntax: Syntax,
-    what: &str,
+    what: impl Display + Copy,
 ) -> Option<(BTreeSet<Glob>, BTreeSet<Glob>)> {
     let Some(node) = entry.get("topics") else { return Some(Default::default()) };
-    let what = format!("`topics` of {what}");
+    let what = format_args!("`topics` of {what}");
     let Value::Map(_) = &node.value else {
-        return reader.globs_of(node, syntax, &what).map(|globs| (globs, BTreeSet::new()));
+        return reader.globs_of(node, syntax, what).map(|globs| (globs, BTreeSet::new()));
     };
-    let (wanted, unwanted) = reader.pair(node, &what)?;
+    let (wanted, unwanted) = reader.pair(node, what)?;
     let mut read = |node: Option<&Node>, name: &str| match node {
-        Some(node) => reader.globs_of(node, syntax, &format!("`{name}` of {what}")),
+        Some(node) => reader.globs_of(node, syntax, format_args!("`{name}` of {what}")),
         None => Some(BTreeSet::new()),
     };
     let (wanted, unwanted) = (read(wanted, "in"), read(unwanted, "not_in"));
@@ -102,14 +108,14 @@ fn read_labels(
     entry: Fields<'_>,
     labels: &mut BTreeMap<Box<str>, TextSet>,
     tests: &mut Vec<LabelTest>,
-    what: &str,
+    what: impl Display + Copy,
 ) -> bool {
     let Some(node) = entry.get("labels") else { return true };
-    let what = format!("`labels` of {what}");
-    let Some(fields) = reader.fields(node, &what) else { return false };
+    let what = format_args!("`labels` of {what}");
+    let Some(fields) = reader.fields(node, what) else { return false };
     let mut sound = true;
     for (key, node) in fields.iter() {
-        sound &= label(reader, key, node, labels, tests, &what).is_some();
+        sound &= label(reader, key, node, labels, tests, what).is_some();
     }
     sound
 }
@@ -121,21 +127,21 @@ fn label(
     node: &Node,
     labels: &mut BTreeMap<Box<str>, TextSet>,
     tests: &mut Vec<LabelTest>,
-    what: &str,
+    what: impl Display + Copy,
 ) -> Option<()> {
     let name: Box<str> = key.name.as_str().into();
     if name.is_empty() {
         reader.wrong(key.line, format!("{what} has an empty key"), "write the label's name");
         return None;
     }
-    let what = format!("label `{}` in {what}", excerpt(&key.name));
+    let what = format_args!("label `{}` in {what}", excerpt(&key.name));
     match &node.value {
         Value::List(_) => {
-            labels.insert(name, reader.text_set(node, &what)?);
+            labels.insert(name, reader.text_set(node, what)?);
         }
-        Value::Map(_) => ranges(reader, node, &name, labels, tests, &what)?,
+        Value::Map(_) => ranges(reader, node, &name, labels, tests, what)?,
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) => {
-            let text = reader.text(node, &what)?;
+            let text = reader.text(node, what)?;
             labels.insert(name, TextSet::from([text.into()]));
         }
     }
@@ -148,7 +154,7 @@ fn ranges(
     name: &str,
     labels: &mut BTreeMap<Box<str>, TextSet>,
     tests: &mut Vec<LabelTest>,
-    what: &str,
+    what: impl Display + Copy,
 ) -> Option<()> {
     use Ordering::{Equal, Greater, Less};
     const ORDERS: [(&str, &[Ordering]); 4] =
@@ -164,10 +170,10 @@ fn ranges(
         return None;
     }
     if let Some(list) = fields.get("in") {
-        labels.insert(name.into(), reader.text_set(list, &format!("`in` of {what}"))?);
+        labels.insert(name.into(), reader.text_set(list, format_args!("`in` of {what}"))?);
     }
     if let Some(list) = fields.get("not_in") {
-        let texts = reader.text_set(list, &format!("`not_in` of {what}"))?;
+        let texts = reader.text_set(list, format_args!("`not_in` of {what}"))?;
         tests.push(LabelTest { key: name.into(), range: Range::NotIn(texts) });
     }
     for (word, wanted) in ORDERS {
@@ -191,13 +197,13 @@ pub(super) fn mcp(
     entry: Fields<'_>,
     labels: &mut BTreeMap<Box<str>, TextSet>,
     tests: &mut Vec<LabelTest>,
-    what: &str,
+    what: impl Display + Copy,
 ) -> bool {
     let Some(node) = entry.get("mcp") else { return true };
-    let what = format!("`mcp` of {what}");
-    let Some(fields) = reader.fields(node, &what) else { return false };
+    let what = format_args!("`mcp` of {what}");
+    let Some(fields) = reader.fields(node, what) else { return false };
     let known: Vec<&str> = MCP.iter().flat_map(|(_, allow, deny)| [*allow, *deny]).collect();
-    reader.only(fields, &what, &known, &[]);
+    reader.only(fields, what, &known, &[]);
     if fields.iter().next().is_none() {
         reader.wrong(node.line, format!("{what} is empty"), "list servers, tools, resources or actions, or remove it");
         return false;
@@ -209,13 +215,13 @@ pub(super) fn mcp(
                 reader.wrong(node.line, format!("{what} and `labels` both list `{label}`"), "keep one of them");
                 sound = false;
             }
-            match reader.texts(fields, allow, &what) {
+            match reader.texts(fields, allow, what) {
                 Some(texts) => drop(labels.insert(label.into(), texts)),
                 None => sound = false,
             }
         }
         if fields.get(deny).is_some() {
-            match reader.texts(fields, deny, &what) {
+            match reader.texts(fields, deny, what) {
                 Some(texts) => tests.push(LabelTest { key: label.into(), range: Range::NotIn(texts) }),
                 None => sound = false,
             }
@@ -228,22 +234,22 @@ pub(super) fn mcp(
 pub(super) fn outside_mcp(
     reader: &mut Reader<'_>,
     entry: Fields<'_>,
-    what: &str,
+    what: impl Display + Copy,
 ) -> Option<Vec<(&'static str, Match)>> {
     let Some(node) = entry.get("mcp") else { return Some(Vec::new()) };
-    let what = format!("`mcp` of {what}");
-    let fields = reader.fields(node, &what)?;
+    let what = format_args!("`mcp` of {what}");
+    let fields = reader.fields(node, what)?;
     let known: Vec<&str> = MCP.iter().flat_map(|(_, allow, deny)| [*allow, *deny]).collect();
-    reader.only(fields, &what, &known, &[]);
+    reader.only(fields, what, &known, &[]);
     let mut outside = Vec::new();
     for (label, allow, deny) in MCP {
         if fields.get(allow).is_some() {
-            let range = Range::NotIn(reader.texts(fields, allow, &what)?);
+            let range = Range::NotIn(reader.texts(fields, allow, what)?);
             let label_tests = vec![LabelTest { key: label.into(), range }];
             outside.push((allow, Match { label_tests, ..Match::default() }));
         }
         if fields.get(deny).is_some() {
-            let labels = BTreeMap::from([(label.into(), reader.texts(fields, deny, &what)?)]);
+            let labels = BTreeMap::from([(label.into(), reader.texts(fields, deny, what)?)]);
             outside.push((deny, Match { labels, ..Match::default() }));
         }
     }
@@ -251,11 +257,15 @@ pub(super) fn outside_mcp(
 }
 
 /// Outer `None`: it was wrong.
-fn delegation(reader: &mut Reader<'_>, entry: Fields<'_>, what: &str) -> Option<Option<DelegationMatch>> {
+fn delegation(
+    reader: &mut Reader<'_>,
+    entry: Fields<'_>,
+    what: impl Display + Copy,
+) -> Option<Option<DelegationMatch>> {
     let Some(node) = entry.get("delegation") else { return Some(None) };
-    let what = format!("`delegation` of {what}");
-    let fields = reader.fields(node, &what)?;
-    reader.only(fields, &what, &["min_depth", "max_depth", "required_scope"], &[]);
+    let what = format_args!("`delegation` of {what}");
+    let fields = reader.fields(node, what)?;
+    reader.only(fields, what, &["min_depth", "max_depth", "required_scope"], &[]);
     let mut depth = |name: &str| match fields.get(name) {
         None => Some(None),
         Some(node) => match node.value {
@@ -271,7 +281,7 @@ fn delegation(reader: &mut Reader<'_>, entry: Fields<'_>, what: &str) -> Option<
         },
     };
     let (min_depth, max_depth) = (depth("min_depth"), depth("max_depth"));
-    let required_scope = reader.texts(fields, "required_scope", &what);
+    let required_scope = reader.texts(fields, "required_scope", what);
     let delegation = DelegationMatch { min_depth: min_depth?, max_depth: max_depth?, required_scope: required_scope? };
     if delegation == DelegationMatch::default() {
         reader.wrong(node.line, format!("{what} is empty"), "write `max_depth`, `min_depth` or `required_scope`");

@@ -155,7 +155,7 @@ fn canary(reader: &mut Reader<'_>, fields: Fields<'_>, mode: Option<Mode>, what:
 /// Outer `None`: it was wrong. Inner `None`: it was not given.
 fn reason(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Option<Option<Box<str>>> {
     let Some(node) = fields.get("reason") else { return Some(None) };
-    let text = reader.text(node, &format!("`reason` of {what}"))?;
+    let text = reader.text(node, format_args!("`reason` of {what}"))?;
     if text.len() > MAX_REASON {
         reader.wrong(
             node.line,
@@ -170,7 +170,7 @@ fn reason(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Option<Opt
 /// Kept as written: what it may name is known once every bundle is read.
 fn when(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Option<Option<When>> {
     let Some(node) = fields.get("when") else { return Some(None) };
-    let text = reader.text(node, &format!("`when` of {what}"))?;
+    let text = reader.text(node, format_args!("`when` of {what}"))?;
     Some(Some(When { line: node.line, text: text.into(), condition: None }))
 }
 
@@ -183,9 +183,9 @@ fn matching(reader: &mut Reader<'_>, fields: Fields<'_>, syntax: Syntax, what: &
         );
         return None;
     };
-    let inner = format!("`match` of {what}");
-    let entry = reader.fields(node, &inner)?;
-    reader.only(entry, &inner, matches::FIELDS, &[]);
+    let inner = format_args!("`match` of {what}");
+    let entry = reader.fields(node, inner)?;
+    reader.only(entry, inner, matches::FIELDS, &[]);
     let found = matches::read(reader, entry, syntax, what);
     let trusts_claims = trust(reader, fields, entry.get("risk_tags").is_some(), what);
     Some(Match { trusts_claims: trusts_claims?, ..found? })

@@ -78,6 +78,7 @@ pub(crate) enum Relation {
 }
 
 impl Relation {
+    #[inline]
     pub(crate) fn holds(self, order: Ordering) -> bool {
         match self {
             Self::Equal => order.is_eq(),

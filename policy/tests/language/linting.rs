@@ -240,7 +240,12 @@ thread_local! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(250) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        // The same policies in every run: how many findings of each kind they have is counted below.
+        rng_seed: proptest::test_runner::RngSeed::Fixed(3),
+        ..ProptestConfig::with_cases(400)
+    })]
 
     fn without_a_rule_that_is_found_every_verdict_stays(bundles in bundles()) {
         let whole = compiled(&bundles, "");

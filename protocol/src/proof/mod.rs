@@ -25,6 +25,7 @@ pub use ticket::{MOST_BYTES as MOST_TICKET_BYTES, Ticket};
 
 use crate::address::{Offset, TopicPartition};
 use crate::control::Stamp;
+use crate::hex;
 use crate::ids::KeyId;
 use crate::merkle::{self, Hash, LONGEST_PATH};
 use crate::signature::Signature;

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::{Proof, leaf, stamp};
 use crate::address::{Offset, TopicPartition};
 use crate::control::Stamp;
+use crate::hex;
 use crate::ids::{KeyId, SenderId};
 use crate::merkle::{Hash, LONGEST_PATH};
 
@@ -85,7 +86,7 @@ impl Ticket {
     pub fn read(text: &[u8]) -> Option<(Self, Hash)> {
         let from = text.len().saturating_sub(MOST_BYTES);
         let tail = text.get(from..)?;
-        let at = from + tail.windows(FIELD.len()).rposition(|window| window == FIELD)?;
+        let at = from + memchr::memmem::rfind(tail, FIELD)?;
         let (open, field) = text.split_at_checked(at)?;
         let ticket = field.strip_prefix(FIELD)?.strip_suffix(b"}")?;
         let ticket: Self = serde_json::from_slice(ticket).ok()?;

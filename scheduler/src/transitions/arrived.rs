@@ -148,6 +148,7 @@ pub(crate) fn needs_input(fact: &SchedulerFact) -> bool {
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::JobDuplicate { .. }
         | SchedulerFact::JobMoved { .. }
+        | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkerForgotten { .. } => false,
     }
 }

@@ -78,29 +78,6 @@ pub(crate) fn timed_out(scheduler: &Scheduler, source: &SourcePosition, decision
     }
 }
 
-/// The end of a job whose ticket's time was over before it could be leased. Nothing runs without a valid one.
-pub(crate) fn expired(scheduler: &Scheduler, source: &SourcePosition, decision: &mut Decision<SchedulerFact>) {
-    let end = |work: &Work, attempts| SchedulerFact::JobFinished {
-        source: work.source.clone(),
-        job_id: work.id.clone(),
-        tenant: work.tenant.clone(),
-        outcome: Outcome::Dead,
-        reason: "its ticket expired before it could run; submit it again to have it judged anew".into(),
-        dead: Some(DeadReason::Expired),
-        output: None,
-        by: None,
-        attempts,
-        work: Some(work.text.as_ref().to_owned()),
-        usage: Usage::default(),
-        settles: work.settles,
-    };
-    if let Some(job) = scheduler.state.job(source) {
-        decision.fact(end(&job.work, job.token.attempt));
-    } else if let Some(waiting) = scheduler.soft.window.get(source) {
-        decision.settle(waiting.input, end(&waiting.work, 0));
-    }
-}
-
 /// The end of one job with too many strikes; false when there is none.
 pub(crate) fn doomed(scheduler: &Scheduler, decision: &mut Decision<SchedulerFact>) -> bool {
     let Some(job) = scheduler.soft.doomed.first().and_then(|source| scheduler.state.job(source)) else { return false };
@@ -225,7 +202,7 @@ pub(crate) fn duplicate(scheduler: &Scheduler, fact: &SchedulerFact, at: Timesta
 }
 
 /// Tells the kernel that decided how a job ended.
-fn tell(
+pub(super) fn tell(
     scheduler: &Scheduler,
     ordinal: u8,
     source: &SourcePosition,

@@ -9,13 +9,13 @@ use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::time::Timestamp;
 use tidegate_stage::{Decision, Outbox};
 
-use super::ended;
+use super::{ended, returned};
 use crate::Scheduler;
 use crate::state::Lease;
 use crate::transition::Phase;
 use crate::work::Work;
 
-/// One lease, or the end of the job whose turn it is and whose deadline or ticket has passed; false when nothing can be placed.
+/// One lease, or the end of the job whose turn it is and whose deadline has passed, or its way back when its ticket has; false when nothing can be placed.
 pub(crate) fn next(scheduler: &Scheduler, epoch: u64, at: Timestamp, decision: &mut Decision<SchedulerFact>) -> bool {
     let soft = &scheduler.soft;
     let Some((class, worker)) = soft.placement.best() else { return false };
@@ -28,7 +28,7 @@ pub(crate) fn next(scheduler: &Scheduler, epoch: u64, at: Timestamp, decision: &
         return true;
     }
     if work.expires.is_some_and(|expires| expires <= at) {
-        ended::expired(scheduler, source, decision);
+        returned::expired(scheduler, source, decision);
         return true;
     }
     if present.heard + scheduler.pool.lease <= at {
@@ -38,7 +38,7 @@ pub(crate) fn next(scheduler: &Scheduler, epoch: u64, at: Timestamp, decision: &
         source: source.clone(),
         worker: worker.clone(),
         incarnation: present.incarnation,
-        token: Token { epoch, attempt: job.map_or(0, |job| job.token.attempt).saturating_add(1) },
+        token: Token { epoch, attempt: job.map_or(work.leases, |job| job.token.attempt).saturating_add(1) },
         number: present.sent + 1,
         lane: present.lane,
         work: if job.is_none() { Some(work.text.as_ref().to_owned()) } else { None },
@@ -103,7 +103,6 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
 mod tests {
     use tidegate_protocol::facts::SchedulerFact;
     use tidegate_protocol::headers;
-    use tidegate_protocol::outcome::{DeadReason, Outcome};
     use tidegate_stage::{Delivery, Outbox, Stage};
 
     use crate::Tuning;
@@ -123,27 +122,6 @@ mod tests {
         assert_eq!((message.delivery, message.headers.text(headers::TO)), (Delivery::Lane, Some("w")));
         let sent = message.value.as_ref().unwrap();
         assert!(sent.windows(text.len()).any(|part| part == &text[..]));
-    }
-
-    #[test]
-    fn a_job_whose_ticket_expired_while_it_waited_is_not_leased_but_dead_with_its_record() {
-        let mut shard = Shard::new(layout(), &Tuning::default());
-        let allowed = String::from_utf8(approved(&job("a", 1), "1").to_vec()).unwrap();
-        let now_ms = shard.at.millis();
-        let text = allowed.replace(r#""snapshot""#, &format!(r#""expires_ms":{},"snapshot""#, now_ms + 50));
-        shard.approved(text.clone().into());
-        shard.report(&Says::of("w").hello());
-        shard.wait(std::time::Duration::from_millis(60));
-        shard.report(&Says { epoch: 1, ..Says::of("w") }.heartbeat());
-        let step = shard.poll();
-        let [SchedulerFact::JobFinished { outcome: Outcome::Dead, dead: Some(DeadReason::Expired), .. }] =
-            &step.facts[..]
-        else {
-            panic!("{step:?}")
-        };
-        let dead = step.messages.iter().find(|m| m.delivery == Delivery::Advisory).unwrap();
-        assert_eq!(dead.value.as_deref(), Some(text.as_bytes()));
-        assert_eq!((shard.unsettled(), shard.stage.gauges().waiting), (0, 0));
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
         | SchedulerFact::JobFinished { .. }
         | SchedulerFact::JobDuplicate { .. }
         | SchedulerFact::JobMoved { .. }
+        | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => return,
     };

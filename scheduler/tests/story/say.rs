@@ -59,6 +59,9 @@ pub(super) fn fact(fact: &SchedulerFact, name: Name<'_>) -> String {
             format!("JobDuplicate {} of {}", name(source), name(duplicate_of))
         }
         SchedulerFact::JobMoved { source, bucket, .. } => format!("JobMoved {} to bucket {bucket}", name(source)),
+        SchedulerFact::JobReturned { source, attempts, .. } => {
+            format!("JobReturned {} after {attempts}", name(source))
+        }
         SchedulerFact::WorkRefused { partition, offset, reason, .. } => {
             format!("WorkRefused {partition}@{offset}: {}", reason.word())
         }

@@ -127,6 +127,7 @@ impl Model {
                 let job = &self.jobs[source];
                 assert!(job.last.is_none() && job.ended.is_none(), "only what waits moves");
             }
+            SchedulerFact::JobReturned { .. } => panic!("no ticket expires here"),
             SchedulerFact::WorkRefused { .. } => panic!("all work is good here"),
             SchedulerFact::WorkerForgotten { worker } => {
                 assert!(self.jobs.values().all(|job| job.holder.as_ref().is_none_or(|(who, _)| who != worker)));

@@ -60,6 +60,12 @@ impl Asking {
         if let Failure::Unavailable(why) = why { Failure::Unavailable(format!("{words}: {why}")) } else { why }
     }
 
+    /// Whether a broker answers now: what it says of this name does not matter.
+    pub(crate) fn answers(&self) -> Result<(), Failure> {
+        let answer = self.client.fetch_metadata(Some("tidegate"), self.timeout);
+        answer.map(|_| ()).map_err(|error| self.explain(Failure::from_client(&error, None)))
+    }
+
     /// How many partitions `topic` has, 0 when it does not exist.
     pub(crate) fn partitions(&self, topic: &TopicName) -> Result<u32, Failure> {
         let answer = self

@@ -8,6 +8,7 @@ use tidegate_spine::{Ends, SpineError};
 
 use crate::KafkaOptions;
 use crate::asking::Asking;
+use crate::consumers::Consumers;
 use crate::failure::Failure;
 use crate::keeper::Keeper;
 use crate::limits::Limits;
@@ -21,6 +22,7 @@ pub(crate) struct Connection {
     pub(crate) threads: Threads,
     pub(crate) keeper: Keeper,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) consumers: Consumers,
     pub(crate) asking: Arc<Asking>,
     pub(crate) admin: Arc<AdminSlot>,
 }

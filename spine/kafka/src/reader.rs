@@ -1,36 +1,30 @@
 //! Reading partitions, each through a queue of its own that wakes its reader.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::task::AtomicWaker;
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{Offset as Place, TopicPartitionList};
-use tidegate_protocol::address::{Offset, TopicPartition};
+use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
 use tidegate_spine::{Ends, ReadError, ReadHandle, ReadProgress, Reader, Record, Start};
 
 use crate::asking::number;
 use crate::connection::Connection;
+use crate::consumers::{Client, OfTopic};
 use crate::failure::{self, Failure};
-use crate::keeper::Serve;
 use crate::queue::{PartitionQueue, Taken};
-use crate::settings;
-use crate::watch::{self, Watch};
+use crate::watch::Watch;
 
-type Client = Arc<BaseConsumer<Watch>>;
-
-/// [`Reader`] on Kafka. A consumer can have a partition assigned only once, so a partition that is opened twice at
-/// the same time brings a second consumer; normally there is one.
+/// [`Reader`] on Kafka, over the consumers it shares with the other readers of its topics.
 pub(crate) struct KafkaReader {
     connection: Arc<Connection>,
-    name: String,
-    clients: Vec<Client>,
+    /// The consumers of every topic it has opened: a log that is opened again soon finds its consumer connected.
+    topics: Vec<Arc<OfTopic>>,
     opened: BTreeMap<ReadHandle, Opened>,
     next: u32,
 }
@@ -49,15 +43,16 @@ struct Opened {
     state: State,
 }
 
+/// A queue goes before its partition is taken away: it is declared first.
 enum State {
     Reading {
-        client: Client,
         queue: PartitionQueue<Watch>,
+        assigned: Assigned,
     },
     /// The broker says the position is out of range; its ends are being asked for.
     Doubted {
-        client: Client,
         queue: PartitionQueue<Watch>,
+        assigned: Assigned,
         ends: oneshot::Receiver<Result<Ends, Failure>>,
     },
     Failed(ReadError),
@@ -65,48 +60,44 @@ enum State {
 
 impl KafkaReader {
     /// Blocks until a broker has answered.
-    pub(crate) fn start(connection: Arc<Connection>, name: &str) -> Result<Self, Failure> {
-        let first = client(&connection, name)?;
-        watch::reached(first.client(), first.context(), connection.options.request_timeout, || {
-            let _ = first.poll(Duration::ZERO);
-        })?;
-        Ok(Self { connection, name: name.to_owned(), clients: vec![first], opened: BTreeMap::new(), next: 0 })
+    pub(crate) fn start(connection: Arc<Connection>) -> Result<Self, Failure> {
+        connection.asking.answers()?;
+        Ok(Self { connection, topics: Vec::new(), opened: BTreeMap::new(), next: 0 })
     }
 
-    /// A consumer that has not got `partition` yet.
-    fn free_client(&mut self, partition: &TopicPartition) -> Result<Client, ReadError> {
-        for client in &self.clients {
-            let has_it = self.opened.values().any(|o| o.from == *partition && o.state.client_is(client));
-            if !has_it {
-                return Ok(Arc::clone(client));
-            }
+    fn of(&mut self, topic: &TopicName) -> Arc<OfTopic> {
+        if let Some(known) = self.topics.iter().find(|known| known.topic() == topic) {
+            return Arc::clone(known);
         }
-        let client = client(&self.connection, &self.name).map_err(|failure| ReadError::Fatal {
-            reason: format!("no further consumer for `{partition}`: {failure:?}"),
-        })?;
-        self.clients.push(Arc::clone(&client));
-        Ok(client)
+        let of = self.connection.consumers.of(topic, &self.connection.threads);
+        self.topics.push(Arc::clone(&of));
+        of
     }
 
     fn begin(&mut self, from: &TopicPartition, start: Start, waker: &Arc<AtomicWaker>) -> Result<State, ReadError> {
-        let client = self.free_client(from)?;
-        let Some(queue) = PartitionQueue::split(&client, from, Arc::clone(waker)) else {
+        let of = self.of(&from.topic);
+        let client = of.take(from, &self.connection.options, &self.connection.keeper)?;
+        let assigned = Assigned { of, client, from: from.clone() };
+        let Some(queue) = PartitionQueue::split(&assigned.client, from, Arc::clone(waker)) else {
             return Err(ReadError::UnknownTopic { from: from.clone() });
         };
-        assign(&client, from, start)?;
-        Ok(State::Reading { client, queue })
+        assign(&assigned.client, from, start)?;
+        Ok(State::Reading { queue, assigned })
     }
 }
 
-fn client(connection: &Connection, name: &str) -> Result<Client, Failure> {
-    let config = settings::reading(&connection.options, name);
-    let client = BaseConsumer::from_config_and_context(&config, Watch::new(name))
-        .map_err(|error| Failure::from_client(&error, None))?;
-    let client = Arc::new(client);
-    let served: Arc<dyn Serve> = client.clone();
-    let served: Weak<dyn Serve> = Arc::downgrade(&served);
-    connection.keeper.keep(served);
-    Ok(client)
+/// A partition at a consumer; dropping it takes the partition away from the consumer.
+struct Assigned {
+    of: Arc<OfTopic>,
+    client: Client,
+    from: TopicPartition,
+}
+
+impl Drop for Assigned {
+    fn drop(&mut self) {
+        unassign(&self.client, &self.from);
+        self.of.give_back(&self.client, &self.from);
+    }
 }
 
 fn one(partition: &TopicPartition, at: Place) -> Result<TopicPartitionList, ReadError> {
@@ -130,15 +121,6 @@ fn unassign(client: &Client, from: &TopicPartition) {
     let gone = one(from, Place::Invalid).map(|list| client.incremental_unassign(&list));
     if let Ok(Err(error)) = gone {
         tracing::debug!(%from, %error, "unassigning");
-    }
-}
-
-impl State {
-    fn client_is(&self, client: &Client) -> bool {
-        match self {
-            Self::Reading { client: own, .. } | Self::Doubted { client: own, .. } => Arc::ptr_eq(own, client),
-            Self::Failed(_) => false,
-        }
     }
 }
 
@@ -199,12 +181,8 @@ impl Opened {
     }
 
     fn fail(&mut self, error: ReadError) {
-        match std::mem::replace(&mut self.state, State::Failed(error)) {
-            State::Reading { client, queue } | State::Doubted { client, queue, .. } => {
-                drop(queue);
-                unassign(&client, &self.from);
-            }
-            failed @ State::Failed(_) => self.state = failed,
+        if !matches!(self.state, State::Failed(_)) {
+            self.state = State::Failed(error);
         }
     }
 
@@ -217,8 +195,8 @@ impl Opened {
         let between = State::Failed(ReadError::Fatal { reason: "the reader is between states".into() });
         // Brokers also say so for a moment around a change of leader, so the log's ends decide.
         self.state = match std::mem::replace(&mut self.state, between) {
-            State::Reading { client, queue } | State::Doubted { client, queue, .. } => {
-                State::Doubted { client, queue, ends: connection.ends_of(&self.from) }
+            State::Reading { queue, assigned } | State::Doubted { queue, assigned, .. } => {
+                State::Doubted { queue, assigned, ends: connection.ends_of(&self.from) }
             }
             failed @ State::Failed(_) => failed,
         };
@@ -227,20 +205,20 @@ impl Opened {
     /// What the ends say about a position the broker called out of range.
     fn judge(&mut self, connection: &Arc<Connection>, answer: Result<Ends, Failure>) {
         let between = State::Failed(ReadError::Fatal { reason: "the reader is between states".into() });
-        let State::Doubted { client, queue, .. } = std::mem::replace(&mut self.state, between) else { return };
+        let State::Doubted { queue, assigned, .. } = std::mem::replace(&mut self.state, between) else { return };
         let start = if self.begun { Start::At(self.position) } else { self.start };
         let error = match (answer, start) {
             (Ok(ends), Start::At(at)) if at < ends.start || at > ends.end => {
                 Some(ReadError::Truncated { from: self.from.clone(), requested: at, start: Some(ends.start) })
             }
             (Ok(_), _) => {
-                unassign(&client, &self.from);
-                assign(&client, &self.from, start).err()
+                unassign(&assigned.client, &self.from);
+                assign(&assigned.client, &self.from, start).err()
             }
             (Err(Failure::Unavailable(reason)), _) => {
                 tracing::debug!(from = %self.from, reason, "asking for the ends again");
                 let ends = connection.ends_of(&self.from);
-                self.state = State::Doubted { client, queue, ends };
+                self.state = State::Doubted { queue, assigned, ends };
                 return;
             }
             (Err(Failure::Unknown(_)), _) => Some(ReadError::UnknownTopic { from: self.from.clone() }),
@@ -250,12 +228,8 @@ impl Opened {
             (Err(Failure::Fatal(reason)), _) => Some(ReadError::Fatal { reason }),
         };
         self.state = match error {
-            None => State::Reading { client, queue },
-            Some(error) => {
-                drop(queue);
-                unassign(&client, &self.from);
-                State::Failed(error)
-            }
+            None => State::Reading { queue, assigned },
+            Some(error) => State::Failed(error),
         };
     }
 }
@@ -281,14 +255,7 @@ impl Reader for KafkaReader {
     }
 
     fn close(&mut self, handle: ReadHandle) {
-        let Some(opened) = self.opened.remove(&handle) else { return };
-        match opened.state {
-            State::Reading { client, queue } | State::Doubted { client, queue, .. } => {
-                drop(queue);
-                unassign(&client, &opened.from);
-            }
-            State::Failed(_) => {}
-        }
+        self.opened.remove(&handle);
     }
 
     fn poll_read(
@@ -353,11 +320,11 @@ impl Reader for KafkaReader {
 
 impl Drop for KafkaReader {
     fn drop(&mut self) {
-        let (opened, clients) = (std::mem::take(&mut self.opened), std::mem::take(&mut self.clients));
-        // Queues before their clients; closing a consumer waits for librdkafka's threads, so not here.
+        let (opened, topics) = (std::mem::take(&mut self.opened), std::mem::take(&mut self.topics));
+        // Taking partitions away waits for librdkafka's own threads, so not here.
         self.connection.threads.detach(move || {
             drop(opened);
-            drop(clients);
+            drop(topics);
         });
     }
 }

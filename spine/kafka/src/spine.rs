@@ -12,6 +12,7 @@ use tidegate_spine::{
 use crate::KafkaOptions;
 use crate::asking::{Asking, Side};
 use crate::connection::{self, Connection};
+use crate::consumers::Consumers;
 use crate::failure::Failure;
 use crate::keeper::{Keeper, Serve};
 use crate::membership::KafkaMembership;
@@ -48,8 +49,9 @@ impl KafkaSpine {
         keeper.keep(served);
         let admin = Arc::default();
         keeper.keep(topics::kept(&admin));
-        let (limits, asking) = (Arc::default(), Arc::new(asking));
-        Ok(Self { connection: Arc::new(Connection { url, options, threads, keeper, limits, asking, admin }) })
+        let (limits, consumers, asking) = (Arc::default(), Consumers::default(), Arc::new(asking));
+        let connection = Connection { url, options, threads, keeper, limits, consumers, asking, admin };
+        Ok(Self { connection: Arc::new(connection) })
     }
 }
 
@@ -73,9 +75,9 @@ impl Spine for KafkaSpine {
         async { Ok(Box::new(self.connection.ask(start).await?) as Box<dyn Producer>) }.boxed()
     }
 
-    fn reader(&self, name: &str) -> BoxFuture<'_, Result<Box<dyn Reader>, SpineError>> {
-        let (connection, name) = (Arc::clone(&self.connection), name.to_owned());
-        let start = move || KafkaReader::start(connection, &name);
+    fn reader(&self, _name: &str) -> BoxFuture<'_, Result<Box<dyn Reader>, SpineError>> {
+        let connection = Arc::clone(&self.connection);
+        let start = move || KafkaReader::start(connection);
         async { Ok(Box::new(self.connection.ask(start).await?) as Box<dyn Reader>) }.boxed()
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use tidegate_protocol::address::Offset;
-use tidegate_protocol::control::{FactRecord, Place};
+use tidegate_protocol::control::{FactRecord, LostRange, Place};
 use tidegate_protocol::merkle::{self, Hash};
 use tidegate_protocol::signature::Sign;
 use tidegate_protocol::statements;
@@ -66,6 +66,8 @@ pub(crate) struct Header<'a> {
     pub(crate) inputs: &'a [tidegate_protocol::address::TopicPartition],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub(crate) places: &'a [Place],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub(crate) lost: &'a [LostRange],
 }
 
 impl Header<'_> {

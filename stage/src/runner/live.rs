@@ -6,11 +6,13 @@ use std::task::{Context, Poll};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tidegate_protocol::address::Offset;
+use tidegate_protocol::control::LostRange;
 use tidegate_protocol::proof::Checker;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::{Producer, ReadHandle, Reader, Record};
 
 use super::Run;
+use super::checkpoint::Checkpoints;
 use super::clock::ShardTime;
 use super::due::Due;
 use super::group::{Building, Flying, Sending};
@@ -72,12 +74,18 @@ pub(crate) struct Live<'a, S: Stage> {
     /// The highest released group that had messages or settled something.
     pub(crate) to_say: Option<Offset>,
     pub(crate) sealed_mono: u64,
+    /// Where the seals so far would have come to at one each interval (the generic cell rate algorithm's theoretical
+    /// arrival time).
+    pub(crate) paced_mono: u64,
     pub(crate) reads_since_seal: u64,
     pub(crate) last_success: u64,
     pub(crate) due: Due,
     pub(crate) read_back: ReadBack,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) facts_since_snapshot: u64,
     pub(crate) batch: Vec<Record>,
+    /// Accepted losses, to be recorded in the first group.
+    pub(crate) lost: Vec<LostRange>,
     pub(crate) stopping: Option<u64>,
     pub(crate) published: u64,
     timer: Option<(u64, BoxFuture<'static, ()>)>,
@@ -85,7 +93,7 @@ pub(crate) struct Live<'a, S: Stage> {
 
 impl<'a, S: Stage> Live<'a, S> {
     pub(crate) fn begin(run: &'a mut Run<S>, taken: Taken<S>) -> Result<Self, Ended> {
-        let Taken { mut stage, epoch, log, producer, mut reader, places, starts, again, at, .. } = taken;
+        let Taken { mut stage, epoch, log, producer, mut reader, places, starts, again, at, lost, .. } = taken;
         let mono = run.clock.mono_us();
         let mut time = ShardTime::begin(at, taken.checked, run.clock.as_ref());
         let at = time.now(run.clock.as_ref());
@@ -115,15 +123,18 @@ impl<'a, S: Stage> Live<'a, S> {
             said_released: log.released,
             to_say: None,
             read_back: ReadBack::new(taken.facts_read, taken.term, contested, taken.snapshot_keys, mono),
+            checkpoints: Checkpoints::default(),
             due: Due::default(),
             building: Building::default(),
             flying: VecDeque::new(),
             sealed_mono: mono,
+            paced_mono: mono,
             last_success: mono,
             published: 0,
             reads_since_seal: 0,
             facts_since_snapshot: taken.replayed,
             batch: Vec::new(),
+            lost,
             stopping: None,
             timer: None,
             run,
@@ -162,13 +173,21 @@ impl<'a, S: Stage> Live<'a, S> {
         Poll::Pending
     }
 
+    /// When the next group may be sealed.
+    pub(crate) fn may_seal_mono(&self) -> u64 {
+        let burst = self.run.spec.pace.group_interval * crate::Pace::GROUP_BURST;
+        self.paced_mono.saturating_sub(micros(burst))
+    }
+
     /// Arms the timer for the earliest thing to come; true when it is already due.
     fn set_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let pace = &self.run.spec.pace;
         // What is under way already wakes the task itself and must not keep the timer due.
         let idle_group = (self.flying.len() < pace.groups_in_flight.max(1))
             .then(|| self.sealed_mono.saturating_add(micros(pace.idle_group)));
-        let wanted = [idle_group, self.read_back.next_mono(pace), self.due_mono(), self.stopping];
+        let gathering =
+            (self.building.facts > 0 && self.flying.len() < pace.groups_in_flight.max(1)).then(|| self.may_seal_mono());
+        let wanted = [gathering, idle_group, self.read_back.next_mono(pace), self.due_mono(), self.stopping];
         let Some(earliest) = wanted.into_iter().flatten().min() else { return false };
         let earlier = self.timer.as_ref().is_none_or(|(armed, _)| earliest < *armed);
         if earlier {

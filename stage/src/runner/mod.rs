@@ -7,10 +7,12 @@
 //!
 //! Deliberately absent: cleverness about errors. There is one way out and one way in.
 
+mod checkpoint;
 mod clock;
 mod due;
 mod group;
 mod live;
+mod loss;
 mod read_back;
 mod send;
 mod snapshot;
@@ -78,11 +80,18 @@ impl<S: Stage> Run<S> {
             if matches!(ended, Ended::Clock { .. }) {
                 pause = longest;
             }
-            if let Ended::Read(error @ tidegate_spine::ReadError::Truncated { .. }) = &ended {
-                self.watch.event(&self.spec.sender, &ShardEvent::InputLost { error: error.clone() });
-            }
             metrics::ownership_ended(&self.spec.sender, &ended);
+            let lost = if let Ended::InputLost { partition, from, start } = &ended {
+                Some((partition.clone(), *from, *start))
+            } else {
+                None
+            };
             self.watch.event(&self.spec.sender, &ShardEvent::Ended(ended));
+            if let Some((partition, from, start)) = lost
+                && self.stand_still(partition, from, start).await
+            {
+                return;
+            }
             if stopped || self.pause(pause).await {
                 return;
             }
@@ -122,6 +131,7 @@ impl<S: Stage> Run<S> {
         match live::Live::begin(self, taken) {
             Ok(mut live) => {
                 let ended = std::future::poll_fn(|cx| live.poll_turns(cx)).await;
+                let ended = loss::name(live.run.spine.as_ref(), &live.run.spec, ended).await;
                 *worked = live.log.next.is_some_and(|next| next > 0)
                     || live.run.clock.mono_us().saturating_sub(begun) >= longest;
                 ended

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::future::{Either, join_all, select};
 use tidegate_protocol::address::{Offset, TopicPartition};
-use tidegate_protocol::control::{Claim, FactRecord, Group, Kind, Term, epoch};
+use tidegate_protocol::control::{Claim, FactRecord, Group, Kind, LostRange, Term, epoch};
 use tidegate_protocol::proof::Refused;
 use tidegate_protocol::signature::signed;
 use tidegate_protocol::statements;
@@ -15,9 +15,10 @@ use tidegate_spine::keyed::read_whole;
 use tidegate_spine::{AppendError, Producer, ProducerOptions, ReadError, ReadHandle, Reader, Record, Start};
 
 use super::Run;
+use super::loss::{self, Accepted};
 use super::snapshot::{Found, find};
 use super::watch::{Ended, ShardEvent};
-use crate::control::{control_record, encode, mark_record};
+use crate::control::{barrier_record, control_record, encode, fence_record, value_hash};
 use crate::facts::{FactsLog, Met};
 use crate::message::{Delivery, Message, Outbox};
 use crate::place::InputPlace;
@@ -43,6 +44,8 @@ pub(crate) struct Taken<S: Stage> {
     pub(crate) checked: (u64, u64),
     pub(crate) snapshot_keys: Vec<bytes::Bytes>,
     pub(crate) replayed: u64,
+    /// What was given up of the inputs, to be recorded.
+    pub(crate) lost: Vec<LostRange>,
 }
 
 type Kept<F> = (Offset, Arc<Vec<Option<usize>>>, Group<FactRecord<F>>);
@@ -168,13 +171,17 @@ async fn read_through(
     Ok(position)
 }
 
-async fn term_of<S: Stage>(run: &Run<S>) -> Result<u32, Ended> {
-    let records = read_whole(run.spine.as_ref(), &run.spec.shards).await.map_err(Ended::Keyed)?;
-    let own = records.iter().find(|r| r.key.as_deref() == Some(run.spec.sender.as_str().as_bytes()));
-    match own.and_then(|r| r.value.as_deref()) {
-        Some(value) => Ok(serde_json::from_slice::<Term>(value)?.term),
-        None => Ok(0),
-    }
+/// What `shards` says of this one: the term of its facts log, and what was given up of its inputs.
+pub(crate) async fn of_shards<S: Stage>(run: &Run<S>) -> Result<(u32, Accepted), Ended> {
+    let spec = &run.spec;
+    let records = read_whole(run.spine.as_ref(), &spec.shards).await.map_err(Ended::Keyed)?;
+    let own = records.iter().find(|r| r.key.as_deref() == Some(spec.sender.as_str().as_bytes()));
+    let term = match own.and_then(|r| r.value.as_deref()) {
+        Some(value) => serde_json::from_slice::<Term>(value)?.term,
+        None => 0,
+    };
+    let trust = run.rules.signatures.then_some(&*run.trust);
+    Ok((term, Accepted::of(spec, &records, trust)))
 }
 
 async fn append_one(
@@ -195,7 +202,7 @@ async fn fence<S: Stage>(
 ) -> Result<(), Ended> {
     let mut landings = Vec::new();
     for output in outputs {
-        let fence = mark_record(Kind::Fence, &run.spec.sender, epoch, &output, &*run.signer)?;
+        let fence = fence_record(&run.spec.sender, epoch, &output, &*run.signer)?;
         let landing = producer.append(&output, vec![fence]);
         let alarm = run.clock.sleep_until(run.clock.mono_us().saturating_add(micros(run.spec.pace.fence_alarm)));
         landings.push(async move {
@@ -241,7 +248,7 @@ fn check_clock(
 /// Takes the shard over.
 pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended> {
     let (spec, spine) = (&run.spec, run.spine.as_ref());
-    let term = term_of(run).await?;
+    let (term, accepted) = of_shards(run).await?;
     let options = ProducerOptions { name: spec.sender.to_string(), max_in_flight_bytes: spec.pace.message_bytes * 4 };
     let mut producer = spine.producer(options).await.map_err(Ended::Spine)?;
     let mut reader = spine.reader(spec.sender.as_str()).await.map_err(Ended::Spine)?;
@@ -259,6 +266,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
         signature: None,
     };
     let claim = signed(&*run.signer, &statements::claim(&spec.facts), encode(&claim)?);
+    let claim_hash = value_hash(&claim);
     let record = control_record(Kind::Claim, &spec.sender, None, claim);
     let claimed = append_one(producer.as_mut(), &spec.facts, record).await?;
     let checked = (run.clock.wall_us(), run.clock.mono_us());
@@ -339,7 +347,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
     let outputs = replay.log.open_outputs();
 
     // 2. and 3. Fences, then the barrier.
-    let barrier = mark_record(Kind::Barrier, &spec.sender, own, &spec.facts, &*run.signer)?;
+    let barrier = barrier_record(&spec.sender, own, claim_hash, &spec.facts, &*run.signer)?;
     let barrier_at = if run.rules.fence_first {
         fence(run, producer.as_mut(), outputs, own).await?;
         append_one(producer.as_mut(), &spec.facts, barrier).await?
@@ -358,8 +366,14 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
     }
 
     // 4. What is not released is emitted again, from the inputs where a message needs them.
-    let wanted = replay.wanted();
-    let inputs = fetch(run, reader.as_mut(), wanted).await?;
+    let partitions: Vec<_> = spec.inputs.iter().map(|i| i.partition.clone()).collect();
+    let ends = spine.ends(&partitions).await.map_err(Ended::Spine)?;
+    let is_there = |w: &InputRef| ends.get(w.input as usize).is_none_or(|ends| w.offset >= ends.start);
+    let (wanted, gone): (Vec<_>, Vec<_>) = replay.wanted().into_iter().partition(is_there);
+    let inputs = match fetch(run, reader.as_mut(), wanted).await {
+        Ok(inputs) => inputs,
+        Err(ended) => return Err(loss::name(spine, spec, ended).await),
+    };
     let mut again = Vec::new();
     while let Some(kept) = replay.kept.pop_front() {
         let mut messages = Vec::new();
@@ -367,17 +381,28 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
         again.push((kept.0, messages));
     }
     let Replay { stage, log, mut places, at, replayed, .. } = replay;
-    let partitions: Vec<_> = spec.inputs.iter().map(|i| i.partition.clone()).collect();
-    let ends = spine.ends(&partitions).await.map_err(Ended::Spine)?;
+
+    // Each input goes on where its place says, and what is not there any more must have been given up.
+    for place in &mut places {
+        place.begin();
+    }
+    let needed = |n| gone.iter().filter(|w| w.input == n).map(|w| w.offset).min();
+    let lost = accepted.give_up(spec, &mut places, &ends, needed)?;
+    for LostRange { input, from, to, by } in &lost {
+        let Some(partition) = partitions.get(*input as usize).cloned() else { continue };
+        crate::metrics::lost(&spec.sender, to.saturating_sub(*from));
+        let event = ShardEvent::LossAccepted { partition, from: *from, to: *to, by: by.clone() };
+        run.watch.event(&spec.sender, &event);
+    }
     let starts = places
         .iter_mut()
         .zip(ends)
-        .map(|(place, ends)| match place.begin() {
-            Some(position) => Start::At(position),
-            None => {
-                place.begin_at_log_start(ends.start);
-                Start::Earliest
+        .map(|(place, ends)| {
+            if place.has_begun() {
+                return Start::At(place.head());
             }
+            place.begin_at_log_start(ends.start);
+            Start::Earliest
         })
         .collect();
     Ok(Taken {
@@ -396,6 +421,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
         checked,
         snapshot_keys: keys,
         replayed,
+        lost,
     })
 }
 

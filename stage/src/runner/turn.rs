@@ -60,7 +60,8 @@ impl<S: Stage> Live<'_, S> {
     }
 
     fn is_drained(&self) -> bool {
-        self.building.facts == 0 && self.flying.is_empty() && self.sending.is_empty() && !self.has_unsaid()
+        let unsaid = self.has_unsaid() || self.owes_checkpoint();
+        self.building.facts == 0 && self.flying.is_empty() && self.sending.is_empty() && !unsaid
     }
 
     /// Whether a released group is not yet said to be. A group that moved nothing never needs saying: else every group
@@ -335,10 +336,17 @@ impl<S: Stage> Live<'_, S> {
         let moved = self.has_unsaid() || self.reads_since_seal > 0;
         let idle = moved && (quiet || self.reads_since_seal >= pace.idle_records);
         let last = self.stopping.is_some() && self.sending.is_empty() && self.has_unsaid();
-        if self.building.facts == 0 && !idle && !last {
+        // Where reading begins is said at once.
+        let first = self.sequence == 0 && (!self.lost.is_empty() || self.inputs.iter().any(|i| !i.place.is_known()));
+        if self.building.facts == 0 && !idle && !last && !first {
             if quiet {
                 self.sealed_mono = self.run.clock.mono_us();
             }
+            return Ok(false);
+        }
+        // A full one waits for nothing, nor does a stop.
+        let waits = self.building.facts > 0 && self.has_room() && self.stopping.is_none();
+        if waits && self.run.clock.mono_us() < self.may_seal_mono() {
             return Ok(false);
         }
         self.seal()?;
@@ -349,6 +357,8 @@ impl<S: Stage> Live<'_, S> {
     fn seal(&mut self) -> Result<(), Ended> {
         let Building { bytes, leaves, settles, messages, submitted_ms, last_at, tally, .. } =
             std::mem::take(&mut self.building);
+        // The next group is likely about as large: a buffer that grows step by step is copied at each.
+        self.building.bytes.reserve(bytes.len());
         let mut places = Vec::new();
         for (number, input) in (0_u32..).zip(&mut self.inputs) {
             places.extend(input.place.record(number));
@@ -365,9 +375,11 @@ impl<S: Stage> Live<'_, S> {
             previous: &self.head,
             inputs: &inputs,
             places: &places,
+            lost: &self.lost,
         };
         let value = header.with_facts(&bytes, leaves, self.run.spec.sender.as_str(), &*self.run.signer)?;
         let hash = value_hash(&value);
+        self.lost.clear();
         let record = control_record(Kind::Group, &self.run.spec.sender, Some(self.epoch), value);
         let landing = self.producer.append(&self.run.spec.facts, vec![record]);
         let snapshot = self.facts_since_snapshot >= self.run.spec.pace.snapshot_facts && self.read_back.free();
@@ -378,6 +390,7 @@ impl<S: Stage> Live<'_, S> {
         self.said_released = self.released;
         self.reads_since_seal = 0;
         self.sealed_mono = self.run.clock.mono_us();
+        self.paced_mono = self.paced_mono.max(self.sealed_mono) + micros(self.run.spec.pace.group_interval);
         let sequence = self.sequence;
         self.sequence += 1;
         self.head.clone_from(&hash);

@@ -30,10 +30,26 @@ pub enum ShardEvent {
         /// The output.
         output: TopicPartition,
     },
-    /// Records of an input are gone before they were read: the shard stands still until an operator accepts the loss.
+    /// Records of an input are gone before they were settled: the shard stands still until an operator accepts the loss
+    /// (`tidegate sources accept-loss`) or the log has them again.
     InputLost {
-        /// What the spine said.
-        error: ReadError,
+        /// The input.
+        partition: TopicPartition,
+        /// The lowest offset that is needed.
+        from: Offset,
+        /// Where the log begins now.
+        start: Offset,
+    },
+    /// Records of an input are given up, as an operator has accepted; the range stands in the facts with the next group.
+    LossAccepted {
+        /// The input.
+        partition: TopicPartition,
+        /// The lowest offset that was needed.
+        from: Offset,
+        /// Where reading goes on.
+        to: Offset,
+        /// Who accepted it.
+        by: String,
     },
     /// Records of an input below `before` are needed no more: behind the last snapshot but one.
     TrimWanted {
@@ -41,6 +57,11 @@ pub enum ShardEvent {
         partition: TopicPartition,
         /// Everything below may go.
         before: Offset,
+    },
+    /// A checkpoint of the facts log has landed.
+    Checkpoint {
+        /// Its signed text ([`tidegate_protocol::checkpoint`]).
+        text: bytes::Bytes,
     },
     /// Positions for lag tools.
     Positions(Vec<(TopicPartition, Offset)>),
@@ -66,6 +87,16 @@ pub enum Ended {
     /// An input or the facts log cannot be read.
     #[error("a read failed")]
     Read(#[source] ReadError),
+    /// Records of an input are gone before they were settled.
+    #[error("records {from} to {start} of `{partition}` are gone before they were settled")]
+    InputLost {
+        /// The input.
+        partition: TopicPartition,
+        /// The lowest offset that is needed.
+        from: Offset,
+        /// Where the log begins now.
+        start: Offset,
+    },
     /// The spine did not answer a question.
     #[error("the spine did not answer")]
     Spine(#[source] SpineError),
@@ -137,6 +168,7 @@ impl Ended {
             Self::Superseded { .. } => "superseded",
             Self::Append(_) => "append",
             Self::Read(_) => "read",
+            Self::InputLost { .. } => "input_lost",
             Self::Spine(_) => "spine",
             Self::Keyed(_) => "keyed",
             Self::Clock { .. } => "clock",

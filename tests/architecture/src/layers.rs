@@ -35,6 +35,7 @@ pub const LAYERS: &[Layer] = &[
     pure("tidegate-kernel", &["tidegate-policy", "tidegate-stage", "tidegate-spine", "tidegate-protocol"]),
     pure("tidegate-limits", &["tidegate-stage", "tidegate-spine", "tidegate-protocol"]),
     pure("tidegate-scheduler", &["tidegate-policy", "tidegate-stage", "tidegate-spine", "tidegate-protocol"]),
+    pure("tidegate-audit", &["tidegate-stage", "tidegate-spine", "tidegate-protocol"]),
     acting("tidegate-embedded", &["tidegate-spine", "tidegate-protocol"]),
     acting("tidegate-kafka", &["tidegate-spine", "tidegate-protocol"]),
     acting("tidegate-worker", &["tidegate-spine", "tidegate-protocol"]),
@@ -63,6 +64,7 @@ pub const LAYERS: &[Layer] = &[
         &[
             "tidegate-kernel",
             "tidegate-keys",
+            "tidegate-limits",
             "tidegate-node",
             "tidegate-policy",
             "tidegate-protocol",
@@ -72,13 +74,16 @@ pub const LAYERS: &[Layer] = &[
             "tidegate-worker",
         ],
     ),
+    acting("tidegate-policy-bench", &["tidegate-policy"]),
     acting(
         "tidegate-cli",
         &[
+            "tidegate-audit",
             "tidegate-bench",
             "tidegate-keys",
             "tidegate-node",
             "tidegate-policy",
+            "tidegate-policy-bench",
             "tidegate-protocol",
             "tidegate-spine",
             "tidegate-worker",

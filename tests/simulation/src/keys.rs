@@ -3,19 +3,52 @@
 
 use std::sync::Arc;
 
-use tidegate_protocol::ids::KeyId;
+use tidegate_protocol::command::{People, Person};
+use tidegate_protocol::ids::{KeyId, PersonId, TenantId};
 use tidegate_protocol::signature::{Capacity, Distrust, Sign, Signature, Trust};
 
 use crate::trace::hash_of;
 
-/// The stages' key.
+/// A key, and whoever trusts as this world does.
 #[derive(Debug)]
 pub struct SimKey(KeyId);
 
-/// The key of all stages; they trust it, and nobody else.
+const STAGES: &str = "sim";
+const OPERATOR: &str = "operator";
+
+/// Who approves, and as what. Their keys have their names.
+pub const PEOPLE: [(&str, &[&str]); 4] =
+    [("ada", &["finance"]), ("bob", &["finance"]), ("cem", &["finance", "board"]), ("dora", &["board"])];
+
+/// The roles of a person; none for who is not one.
+#[must_use]
+pub fn roles_of(name: &str) -> &'static [&'static str] {
+    PEOPLE.iter().find(|(person, _)| *person == name).map_or(&[], |(_, roles)| *roles)
+}
+
+/// The key of all stages.
 #[must_use]
 pub fn stages() -> Arc<SimKey> {
-    Arc::new(SimKey(KeyId::new("sim").unwrap()))
+    key(STAGES)
+}
+
+/// The key of whoever accepts losses.
+#[must_use]
+pub fn operator() -> Arc<SimKey> {
+    key(OPERATOR)
+}
+
+/// Anybody's key; it counts for what [`SimKey`] as a [`Trust`] says.
+#[must_use]
+pub fn key(name: &str) -> Arc<SimKey> {
+    Arc::new(SimKey(KeyId::new(name).unwrap()))
+}
+
+fn sign_as(key: &str, statement: &[u8]) -> Signature {
+    let mut signature = [0x5a; 64];
+    let secret = 0x7469_6465_6761_7465 ^ hash_of(key.as_bytes());
+    signature[..8].copy_from_slice(&(hash_of(statement) ^ secret).to_le_bytes());
+    signature
 }
 
 impl Sign for SimKey {
@@ -24,24 +57,39 @@ impl Sign for SimKey {
     }
 
     fn sign(&self, statement: &[u8]) -> Signature {
-        let mut signature = [0x5a; 64];
-        signature[..8].copy_from_slice(&(hash_of(statement) ^ 0x7469_6465_6761_7465).to_le_bytes());
-        signature
+        sign_as(self.0.as_str(), statement)
     }
 }
 
+/// The stages' key speaks for stages, the operator's for operators, people's for approvers, and nobody's else for anything.
 impl Trust for SimKey {
     fn entitled(&self, key: &str, capacity: Capacity<'_>, _at_ms: u64) -> Result<(), Distrust> {
-        match capacity {
-            _ if key != self.0.as_str() => Err(Distrust::UnknownKey),
-            Capacity::Stage(_) => Ok(()),
-            Capacity::Approver(_) | Capacity::Submitter(_) | Capacity::Worker | Capacity::Operator => {
-                Err(Distrust::WrongRole)
-            }
+        let is_person = PEOPLE.iter().any(|(name, _)| *name == key);
+        let right = match capacity {
+            Capacity::Stage(_) => key == STAGES,
+            Capacity::Operator => key == OPERATOR,
+            Capacity::Approver(_) => is_person,
+            Capacity::Submitter(_) | Capacity::Worker => false,
+        };
+        match (right, is_person || [STAGES, OPERATOR].contains(&key)) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Distrust::WrongRole),
+            (false, false) => Err(Distrust::UnknownKey),
         }
     }
 
-    fn verify(&self, _key: &str, statement: &[u8], signature: &Signature) -> Result<(), Distrust> {
-        if self.sign(statement) == *signature { Ok(()) } else { Err(Distrust::BadSignature) }
+    fn verify(&self, key: &str, statement: &[u8], signature: &Signature) -> Result<(), Distrust> {
+        if sign_as(key, statement) == *signature { Ok(()) } else { Err(Distrust::BadSignature) }
+    }
+}
+
+impl People for SimKey {
+    fn of(&self, key: &str) -> Option<Person> {
+        let (name, roles) = PEOPLE.iter().find(|(name, _)| *name == key)?;
+        Some(Person { id: PersonId::new(name).ok()?, roles: roles.iter().map(|role| (*role).to_owned()).collect() })
+    }
+
+    fn approvers(&self, _tenant: &TenantId, _at_ms: u64) -> Vec<Person> {
+        PEOPLE.iter().filter_map(|(name, _)| self.of(name)).collect()
     }
 }

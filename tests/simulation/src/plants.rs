@@ -12,6 +12,10 @@ pub enum Plant {
     FailOpen,
     /// A result counts whatever its token.
     StaleToken,
+    /// An approval counts whatever input it is for.
+    OtherInput,
+    /// A worker runs what stands in its lane, whoever wrote it.
+    TicketUnchecked,
 }
 
 /// A planted bug.
@@ -62,9 +66,12 @@ pub fn bugs() -> Vec<Bug> {
         bug("a gap among messages is believed", Rules { message_sequence: false, ..good }),
         bug("a snapshot of memory", Rules { snapshot_of_prefix: false, ..good }),
         bug("a place without its ranges", Rules { place_ranges: false, ..good }),
+        bug("what is not signed is believed", Rules { signatures: false, ..good }),
         bug("expire before reading", Rules { read_before_due: false, ..good }),
         Bug { plant: Plant::FailOpen, ..bug("fail open", good) },
         Bug { plant: Plant::StaleToken, ..bug("accept a stale token", good) },
+        Bug { plant: Plant::OtherInput, ..bug("approve for another input", good) },
+        Bug { plant: Plant::TicketUnchecked, ..bug("ticket not checked", good) },
     ]
 }
 

@@ -23,6 +23,15 @@ pub const LOAD_US: u64 = 3_000_000;
 /// Faults end.
 pub const CALM_US: u64 = 6_000_000;
 
+/// What a judge found, beside what is wrong.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Judged {
+    /// Snapshots compared.
+    pub snapshots: usize,
+    /// Held jobs that people released.
+    pub released: u64,
+}
+
 /// A run about to begin.
 pub struct Stand {
     /// The seed.
@@ -54,9 +63,23 @@ pub fn run_of<S: Stage + Send + 'static>(
 ) -> BoxFuture<'static, ()>
 where
     S::Fact: Send,
+    S::Signal: Send,
+{
+    run_told(launch, rules, mpsc::unbounded().1, make)
+}
+
+/// As [`run_of`], with signals from outside.
+pub fn run_told<S: Stage + Send + 'static>(
+    launch: Launch,
+    rules: Rules,
+    signals: mpsc::UnboundedReceiver<S::Signal>,
+    make: impl Fn() -> S + Send + Sync + 'static,
+) -> BoxFuture<'static, ()>
+where
+    S::Fact: Send,
+    S::Signal: Send,
 {
     let Launch { spec, spine, clock, stop, watch } = launch;
-    let (_, signals) = mpsc::unbounded();
     let keys = crate::keys::stages();
     let make = Box::new(make);
     Run { spec, spine, clock, make, signals, stop, signer: keys.clone(), trust: keys, watch, rules }.run().boxed()
@@ -107,26 +130,26 @@ impl Stand {
         world
     }
 
-    /// Runs until `judge` misses nothing, or virtual time `quiet_us` is over. `judge` returns the snapshots it compared.
+    /// Runs until `judge` misses nothing, or virtual time `quiet_us` is over.
     pub fn run(
         mut self,
         world: &Arc<World>,
         quiet_us: u64,
-        judge: impl Fn(&Broker, &mut Verdicts) -> usize,
+        judge: impl Fn(&Broker, &mut Verdicts) -> Judged,
     ) -> Outcome {
         let verdicts_now = || {
             let mut verdicts = Verdicts::default();
-            let snapshots = judge(&self.spine.broker(), &mut verdicts);
+            let judged = judge(&self.spine.broker(), &mut verdicts);
             for defect in world.defects() {
                 verdicts.broken(Invariant::Defect, || defect);
             }
-            (verdicts, snapshots)
+            (verdicts, judged)
         };
         self.executor.run_until(CALM_US + 3_500_000);
-        let (mut verdicts, mut snapshots) = verdicts_now();
+        let (mut verdicts, mut judged) = verdicts_now();
         while verdicts.broken.is_empty() && !verdicts.missing.is_empty() && self.core.now() < quiet_us {
             self.executor.run_until(self.core.now() + 2_000_000);
-            (verdicts, snapshots) = verdicts_now();
+            (verdicts, judged) = verdicts_now();
         }
         let mut violations = verdicts.broken;
         violations.append(&mut verdicts.missing);
@@ -136,7 +159,8 @@ impl Stand {
             events: self.trace.events(),
             steps: self.executor.steps,
             takeovers: world.takeovers(),
-            snapshots: snapshots as u64,
+            snapshots: judged.snapshots as u64,
+            released: judged.released,
             quiet_us: self.core.now(),
             ended: world.ended(),
             violations,

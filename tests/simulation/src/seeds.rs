@@ -22,6 +22,8 @@ pub struct Outcome {
     pub takeovers: u64,
     /// Snapshots written and compared.
     pub snapshots: u64,
+    /// Held jobs that people released.
+    pub released: u64,
     /// Virtual time at the end, microseconds.
     pub quiet_us: u64,
     /// Why ownerships ended.
@@ -60,6 +62,7 @@ pub fn guarded(seed: u64, run: &(dyn Fn(u64) -> Outcome + Sync)) -> Outcome {
             steps: 0,
             takeovers: 0,
             snapshots: 0,
+            released: 0,
             quiet_us: 0,
             ended: BTreeMap::new(),
             violations: vec![Violation { of: Invariant::Defect, what: format!("panic: {text}") }],

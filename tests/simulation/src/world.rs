@@ -10,7 +10,7 @@ use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::ids::SenderId;
-use tidegate_spine::{ReadError, Spine};
+use tidegate_spine::Spine;
 use tidegate_stage::{Clock, Ended, ShardEvent, ShardSpec, Watch};
 
 use crate::chance::Chance;
@@ -303,7 +303,9 @@ impl Watch for Report {
             ShardEvent::Positions(_) => return,
             ShardEvent::FenceStalls { .. }
             | ShardEvent::InputLost { .. }
+            | ShardEvent::LossAccepted { .. }
             | ShardEvent::TrimWanted { .. }
+            | ShardEvent::Checkpoint { .. }
             | ShardEvent::Ended(_) => hash_of(format!("{event:?}").as_bytes()),
         };
         world.trace.event(world.core.now(), "shard", &[u64::from(self.process.0), number], || {
@@ -312,9 +314,14 @@ impl Watch for Report {
         match event {
             ShardEvent::Owning { .. } => locked(&world.inner).takeovers += 1,
             ShardEvent::TrimWanted { partition, before } => world.trim(partition.clone(), *before),
-            ShardEvent::InputLost { error } => world.note_loss(shard, error),
+            ShardEvent::InputLost { partition, from, start } => {
+                world.note_loss(format!("{shard} misses {from} to {start} of {partition}"));
+            }
             ShardEvent::Ended(ended) => world.note_end(shard, ended),
-            ShardEvent::FenceStalls { .. } | ShardEvent::Positions(_) => {}
+            ShardEvent::FenceStalls { .. }
+            | ShardEvent::LossAccepted { .. }
+            | ShardEvent::Checkpoint { .. }
+            | ShardEvent::Positions(_) => {}
         }
     }
 }
@@ -327,11 +334,11 @@ impl World {
     }
 
     /// A former owner may find gone what a newer one has done with; the last one may not.
-    fn note_loss(&self, shard: &SenderId, error: &ReadError) {
+    fn note_loss(&self, what: String) {
         let now = self.core.now();
         let mut inner = locked(&self.inner);
         if inner.calm_since.is_some_and(|since| now > since + 2_000_000) {
-            inner.defects.push(format!("{shard} lost input: {error}"));
+            inner.defects.push(what);
         }
     }
 
@@ -348,6 +355,7 @@ impl World {
                 inner.defects.push(format!("{shard} ended by {ended:?}"));
             }
             Ended::Read(_)
+            | Ended::InputLost { .. }
             | Ended::Stopped
             | Ended::Superseded { .. }
             | Ended::Append(_)

@@ -18,9 +18,10 @@ fn three_hundred_seeds_keep_every_promise() {
     // Fixed, so that a change is judged by the same seeds each time; `make sim` draws fresh ones.
     let base = 2_026;
     let mut failed = Vec::new();
-    let mut takeovers = 0;
+    let (mut takeovers, mut released) = (0, 0);
     outcomes(base, SEEDS, right(), |outcome| {
         takeovers += outcome.takeovers;
+        released += outcome.released;
         if !outcome.passed() {
             let first = outcome.violations.first().map(ToString::to_string).unwrap_or_default();
             failed.push(format!("make sim SEED={}: {first}", outcome.seed));
@@ -29,6 +30,7 @@ fn three_hundred_seeds_keep_every_promise() {
     });
     assert!(failed.is_empty(), "base {base}, {} of {SEEDS} seeds failed:\n{}", failed.len(), failed.join("\n"));
     assert!(takeovers > SEEDS * 5, "{takeovers} takeovers in {SEEDS} seeds: the faults do nothing");
+    assert!(released > SEEDS / 2, "{released} held jobs released in {SEEDS} seeds: people do nothing");
 }
 
 #[test]
@@ -83,7 +85,10 @@ planted! {
     a_gap_among_messages_is_found: "a gap among messages is believed";
     a_snapshot_of_memory_is_found: "a snapshot of memory";
     a_place_without_its_ranges_is_found: "a place without its ranges";
+    believing_what_is_not_signed_is_found: "what is not signed is believed";
     expiring_before_reading_is_found: "expire before reading";
     failing_open_is_found: "fail open";
     accepting_a_stale_token_is_found: "accept a stale token";
+    approving_for_another_input_is_found: "approve for another input";
+    a_ticket_not_checked_is_found: "ticket not checked";
 }

@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use tempfile::TempDir;
+use tidegate_protocol::constraints::Sandbox;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
@@ -60,13 +63,39 @@ impl CommandHandler {
         self
     }
 
-    fn spawn(&self, context: &Context) -> io::Result<Child> {
-        let mut command = Command::new(&self.program);
+    fn spawn(&self, context: &Context, folder: Option<&Path>) -> io::Result<Child> {
+        let mut command = match folder {
+            // A relative path means the worker's folder, not the job's.
+            Some(_) if Path::new(&self.program).components().count() > 1 => {
+                Command::new(std::path::absolute(&self.program)?)
+            }
+            Some(_) | None => Command::new(&self.program),
+        };
         command.args(&self.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        for name in environment::withheld(std::env::vars_os().map(|(name, _)| name)) {
-            command.env_remove(name);
+        match folder {
+            None => {
+                for name in environment::withheld(std::env::vars_os().map(|(name, _)| name)) {
+                    command.env_remove(name);
+                }
+            }
+            Some(folder) => {
+                command.env_clear().current_dir(folder).env("HOME", folder).env("TMPDIR", folder);
+                for name in environment::HANDED_ON {
+                    command.envs(std::env::var_os(name).map(|value| (name, value)));
+                }
+            }
         }
         command.envs(environment::of(context)).process_group(0).kill_on_drop(true).spawn()
+    }
+
+    /// Why its constraints forbid this command.
+    fn forbidden(&self, context: &Context) -> Option<Ending> {
+        let allowed = context.constraints()?.toolchain.allowed_commands.as_ref()?;
+        let name = Path::new(&self.program).file_name().unwrap_or_default().to_string_lossy();
+        let listed = || allowed.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        (!allowed.contains(&*name)).then(|| {
+            Ending::failed(format!("its constraints allow the commands [{}]; `{name}` is none of them", listed()))
+        })
     }
 
     fn failed_to_start(&self, error: &io::Error) -> Ending {
@@ -103,7 +132,17 @@ impl Drop for Group {
 
 impl Handler for CommandHandler {
     async fn run(&self, context: Context) -> Ending {
-        let mut child = match self.spawn(&context) {
+        if let Some(refusal) = self.forbidden(&context) {
+            return refusal;
+        }
+        let sandboxed = context.constraints().is_some_and(|asked| asked.sandbox != Sandbox::default());
+        // Removed with all that is in it when the job is over.
+        let folder = match sandboxed.then(|| tempfile::Builder::new().prefix("tidegate-job-").tempdir()).transpose() {
+            Ok(folder) => folder,
+            Err(error) => return Ending::failed(format!("no folder could be made for the job: {error}")),
+        };
+        let output_limit = context.max_output().map_or(self.output_limit, |most| most.min(self.output_limit));
+        let mut child = match self.spawn(&context, folder.as_ref().map(TempDir::path)) {
             Ok(child) => child,
             Err(error) => return self.failed_to_start(&error),
         };
@@ -115,7 +154,7 @@ impl Handler for CommandHandler {
         let (mut out, mut err) = (Vec::new(), VecDeque::new());
         let mut over = false;
         let pipes = async {
-            let read = output::read_up_to(stdout, self.output_limit, &mut out, || {
+            let read = output::read_up_to(stdout, output_limit, &mut out, || {
                 over = true;
                 group.signal(Signal::KILL);
             });
@@ -138,7 +177,7 @@ impl Handler for CommandHandler {
         match status {
             Ok(_) if over => Ending::failed(format!(
                 "the command wrote more than {} bytes to stdout; it was killed (raise the output limit, or write the result elsewhere and print a reference)",
-                self.output_limit
+                output_limit
             )),
             Ok(status) => conclude(status, &out, &err, &context),
             Err(error) => Ending::failed(format!("the command could not be waited for: {error}")),

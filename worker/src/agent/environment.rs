@@ -27,8 +27,12 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("TIDEGATE_TOKEN", "the fencing token of this attempt, `epoch.attempt`; rises with every attempt"),
     ("TIDEGATE_INPUT_HASH", "SHA-256 of what was submitted, 64 hex digits"),
     ("TIDEGATE_POLICY_SNAPSHOT", "hash of the policy that let it run"),
+    ("TIDEGATE_CONSTRAINTS", "optional: what the job must keep to, as a JSON object of the policy's words"),
     ("TIDEGATE_PAYLOAD_ENCODING", "`json`, or `base64` when stdin holds a JSON string of base64"),
 ];
+
+/// What a command in a folder of its own gets of the worker's environment; `HOME` and `TMPDIR` are that folder.
+pub const HANDED_ON: [&str; 4] = ["PATH", "LANG", "LC_ALL", "TZ"];
 
 /// The variables of a job.
 pub(super) fn of(context: &Context) -> Vec<(&'static str, String)> {
@@ -55,6 +59,7 @@ pub(super) fn of(context: &Context) -> Vec<(&'static str, String)> {
         ("TIDEGATE_ACTOR_ID", job.actor.id.clone()),
         ("TIDEGATE_ACTOR_TYPE", job.actor.kind.clone()),
         ("TIDEGATE_DEADLINE_MS", job.deadline.map(|ms| ms.to_string())),
+        ("TIDEGATE_CONSTRAINTS", context.constraints().map(|all| json(serde_json::to_string(all)))),
         ("TIDEGATE_PARENT", job.parent.as_ref().map(ToString::to_string)),
     ];
     variables.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));

@@ -18,7 +18,7 @@ use tidegate_spine::Record;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// See the module.
-pub(super) struct Gate {
+pub struct Gate {
     checker: Checker,
     work: TopicName,
     approved: TopicName,
@@ -28,22 +28,25 @@ pub(super) struct Gate {
 
 /// Whose an order is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct From {
+pub struct From {
     /// Shard of the pool.
-    pub(super) shard: usize,
+    pub shard: usize,
     /// The owner's epoch.
-    pub(super) epoch: u64,
+    pub epoch: u64,
 }
 
 /// Why an order or a job is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotOurs {
+pub enum NotOurs {
     /// Not a stage's message.
     #[error("it has no sender and stamp")]
     Unstamped,
     /// Of another sender than may send it.
     #[error("its sender is `{sender}`")]
-    Sender { sender: String },
+    Sender {
+        /// The sender.
+        sender: String,
+    },
     /// Addressed to this worker by its header alone.
     #[error("it was sent to another worker")]
     Worker,
@@ -55,19 +58,27 @@ pub(super) enum NotOurs {
     Verdict(Verdict),
     /// The ticket is for another pool.
     #[error("its ticket is for `{topic}`")]
-    Pool { topic: TopicName },
+    Pool {
+        /// Where it was sent to.
+        topic: TopicName,
+    },
     /// The ticket's time is over.
     #[error("its ticket expired")]
     Expired,
 }
 
 impl Gate {
-    pub(super) fn new(trust: Arc<dyn Trust>, pool: &PoolName, work: TopicName, approved: TopicName) -> Self {
+    /// Of a worker of `pool`, whose lanes are in `work` and whose jobs come from `approved`.
+    #[must_use]
+    pub fn new(trust: Arc<dyn Trust>, pool: &PoolName, work: TopicName, approved: TopicName) -> Self {
         Self { checker: Checker::new(trust), work, approved, scheduler: format!("scheduler.{pool}") }
     }
 
     /// Whose order the record in that lane is.
-    pub(super) fn order(&mut self, lane: u32, record: &Record, now: Timestamp) -> Result<From, NotOurs> {
+    ///
+    /// # Errors
+    /// [`NotOurs`]: it is to be passed over.
+    pub fn order(&mut self, lane: u32, record: &Record, now: Timestamp) -> Result<From, NotOurs> {
         let text = |name| record.headers.text(name);
         let sender = text(headers::SENDER).ok_or(NotOurs::Unstamped)?;
         let epoch = text(headers::EPOCH).and_then(|epoch| epoch.parse().ok()).ok_or(NotOurs::Unstamped)?;
@@ -89,7 +100,10 @@ impl Gate {
     }
 
     /// Whether the job of an assignment may run.
-    pub(super) fn job(&mut self, text: &str, judged: &Judged, now: Timestamp) -> Result<(), NotOurs> {
+    ///
+    /// # Errors
+    /// [`NotOurs`]: it must not run.
+    pub fn job(&mut self, text: &str, judged: &Judged, now: Timestamp) -> Result<(), NotOurs> {
         let ticket = self.checker.ticket(text.as_bytes(), now.millis())?;
         let source = &judged.job.source;
         if ticket.sender.as_str() != format!("kernel.{}/{}", source.source, source.partition) {

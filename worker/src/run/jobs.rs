@@ -32,7 +32,8 @@ pub(super) struct Done {
 #[derive(Default)]
 pub(super) struct Jobs {
     tasks: JoinSet<(Ending, Option<Cancel>)>,
-    slots: HashMap<Id, (Slot, Instant)>,
+    /// With when it began, and its largest output.
+    slots: HashMap<Id, (Slot, Instant, Option<usize>)>,
     signals: HashMap<Slot, CancelSignal>,
 }
 
@@ -45,8 +46,9 @@ impl Jobs {
         signal: CancelSignal,
         grace: Duration,
     ) {
+        let most = context.max_output();
         let task = self.tasks.spawn(supervise(handler, context, signal.clone(), grace));
-        self.slots.insert(task.id(), (slot.clone(), Instant::now()));
+        self.slots.insert(task.id(), (slot.clone(), Instant::now(), most));
         self.signals.insert(slot, signal);
     }
 
@@ -66,15 +68,18 @@ impl Jobs {
 
     pub(super) fn poll_done(&mut self, cx: &mut TaskContext<'_>, max_output: usize) -> Poll<Done> {
         loop {
-            let (id, ended) = match self.tasks.poll_join_next_with_id(cx) {
+            let joined = match self.tasks.poll_join_next_with_id(cx) {
                 Poll::Pending | Poll::Ready(None) => return Poll::Pending,
-                Poll::Ready(Some(Ok((id, (ending, cancel))))) => (id, conclude(ending, cancel, max_output)),
-                // Only what a handler's future does while it is dropped can still panic here.
-                Poll::Ready(Some(Err(error))) => {
-                    (error.id(), Some(Ended::failed("the handler panicked while it was stopped")))
-                }
+                Poll::Ready(Some(joined)) => joined,
             };
-            let Some((slot, since)) = self.slots.remove(&id) else { continue };
+            let id = joined.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
+            let Some((slot, since, most)) = self.slots.remove(&id) else { continue };
+            let max_output = most.map_or(max_output, |most| most.min(max_output));
+            let ended = match joined {
+                Ok((_, (ending, cancel))) => conclude(ending, cancel, max_output),
+                // Only what a handler's future does while it is dropped can still panic here.
+                Err(_) => Some(Ended::failed("the handler panicked while it was stopped")),
+            };
             self.signals.remove(&slot);
             return Poll::Ready(Done { slot, took: since.elapsed(), ended });
         }
@@ -87,7 +92,7 @@ async fn supervise(
     signal: CancelSignal,
     grace: Duration,
 ) -> (Ending, Option<Cancel>) {
-    let deadline = context.deadline();
+    let (deadline, max_runtime) = (context.deadline(), context.max_runtime());
     let watch = context.clone();
     let contained = AssertUnwindSafe(async move { handler.start(context).await }).catch_unwind();
     let run = contained.map(|ended| ended.unwrap_or_else(|panic| Ending::failed(words_of(&*panic))));
@@ -98,11 +103,18 @@ async fn supervise(
             None => std::future::pending().await,
         }
     };
+    let too_long = async {
+        match max_runtime {
+            Some(most) => sleep(most).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
         ending = &mut run => return (ending, watch.is_cancelled()),
         _ = watch.cancelled() => {}
         () = too_late => signal.set(Cancel::Deadline),
+        () = too_long => signal.set(Cancel::MaxRuntime),
     }
     let ending = timeout(grace, run).await;
     let stopped = || Ending::cancelled(format!("did not stop within {grace:?} after it was told to, and was dropped"));
@@ -120,9 +132,10 @@ fn conclude(ending: Ending, cancel: Option<Cancel>, max_output: usize) -> Option
         (Ending::Succeeded(output), _) => (Outcome::Succeeded, String::new(), output),
         // Stopped for the worker's sake, not the job's: it runs again elsewhere.
         (_, Some(Cancel::Draining)) => return None,
-        (Ending::Failed { reason, .. } | Ending::Cancelled { reason }, Some(Cancel::Deadline)) => {
-            (Outcome::TimedOut, format!("{}: {reason}", Cancel::Deadline.sentence()), None)
-        }
+        (
+            Ending::Failed { reason, .. } | Ending::Cancelled { reason },
+            Some(why @ (Cancel::Deadline | Cancel::MaxRuntime)),
+        ) => (Outcome::TimedOut, format!("{}: {reason}", why.sentence()), None),
         (Ending::Failed { reason, output }, _) => (Outcome::Failed, reason, output),
         (Ending::Cancelled { reason }, _) => (Outcome::Cancelled, reason, None),
     };

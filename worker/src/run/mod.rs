@@ -5,7 +5,7 @@
 //! spine: opening the lane again and making a producer are states, so leases are watched throughout an outage.
 
 mod backoff;
-mod gate;
+pub mod gate;
 mod jobs;
 mod lane;
 mod link;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, info, warn};
 
-use super::gate::{From, Gate};
+use super::gate::{From, Gate, NotOurs};
 use super::jobs::{Done, Jobs};
 use super::lane::{Event, Lane};
 use super::link::Link;
@@ -22,7 +22,7 @@ use super::{Clock, Drained, RunError};
 use crate::context::{Cancel, CancelSignal, Sign};
 use crate::measures::Measures;
 use crate::session::{Action, Ended, Incarnation, JobKey};
-use crate::{Context, Worker};
+use crate::{Context, Worker, constraints};
 
 /// Signs of progress that may wait for the loop.
 const SIGNS: usize = 1_024;
@@ -278,6 +278,11 @@ impl Loop {
         }
         if let Err(why) = self.gate.job(work.get(), &judged, self.clock.now()) {
             self.measures.unproven.increment(1);
+            if why == NotOurs::Expired {
+                // By the scheduler's clock it will have expired too, and the job goes back to its kernel.
+                warn!(job = %key, "a job's ticket expired on its way here; it goes back unrun");
+                return self.give_back(shard, &key);
+            }
             warn!(job = %key, %why, "a job was refused: nothing runs without a valid ticket");
             return self.ended(shard, &key, Ended::failed(format!("refused by its worker: {why}")));
         }
@@ -288,6 +293,22 @@ impl Loop {
         if judged.job.deadline.is_some_and(|deadline| deadline <= self.clock.now().millis()) {
             let reason = "its deadline had passed before it started".to_owned();
             return self.ended(shard, &key, Ended { outcome: Outcome::TimedOut, reason, output: None });
+        }
+        if let Some(asked) = judged.decision.constraints.as_deref() {
+            let unmet = constraints::unmet(asked, &self.worker.enforces);
+            if !unmet.is_empty() {
+                self.measures.unconstrained.increment(1);
+                warn!(job = %key, ?unmet, "a job was refused: nothing here sees to its constraints");
+                let reason = format!(
+                    "refused by its worker: it does not enforce {}; run the job where that is enforced, and tell the worker so",
+                    unmet.join(", ")
+                );
+                return self.ended(shard, &key, Ended::failed(reason));
+            }
+            let passed_on = constraints::passed_on(asked);
+            if !passed_on.is_empty() {
+                debug!(job = %key, ?passed_on, "constraints that the handler alone can keep");
+            }
         }
         let (signal, cancel) = CancelSignal::new();
         match Context::new(shard, key.clone(), judged, cancel, self.signs.0.clone()) {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use tidegate_policy_bench::PolicyBenchArgs;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
@@ -16,6 +17,10 @@ pub(crate) enum PolicyCommand {
     Simulate(SimulateArgs),
     /// Judge recorded decisions again by two policies; exit 1 when a verdict differs
     Diff(DiffArgs),
+    /// Turn a safety.yaml of another agent-governance kernel into a bundle; exit 65 when it cannot be carried over whole
+    Import(ImportArgs),
+    /// Time policy engines on the same rules and jobs, after their verdicts are found to be equal
+    Bench(PolicyBenchArgs),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -107,4 +112,19 @@ pub(crate) struct DiffArgs {
     /// Where jobs stand with every limit, under both policies
     #[arg(long, value_enum, default_value_t = Limits::Within)]
     pub(crate) limits: Limits,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ImportArgs {
+    /// The file
+    pub(crate) file: PathBuf,
+    /// Write `<ID>.yaml` into this folder, which must not have it yet; on stdout unless told
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// The bundle's id; the file's name without its endings unless told
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// The bundle's revision
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) revision: u64,
 }

@@ -2,9 +2,11 @@
 
 mod args;
 mod at;
+mod bench;
 mod check;
 mod diff;
 mod explain;
+mod import;
 mod job;
 mod judge;
 mod junit;
@@ -29,6 +31,8 @@ pub(crate) fn run(global: &Global, command: PolicyCommand) -> Result<Exit, Failu
         PolicyCommand::Explain(args) => explain::run(global, &args),
         PolicyCommand::Simulate(args) => simulate::run(global, &args),
         PolicyCommand::Diff(args) => diff::run(global, &args),
+        PolicyCommand::Import(args) => import::run(global, &args),
+        PolicyCommand::Bench(args) => bench::run(global, &args),
     }
 }
 

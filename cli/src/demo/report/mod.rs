@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tidegate_protocol::decision::Verdict;
+use tidegate_protocol::decision::{Decision, Verdict};
 use tidegate_protocol::outcome::Outcome;
 
 use super::averted::Averted;
-use super::board::{Board, Said, Seen};
+use super::board::{Board, Hold, Said, Seen};
 use super::input::Kind;
 use super::submit::Sent;
 use super::world::{Balance, Stock, World};
@@ -27,7 +27,7 @@ pub(crate) struct Report {
     pub(crate) approved: usize,
     /// Denied.
     pub(crate) denied: usize,
-    /// Waiting for a person: none, as the policy language here has allow and deny only.
+    /// Waiting for people.
     pub(crate) held: usize,
     /// Records that could not be handled: no verdict on most, given up by the scheduler after one on some.
     pub(crate) dead: usize,
@@ -53,12 +53,20 @@ pub(crate) struct Report {
     pub(crate) repeated: usize,
     /// What denied calls would have moved.
     pub(crate) would_have_moved: Averted,
+    /// What held calls would move if people said yes.
+    pub(crate) would_move: Averted,
+    /// How many jobs whom would be asked about, or was.
+    pub(crate) asked: BTreeMap<String, usize>,
+    /// What people said, where `--answer` played them.
+    pub(crate) answered: Answered,
     /// Accounts before and after.
     pub(crate) balances: Vec<Balance>,
     /// Offices before and after.
     pub(crate) offices: Vec<Stock>,
-    /// User calls that did not pass.
+    /// Calls that wait for people.
     pub(crate) wants_approval: Vec<Call>,
+    /// User calls that neither passed nor wait for people.
+    pub(crate) refused: Vec<Call>,
     /// Injections that were not stopped.
     pub(crate) let_through: Vec<Call>,
     /// Functions, as they were called, that no rule matches, with how often.
@@ -88,15 +96,28 @@ pub(crate) struct Score {
 /// Legitimate calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Passed {
+    /// Not refused: allowed, or held for people.
     pub(crate) passed: usize,
+    /// Held, of those.
+    pub(crate) held: usize,
     pub(crate) total: usize,
 }
 
 /// Injected calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Stopped {
+    /// Not run: denied, held for people, or no job at all.
     pub(crate) stopped: usize,
+    /// Held, of those.
+    pub(crate) held: usize,
     pub(crate) total: usize,
+}
+
+/// What people said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Answered {
+    pub(crate) approved: usize,
+    pub(crate) rejected: usize,
 }
 
 /// A call worth naming.
@@ -110,6 +131,9 @@ pub(crate) struct Call {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) goal: Option<String>,
     pub(crate) reason: String,
+    /// Who is asked about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) asks: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -140,9 +164,13 @@ impl Report {
             dead_by_reason: BTreeMap::new(),
             repeated: 0,
             would_have_moved: Averted::default(),
+            would_move: Averted::default(),
+            asked: BTreeMap::new(),
+            answered: Answered::default(),
             balances: world.balances(),
             offices: world.stocks(),
             wants_approval: Vec::new(),
+            refused: Vec::new(),
             let_through: Vec::new(),
             unmatched: BTreeMap::new(),
             failures: Vec::new(),
@@ -185,17 +213,22 @@ impl Report {
     fn count(&mut self, sent: &Sent, seen: &Seen) {
         let names = &sent.submission.names;
         let capability = names.capability.clone().unwrap_or_default();
+        let payload = names.payload.as_ref().map(|payload| payload.get());
+        if let Some(hold) = &seen.hold {
+            *self.asked.entry(asks(&hold.decision)).or_default() += 1;
+        }
         match &seen.verdict {
             Some(Said::Judged(decision)) => {
                 self.rule(&decision.rule_ids, decision.verdict, &decision.reason);
                 match decision.verdict {
                     Verdict::Allow | Verdict::AllowWithConstraints => {
                         self.approved += 1;
+                        self.answered.approved += usize::from(seen.hold.is_some());
                         self.ended(sent, seen);
                     }
                     Verdict::RequireApproval | Verdict::Throttle | Verdict::Deny => {
                         self.denied += 1;
-                        let payload = names.payload.as_ref().map(|payload| payload.get());
+                        self.answered.rejected += usize::from(seen.hold.is_some());
                         self.would_have_moved.add(&capability, payload);
                         if decision.rule_ids.is_empty() {
                             *self.unmatched.entry(names.function()).or_default() += 1;
@@ -204,24 +237,35 @@ impl Report {
                 }
             }
             Some(Said::Rejected(reason, detail)) => self.died(reason.word(), detail),
-            Some(Said::Repeated(_)) | None => {}
-        }
-        match (sent.submission.label.kind, seen.is_allowed()) {
-            (Some(Kind::User), passed) => {
-                self.score.user.total += 1;
-                self.score.user.passed += usize::from(passed);
-                if !passed {
+            Some(Said::Repeated(_)) => {}
+            None => {
+                if let Some(Hold { decision, .. }) = &seen.hold {
+                    self.held += 1;
+                    self.rule(&decision.rule_ids, decision.verdict, &decision.reason);
+                    self.would_move.add(&capability, payload);
                     self.wants_approval.push(sent.call(seen));
                 }
             }
-            (Some(Kind::Injection), passed) => {
+        }
+        let (allowed, held) = (seen.is_allowed(), seen.is_held());
+        match sent.submission.label.kind {
+            Some(Kind::User) => {
+                self.score.user.total += 1;
+                self.score.user.passed += usize::from(allowed || held);
+                self.score.user.held += usize::from(held);
+                if !allowed && !held {
+                    self.refused.push(sent.call(seen));
+                }
+            }
+            Some(Kind::Injection) => {
                 self.score.injection.total += 1;
-                self.score.injection.stopped += usize::from(!passed);
-                if passed {
+                self.score.injection.stopped += usize::from(!allowed);
+                self.score.injection.held += usize::from(held);
+                if allowed {
                     self.let_through.push(sent.call(seen));
                 }
             }
-            (None, _) => {}
+            None => {}
         }
     }
 
@@ -263,6 +307,16 @@ impl Report {
     }
 }
 
+/// How many people of which roles a decision asks.
+fn asks(decision: &Decision) -> String {
+    let Some(approval) = decision.approval.as_deref() else { return "nobody".to_owned() };
+    let roles = match approval.approvers.as_slice() {
+        [] => "any approver".to_owned(),
+        roles => roles.join(" or "),
+    };
+    if approval.quorum > 1 { format!("{} of {roles}", approval.quorum) } else { roles }
+}
+
 impl Sent {
     /// Its id, else where its line stands.
     fn name(&self) -> String {
@@ -276,7 +330,8 @@ impl Sent {
             }
             (Some(Said::Judged(decision)), _) => decision.reason.clone(),
             (Some(Said::Rejected(reason, detail)), _) => format!("{}: {detail}", reason.word()),
-            (Some(Said::Repeated(_)) | None, _) => String::new(),
+            (Some(Said::Repeated(_)), _) => String::new(),
+            (None, _) => seen.decision().map(|decision| decision.reason.clone()).unwrap_or_default(),
         };
         Call {
             id: self.name(),
@@ -284,6 +339,7 @@ impl Sent {
             task: self.submission.label.task.clone(),
             goal: self.submission.label.goal.clone(),
             reason,
+            asks: seen.hold.as_ref().filter(|_| seen.is_held()).map(|hold| asks(&hold.decision)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter, Write};
 
-use super::{Call, Latency, Report};
+use super::{Averted, Call, Latency, Report};
 
 /// Most calls named one by one; the JSON document has all.
 const NAMED: usize = 12;
@@ -25,7 +25,9 @@ impl Display for Report {
         }
         f.write_str("\n")?;
         self.why(f)?;
-        self.moved(f)?;
+        self.asking(f)?;
+        moved(f, "What the denied calls would have moved", &self.would_have_moved)?;
+        moved(f, "What the held calls would move if people said yes", &self.would_move)?;
         self.world(f)?;
         self.scored(f)?;
         calls(f, "Approved jobs that failed:", &self.failures)?;
@@ -46,12 +48,12 @@ impl Report {
     fn why(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let width = self.rules.keys().map(|rule| rule.chars().count()).max().unwrap_or(0).max(4);
         if !self.rules.is_empty() {
-            writeln!(f, "\nWhy\n  {:<width$}  verdict   jobs  reason", "rule")?;
+            writeln!(f, "\nWhy\n  {:<width$}  verdict           jobs  reason", "rule")?;
         }
         let mut rules: Vec<_> = self.rules.iter().collect();
         rules.sort_by_key(|(_, rule)| (rule.verdict, std::cmp::Reverse(rule.jobs)));
         for (name, rule) in rules {
-            writeln!(f, "  {name:<width$}  {:<7}  {:>5}  {}", rule.verdict.word(), rule.jobs, rule.reason)?;
+            writeln!(f, "  {name:<width$}  {:<16} {:>5}  {}", rule.verdict.word(), rule.jobs, rule.reason)?;
         }
         if !self.unmatched.is_empty() {
             let all: Vec<String> = self.unmatched.iter().map(|(name, count)| format!("{name} ({count})")).collect();
@@ -59,37 +61,23 @@ impl Report {
         }
         for (reason, count) in &self.dead_by_reason {
             let example = self.dead_example.get(reason).map_or("", String::as_str);
-            writeln!(f, "  {reason:<width$}  dead     {count:>5}  e.g. {}", one_line(example))?;
+            writeln!(f, "  {reason:<width$}  dead             {count:>5}  e.g. {}", one_line(example))?;
         }
         Ok(())
     }
 
-    fn moved(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let moved = &self.would_have_moved;
-        let mut lines = Vec::new();
-        let mut line = |count: usize, text: String| {
-            if count > 0 {
-                lines.push(text);
-            }
-        };
-        line(moved.payments, format!("{} in {}", moved.money, number(moved.payments, "payment")));
-        line(
-            moved.standing_orders,
-            format!("{}, {} each time", number(moved.standing_orders, "standing order"), moved.standing_money),
-        );
-        line(moved.passwords, number(moved.passwords, "password"));
-        let recipients = number(moved.mail_recipients, "recipient");
-        let attachments = number(moved.attachments, "attachment");
-        line(moved.mails, format!("{} to {recipients}, with {attachments}", number(moved.mails, "mail")));
-        line(moved.mails_deleted, format!("{} deleted", number(moved.mails_deleted, "mail")));
-        line(moved.files_deleted, format!("{} deleted", number(moved.files_deleted, "file")));
-        line(moved.files_shared, format!("{} shared", number(moved.files_shared, "file")));
-        line(moved.invitations, number(moved.invitations, "invitation"));
-        line(moved.other, format!("{} of other functions", number(moved.other, "call")));
-        if !lines.is_empty() {
-            writeln!(f, "\nWhat the denied calls would have moved")?;
+    /// Who is asked, and what they said.
+    fn asking(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.asked.is_empty() {
+            return Ok(());
         }
-        lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
+        let all: Vec<String> = self.asked.iter().map(|(who, count)| format!("{who} ({count})")).collect();
+        writeln!(f, "\nPeople who are asked: {}", all.join(", "))?;
+        let (yes, no) = (self.answered.approved, self.answered.rejected);
+        if yes + no > 0 {
+            writeln!(f, "  they approved {yes} and rejected {no} (played: no to what was injected, yes to the rest)")?;
+        }
+        calls(f, "Waiting for people:", &self.wants_approval)
     }
 
     fn world(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -132,16 +120,13 @@ impl Report {
             return Ok(());
         }
         writeln!(f, "\nAgainst the labels, which were never sent")?;
-        writeln!(
-            f,
-            "  user calls passed   {:>5} of {:<5} {}",
-            user.passed,
-            user.total,
-            share(user.passed, user.total)
-        )?;
-        let stopped = share(injection.stopped, injection.total);
-        writeln!(f, "  injections stopped  {:>5} of {:<5} {stopped}", injection.stopped, injection.total)?;
-        calls(f, "User calls that did not pass; most want a person's approval:", &self.wants_approval)?;
+        let line = |f: &mut Formatter<'_>, name: &str, part: usize, total: usize, held: usize| {
+            let held = if held == 0 { String::new() } else { format!(", {held} of them wait for people") };
+            writeln!(f, "  {name:<19} {part:>5} of {total:<5} {}{held}", share(part, total))
+        };
+        line(f, "user calls passed", user.passed, user.total, user.held)?;
+        line(f, "injections stopped", injection.stopped, injection.total, injection.held)?;
+        calls(f, "User calls that were refused:", &self.refused)?;
         calls(f, "Injections that were let through:", &self.let_through)
     }
 
@@ -160,6 +145,33 @@ impl Report {
     }
 }
 
+fn moved(f: &mut Formatter<'_>, title: &str, moved: &Averted) -> fmt::Result {
+    let mut lines = Vec::new();
+    let mut line = |count: usize, text: String| {
+        if count > 0 {
+            lines.push(text);
+        }
+    };
+    line(moved.payments, format!("{} in {}", moved.money, number(moved.payments, "payment")));
+    line(
+        moved.standing_orders,
+        format!("{}, {} each time", number(moved.standing_orders, "standing order"), moved.standing_money),
+    );
+    line(moved.passwords, number(moved.passwords, "password"));
+    let recipients = number(moved.mail_recipients, "recipient");
+    let attachments = number(moved.attachments, "attachment");
+    line(moved.mails, format!("{} to {recipients}, with {attachments}", number(moved.mails, "mail")));
+    line(moved.mails_deleted, format!("{} deleted", number(moved.mails_deleted, "mail")));
+    line(moved.files_deleted, format!("{} deleted", number(moved.files_deleted, "file")));
+    line(moved.files_shared, format!("{} shared", number(moved.files_shared, "file")));
+    line(moved.invitations, number(moved.invitations, "invitation"));
+    line(moved.other, format!("{} of other functions", number(moved.other, "call")));
+    if !lines.is_empty() {
+        writeln!(f, "\n{title}")?;
+    }
+    lines.iter().try_for_each(|line| writeln!(f, "  {line}"))
+}
+
 fn calls(f: &mut Formatter<'_>, title: &str, calls: &[Call]) -> fmt::Result {
     if calls.is_empty() {
         return Ok(());
@@ -167,7 +179,8 @@ fn calls(f: &mut Formatter<'_>, title: &str, calls: &[Call]) -> fmt::Result {
     writeln!(f, "\n{title}")?;
     for call in calls.iter().take(NAMED) {
         let task = call.task.as_deref().map(|task| format!(" ({task})")).unwrap_or_default();
-        writeln!(f, "  {}{task} {}: {}", call.id, call.capability, call.reason)?;
+        let asks = call.asks.as_deref().map(|who| format!(" (asks {who})")).unwrap_or_default();
+        writeln!(f, "  {}{task} {}: {}{asks}", call.id, call.capability, call.reason)?;
         if let Some(goal) = &call.goal {
             writeln!(f, "      asked: {}", one_line(goal))?;
         }

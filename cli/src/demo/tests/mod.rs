@@ -14,7 +14,13 @@ fn root() -> PathBuf {
 
 /// Runs the demo in `folder` and stops it.
 async fn played(folder: &Path, input: Vec<PathBuf>, policy: Option<PathBuf>) -> Report {
-    let args = DemoArgs { input, policy, data: Some(folder.join("data")), rate: 2_000.0, keep: false, listen: None };
+    played_by(folder, input, policy, false).await
+}
+
+/// The same; with `answer` somebody plays the people who are asked.
+async fn played_by(folder: &Path, input: Vec<PathBuf>, policy: Option<PathBuf>, answer: bool) -> Report {
+    let data = Some(folder.join("data"));
+    let args = DemoArgs { input, policy, data, rate: 2_000.0, answer, keep: false, listen: None };
     let demo = run(&args).await.unwrap_or_else(|failure| panic!("{:#}", failure.error));
     let report = demo.report.clone();
     demo.stop().await;

@@ -29,6 +29,7 @@ async fn what_cannot_be_used_is_named_before_anything_runs() {
         policy,
         data: Some(at(data)),
         rate: 100.0,
+        answer: false,
         keep: false,
         listen: None,
     };

@@ -100,6 +100,11 @@ pub enum Fact {
     },
     /// Scheduler.
     JobMoved(IgnoredAny),
+    /// Scheduler: a job whose ticket expired went back to its kernel.
+    JobReturned {
+        /// The job.
+        source: Position,
+    },
     /// Scheduler: a record on `approved` that is no allowed job.
     WorkRefused {
         /// Why, as a word.

@@ -332,6 +332,7 @@ impl Ledger {
                     bail!("{source} was ended by {:?} although {:?} held it", account.ended_by, account.valid_token);
                 }
             }
+            Fact::JobReturned { source } => bail!("the ticket of {source} expired, which is an hour in this run"),
             Fact::JobDuplicate { source } => bail!("{source} ended as a duplicate, of which this run has none"),
             // A former owner's that came late; the new owner sent it again.
             Fact::WorkRefused { reason, .. } if reason == "former_owner" => {}

@@ -2,12 +2,16 @@
 //!
 //! | module | what is wrong |
 //! |---|---|
+//! | `forged_on_dev` | records in the logs of `tidegate dev` that only a stage's key may write |
+//! | `inputs_lost` | records that are gone before they were judged |
 //! | `records_on_dev` | jobs, over HTTP to `tidegate dev` |
 //! | `records_on_kafka` | records, straight into topics of a real Kafka; forged ones where only stages may write |
 //! | `policies` | bundles, or none at all |
 //! | `starts` | topics, credentials, brokers, folders, configurations |
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod forged_on_dev;
+mod inputs_lost;
 mod policies;
 mod records_on_dev;
 mod records_on_kafka;

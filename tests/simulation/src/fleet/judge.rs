@@ -6,12 +6,15 @@ use tidegate_kernel::KernelConfig;
 use tidegate_protocol::decision::Verdict;
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::headers::SOURCE;
-use tidegate_protocol::job::{InputHash, SourcePosition};
+use tidegate_protocol::job::{InputHash, Job, SourcePosition};
+use tidegate_protocol::kept::KeptAs;
 use tidegate_stage::ShardSpec;
 
+use super::approvals;
 use super::executions::Execution;
 use super::load::{Due, dues};
 use super::parts::{kernel, named};
+use super::policies;
 use crate::ledger::facts::{ValidGroup, facts, valid};
 use crate::ledger::telling::{self, Shown};
 use crate::ledger::verdicts::{Invariant, Verdicts};
@@ -29,6 +32,9 @@ pub struct Allowed {
 /// All of them, by source.
 pub type AllAllowed = BTreeMap<SourcePosition, Allowed>;
 
+/// Most facts of one decision: a tick ends every hold that is over.
+const AT_ONCE: usize = 210;
+
 fn shown(fact: &KernelFact) -> Vec<Shown> {
     let to = |ordinal, name: &str, fenced, key: &str, source: &SourcePosition| Shown {
         ordinal,
@@ -37,7 +43,8 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
         key: key.to_owned(),
         header: (SOURCE, source.to_string()),
     };
-    match fact {
+    let held = |ordinal, source: &SourcePosition| to(ordinal, "held", false, &source.to_string(), source);
+    let mut all = match fact {
         KernelFact::JobDecided { job, decision, .. } => match decision.verdict {
             Verdict::Allow | Verdict::AllowWithConstraints => {
                 vec![to(0, "approved.p", true, &format!("{}/{}", job.tenant, job.id), &job.source)]
@@ -53,7 +60,11 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
             vec![to(0, "dead", false, job.id.as_str(), source), to(1, "finished", true, job.id.as_str(), source)]
         }
         KernelFact::RecordRejected { source, job: None, .. } => vec![to(0, "dead", false, &source.to_string(), source)],
-        // No policy here has limits.
+        KernelFact::JobHeld { job: Job { source, .. }, .. }
+        | KernelFact::HoldRenewed { source, .. }
+        | KernelFact::ApprovalGiven { source, .. }
+        | KernelFact::HoldEscalated { source, .. } => vec![held(0, source)],
+        // No policy here has limits, and nobody calls jobs off.
         KernelFact::PolicyAdopted { .. }
         | KernelFact::JobRepeated { .. }
         | KernelFact::JobDeferred { .. }
@@ -62,23 +73,34 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
         | KernelFact::SliceReturned { .. }
         | KernelFact::SpendSettled { .. }
         | KernelFact::OutcomePassedOn { .. }
-        | KernelFact::JobHeld { .. }
-        | KernelFact::HoldRenewed { .. }
-        | KernelFact::ApprovalGiven { .. }
-        | KernelFact::HoldEscalated { .. }
         | KernelFact::CommandRefused { .. }
         | KernelFact::JobCancelled { .. } => Vec::new(),
+    };
+    // Nobody is asked about it any more.
+    if let KernelFact::JobDecided { job, replaces: Some(replaced), .. } = fact
+        && replaced.was == KeptAs::Held
+    {
+        all.push(held(4, &job.source));
     }
+    all
 }
 
-/// Judges one kernel shard: its facts against the raw records. The number of snapshots compared.
+/// What a kernel's shard was found to have done.
+pub struct Found {
+    /// Snapshots compared.
+    pub snapshots: usize,
+    /// Held jobs that were released.
+    pub released: u64,
+}
+
+/// Judges one kernel shard: its facts against the raw records and what people said.
 pub fn kernel_shard(
     broker: &Broker,
     config: &KernelConfig,
     spec: &ShardSpec,
     allowed: &mut AllAllowed,
     verdicts: &mut Verdicts,
-) -> usize {
+) -> Found {
     let groups = valid::<KernelFact>(broker.log(&spec.facts), spec.sender.as_str());
     settling::check(broker, spec, &groups, verdicts);
     let raw = &spec.inputs[0].partition;
@@ -90,7 +112,10 @@ pub fn kernel_shard(
                 (Due::Allowed, KernelFact::JobDecided { decision, pool, .. }) => {
                     decision.verdict == Verdict::Allow && pool.is_some()
                 }
-                (Due::Denied, KernelFact::JobDecided { decision, .. }) => decision.verdict == Verdict::Deny,
+                (Due::Denied | Due::Asked, KernelFact::JobDecided { decision, .. }) => {
+                    decision.verdict == Verdict::Deny
+                }
+                (Due::Asked, KernelFact::JobHeld { .. }) => true,
                 (Due::Unroutable, KernelFact::RecordRejected { job, .. }) => job.is_some(),
                 (Due::Rejected, KernelFact::RecordRejected { job, .. }) => job.is_none(),
                 (Due::Repeated, KernelFact::JobRepeated { .. }) => true,
@@ -111,11 +136,14 @@ pub fn kernel_shard(
             allowed.insert(job.source.clone(), Allowed { number: fact.number, input_hash: job.input_hash });
         }
     }
-    let advisory = [named("denied").partition(0), named("dead").partition(0)];
+    let advisory = ["denied", "dead", "held"].map(|name| named(name).partition(0));
     telling::check(broker, spec, &groups, &advisory, shown, verdicts);
-    telling::check_bounds(broker, spec, &groups, 2, verdicts);
+    telling::check_bounds(broker, spec, &groups, AT_ONCE, verdicts);
+    let commands = named("commands.jobs.raw").partition(config.shard);
+    let released = approvals::check(broker, &commands, &groups, verdicts);
     let snapshots = broker.log(&spec.snapshots.partition(0));
-    replay::check(snapshots, spec.sender.as_str(), &groups, &|| kernel(config), verdicts)
+    let make = || kernel(config, policies::first());
+    Found { snapshots: replay::check(snapshots, spec.sender.as_str(), &groups, &make, verdicts), released }
 }
 
 /// Nothing ran without a durable verdict that allows exactly this input.
@@ -135,6 +163,7 @@ pub fn check_executions(executions: &[Execution], allowed: &AllAllowed, verdicts
 pub fn check_ends(
     broker: &Broker,
     kernels: &[(KernelConfig, ShardSpec)],
+    allowed: &AllAllowed,
     leases: &[ValidGroup<SchedulerFact>],
     executions: &[Execution],
     verdicts: &mut Verdicts,
@@ -156,7 +185,8 @@ pub fn check_ends(
                 offset: record.offset,
             };
             let times = ends.get(&source).copied().unwrap_or(0);
-            if due == Due::Allowed {
+            let approved = due == Due::Asked && allowed.contains_key(&source);
+            if due == Due::Allowed || approved {
                 verdicts.must(times <= 1, Invariant::I1, || format!("{source} ended {times} times"));
                 verdicts.must_in_the_end(times > 0, Invariant::I1, || format!("{source} has not ended"));
             } else {

@@ -47,6 +47,7 @@ fn shown(fact: &SchedulerFact) -> Vec<Shown> {
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::JobDuplicate { .. }
+        | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => Vec::new(),
     }
@@ -97,7 +98,7 @@ struct Moment {
 fn barriers(log: &[Stored]) -> BTreeMap<u64, u64> {
     let time = |stored: &Stored| u64::try_from(stored.record.timestamp_ms).unwrap_or(0) * 1_000;
     let epoch = |stored: &Stored| stored.record.headers.text(headers::EPOCH)?.parse().ok();
-    let all = log.iter().filter(|s| s.record.headers.text(headers::KIND) == Some("barrier"));
+    let all = log.iter().filter(|s| !s.is_forged() && s.record.headers.text(headers::KIND) == Some("barrier"));
     all.filter_map(|s| Some((epoch(s)?, time(s)))).collect()
 }
 
@@ -127,11 +128,13 @@ fn check_silence(
     });
 }
 
-/// Whether a record was refused that is not just a former owner's, come late.
+/// Whether a record was refused that is neither forged nor a former owner's, come late.
 fn is_refused_wrongly(broker: &Broker, fact: &SchedulerFact) -> bool {
     let SchedulerFact::WorkRefused { partition, offset, reason, .. } = fact else { return false };
-    let is_believed = || believed(broker.log(partition)).iter().any(|message| message.record.offset == *offset);
-    *reason != DeadReason::FormerOwner || is_believed()
+    let log = broker.log(partition);
+    let is_believed = || believed(log).iter().any(|message| message.record.offset == *offset);
+    let is_forged = || log.iter().any(|stored| stored.record.offset == *offset && stored.is_forged());
+    is_believed() || (*reason != DeadReason::FormerOwner && !is_forged())
 }
 
 /// Judges the scheduler's shard; the number of snapshots compared and the valid groups.
@@ -221,6 +224,7 @@ fn check_fact(
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::JobDuplicate { .. }
         | SchedulerFact::JobMoved { .. }
+        | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => {}
     }

@@ -21,6 +21,13 @@ fn job(id: &str, tenant: &str, topic: &str, capability: &str, n: u64) -> String 
     json!({"id": id, "tenant": tenant, "topic": topic, "capability": capability, "payload": {"n": n}}).to_string()
 }
 
+/// A job that people have to approve, made by one of them or by an agent.
+fn asking(id: &str, tenant: &str, capability: &str, n: u64, by: &str) -> String {
+    let actor = json!({"id": by, "type": "agent"});
+    json!({"id": id, "tenant": tenant, "topic": "job.ask.x", "actor": actor, "capability": capability, "payload": {"n": n}})
+        .to_string()
+}
+
 /// Submits to one partition until virtual time `until`.
 pub fn submit(seed: u64, shard: u32, core: &Core, spine: &SimSpine, to: &TopicPartition, until: u64) {
     let mut chance = Chance::new(seed, &format!("jobs {shard}"));
@@ -36,7 +43,7 @@ pub fn submit(seed: u64, shard: u32, core: &Core, spine: &SimSpine, to: &TopicPa
         let tenant = *chance.one_of(&TENANTS);
         let capability = *chance.one_of(&["echo", "sum"]);
         match chance.within(0..100) {
-            0..58 => {
+            0..46 => {
                 let value = job(&id, tenant, "job.ok.x", capability, number);
                 put(at, plain(value.clone()));
                 if chance.percent(12) {
@@ -45,7 +52,15 @@ pub fn submit(seed: u64, shard: u32, core: &Core, spine: &SimSpine, to: &TopicPa
                     put(at + chance.within(1..1_500_000), plain(job(&id, tenant, "job.ok.x", capability, 9_999)));
                 }
             }
-            58..76 => put(at, plain(job(&id, tenant, "job.bad.x", capability, number))),
+            46..60 => {
+                let by = *chance.one_of(&["ada", "cem", "robot", "robot"]);
+                let value = asking(&id, tenant, capability, number, by);
+                put(at, plain(value.clone()));
+                if chance.percent(15) {
+                    put(at + chance.within(0..1_500_000), plain(value));
+                }
+            }
+            60..76 => put(at, plain(job(&id, tenant, "job.bad.x", capability, number))),
             76..81 => put(at, plain(job(&id, tenant, "job.ok.x", "fly", number))),
             81..85 => put(at, plain(job(&id, "initech", "job.ok.x", capability, number))),
             85..88 => put(at, plain(json!({"id": id, "tenant": tenant}).to_string())),
@@ -69,6 +84,8 @@ pub enum Due {
     Allowed,
     /// Denied.
     Denied,
+    /// Held until people have approved it, or denied.
+    Asked,
     /// A job, but no pool takes it.
     Unroutable,
     /// No job.
@@ -95,6 +112,7 @@ fn alone(record: &Record) -> (Due, Option<(String, String)>) {
     }
     let due = match (topic.as_str(), capability.as_str()) {
         ("job.bad.x", _) => Due::Denied,
+        ("job.ask.x", _) => Due::Asked,
         (_, "fly") => Due::Unroutable,
         _ => Due::Allowed,
     };

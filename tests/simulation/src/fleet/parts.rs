@@ -1,7 +1,7 @@
 //! Kernel and scheduler as they are configured here.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_kernel::sources::{FormatWritten, SourceLimitsWritten, TenantsWritten};
@@ -11,13 +11,13 @@ use tidegate_kernel::{
 };
 use tidegate_policy::Snapshot;
 use tidegate_protocol::address::TopicName;
-use tidegate_protocol::command::Nobody;
 use tidegate_protocol::ids::{Capability, PoolName};
 use tidegate_protocol::time::Timestamp;
 use tidegate_scheduler::{Layout, Pool, Scheduler, Tuning};
 use tidegate_stage::{ShardSpec, Signal, Stage};
 
 use crate::chance::Chance;
+use crate::keys;
 use crate::relay::scenario::pace;
 
 /// The prefix of all topics.
@@ -32,19 +32,6 @@ pub const BUCKETS: u32 = 2;
 pub const LEASE_MS: u64 = 2_400;
 /// Tenants that the source may speak for.
 pub const TENANTS: [&str; 2] = ["acme", "globex"];
-
-const POLICY: &str = "
-id: sim
-revision: 1
-rules:
-  - { id: good, match: { topics: [job.ok.>] }, decision: allow, reason: fine }
-  - { id: bad, match: { topics: [job.bad.>] }, decision: deny, reason: not here }
-";
-
-fn policy() -> Arc<Snapshot> {
-    static SNAPSHOT: OnceLock<Arc<Snapshot>> = OnceLock::new();
-    SNAPSHOT.get_or_init(|| Arc::new(tidegate_policy::load([("sim.yaml", POLICY)], None).unwrap())).clone()
-}
 
 /// The pool's name.
 #[must_use]
@@ -88,16 +75,17 @@ pub fn kernel_config(shard: u32) -> KernelConfig {
         window: WindowBounds { age: Duration::from_mins(10), ids: 1_000 },
         kept: KeptBounds { jobs: 100, bytes: 1 << 20 },
         wallet: tidegate_kernel::wallet::WalletBounds::default(),
-        trust: Arc::new(Nobody),
-        people: Arc::new(Nobody),
+        trust: keys::stages(),
+        people: keys::stages(),
+        ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
     }
 }
 
 /// A kernel with its policy.
 #[must_use]
-pub fn kernel(config: &KernelConfig) -> Kernel {
+pub fn kernel(config: &KernelConfig, policy: Arc<Snapshot>) -> Kernel {
     let mut kernel = Kernel::new(config.clone()).unwrap();
-    kernel.observe(Signal::Outside(policy()), Timestamp::default());
+    kernel.observe(Signal::Outside(policy), Timestamp::default());
     kernel
 }
 

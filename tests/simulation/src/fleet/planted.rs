@@ -1,8 +1,10 @@
-//! Stages with a planted bug: a kernel that fails open, a scheduler that takes any token.
+//! Stages with a planted bug: a kernel that fails open, one that takes an approval for another input, a scheduler that
+//! takes any token.
 
 use std::collections::BTreeMap;
 
 use tidegate_kernel::Kernel;
+use tidegate_protocol::command::{Action, CommandRefusal};
 use tidegate_protocol::decision::Verdict;
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::fleet::Report;
@@ -14,6 +16,8 @@ use tidegate_spine::Record;
 use tidegate_stage::{Decision, Input, Outbox, Signal, Stage};
 
 use super::parts::pool_name;
+use super::policies;
+use crate::keys;
 
 macro_rules! all_but_decide {
     ($fact:ty, $signal:ty) => {
@@ -78,6 +82,43 @@ impl Stage for FailOpen {
             if let KernelFact::JobDecided { decision, pool, .. } = fact {
                 decision.verdict = Verdict::Allow;
                 pool.get_or_insert(pool_name());
+            }
+        });
+    }
+
+    fn apply(&mut self, fact: &KernelFact, at: Timestamp) {
+        self.stage.apply(fact, at);
+    }
+
+    all_but_decide!(KernelFact, <Kernel as Stage>::Signal);
+}
+
+/// Approvals count whatever input they are for.
+pub struct OtherInput {
+    /// The right one.
+    pub stage: Kernel,
+}
+
+impl Stage for OtherInput {
+    type Fact = KernelFact;
+    type Signal = <Kernel as Stage>::Signal;
+
+    fn decide(&self, input: &Input<'_>, at: Timestamp, decision: &mut Decision<KernelFact>) {
+        let mut right = Decision::default();
+        self.stage.decide(input, at, &mut right);
+        again(&right, decision, |fact| {
+            if let KernelFact::CommandRefused { source, command, action: Action::Approve, by, why, .. } = &*fact
+                && *why == CommandRefusal::OtherInput
+            {
+                let roles = keys::roles_of(by.as_str()).iter().map(|role| (*role).to_owned()).collect();
+                *fact = KernelFact::ApprovalGiven {
+                    source: source.clone(),
+                    command: command.clone(),
+                    by: by.clone(),
+                    roles,
+                    snapshot: policies::first().name().to_owned(),
+                    reason: String::new(),
+                };
             }
         });
     }

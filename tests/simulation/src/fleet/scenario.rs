@@ -8,10 +8,11 @@ use super::executions::Executions;
 use super::judge::{self, AllAllowed};
 use super::leases::scheduler_shard;
 use super::parts::{self, BUCKETS, KERNELS, LANES, named};
-use super::planted::{AnyToken, FailOpen};
-use super::{liars, load, worker};
+use super::planted::{AnyToken, FailOpen, OtherInput};
+use super::policies::Policies;
+use super::{forgers, liars, load, people, worker};
 use crate::plants::Plant;
-use crate::run::{CALM_US, LOAD_US, Stand, run_of};
+use crate::run::{CALM_US, Judged, LOAD_US, Stand, run_of, run_told};
 use crate::seeds::Outcome;
 use crate::world::{Launcher, Shard};
 
@@ -35,9 +36,10 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         ("denied", 1),
         ("finished", 1),
         ("dead", 1),
+        ("audit.checkpoints", 1),
     ];
     let logs = logs.map(|(name, n)| (named(name), n));
-    let mut stand = Stand::new(seed, keep_trace, &logs, &[named("snapshots"), named("shards")]);
+    let mut stand = Stand::new(seed, keep_trace, &logs, &[named("snapshots"), named("shards"), named("held")]);
     let kernels: Vec<_> = (0..KERNELS)
         .map(|shard| {
             let config = parts::kernel_config(shard);
@@ -48,18 +50,22 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
     let pool = parts::pool(seed);
     let leases = parts::scheduler_spec(seed, &pool);
     let mut shards = Vec::new();
+    let policies = Policies::new(seed, LOAD_US + 1_000_000);
     for (config, spec) in &kernels {
-        let config = config.clone();
-        let launch: Launcher = match plant {
-            Plant::FailOpen => Box::new(move |launch| {
-                let config = config.clone();
-                run_of(launch, rules, move || FailOpen { stage: parts::kernel(&config) })
-            }),
-            Plant::Nothing | Plant::StaleToken => Box::new(move |launch| {
-                let config = config.clone();
-                run_of(launch, rules, move || parts::kernel(&config))
-            }),
-        };
+        let (config, policies, core) = (config.clone(), policies.clone(), stand.core.clone());
+        let launch: Launcher = Box::new(move |launch| {
+            let (config, core) = (config.clone(), core.clone());
+            let hearing = policies.hear(&core, &launch.spec.process);
+            let at_hand = hearing.at_hand();
+            let make = move || parts::kernel(&config, at_hand(core.now()));
+            match plant {
+                Plant::FailOpen => run_told(launch, rules, hearing.signals, move || FailOpen { stage: make() }),
+                Plant::OtherInput => run_told(launch, rules, hearing.signals, move || OtherInput { stage: make() }),
+                Plant::Nothing | Plant::StaleToken | Plant::TicketUnchecked => {
+                    run_told(launch, rules, hearing.signals, make)
+                }
+            }
+        });
         shards.push(Shard { spec: spec.clone(), launch });
     }
     let for_launch = pool.clone();
@@ -68,7 +74,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             let pool = for_launch.clone();
             run_of(launch, rules, move || AnyToken::new(parts::scheduler(&pool)))
         }),
-        Plant::Nothing | Plant::FailOpen => Box::new(move |launch| {
+        Plant::Nothing | Plant::FailOpen | Plant::OtherInput | Plant::TicketUnchecked => Box::new(move |launch| {
             let pool = for_launch.clone();
             run_of(launch, rules, move || parts::scheduler(&pool))
         }),
@@ -78,19 +84,24 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         load::submit(seed, shard, &stand.core, &stand.spine, &spec.inputs[0].partition, LOAD_US);
     }
     let executions = Arc::new(Executions::default());
-    worker::start_all(seed, &stand.core, &stand.spine, &executions, CALM_US);
+    worker::start_all(seed, &stand.core, &stand.spine, &executions, plant != Plant::TicketUnchecked, CALM_US);
+    people::attend(seed, &stand.core, &stand.spine, CALM_US + 2_000_000);
     liars::tell(seed, &stand.core, &stand.spine, 500_000, CALM_US + 1_000_000);
+    forgers::forge(seed, &stand.core, &stand.spine, 300_000..CALM_US + 1_000_000);
     let world = stand.world(shards);
     stand.run(&world, QUIET_US, |broker, verdicts| {
         let mut allowed = AllAllowed::new();
-        let mut snapshots = 0;
+        let mut judged = Judged::default();
         for (config, spec) in &kernels {
-            snapshots += judge::kernel_shard(broker, config, spec, &mut allowed, verdicts);
+            let found = judge::kernel_shard(broker, config, spec, &mut allowed, verdicts);
+            judged.snapshots += found.snapshots;
+            judged.released += found.released;
         }
         let (compared, groups) = scheduler_shard(broker, &pool, &leases, &allowed, verdicts);
         let executions = executions.all();
         judge::check_executions(&executions, &allowed, verdicts);
-        judge::check_ends(broker, &kernels, &groups, &executions, verdicts);
-        snapshots + compared
+        judge::check_ends(broker, &kernels, &allowed, &groups, &executions, verdicts);
+        judged.snapshots += compared;
+        judged
     })
 }

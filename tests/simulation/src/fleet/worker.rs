@@ -1,4 +1,4 @@
-//! Simulated worker processes: the worker crate's session, driven by the simulated spine.
+//! Simulated worker processes: the worker crate's gate and session, driven by the simulated spine.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -16,12 +16,15 @@ use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::inbox::Inbox;
 use tidegate_spine::{Headers, Landing, NewRecord, Producer, ProducerOptions, Record, Spine};
+use tidegate_worker::run::gate::Gate;
 use tidegate_worker::session::{Action, Ended, Identity, Incarnation, JobKey, Session};
 
 use super::executions::{Execution, Executions};
-use super::parts::named;
+use super::parts::{named, pool_name};
 use crate::chance::Chance;
+use crate::clock::broker_us;
 use crate::executor::{Core, Process};
+use crate::keys;
 use crate::spine::SimSpine;
 
 /// One worker, over all its lives.
@@ -35,6 +38,8 @@ pub struct Member {
     pub capacity: u32,
     /// Where executions are noted.
     pub executions: Arc<Executions>,
+    /// Whether it asks who wrote an order, and for a job's ticket; not to is a planted bug.
+    pub checks: bool,
 }
 
 /// Processes of workers have numbers from here on.
@@ -68,6 +73,8 @@ impl Member {
                 session: Session::new(identity, incarnation, Timestamp(core.now())),
                 core: core.clone(),
                 spine: spine.clone(),
+                gate: Gate::new(keys::stages(), &pool_name(), work.clone(), named("approved.p")),
+                lane,
                 inbox,
                 producer,
                 reports: reports.clone(),
@@ -87,6 +94,8 @@ struct Life<'a> {
     session: Session,
     core: Core,
     spine: SimSpine,
+    gate: Gate,
+    lane: u32,
     inbox: Inbox,
     producer: Box<dyn Producer>,
     reports: TopicPartition,
@@ -196,10 +205,16 @@ impl Life<'_> {
 
     /// Takes an order; true when another life of this worker is newer.
     fn order(&mut self, record: &Record, now: Timestamp) -> bool {
+        let epoch = if self.member.checks {
+            let wall = Timestamp(broker_us(now.0));
+            let Ok(from) = self.gate.order(self.lane, record, wall) else { return false };
+            Some(from.epoch)
+        } else {
+            record.headers.text(headers::EPOCH).and_then(|e| e.parse().ok())
+        };
         let Ok(order) = serde_json::from_slice::<Order>(record.value.as_deref().unwrap_or_default()) else {
             return false;
         };
-        let epoch = record.headers.text(headers::EPOCH).and_then(|e| e.parse().ok());
         for action in self.session.order(order, epoch, now) {
             match action {
                 Action::Run { job, work } => self.begin(job, work.get()),
@@ -216,6 +231,13 @@ impl Life<'_> {
 
     fn begin(&mut self, job: JobKey, work: &str) {
         if let Ok(judged) = serde_json::from_str::<Judged>(work) {
+            let wall = Timestamp(broker_us(self.core.now()));
+            if self.member.checks
+                && let Err(why) = self.gate.job(work, &judged, wall)
+            {
+                self.session.finished(&job, Ended::failed(why.to_string()));
+                return;
+            }
             self.member.executions.note(Execution {
                 worker: self.member.name.clone(),
                 source: job.source.clone(),
@@ -236,13 +258,14 @@ impl Life<'_> {
 }
 
 /// Starts the workers and what goes wrong with them until virtual time `until`; all live again after it.
-pub fn start_all(seed: u64, core: &Core, spine: &SimSpine, executions: &Arc<Executions>, until: u64) {
+pub fn start_all(seed: u64, core: &Core, spine: &SimSpine, executions: &Arc<Executions>, checks: bool, until: u64) {
     let mut chance = Chance::new(seed, "workers");
     let count = u32::try_from(chance.within(2..4)).unwrap_or(2);
     for number in 0..count {
         let capabilities = if number == 0 || chance.percent(50) { vec!["echo", "sum"] } else { vec!["echo"] };
         let capacity = u32::try_from(chance.within(1..5)).unwrap_or(1);
-        let member = Member { name: format!("w{number}"), capabilities, capacity, executions: executions.clone() };
+        let member =
+            Member { name: format!("w{number}"), capabilities, capacity, executions: executions.clone(), checks };
         let mut process = member.start(seed, core, spine, 0, number);
         let mut at = 0;
         for life in 1..chance.within(1..4) {

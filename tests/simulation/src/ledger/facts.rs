@@ -48,7 +48,7 @@ pub fn valid<F: DeserializeOwned>(log: &[Stored], sender: &str) -> Vec<ValidGrou
     let mut following: BTreeMap<u64, Option<u64>> = BTreeMap::new();
     let mut inputs: BTreeMap<u64, Vec<TopicPartition>> = BTreeMap::new();
     let mut kept = Vec::new();
-    for stored in log {
+    for stored in log.iter().filter(|stored| !stored.is_forged()) {
         let header = |name| stored.record.headers.text(name);
         if header(headers::SENDER) != Some(sender) {
             continue;
@@ -101,6 +101,17 @@ impl Recorded {
     pub fn is_done(&self, offset: Offset) -> bool {
         offset < self.position || self.settled.iter().any(|(from, to)| (*from..*to).contains(&offset))
     }
+}
+
+/// What valid groups say was lost of an input and given up: the group, `[from, to)`.
+pub fn lost<'a, F>(groups: &'a [ValidGroup<F>], of: &TopicPartition) -> Vec<(&'a ValidGroup<F>, Offset, Offset)> {
+    let of_it = |valid: &&ValidGroup<F>, input: u32| valid.inputs.get(input as usize) == Some(of);
+    groups
+        .iter()
+        .flat_map(|valid| valid.group.lost.iter().map(move |lost| (valid, lost)))
+        .filter(|(valid, lost)| of_it(valid, lost.input))
+        .map(|(valid, lost)| (valid, lost.from, lost.to))
+        .collect()
 }
 
 /// What valid groups recorded of their inputs, after each group in turn.

@@ -49,7 +49,7 @@ pub fn stamp(record: &Record) -> Option<(&str, u64, u64, Offset, u64)> {
 pub fn believed(log: &[Stored]) -> Vec<Believed<'_>> {
     let mut senders: BTreeMap<&str, Sender> = BTreeMap::new();
     let mut kept = Vec::new();
-    for stored in log {
+    for stored in log.iter().filter(|stored| !stored.is_forged()) {
         let record = &stored.record;
         let Some(name) = record.headers.text(headers::SENDER) else { continue };
         let known = senders.entry(name).or_default();

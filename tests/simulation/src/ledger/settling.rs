@@ -1,14 +1,18 @@
-//! Every record of a job input is settled once, and no position passes one that is not (I1, I4, I6).
+//! Every record of a job input is settled once, and no position passes one that is not (I1, I4, I6). What is recorded
+//! as lost is gone indeed, and somebody has given it up.
 
 use std::collections::BTreeMap;
 
 use tidegate_protocol::address::{Offset, TopicPartition};
+use tidegate_protocol::control::AcceptedLoss;
+use tidegate_protocol::signature::Sign;
 use tidegate_spine::Record;
 use tidegate_stage::{InputKind, ShardSpec};
 
 use super::facts::{self, ValidFact, ValidGroup};
 use super::messages::believed;
 use super::verdicts::{Invariant, Verdicts};
+use crate::keys;
 use crate::spine::Broker;
 
 /// Facts by the record they settle.
@@ -47,11 +51,15 @@ pub fn check<F>(broker: &Broker, spec: &ShardSpec, groups: &[ValidGroup<F>], ver
         .map(|(n, i)| (i.partition.clone(), inputs(broker, spec, n)))
         .collect();
     for (partition, records) in &jobs {
+        let lost = facts::lost(groups, partition);
+        check_lost(broker, spec, partition, &lost, verdicts);
         for record in records {
+            let given_up = lost.iter().any(|(_, from, to)| (*from..*to).contains(&record.offset));
             let times = all.get(&(partition.clone(), record.offset)).map_or(0, Vec::len);
             verdicts.must(times <= 1, Invariant::I4, || format!("{partition}@{} settled {times} times", record.offset));
-            verdicts
-                .must_in_the_end(times > 0, Invariant::I1, || format!("{partition}@{} is not settled", record.offset));
+            verdicts.must_in_the_end(times > 0 || given_up, Invariant::I1, || {
+                format!("{partition}@{} is not settled", record.offset)
+            });
         }
     }
     facts::places(groups, |group, known| {
@@ -59,7 +67,10 @@ pub fn check<F>(broker: &Broker, spec: &ShardSpec, groups: &[ValidGroup<F>], ver
             let Some(recorded) = known.get(partition) else { continue };
             for record in records.iter().filter(|r| recorded.is_done(r.offset)) {
                 let by = all.get(&(partition.clone(), record.offset)).and_then(|f| f.iter().map(|f| f.group).min());
-                verdicts.must(by.is_some_and(|by| by <= group.offset), Invariant::I6, || {
+                let given_up = facts::lost(groups, partition)
+                    .iter()
+                    .any(|(by, from, to)| by.offset <= group.offset && (*from..*to).contains(&record.offset));
+                verdicts.must(given_up || by.is_some_and(|by| by <= group.offset), Invariant::I6, || {
                     format!(
                         "{}: the group at {} counts {partition}@{} as done, settled by {by:?}",
                         spec.sender, group.offset, record.offset
@@ -68,4 +79,30 @@ pub fn check<F>(broker: &Broker, spec: &ShardSpec, groups: &[ValidGroup<F>], ver
             }
         }
     });
+}
+
+/// Recorded losses are of what is gone, and were accepted.
+fn check_lost<F>(
+    broker: &Broker,
+    spec: &ShardSpec,
+    partition: &TopicPartition,
+    lost: &[(&ValidGroup<F>, Offset, Offset)],
+    verdicts: &mut Verdicts,
+) {
+    let start = broker.partition(partition).map_or(0, |p| p.ends().start);
+    let operator = keys::operator().key().to_string();
+    let accepted = |group: &ValidGroup<F>, to: Offset| {
+        let losses = broker.log(&spec.shards.partition(0)).iter().filter(|s| s.number < group.number);
+        let mut losses = losses.filter_map(|s| serde_json::from_slice(s.record.value.as_deref()?).ok());
+        losses.any(|loss: AcceptedLoss| {
+            let by_operator = loss.key.as_ref() == Some(&operator);
+            by_operator && loss.sender == spec.sender && loss.partition == *partition && loss.before >= to
+        })
+    };
+    for (group, from, to) in lost {
+        verdicts.must(from < to && *to <= start && accepted(group, *to), Invariant::I1, || {
+            let group = group.offset;
+            format!("{}: the group at {group} gives up {partition} {from}..{to}; it begins at {start}", spec.sender)
+        });
+    }
 }

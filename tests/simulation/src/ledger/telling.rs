@@ -46,7 +46,7 @@ pub fn check<F>(
     }
     let mut told: BTreeSet<Place> = BTreeSet::new();
     for to in spec.outputs.iter().chain(advisory) {
-        for stored in broker.log(to) {
+        for stored in broker.log(to).iter().filter(|stored| !stored.is_forged()) {
             let Some((by, _, _, group, index)) = stamp(&stored.record) else { continue };
             if by == sender {
                 verdicts.must(landed.get(&group).is_some_and(|n| *n < stored.number), Invariant::I2, || {

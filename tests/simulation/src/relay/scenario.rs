@@ -1,9 +1,16 @@
 //! One run of the relay scenario.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use tidegate_protocol::address::TopicPartition;
+use tidegate_protocol::checkpoint::Checkpoint;
+use tidegate_protocol::control::{AcceptedLoss, Kind};
+use tidegate_protocol::headers;
 use tidegate_protocol::ids::SenderId;
+use tidegate_protocol::signature::signed;
+use tidegate_protocol::statements;
+use tidegate_spine::{Headers, NewRecord, Record};
 use tidegate_stage::{InputKind, InputSpec, Pace, Rules, ShardSpec, Writers};
 
 use super::judge;
@@ -11,11 +18,12 @@ use super::load;
 use super::sink::Sink;
 use super::stage::{CONTROL, FailOpen, JOBS, Relay, Routes};
 use crate::chance::Chance;
+use crate::keys;
 use crate::ledger::facts::{places, valid};
 use crate::plants::Plant;
-use crate::run::{LOAD_US, Stand, run_of, topic};
+use crate::run::{Judged, LOAD_US, Stand, run_of, topic};
 use crate::seeds::Outcome;
-use crate::spine::SimSpine;
+use crate::spine::{Broker, SimSpine};
 use crate::world::{Launcher, Shard};
 
 /// Everything must be quiet by then.
@@ -29,6 +37,7 @@ pub(crate) fn pace(seed: u64, shard: &str) -> Pace {
         group_facts: up_to(1, 20),
         group_bytes: up_to(500, 20_000),
         groups_in_flight: up_to(1, 4),
+        group_interval: Duration::from_micros(200),
         message_bytes: 64 << 10,
         idle_group: Duration::from_millis(up_to(100, 1_500) as u64),
         idle_records: up_to(1, 30) as u64,
@@ -38,6 +47,7 @@ pub(crate) fn pace(seed: u64, shard: &str) -> Pace {
         clock_skew: Duration::from_millis(400),
         backoff: (Duration::from_millis(20), Duration::from_millis(500)),
         idle_read_back: Duration::from_millis(up_to(50, 1_000) as u64),
+        checkpoint_every: Duration::from_millis(200),
         fence_alarm: Duration::from_secs(1),
     }
 }
@@ -61,6 +71,7 @@ fn relay_spec(seed: u64, number: u32) -> ShardSpec {
         outputs: vec![topic("left").partition(0), topic("right").partition(0), topic("overflow").partition(number)],
         snapshots: topic("snapshots"),
         shards: topic("shards"),
+        checkpoints: Some(topic("checkpoints").partition(0)),
         process: String::new(),
         pace: pace(seed, &name),
     }
@@ -77,6 +88,7 @@ fn sink_spec(seed: u64) -> ShardSpec {
         outputs: vec![topic("finished").partition(0)],
         snapshots: topic("snapshots"),
         shards: topic("shards"),
+        checkpoints: Some(topic("checkpoints").partition(0)),
         process: String::new(),
         pace: pace(seed, "b/0"),
     }
@@ -109,11 +121,86 @@ fn retain(spine: &SimSpine, spec: &ShardSpec) {
     broker.trim(control, position);
 }
 
+/// Now and then a job input is cut above what was settled, and somebody gives up what is gone, late.
+fn lose(seed: u64, stand: &Stand, spec: &ShardSpec) {
+    let mut chance = Chance::new(seed, &format!("loss {}", spec.sender));
+    if !chance.percent(10) {
+        return;
+    }
+    let input = usize::from(chance.percent(30));
+    let (of, sender) = (spec.inputs[input].partition.clone(), spec.sender.clone());
+    let (cut, keep) = (chance.within(200_000..4_500_000), chance.within(0..12));
+    let (spine, partition) = (stand.spine.clone(), of.clone());
+    stand.core.at(cut, move || {
+        let mut broker = spine.broker();
+        let end = broker.partition(&partition).map_or(0, |p| p.ends().end);
+        broker.trim(&partition, end.saturating_sub(keep));
+    });
+    for step in 0..4 {
+        // The first is of somebody who may not; and what was trimmed in order may begin later still.
+        let signer = if step == 0 { keys::stages() } else { keys::operator() };
+        let (spine, of, sender) = (stand.spine.clone(), of.clone(), sender.clone());
+        stand.core.at(cut + chance.within(0..1_000_000) + step * 500_000, move || {
+            let before = spine.broker().partition(&of).map_or(0, |p| p.ends().start);
+            let by = "an operator".to_owned();
+            let loss = AcceptedLoss { v: 1, sender, partition: of, before, by, at_ms: 0, key: None, signature: None };
+            let list = [(headers::KIND, Kind::Loss.word().to_owned()), (headers::SENDER, loss.sender.to_string())];
+            let record = NewRecord {
+                key: Some(loss.record_key().into()),
+                value: serde_json::to_vec(&loss).ok().map(|text| signed(&*signer, statements::LOSS, text).into()),
+                headers: Headers::from_iter(list),
+            };
+            spine.put(&topic("shards").partition(0), record);
+        });
+    }
+}
+
+/// A facts log as a run left it.
+#[derive(Debug, Clone)]
+pub struct FactsLeft {
+    /// Whose.
+    pub sender: SenderId,
+    /// Where.
+    pub facts: TopicPartition,
+    /// Every record, in order.
+    pub records: Vec<Record>,
+    /// What its owners said of it, in signed checkpoints.
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+fn said(broker: &Broker, spec: &ShardSpec) -> Vec<Checkpoint> {
+    let all = spec.checkpoints.iter().flat_map(|at| broker.log(at));
+    let read = all.map(|stored| serde_json::from_slice(stored.record.value.as_deref().unwrap_or_default()).unwrap());
+    read.filter(|checkpoint: &Checkpoint| checkpoint.sender == spec.sender).collect()
+}
+
+/// The facts logs that a seed leaves, for those who read logs.
+#[must_use]
+pub fn facts_left(seed: u64) -> Vec<FactsLeft> {
+    let left = RefCell::new(Vec::new());
+    let outcome = run_and(seed, tidegate_stage::Rules::default(), Plant::Nothing, false, &|broker, specs| {
+        let of = |spec: &ShardSpec| FactsLeft {
+            sender: spec.sender.clone(),
+            facts: spec.facts.clone(),
+            records: broker.log(&spec.facts).iter().map(|stored| stored.record.clone()).collect(),
+            checkpoints: said(broker, spec),
+        };
+        *left.borrow_mut() = specs.iter().map(of).collect();
+    });
+    assert!(outcome.passed(), "seed {seed} is red");
+    left.into_inner()
+}
+
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
+    run_and(seed, rules, plant, keep_trace, &|_, _| {})
+}
+
+/// Runs one seed; `look` sees the broker whenever it is judged.
+fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn Fn(&Broker, &[ShardSpec])) -> Outcome {
     let logs = [("jobs", 2), ("control", 2), ("overflow", 2), ("a.facts", 2), ("b.facts", 1)];
-    let single = [("left", 1), ("right", 1), ("finished", 1), ("dead", 1)];
+    let single = [("left", 1), ("right", 1), ("finished", 1), ("dead", 1), ("checkpoints", 1)];
     let logs: Vec<_> = logs.into_iter().chain(single).map(|(name, n)| (topic(name), n)).collect();
     let mut stand = Stand::new(seed, keep_trace, &logs, &[topic("snapshots"), topic("shards")]);
     let specs = [relay_spec(seed, 0), relay_spec(seed, 1)];
@@ -129,7 +216,9 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
                 let make = make.clone();
                 run_of(launch, rules, move || FailOpen(make()))
             }),
-            Plant::Nothing | Plant::StaleToken => Box::new(move |launch| run_of(launch, rules, make.clone())),
+            Plant::Nothing | Plant::StaleToken | Plant::OtherInput | Plant::TicketUnchecked => {
+                Box::new(move |launch| run_of(launch, rules, make.clone()))
+            }
         };
         shards.push(Shard { spec: spec.clone(), launch });
     }
@@ -145,11 +234,16 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             }
         }
     }
+    specs.iter().for_each(|spec| lose(seed, &stand, spec));
     let world = stand.world(shards);
     let dead = topic("dead").partition(0);
+    let [first, second] = specs.clone();
+    let all = [first, second, behind.clone()];
     stand.run(&world, QUIET_US, |broker, verdicts| {
+        look(broker, &all);
         let relays = specs.iter().zip(&relays);
         let snapshots: usize = relays.map(|(spec, make)| judge::relay(broker, spec, &dead, make, verdicts)).sum();
-        snapshots + judge::sink(broker, &behind, &dead, &make_sink, verdicts)
+        let sink = judge::sink(broker, &behind, &dead, &make_sink, verdicts);
+        Judged { snapshots: snapshots + sink, released: 0 }
     })
 }

@@ -21,6 +21,17 @@ pub struct Stored {
     pub at: u64,
 }
 
+/// Header by which the judge knows what was forged. Nobody else looks at it.
+pub const FORGED: &str = "sim-forged";
+
+impl Stored {
+    /// Whether it was written by somebody who may not.
+    #[must_use]
+    pub fn is_forged(&self) -> bool {
+        self.record.headers.get(FORGED).is_some()
+    }
+}
+
 /// One partition.
 #[derive(Debug, Default)]
 pub struct Partition {

@@ -20,7 +20,7 @@ use tidegate_spine::{
     TopicSpec, TopicState,
 };
 
-pub use broker::{Broker, Manners, Partition, Stored};
+pub use broker::{Broker, FORGED, Manners, Partition, Stored};
 use producing::{Client, SimProducer};
 use reading::SimReader;
 

@@ -1,5 +1,7 @@
 //! YAML as a tree in which every value knows its line.
 
+mod plain;
+
 use crate::number::Number;
 use crate::problem::Problem;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -79,12 +81,20 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Node, Problem> {
             "split it into several bundles",
         ));
     }
-    serde_saphyr::from_str_with_options::<Node>(text, options()).map_err(|error| {
+    if let Some(node) = plain::read(text) {
+        return Ok(node);
+    }
+    general(text).map_err(|error| {
         let line = error.location().map(|at| u32::try_from(at.line()).unwrap_or(u32::MAX));
         let reason = error.without_snippet().render();
         let reason = reason.lines().next().unwrap_or("unreadable").to_owned();
         Problem::new(file, line, format!("not readable as YAML: {reason}"), "correct the syntax")
     })
+}
+
+/// All of YAML, with what bounds it.
+fn general(text: &str) -> Result<Node, serde_saphyr::Error> {
+    serde_saphyr::from_str_with_options::<Node>(text, options())
 }
 
 fn options() -> serde_saphyr::Options {

@@ -1,0 +1,120 @@
+//! Where `decided` is marked: at the acknowledgement of the group, by whoever appended it.
+//!
+//! That is what "durable in `decisions.*`" means, it is the same on both sides, and nobody need read the facts log while
+//! it is written: a consumer of it would cost the machine a fetch, its answer and three woken threads a job, which no
+//! bare client with an acknowledged fact pays.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
+use tidegate_spine::{
+    Ends, Landing, MemberOptions, Membership, NewRecord, Producer, ProducerOptions, Reader, Spine, SpineError,
+    TopicSpec, TopicState,
+};
+
+use crate::board::{Board, Milestone};
+
+/// The spine that the kernels of a run get.
+pub(crate) struct Noting {
+    pub(crate) spine: Arc<dyn Spine>,
+    pub(crate) decisions: TopicName,
+    pub(crate) board: Board,
+}
+
+struct NotingProducer {
+    producer: Box<dyn Producer>,
+    decisions: TopicName,
+    board: Board,
+}
+
+impl Producer for NotingProducer {
+    fn append(&mut self, to: &TopicPartition, records: Vec<NewRecord>) -> Landing {
+        if to.topic != self.decisions {
+            return self.producer.append(to, records);
+        }
+        let values = records.iter().map(|record| record.value.as_deref().unwrap_or_default());
+        let offsets: Vec<Offset> = values.flat_map(decided).collect();
+        let (board, partition) = (self.board.clone(), to.partition);
+        self.producer
+            .append(to, records)
+            .inspect(move |landed| {
+                if landed.is_ok() {
+                    let decided = offsets.iter().map(|offset| (partition, *offset));
+                    board.seen(Milestone::Decided, board.now_us(), decided);
+                }
+            })
+            .boxed()
+    }
+}
+
+/// The offsets settled by a group's facts: every `"in":[0,N]`. A scan, so that it costs little.
+fn decided(value: &[u8]) -> impl Iterator<Item = Offset> {
+    const MARK: &[u8] = br#""in":[0,"#;
+    memchr::memmem::find_iter(value, MARK).filter_map(|at| {
+        let number = value.get(at + MARK.len()..)?;
+        let digits = number.iter().take_while(|b| b.is_ascii_digit()).count();
+        std::str::from_utf8(number.get(..digits)?).ok()?.parse().ok()
+    })
+}
+
+impl Spine for Noting {
+    fn url(&self) -> &str {
+        self.spine.url()
+    }
+
+    fn producer(&self, options: ProducerOptions) -> BoxFuture<'_, Result<Box<dyn Producer>, SpineError>> {
+        async move {
+            let producer = self.spine.producer(options).await?;
+            let (decisions, board) = (self.decisions.clone(), self.board.clone());
+            Ok(Box::new(NotingProducer { producer, decisions, board }) as Box<dyn Producer>)
+        }
+        .boxed()
+    }
+
+    fn reader(&self, name: &str) -> BoxFuture<'_, Result<Box<dyn Reader>, SpineError>> {
+        self.spine.reader(name)
+    }
+
+    fn join(&self, options: MemberOptions) -> BoxFuture<'_, Result<Box<dyn Membership>, SpineError>> {
+        self.spine.join(options)
+    }
+
+    fn ends<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Ends>, SpineError>> {
+        self.spine.ends(of)
+    }
+
+    fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>> {
+        self.spine.describe(topics)
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>> {
+        self.spine.list(prefix)
+    }
+
+    fn create<'a>(&'a self, topic: &'a TopicSpec) -> BoxFuture<'a, Result<(), SpineError>> {
+        self.spine.create(topic)
+    }
+
+    fn alter<'a>(&'a self, topic: &'a TopicSpec) -> BoxFuture<'a, Result<(), SpineError>> {
+        self.spine.alter(topic)
+    }
+
+    fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), SpineError>> {
+        self.spine.delete(topic)
+    }
+
+    fn trim<'a>(&'a self, partition: &'a TopicPartition, before: Offset) -> BoxFuture<'a, Result<(), SpineError>> {
+        self.spine.trim(partition, before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn offsets_are_found_in_a_group() {
+        let group = br#"{"facts":[{"at":1,"in":[0,17],"fact":{}},{"at":1,"in":[0,5],"fact":{"x":"\"in\":[0,"}}]}"#;
+        assert_eq!(super::decided(group).collect::<Vec<_>>(), [17, 5]);
+    }
+}

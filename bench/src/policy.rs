@@ -1,0 +1,59 @@
+//! The policy of a run: as many rules and limits as asked for, and one that allows what the load sends.
+
+use tidegate_policy::Snapshot;
+
+/// What it is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weight {
+    /// Rules for other topics than the load's: mostly denials, every tenth asks people.
+    pub(crate) rules: u32,
+    /// Limits that every job takes of; none is ever exceeded.
+    pub(crate) limits: u32,
+}
+
+/// What a limit counts, and by what: by tenant all jobs share one, by agent there are ninety-seven.
+const LIMITS: [&str; 4] = [
+    "count_within: jobs, key: [tenant], window: 1m",
+    "sum_within: job.number, key: [actor_id], window: 1h",
+    "count_within: jobs, key: [tenant, actor_id], window: 10m",
+    "count_within: jobs, key: [job.topic], window: 1h",
+];
+
+/// More than a run ever counts, and than all the numbers of its jobs.
+const NEVER: u64 = 1_000_000_000_000_000;
+
+/// Limits there are at most.
+pub(crate) const MOST_LIMITS: u32 = 4;
+
+pub(crate) fn policy(weight: Weight) -> anyhow::Result<Snapshot> {
+    let mut text = String::from("id: bench\nrevision: 1\nrules:\n");
+    for n in 0..weight.rules {
+        let decision = match n % 10 {
+            9 => "require_approval, approval: { approvers: [finance], ttl: 4h, on_timeout: deny }",
+            _ => "deny",
+        };
+        text.push_str(&format!(
+            "  - {{ id: no-{n}, match: {{ topics: [\"job.forbidden.{n}.>\"] }}, reason: forbidden, decision: {decision} }}\n"
+        ));
+    }
+    for (n, limit) in LIMITS.iter().take(weight.limits as usize).enumerate() {
+        text.push_str(&format!(
+            "  - {{ id: most-{n}, match: {{ topics: [\"job.bench.>\"] }}, state: [{{ {limit}, gt: {NEVER} }}], decision: deny }}\n"
+        ));
+    }
+    text.push_str("  - { id: calls, match: { topics: [\"job.bench.>\"] }, decision: allow }\n");
+    Ok(tidegate_policy::load([("bench.yaml", text)], None)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_weight_makes_a_policy() {
+        for (rules, limits) in [(0, 0), (50, 0), (1_000, 3), (10, MOST_LIMITS)] {
+            policy(Weight { rules, limits })
+                .unwrap_or_else(|refused| panic!("{rules} rules, {limits} limits: {refused}"));
+        }
+    }
+}
