@@ -7,7 +7,7 @@ use super::load;
 use super::parts::{self, KERNELS, LENDERS};
 use crate::fleet::parts::{BUCKETS, LANES, kernel_spec, named, scheduler, scheduler_spec};
 use crate::plants::LimitsPlant;
-use crate::run::{LOAD_US, Stand, run_of};
+use crate::run::{Judged, LOAD_US, Stand, run_of};
 use crate::seeds::Outcome;
 use crate::world::{Launcher, Shard};
 
@@ -82,6 +82,6 @@ pub fn run(seed: u64, rules: Rules, plant: LimitsPlant, keep_trace: bool) -> Out
         }
         let ends = judge::ends(broker, &leases, verdicts);
         judge::windows(&account, &ends, verdicts);
-        snapshots
+        Judged { snapshots, released: 0 }
     })
 }
