@@ -23,7 +23,7 @@ use crate::meters::{self, Meters};
 use crate::reading::ReaderMemory;
 use crate::standing::{Adopted, Policies, StandingView};
 use crate::state;
-use crate::wallet::Wallet;
+use crate::wallet::{Wallet, WalletBugs};
 
 /// The safety kernel of one source partition.
 pub struct Kernel {
@@ -89,6 +89,13 @@ impl Kernel {
             unbelieved: Cell::new(0),
             config,
         })
+    }
+
+    /// The same with bugs in its wallet; for tests of tests.
+    #[must_use]
+    pub fn with_wallet_bugs(mut self, bugs: WalletBugs) -> Self {
+        self.wallet = Wallet::new(self.config.wallet).with_bugs(bugs);
+        self
     }
 
     /// A view of whether it can judge; take it before the kernel goes to its runner.

@@ -63,7 +63,8 @@ impl Default for WalletBounds {
 pub struct WalletBugs {
     /// A spend leaves its window a little early.
     pub window_short: bool,
-    /// What is settled stays open, and is settled again.
+    /// What is settled stays open and is settled again, and what is given back is given back once more out of what the
+    /// next job took.
     pub settle_twice: bool,
 }
 

@@ -165,6 +165,9 @@ impl Wallet {
                 let now = used(definition.kind, definition.budget, spend.amount, end);
                 if now != spend.amount {
                     holding.spent.replace(stamp, spend.amount, now);
+                    if twice {
+                        holding.spent.replace(Timestamp(stamp.0 + 1), spend.amount, now);
+                    }
                 }
             });
         }

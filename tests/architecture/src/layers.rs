@@ -99,6 +99,8 @@ pub const LAYERS: &[Layer] = &[
         "tidegate-simulation",
         &[
             "tidegate-kernel",
+            "tidegate-limits",
+            "tidegate-limits-hammer",
             "tidegate-policy",
             "tidegate-protocol",
             "tidegate-scheduler",

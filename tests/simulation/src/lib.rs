@@ -11,6 +11,7 @@
 //! - [`ledger`] the outside judge: its own naive reading of the raw topics, invariants by name.
 //! - [`relay`] the fast scenario: small stages that pass, hold, move and expire records.
 //! - [`fleet`] the full scenario: kernel, scheduler and workers.
+//! - [`lending`] the scenario of limits: kernels, limits shards and a scheduler, judged by the hammer's ledger.
 //! - [`run`] what all scenarios share.
 //! - [`scenario`] which scenario a seed runs.
 //! - [`plants`] the bugs that must be found.
@@ -32,6 +33,7 @@ pub mod faults;
 pub mod fleet;
 pub mod keys;
 pub mod ledger;
+pub mod lending;
 pub mod plants;
 pub mod relay;
 pub mod run;

@@ -27,19 +27,35 @@ pub struct Bug {
     pub rules: Rules,
     /// What is wrong with the stage.
     pub plant: Plant,
+    /// What is wrong with limits.
+    pub limits: LimitsPlant,
+}
+
+/// What is wrong with limits, if anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LimitsPlant {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A limits shard forgets what it granted.
+    GrantTwice,
+    /// A kernel gives back twice what a job did not use.
+    SettleTwice,
+    /// A spend leaves its window a little early.
+    WindowBoundary,
 }
 
 /// No bug.
 #[must_use]
 pub fn right() -> Bug {
-    Bug { name: "none", rules: Rules::default(), plant: Plant::Nothing }
+    Bug { name: "none", rules: Rules::default(), plant: Plant::Nothing, limits: LimitsPlant::Nothing }
 }
 
 /// All bugs.
 #[must_use]
 pub fn bugs() -> Vec<Bug> {
     let good = Rules::default();
-    let bug = |name, rules| Bug { name, rules, plant: Plant::Nothing };
+    let bug = |name, rules| Bug { name, rules, ..right() };
     vec![
         bug("message before facts", Rules { facts_first: false, ..good }),
         bug("decide twice", Rules { decide_once: false, ..good }),
@@ -56,5 +72,16 @@ pub fn bugs() -> Vec<Bug> {
         Bug { plant: Plant::StaleToken, ..bug("accept a stale token", good) },
         Bug { plant: Plant::OtherInput, ..bug("approve for another input", good) },
         Bug { plant: Plant::TicketUnchecked, ..bug("ticket not checked", good) },
+    ]
+}
+
+/// Bugs in the stages that keep limits: found by the scenario of limits alone.
+#[must_use]
+pub fn bugs_of_limits() -> Vec<Bug> {
+    let bug = |name, limits| Bug { name, limits, ..right() };
+    vec![
+        bug("grant twice", LimitsPlant::GrantTwice),
+        bug("settle twice", LimitsPlant::SettleTwice),
+        bug("window boundary", LimitsPlant::WindowBoundary),
     ]
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use tidegate_simulation::plants::{Bug, bugs, right};
+use tidegate_simulation::plants::{Bug, bugs, bugs_of_limits, right};
 use tidegate_simulation::scenario;
 use tidegate_simulation::seeds::{Outcome, guarded, run_many};
 
@@ -35,8 +35,9 @@ fn wanted() -> Result<Wanted, String> {
             "--base" => wanted.base = number()?,
             "--seed" => wanted.seed = Some(number()?),
             "--plant" => {
-                let names: Vec<_> = bugs().iter().map(|b| b.name).collect();
-                let known = bugs().into_iter().find(|b| b.name == value);
+                let all: Vec<Bug> = bugs().into_iter().chain(bugs_of_limits()).collect();
+                let names: Vec<_> = all.iter().map(|b| b.name).collect();
+                let known = all.iter().find(|b| b.name == value).copied();
                 wanted.bug =
                     known.ok_or_else(|| format!("no planted bug `{value}`; there are: {}", names.join(", ")))?;
             }

@@ -1,0 +1,87 @@
+//! One run of the scenario of limits.
+
+use tidegate_stage::Rules;
+
+use super::judge::{self, Account};
+use super::load;
+use super::parts::{self, KERNELS, LENDERS};
+use crate::fleet::parts::{BUCKETS, LANES, kernel_spec, named, scheduler, scheduler_spec};
+use crate::plants::LimitsPlant;
+use crate::run::{Judged, LOAD_US, Stand, run_of};
+use crate::seeds::Outcome;
+use crate::world::{Launcher, Shard};
+
+/// Everything must be quiet by then: a job waits for limits for 30 s at most.
+const QUIET_US: u64 = 90_000_000;
+
+/// Runs one seed.
+#[must_use]
+pub fn run(seed: u64, rules: Rules, plant: LimitsPlant, keep_trace: bool) -> Outcome {
+    let logs = [
+        ("jobs.raw", KERNELS),
+        ("decisions.jobs.raw", KERNELS),
+        ("commands.jobs.raw", KERNELS),
+        ("outcomes.jobs.raw", KERNELS),
+        ("grants.jobs.raw", KERNELS),
+        ("limits.requests", LENDERS),
+        ("limits.facts", LENDERS),
+        ("approved.p", BUCKETS),
+        ("overflow.p", BUCKETS),
+        ("reports.p", 1),
+        ("leases.p", 1),
+        ("work.p", LANES),
+        ("denied", 1),
+        ("held", 1),
+        ("finished", 1),
+        ("dead", 1),
+    ];
+    let logs = logs.map(|(name, n)| (named(name), n));
+    let mut stand = Stand::new(seed, keep_trace, &logs, &[named("snapshots"), named("shards")]);
+    let mut shards = Vec::new();
+    let kernels: Vec<_> = (0..KERNELS)
+        .map(|shard| {
+            let config = parts::kernel_config(shard);
+            let spec = kernel_spec(seed, &config);
+            (config, spec)
+        })
+        .collect();
+    for (config, spec) in &kernels {
+        let config = config.clone();
+        let launch: Launcher = Box::new(move |launch| {
+            let config = config.clone();
+            run_of(launch, rules, move || parts::kernel(&config, plant))
+        });
+        shards.push(Shard { spec: spec.clone(), launch });
+    }
+    let lenders: Vec<_> = (0..LENDERS).map(|shard| parts::limits_spec(seed, &parts::limits_config(), shard)).collect();
+    for spec in &lenders {
+        let launch: Launcher =
+            Box::new(move |launch| run_of(launch, rules, move || parts::limits(&parts::limits_config(), plant)));
+        shards.push(Shard { spec: spec.clone(), launch });
+    }
+    let pool = parts::pool();
+    let leases = scheduler_spec(seed, &pool);
+    let for_launch = pool.clone();
+    let launch: Launcher = Box::new(move |launch| {
+        let pool = for_launch.clone();
+        run_of(launch, rules, move || scheduler(&pool))
+    });
+    shards.push(Shard { spec: leases.clone(), launch });
+    for (shard, (_, spec)) in (0..).zip(&kernels) {
+        load::submit(seed, shard, &stand.core, &stand.spine, &spec.inputs[0].partition, LOAD_US);
+    }
+    let world = stand.world(shards);
+    stand.run(&world, QUIET_US, |broker, verdicts| {
+        let mut account = Account::default();
+        let mut snapshots = 0;
+        for (config, spec) in &kernels {
+            snapshots += judge::kernel_shard(broker, config, spec, plant, &mut account, verdicts);
+        }
+        for spec in &lenders {
+            snapshots += judge::limits_shard(broker, spec, plant, verdicts);
+        }
+        let ends = judge::ends(broker, &leases, verdicts);
+        judge::windows(&account, &ends, verdicts);
+        Judged { snapshots, released: 0 }
+    })
+}
