@@ -117,7 +117,18 @@ fn returned(fact: &KernelFact) -> Option<&'static str> {
         KernelFact::JobHeld { replaces, .. } => (replaces, "held"),
         KernelFact::JobDeferred { replaces, .. } => (replaces, "deferred"),
         KernelFact::RecordRejected { replaces, .. } => (replaces, "rejected"),
-        _ => return None,
+        KernelFact::PolicyAdopted { .. }
+        | KernelFact::SliceRequested { .. }
+        | KernelFact::SliceGranted { .. }
+        | KernelFact::SliceReturned { .. }
+        | KernelFact::SpendSettled { .. }
+        | KernelFact::OutcomePassedOn { .. }
+        | KernelFact::HoldRenewed { .. }
+        | KernelFact::ApprovalGiven { .. }
+        | KernelFact::HoldEscalated { .. }
+        | KernelFact::CommandRefused { .. }
+        | KernelFact::JobCancelled { .. }
+        | KernelFact::JobRepeated { .. } => return None,
     };
     replaces.is_some_and(|replaced| replaced.was == KeptAs::Released).then_some(became)
 }

@@ -1,5 +1,6 @@
 //! A decision's constraints, kept by the worker over real processes.
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::time::{Duration, Instant};
 
