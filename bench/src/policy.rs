@@ -52,7 +52,8 @@ mod tests {
     #[test]
     fn every_weight_makes_a_policy() {
         for (rules, limits) in [(0, 0), (50, 0), (1_000, 3), (10, MOST_LIMITS)] {
-            policy(Weight { rules, limits }).unwrap_or_else(|refused| panic!("{rules} rules, {limits} limits: {refused}"));
+            policy(Weight { rules, limits })
+                .unwrap_or_else(|refused| panic!("{rules} rules, {limits} limits: {refused}"));
         }
     }
 }

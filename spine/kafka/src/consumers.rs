@@ -95,8 +95,7 @@ impl Drop for OfTopic {
 
 fn client(options: &KafkaOptions, keeper: &Keeper, name: &str) -> Result<Client, String> {
     let config = settings::reading(options, name);
-    let client =
-        BaseConsumer::from_config_and_context(&config, Watch::new(name)).map_err(|error| error.to_string())?;
+    let client = BaseConsumer::from_config_and_context(&config, Watch::new(name)).map_err(|error| error.to_string())?;
     let client = Arc::new(client);
     let served: Arc<dyn Serve> = client.clone();
     let served: Weak<dyn Serve> = Arc::downgrade(&served);

@@ -4,10 +4,11 @@
 //! * [`KafkaSpine`]: the adapter. Every client it makes runs on threads of its own; no async runtime is needed.
 //!
 //! How promises are kept: appends go through an idempotent producer (`acks=all`, no timeout) per
-//! [`Producer`](tidegate_spine::Producer), whose reports complete the landings; readers assign partitions by hand and
-//! take records from one queue a partition, which wakes them; groups are cooperative-sticky and fetch nothing;
-//! positions move over transaction markers and compacted records by end-of-partition events; a position the log no
-//! longer has is `Truncated`, checked against the log's real ends. librdkafka's errors are sorted once, in `failure`.
+//! [`Producer`](tidegate_spine::Producer), whose reports complete the landings; readers assign partitions by hand, to
+//! one consumer for each topic that the process reads (`consumers` says why), and take records from one queue a
+//! partition, which wakes them; groups are cooperative-sticky and fetch nothing; positions move over transaction markers
+//! and compacted records by end-of-partition events; a position the log no longer has is `Truncated`, checked against the
+//! log's real ends. librdkafka's errors are sorted once, in `failure`.
 //!
 //! What it needs on the cluster: the rights that DESIGN section 3's table implies, and for readers DESCRIBE on the
 //! group `tidegate-readers` (librdkafka asks for its coordinator; nothing is ever committed there).

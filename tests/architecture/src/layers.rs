@@ -63,6 +63,7 @@ pub const LAYERS: &[Layer] = &[
         &[
             "tidegate-kernel",
             "tidegate-keys",
+            "tidegate-limits",
             "tidegate-node",
             "tidegate-policy",
             "tidegate-protocol",
