@@ -387,6 +387,7 @@ fn numbers(check: &mut Check<'_>, written: &Written) {
         ("limits", "open_spends", wide(limits.open_spends), 1, 100_000_000),
         ("limits", "kept_bytes", wide(limits.kept_bytes), 256 << 10, 256 << 20),
         ("membership", "session_timeout_ms", membership.session_timeout_ms.into(), 100, 300_000),
+        ("audit", "checkpoint_every_ms", written.audit.checkpoint_every_ms, 1, 3_600_000),
     ];
     for (section, field, value, least, most) in table {
         check.within(&[Field(section), Field(field)], &format!("{section}.{field}"), value, least, most);

@@ -194,11 +194,32 @@ fn a_byte_flipped_in_the_logs_own_file_does_not_verify() {
         }
     }
     let file = files.into_iter().max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
-    let mut bytes = std::fs::read(&file).unwrap();
-    // In the first decision's text.
-    let at = bytes.windows(11).position(|window| window == b"job_decided").unwrap();
-    bytes[at] ^= 1;
-    std::fs::write(&file, bytes).unwrap();
+    let bytes = std::fs::read(&file).unwrap();
+    // Frames are `length u32 | crc32 u32 | body`, the body begins with the offset.
+    let (mut from, mut damaged, mut forged, mut offset) = (0, bytes.clone(), bytes.clone(), None);
+    while let Some(prefix) = bytes.get(from..from + 8) {
+        let length = u32::from_le_bytes(prefix[..4].try_into().unwrap()) as usize;
+        let body = from + 8..from + 8 + length;
+        let found = bytes[body.clone()].windows(11).position(|window| window == b"job_decided");
+        if let (Some(at), None) = (found, offset) {
+            offset = Some(u64::from_le_bytes(bytes[body.start..body.start + 8].try_into().unwrap()));
+            damaged[body.start + at] ^= 1;
+            forged[body.start + at] ^= 1;
+            let crc = crc32fast::hash(&forged[body.clone()]);
+            forged[from + 4..from + 8].copy_from_slice(&crc.to_le_bytes());
+        }
+        from = body.end;
+    }
+    // A disk that lost a bit: nothing can be said, and the partition is named.
+    std::fs::write(&file, damaged).unwrap();
     let (code, report) = verify(&home, &SPINE);
-    assert_eq!((code, &report["verdict"]), (3, &json!("tampered")), "{report}");
+    assert_eq!(code, 4, "{report}");
+    let error = report["error"].as_str().unwrap();
+    assert!(error.contains("decisions.jobs.raw") && error.contains("damaged"), "{error}");
+    // Whoever makes the frame fit again has still not signed it.
+    std::fs::write(&file, forged).unwrap();
+    let (code, report) = verify(&home, &SPINE);
+    let partitions = report["partitions"].as_array().unwrap();
+    let damage = partitions.iter().find_map(|one| one.get("damage")).unwrap();
+    assert_eq!((code, &damage["wrong"], damage["offset"].as_u64()), (3, &json!("edited"), offset), "{report}");
 }

@@ -11,7 +11,7 @@ use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::facts::KernelFact;
 use tidegate_spine::{Ends, ReadHandle, Record, Start};
 
-use super::log::{Found, checkpoint_partitions, decisions, ends, read};
+use super::log::{Found, checkpoint_partitions, decisions, ends, read, unreadable};
 use super::{ExportArgs, trust};
 use crate::args::Global;
 use crate::commands::{config_of, on_spine, runtime, told_to_stop};
@@ -77,7 +77,7 @@ pub(super) fn run(global: &Global, args: &ExportArgs) -> Result<Exit, Failure> {
                         Poll::Pending => continue,
                         Poll::Ready(Ok(read)) => log.position = read.position,
                         Poll::Ready(Err(error)) => {
-                            return Poll::Ready(Some(Ended::Failed(Failure::new(Exit::Unavailable, error))));
+                            return Poll::Ready(Some(Ended::Failed(unreadable(error))));
                         }
                     }
                     moved = true;

@@ -13,7 +13,7 @@ use tidegate_protocol::checkpoint::Checkpoint;
 use tidegate_protocol::ids::{SenderId, SourceName};
 use tidegate_protocol::signature::Trust;
 use tidegate_protocol::topics::Topic;
-use tidegate_spine::{Ends, Record, Spine, Start};
+use tidegate_spine::{Ends, ReadError, Record, Spine, Start};
 
 use super::Chosen;
 use crate::exit::{Exit, Failure};
@@ -103,7 +103,7 @@ pub(super) async fn read(
     let (mut position, mut batch) = (start, Vec::new());
     while position < end {
         let read = poll_fn(|cx| reader.poll_read(handle, BATCH, cx, &mut batch)).await;
-        position = read.map_err(|error| Failure::new(Exit::Unavailable, error))?.position;
+        position = read.map_err(unreadable)?.position;
         for record in batch.drain(..).filter(|record| record.offset < end) {
             if each(&record)?.is_break() {
                 return Ok(());
@@ -111,6 +111,15 @@ pub(super) async fn read(
         }
     }
     Ok(())
+}
+
+/// A log that the spine cannot give: storage that is damaged leaves nothing to be said.
+pub(super) fn unreadable(error: ReadError) -> Failure {
+    let exit = match &error {
+        ReadError::Fatal { .. } => Exit::CannotSay,
+        ReadError::Truncated { .. } | ReadError::UnknownTopic { .. } | ReadError::Refused { .. } => Exit::Unavailable,
+    };
+    Failure::new(exit, error)
 }
 
 /// Checkpoints as they are found.
