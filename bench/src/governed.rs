@@ -38,7 +38,7 @@ struct Log;
 impl Watch for Log {
     fn event(&self, shard: &SenderId, event: &ShardEvent) {
         match event {
-            ShardEvent::Positions(_) | ShardEvent::TrimWanted { .. } => {}
+            ShardEvent::Positions(_) | ShardEvent::TrimWanted { .. } | ShardEvent::Checkpoint { .. } => {}
             ShardEvent::Ended(tidegate_stage::Ended::Stopped) | ShardEvent::Owning { .. } => {
                 tracing::debug!(%shard, ?event);
             }
@@ -87,6 +87,7 @@ impl Names {
             (Topic::Dead, SHARED),
             (Topic::Snapshots, 1),
             (Topic::Shards, 1),
+            (Topic::AuditCheckpoints, 1),
         ];
         all.into_iter()
             .map(|(topic, partitions)| {

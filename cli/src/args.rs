@@ -10,7 +10,7 @@ use tidegate_node::workers::WorkerSpec;
 use tidegate_protocol::signature::Role;
 use tidegate_worker::agent::Builtin;
 
-use crate::commands::PolicyCommand;
+use crate::commands::{AuditCommand, PolicyCommand};
 use crate::demo::DemoArgs;
 use crate::exit::CODES;
 
@@ -77,6 +77,9 @@ pub(crate) enum Command {
     /// Look at what could not be handled
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// Verify the log of decisions; dump and export it
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Make keys that sign, and look at those that are trusted
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -433,6 +436,10 @@ mod tests {
             "tidegate worker --pool p --capability c -- ./run.sh --fast",
             "tidegate worker --pool p --capability c --builtin sleep:50",
             "tidegate topics export --format kafka",
+            "tidegate audit verify --dump d.jsonl --trusted keys.yaml --checkpoints c.jsonl",
+            "tidegate audit verify --spine embedded:x --source a --source b",
+            "tidegate audit export --follow",
+            "tidegate audit dump --file d.jsonl",
             "tidegate keys create --role approver --tenant acme --tenant globex --id boss",
             "tidegate keys create --role stage:kernel --file kernel.key",
             "tidegate policy explain --policy p job.json",
@@ -445,6 +452,7 @@ mod tests {
             "tidegate worker --pool p --capability c",
             "tidegate worker --pool p --capability c --builtin echo -- x",
             "tidegate serve --roles king",
+            "tidegate audit verify --spine embedded:x --dump d.jsonl",
             "tidegate keys create",
             "tidegate keys create --role king",
             "tidegate jobs get x --wait 30",

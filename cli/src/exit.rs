@@ -16,6 +16,8 @@ pub(crate) const CODES: &str = "Exit codes:
   1   a job did not succeed, a case failed, topics differ (`topics plan`), verdicts differ
       (`policy diff`), rules can never decide (`policy check`), or something that was asked for is not there
   2   the command line is wrong
+  3   the audit log was tampered with (`audit verify`, `audit export`)
+  4   no record is bad, and whether all are there cannot be said (the same)
   65  the input is wrong
   69  the spine, the gateway or the address is not available
   70  a defect, or a failure without a code of its own
@@ -27,6 +29,8 @@ pub(crate) enum Exit {
     Done = 0,
     Unsuccessful = 1,
     Usage = 2,
+    Tampered = 3,
+    CannotSay = 4,
     Data = 65,
     Unavailable = 69,
     Software = 70,

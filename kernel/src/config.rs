@@ -70,6 +70,8 @@ pub struct KernelTopics {
     pub snapshots: TopicName,
     /// Terms.
     pub shards: TopicName,
+    /// Checkpoints of its facts.
+    pub checkpoints: TopicName,
     /// Partitions of the shared ones.
     pub partitions: PartitionCounts,
 }
@@ -94,6 +96,7 @@ impl KernelTopics {
             dead: Topic::Dead.name(prefix)?,
             snapshots: Topic::Snapshots.name(prefix)?,
             shards: Topic::Shards.name(prefix)?,
+            checkpoints: Topic::AuditCheckpoints.name(prefix)?,
             partitions,
         })
     }
@@ -154,6 +157,7 @@ pub fn shard_spec(config: &KernelConfig, process: &str, mut pace: Pace) -> Resul
         outputs: if source.observe() { Vec::new() } else { routes.buckets().chain(finished).chain(requests).collect() },
         snapshots: topics.snapshots.clone(),
         shards: topics.shards.clone(),
+        checkpoints: Some(topics.checkpoints.partition(0)),
         process: process.to_owned(),
         pace,
     })

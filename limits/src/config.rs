@@ -184,6 +184,7 @@ impl LimitsConfig {
             outputs: outputs.collect(),
             snapshots: self.snapshots.clone(),
             shards: self.terms.clone(),
+            checkpoints: None,
             process: process.to_owned(),
             pace,
         })

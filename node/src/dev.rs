@@ -6,6 +6,7 @@
 //! <data>/key          the HTTP key
 //! <data>/stage.key    what the stages sign with
 //! <data>/approver.key what approves, rejects and cancels held jobs
+//! <data>/trusted.yaml the public halves of its keys, for `tidegate audit`
 //! <data>/address      where it listens, while it runs
 //! ```
 //!
@@ -19,7 +20,7 @@ use tidegate_keys::SecretKey;
 use tidegate_protocol::ids::{KeyId, PoolName};
 use tidegate_worker::agent::Builtin;
 
-use crate::config::{Config, KeysError, PoolWritten, SigningWritten, TrustedWritten, Written};
+use crate::config::{Config, KeysError, PoolWritten, SigningWritten, TrustedWritten, Written, trusted_line};
 use crate::process::{Node, StartError, start};
 use crate::roles::Role;
 use crate::topics::{apply, plan, wanted};
@@ -123,6 +124,9 @@ pub async fn dev(dev: Dev) -> Result<DevNode, StartError> {
     trust_approver(&mut written, &dev.data)?;
     let config = Config::of(&written).map_err(|e| StartError::Data { reason: e.to_string() })?;
     let keys = config.keys.read()?;
+    let trusted = dev.data.join("trusted.yaml");
+    let lines: String = keys.trust.iter().map(|key| trusted_line(key) + "\n").collect();
+    std::fs::write(&trusted, lines).map_err(|e| data("written", &trusted, e))?;
     let spine = crate::spine::open(&config.spine).await?;
     let plan = plan(wanted(&config, &*spine).await?, &*spine).await.map_err(StartError::Look)?;
     apply(&plan, &*spine).await?;

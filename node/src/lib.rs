@@ -16,6 +16,7 @@
 //!
 //! Deliberately absent: supervision of processes, remote configuration.
 
+mod checkpoint_file;
 pub mod clock;
 pub mod config;
 pub mod dev;

@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::checkpoint_file::CheckpointFile;
 use crate::clock::TokioClock;
 use crate::config::{Config, Keys, KeysError};
 use crate::policy_folder;
@@ -165,6 +166,13 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
         });
     }
     tasks.push(tokio::spawn(feel_pulse(Arc::clone(&spine), Arc::clone(&config), Arc::clone(&board))));
+    let checkpoints = match &config.checkpoint_file {
+        Some(file) if roles.contains(&Role::Kernel) => {
+            let failed = |error| format!("`audit.checkpoint_file` `{}` cannot be appended to: {error}", file.display());
+            Some(CheckpointFile::open(file).map_err(|error| StartError::Data { reason: failed(error) })?)
+        }
+        Some(_) | None => None,
+    };
     let ground = Ground {
         config: Arc::clone(&config),
         spine: Arc::clone(&spine),
@@ -173,6 +181,7 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
         board: Arc::clone(&board),
         process: process_name(),
         keys: keys.clone(),
+        checkpoints,
     };
     let mut hostings = Vec::new();
     if roles.contains(&Role::Kernel) {

@@ -89,6 +89,9 @@ pub struct Mark {
     pub sender: SenderId,
     /// The epoch it announces.
     pub epoch: u64,
+    /// On a barrier: SHA-256 (hex) of the claim's value that made the epoch. It ties the claim to its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
     /// The key that signed; with the signature, behind everything else ([`crate::signature::signed`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,

@@ -4,6 +4,7 @@
 //! of its JSON text. Golden files of every record are in `tests/golden`.
 
 pub mod address;
+pub mod checkpoint;
 pub mod command;
 pub mod constraints;
 pub mod control;

@@ -228,6 +228,14 @@ pub struct Signed<'a> {
     signature: Signature,
 }
 
+/// Reads hex digits as they are written here, in lower case alone: a text has one form, so that none of its bytes can
+/// change unnoticed.
+pub(crate) fn digits<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    (!text.iter().any(u8::is_ascii_uppercase)).then_some(bytes)
+}
+
 /// What is signed of `object`, a JSON object's text without its closing brace.
 fn statement(kind: &str, open: &[u8]) -> Vec<u8> {
     let mut statement = Vec::with_capacity(kind.len() + open.len() + 2);
@@ -263,8 +271,7 @@ impl<'a> Signed<'a> {
     pub fn read(value: &'a [u8]) -> Option<Self> {
         let rest = value.strip_suffix(END)?;
         let (rest, digits) = rest.split_at_checked(rest.len().checked_sub(128)?)?;
-        let mut signature = [0; 64];
-        hex::decode_to_slice(digits, &mut signature).ok()?;
+        let signature = self::digits(digits)?;
         let rest = rest.strip_suffix(SIGNATURE)?;
         // A name of a key has no quotation mark in it.
         let from = rest.iter().rposition(|byte| *byte == b'"')?;
@@ -340,6 +347,8 @@ mod tests {
             let mut changed = value.clone();
             changed[at] ^= 1;
             assert!(check("tidegate claim v1", STAGE, 5, &changed).is_err(), "byte {at} changed");
+            changed[at] ^= 1 ^ 0x20;
+            assert!(check("tidegate claim v1", STAGE, 5, &changed).is_err(), "the case of byte {at} changed");
             assert!(check("tidegate claim v1", STAGE, 5, &value[..at]).is_err(), "cut at {at}");
         }
         assert_eq!(check("tidegate claim v1", STAGE, 5, br#"{"v":1}"#), Err(Distrust::Unsigned));

@@ -6,6 +6,7 @@
 //! | fence, barrier | `tidegate mark v1`, `fence` or `barrier`, its partition, the mark's text |
 //! | group of facts | `tidegate group v1`, sender, epoch, root |
 //! | chunk of a snapshot | `tidegate snapshot v1`, the chunk's text |
+//! | checkpoint of a facts log | `tidegate checkpoint v1`, the checkpoint's text ([`crate::checkpoint`]) |
 //! | messages of a group | `tidegate messages v1`, sender, epoch, offset of the group, root ([`crate::proof`]) |
 //!
 //! Each part is a line. A partition is `topic/partition`, with the topic's full name.
@@ -15,7 +16,7 @@ use serde_json::value::RawValue;
 use crate::address::TopicPartition;
 use crate::control::Kind;
 use crate::merkle::{self, Hash, Tree};
-use crate::signature::{Capacity, Distrust, Signature, Signed, Trust};
+use crate::signature::{self, Capacity, Distrust, Signature, Signed, Trust};
 
 /// A claim that landed more than this long after, or before, the wall clock in it does not count: one that is written
 /// again later, by whoever has read it, claims nothing. Milliseconds.
@@ -65,8 +66,7 @@ impl<'a> GroupText<'a> {
         let signed = Signed::read(value)?;
         let rest = signed.open().strip_suffix(b"\"")?;
         let (rest, digits) = rest.split_at_checked(rest.len().checked_sub(64)?)?;
-        let mut root = [0; 32];
-        hex::decode_to_slice(digits, &mut root).ok()?;
+        let root = signature::digits(digits)?;
         let rest = rest.strip_suffix(ROOT)?;
         // Quotation marks inside a JSON string are escaped, so this stands nowhere before the facts themselves.
         let at = rest.windows(FACTS.len()).position(|window| window == FACTS)?;

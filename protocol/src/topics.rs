@@ -57,6 +57,8 @@ pub enum Topic {
     Snapshots,
     /// Terms of facts logs.
     Shards,
+    /// Signed checkpoints of the logs of decisions.
+    AuditCheckpoints,
 }
 
 /// A row of the topic table.
@@ -83,7 +85,7 @@ macro_rules! row {
 }
 
 /// The table (DESIGN section 3), in the order of [`Topic`]'s variants.
-pub const TABLE: [Row; 18] = [
+pub const TABLE: [Row; 19] = [
     row!("<source>", "producer's key", Backlog, false, "anyone allowed", "kernel"),
     row!("decisions.<source>", "source partition", Facts, true, "kernel", "kernel, gateway, audit"),
     row!("commands.<source>", "source partition", Log, false, "gateway, cli", "kernel"),
@@ -102,6 +104,7 @@ pub const TABLE: [Row; 18] = [
     row!("dead", "job id or record id", Log, false, "all stages", "operators"),
     row!("snapshots", "stage, shard, epoch, chunk", Keyed, true, "all stages", "all stages"),
     row!("shards", "stage/shard", Keyed, true, "topics apply", "all stages"),
+    row!("audit.checkpoints", "source", Facts, true, "kernel", "audit"),
 ];
 
 impl Topic {
@@ -127,6 +130,7 @@ impl Topic {
             dead,
             snapshots,
             shards,
+            audit_checkpoints,
         ] = &TABLE;
         match self {
             Self::Raw(_) => raw,
@@ -147,6 +151,7 @@ impl Topic {
             Self::Dead => dead,
             Self::Snapshots => snapshots,
             Self::Shards => shards,
+            Self::AuditCheckpoints => audit_checkpoints,
         }
     }
 
@@ -174,6 +179,7 @@ impl Topic {
             Self::Dead => format!("{prefix}dead"),
             Self::Snapshots => format!("{prefix}snapshots"),
             Self::Shards => format!("{prefix}shards"),
+            Self::AuditCheckpoints => format!("{prefix}audit.checkpoints"),
         };
         TopicName::new(name)
     }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tidegate_protocol::checkpoint::Checkpoint;
 use tidegate_protocol::command::Command;
 use tidegate_protocol::control::{Claim, FactRecord, Group, Mark, SnapshotBody, SnapshotChunk, Term};
 use tidegate_protocol::decision::{Decision, Judged, PayloadAt};
@@ -164,6 +165,7 @@ fn every_record_is_read_and_written_as_ever() {
         let mut parts = name.split('.');
         let (kind, variant) = (parts.next().unwrap(), parts.next().unwrap_or_default());
         let word = match kind {
+            "checkpoint" => drop_in(same::<Checkpoint>(&name)),
             "claim" => drop_in(same::<Claim>(&name)),
             "mark" => drop_in(same::<Mark>(&name)),
             "group" => {
@@ -196,6 +198,7 @@ fn every_record_is_read_and_written_as_ever() {
         met.insert(format!("{kind}.{word}"));
     }
     let expected = [
+        "checkpoint.",
         "claim.",
         "command.",
         "decision.",

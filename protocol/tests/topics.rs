@@ -10,7 +10,7 @@ use std::path::Path;
 use tidegate_protocol::ids::{PoolName, SourceName};
 use tidegate_protocol::topics::{TABLE, Topic};
 
-fn all() -> [Topic; 18] {
+fn all() -> [Topic; 19] {
     let source = || SourceName::new("SOURCE").unwrap();
     let pool = || PoolName::new("POOL").unwrap();
     [
@@ -32,6 +32,7 @@ fn all() -> [Topic; 18] {
         Topic::Dead,
         Topic::Snapshots,
         Topic::Shards,
+        Topic::AuditCheckpoints,
     ]
 }
 

@@ -262,6 +262,7 @@ impl Pool {
             outputs,
             snapshots: self.topics.snapshots.clone(),
             shards: self.topics.shards.clone(),
+            checkpoints: None,
             process: process.to_owned(),
             pace,
         })

@@ -27,15 +27,36 @@ pub(crate) fn control_record(kind: Kind, sender: &SenderId, epoch: Option<u64>, 
     }
 }
 
-/// A fence or barrier record for the partition `to`.
-pub(crate) fn mark_record(
-    kind: Kind,
+/// A fence record for the partition `to`.
+pub(crate) fn fence_record(
     sender: &SenderId,
     epoch: u64,
     to: &TopicPartition,
     signer: &dyn Sign,
 ) -> Result<NewRecord, serde_json::Error> {
-    let mark = Mark { v: 1, sender: sender.clone(), epoch, key: None, signature: None };
+    mark_record(Kind::Fence, sender, epoch, None, to, signer)
+}
+
+/// A barrier record for the facts partition `to`; `claim` is the hash of the claim that made the epoch.
+pub(crate) fn barrier_record(
+    sender: &SenderId,
+    epoch: u64,
+    claim: String,
+    to: &TopicPartition,
+    signer: &dyn Sign,
+) -> Result<NewRecord, serde_json::Error> {
+    mark_record(Kind::Barrier, sender, epoch, Some(claim), to, signer)
+}
+
+fn mark_record(
+    kind: Kind,
+    sender: &SenderId,
+    epoch: u64,
+    claim: Option<String>,
+    to: &TopicPartition,
+    signer: &dyn Sign,
+) -> Result<NewRecord, serde_json::Error> {
+    let mark = Mark { v: 1, sender: sender.clone(), epoch, claim, key: None, signature: None };
     let value = signature::signed(signer, &statements::mark(kind, to), encode(&mark)?);
     Ok(control_record(kind, sender, Some(epoch), value))
 }
@@ -148,7 +169,7 @@ mod tests {
         let sender = SenderId::new("kernel.raw/0").unwrap();
         let to = |partition| TopicName::new("t").unwrap().partition(partition);
         let key = Cheap::new("k");
-        let genuine = || read_back(mark_record(Kind::Fence, &sender, 9, &to(0), &key).unwrap());
+        let genuine = || read_back(fence_record(&sender, 9, &to(0), &key).unwrap());
         let check = |at: &TopicPartition, record: &Record| check_mark(&key, at, record).map_err(Refused::word);
         assert_eq!(check(&to(0), &genuine()), Ok(()));
         assert_eq!(check(&to(1), &genuine()), Err("forged"), "written again elsewhere");
@@ -172,7 +193,7 @@ mod tests {
     fn a_mark_is_read_as_it_was_written_and_rubbish_is_foreign() {
         let sender = SenderId::new("kernel.raw/0").unwrap();
         let to = TopicName::new("t").unwrap().partition(0);
-        let record = read_back(mark_record(Kind::Fence, &sender, 9, &to, &Cheap::new("k")).unwrap());
+        let record = read_back(fence_record(&sender, 9, &to, &Cheap::new("k")).unwrap());
         assert_eq!(meta(&record), Meta::Control { kind: Kind::Fence, sender: "kernel.raw/0", epoch: 9 });
         for (name, value) in [("tg-kind", "fence"), ("tg-sender", "x"), ("tg-stamp", "1 2"), ("tg-kind", "nonsense")] {
             let record = Record {

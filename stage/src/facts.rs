@@ -298,7 +298,7 @@ mod tests {
 
     use super::*;
     use crate::cheap::Cheap;
-    use crate::control::{control_record, mark_record};
+    use crate::control::{barrier_record, control_record};
 
     const OURS: &str = "ours";
 
@@ -326,7 +326,7 @@ mod tests {
     }
 
     fn barrier(key: &str, epoch: u64) -> tidegate_spine::NewRecord {
-        mark_record(Kind::Barrier, &sender(), epoch, &facts(), &Cheap::new(key)).unwrap()
+        barrier_record(&sender(), epoch, String::new(), &facts(), &Cheap::new(key)).unwrap()
     }
 
     fn group(key: &str, epoch: u64, sequence: u64, previous: &str, fact: &str) -> tidegate_spine::NewRecord {

@@ -73,6 +73,8 @@ pub struct Pace {
     pub backoff: (Duration, Duration),
     /// Silence after which the own facts log is read back for a higher barrier.
     pub idle_read_back: Duration,
+    /// Shortest time between two checkpoints of an owner; an orderly stop writes one at once.
+    pub checkpoint_every: Duration,
     /// An output that takes no fence for this long raises an alarm (it is waited for all the same).
     pub fence_alarm: Duration,
 }
@@ -92,6 +94,7 @@ impl Default for Pace {
             clock_skew: Duration::from_secs(2),
             backoff: (Duration::from_millis(100), Duration::from_secs(10)),
             idle_read_back: Duration::from_secs(1),
+            checkpoint_every: Duration::from_secs(5),
             fence_alarm: Duration::from_secs(30),
         }
     }
@@ -112,6 +115,8 @@ pub struct ShardSpec {
     pub snapshots: TopicName,
     /// The keyed topic of terms.
     pub shards: TopicName,
+    /// Where signed checkpoints of the facts log go, if anywhere.
+    pub checkpoints: Option<TopicPartition>,
     /// The process, for people who read claims.
     pub process: String,
     /// Bounds and paces.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tidegate_keys::{SecretKey, Trusted};
 use tidegate_node::StartError;
 use tidegate_node::config::Keys;
+use tidegate_node::config::trusted_line;
 use tidegate_protocol::ids::{KeyId, TenantId};
 use tidegate_protocol::signature::Role;
 
@@ -74,22 +75,10 @@ fn create(
                 (None, None) => {}
             }
             output::text_line("# For `keys.trusted` in the configuration of every process:");
-            output::text_line(&format!("- {}", one_line(&trusted)));
+            output::text_line(&trusted_line(&trusted));
         }
     }
     Ok(Exit::Done)
-}
-
-fn one_line(key: &Trusted) -> String {
-    let quoted = |texts: Vec<String>| {
-        let texts: Vec<String> = texts.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
-        texts.join(", ")
-    };
-    let roles = quoted(key.roles.iter().map(ToString::to_string).collect());
-    let tenants = key.tenants.as_ref().map(|all| quoted(all.iter().map(ToString::to_string).collect()));
-    let tenants = tenants.map(|tenants| format!(", tenants: [{tenants}]")).unwrap_or_default();
-    let until = key.until_ms.map(|until| format!(", until_ms: {until}")).unwrap_or_default();
-    format!("{{ id: {}, public: \"{}\", roles: [{roles}]{tenants}{until} }}", key.id, key.public)
 }
 
 fn described(key: &Trusted) -> Value {
@@ -117,7 +106,7 @@ fn list(global: &Global) -> Result<Exit, Failure> {
         Output::Text => {
             for key in keys.trust.iter() {
                 let signs = if Some(&key.id) == signing.as_ref() { "  # signs here" } else { "" };
-                output::text_line(&format!("- {}{signs}", one_line(key)));
+                output::text_line(&format!("{}{signs}", trusted_line(key)));
             }
         }
     }
@@ -136,7 +125,7 @@ fn show(global: &Global, id: Option<&str>) -> Result<Exit, Failure> {
     };
     match global.output {
         Output::Json => output::json(&described(key)),
-        Output::Text => output::text_line(&format!("- {}", one_line(key))),
+        Output::Text => output::text_line(&trusted_line(key)),
     }
     Ok(Exit::Done)
 }

@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod approvals;
+mod audit;
 mod bench;
 mod config;
 mod dead;
@@ -21,6 +22,7 @@ use tidegate_node::config::DEFAULT_FILES;
 use tidegate_node::{Config, Written};
 use tokio::runtime::Runtime;
 
+pub(crate) use audit::AuditCommand;
 pub(crate) use policy::PolicyCommand;
 
 use crate::args::{Cli, Command, Global};
@@ -40,6 +42,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Config(command) => config::run(&global, &command),
         Command::Policy(command) => policy::run(&global, command),
         Command::Approvals(command) => approvals::run(&global, command),
+        Command::Audit(command) => audit::run(&global, &command),
         Command::Dead(command) => dead::run(&global, command),
         Command::Keys(command) => keys::run(&global, command),
         Command::Limits(command) => limits::run(&global, command),
@@ -58,6 +61,7 @@ fn logs(global: &Global, command: &Command) -> Result<(), Failure> {
         | Command::Config(_)
         | Command::Policy(_)
         | Command::Approvals(_)
+        | Command::Audit(_)
         | Command::Dead(_)
         | Command::Keys(_)
         | Command::Limits(_)

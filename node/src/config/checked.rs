@@ -44,6 +44,8 @@ pub struct Config {
     pub limits: RecordLimits,
     /// How work is shared.
     pub membership: Membership,
+    /// A file that checkpoints of the log of decisions are also appended to.
+    pub checkpoint_file: Option<PathBuf>,
     /// Bounds and paces of shards; the usual ones unless a caller in code changes them.
     pub pace: Pace,
 }
@@ -232,7 +234,11 @@ impl Config {
                 session_timeout_ms: written.membership.session_timeout_ms,
                 instance: written.membership.instance.clone(),
             },
-            pace: Pace::default(),
+            checkpoint_file: written.audit.checkpoint_file.clone(),
+            pace: Pace {
+                checkpoint_every: Duration::from_millis(written.audit.checkpoint_every_ms),
+                ..Pace::default()
+            },
         })
     }
 
@@ -348,7 +354,7 @@ fn numbers(check: &mut Check<'_>, written: &Written) {
     let Written { topics, limits, membership, .. } = written;
     let many = u64::MAX;
     let wide = |n: usize| u64::try_from(n).unwrap_or(many);
-    let table: [(&str, &str, u64, u64, u64); 15] = [
+    let table: [(&str, &str, u64, u64, u64); 16] = [
         ("topics", "source_partitions", topics.source_partitions.into(), 1, 10_000),
         ("topics", "shared_partitions", topics.shared_partitions.into(), 1, 10_000),
         ("topics", "replication", topics.replication.unwrap_or(1).into(), 1, 100),
@@ -370,6 +376,7 @@ fn numbers(check: &mut Check<'_>, written: &Written) {
         ("limits", "open_spends", wide(limits.open_spends), 1, 100_000_000),
         ("limits", "kept_bytes", wide(limits.kept_bytes), 256 << 10, 256 << 20),
         ("membership", "session_timeout_ms", membership.session_timeout_ms.into(), 100, 300_000),
+        ("audit", "checkpoint_every_ms", written.audit.checkpoint_every_ms, 1, 3_600_000),
     ];
     for (section, field, value, least, most) in table {
         check.within(&[Field(section), Field(field)], &format!("{section}.{field}"), value, least, most);

@@ -130,6 +130,21 @@ impl Signing {
     }
 }
 
+/// A trusted key as one line of `keys.trusted`.
+#[must_use]
+pub fn trusted_line(key: &Trusted) -> String {
+    let quoted = |texts: Vec<String>| {
+        let texts: Vec<String> = texts.iter().map(|text| serde_json::Value::from(text.as_str()).to_string()).collect();
+        texts.join(", ")
+    };
+    let roles = quoted(key.roles.iter().map(ToString::to_string).collect());
+    let tenants = key.tenants.as_ref().map(|all| quoted(all.iter().map(ToString::to_string).collect()));
+    let tenants = tenants.map(|tenants| format!(", tenants: [{tenants}]")).unwrap_or_default();
+    let person = key.person.as_ref().map(|person| format!(", person: {person}")).unwrap_or_default();
+    let until = key.until_ms.map(|until| format!(", until_ms: {until}")).unwrap_or_default();
+    format!("- {{ id: {}, public: \"{}\", roles: [{roles}]{tenants}{person}{until} }}", key.id, key.public)
+}
+
 impl Keys {
     /// Whose signatures count.
     #[must_use]

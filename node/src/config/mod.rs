@@ -13,12 +13,12 @@ mod written;
 use std::path::Path;
 
 pub use checked::{Config, Membership, PoolConfig, RecordLimits, SpineConfig, TopicSettings};
-pub use keys::{Keys, KeysConfig, KeysError, SecretFrom, Signing};
+pub use keys::{Keys, KeysConfig, KeysError, SecretFrom, Signing, trusted_line};
 pub use problem::{ConfigRefused, Problem};
 pub use setting::{Setting, SettingUnread, Settings};
 pub use written::{
-    KeysWritten, LimitsWritten, MembershipWritten, PoolWritten, RetentionWritten, SigningWritten, SpineWritten,
-    TopicsWritten, TrustedWritten, Written,
+    AuditWritten, KeysWritten, LimitsWritten, MembershipWritten, PoolWritten, RetentionWritten, SigningWritten,
+    SpineWritten, TopicsWritten, TrustedWritten, Written,
 };
 
 /// The names under which a configuration is looked for when none is given.

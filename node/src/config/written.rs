@@ -36,6 +36,8 @@ pub struct Written {
     pub limits: LimitsWritten,
     /// How processes of a role share the work.
     pub membership: MembershipWritten,
+    /// What is said of the log of decisions beside it.
+    pub audit: AuditWritten,
 }
 
 impl Default for Written {
@@ -52,6 +54,7 @@ impl Default for Written {
             topics: TopicsWritten::default(),
             limits: LimitsWritten::default(),
             membership: MembershipWritten::default(),
+            audit: AuditWritten::default(),
         }
     }
 }
@@ -279,5 +282,21 @@ pub struct MembershipWritten {
 impl Default for MembershipWritten {
     fn default() -> Self {
         Self { session_timeout_ms: 6_000, instance: None }
+    }
+}
+
+/// `audit:`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditWritten {
+    /// Shortest time between two checkpoints of a log of decisions, milliseconds.
+    pub checkpoint_every_ms: u64,
+    /// A file that checkpoints are also appended to, synced; best where whoever holds the broker cannot write.
+    pub checkpoint_file: Option<PathBuf>,
+}
+
+impl Default for AuditWritten {
+    fn default() -> Self {
+        Self { checkpoint_every_ms: 5_000, checkpoint_file: None }
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use tidegate_spine::Spine;
 
+use crate::checkpoint_file::CheckpointFile;
 use crate::clock::TokioClock;
 use crate::config::{Config, Keys};
 use crate::policy_folder;
@@ -88,4 +89,6 @@ pub(crate) struct Ground {
     /// Names the process in claims.
     pub(crate) process: String,
     pub(crate) keys: Keys,
+    /// Where checkpoints also go.
+    pub(crate) checkpoints: Option<CheckpointFile>,
 }

@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::lag::Positions;
 use super::{Ground, Role};
+use crate::checkpoint_file::CheckpointFile;
 use crate::readiness::{Board, Standing};
 
 /// Longest wait for a shard to stop in order; its successor fences it anyway.
@@ -223,6 +224,7 @@ impl<M: Shards> Holder<M> {
                 board: Arc::clone(&self.ground.board),
                 role: M::ROLE,
                 telling: self.telling.clone(),
+                checkpoints: self.ground.checkpoints.clone(),
             }),
             rules: tidegate_stage::Rules::default(),
         };
@@ -272,6 +274,7 @@ struct Watcher {
     board: Arc<Board>,
     role: Role,
     telling: mpsc::UnboundedSender<Told>,
+    checkpoints: Option<CheckpointFile>,
 }
 
 impl Watcher {
@@ -293,6 +296,11 @@ impl Watch for Watcher {
             }
             ShardEvent::InputLost { error } => {
                 tracing::error!(shard = %shard, error = %error, "records of an input are lost: the shard stands still");
+            }
+            ShardEvent::Checkpoint { text } => {
+                if let Some(file) = &self.checkpoints {
+                    file.append(text);
+                }
             }
             ShardEvent::Positions(positions) => self.tell(Told::Positions(positions.clone())),
             ShardEvent::TrimWanted { partition, before } => self.tell(Told::Trim(partition.clone(), *before)),

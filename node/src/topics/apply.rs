@@ -114,7 +114,8 @@ fn sender_of(topic: &Topic) -> Option<String> {
         | Topic::Finished
         | Topic::Dead
         | Topic::Snapshots
-        | Topic::Shards => None,
+        | Topic::Shards
+        | Topic::AuditCheckpoints => None,
     }
 }
 

@@ -104,6 +104,7 @@ pub async fn wanted(config: &Config, spine: &dyn Spine) -> Result<Vec<Wanted>, W
         (Topic::Dead, settings.shared_partitions),
         (Topic::Snapshots, 1),
         (Topic::Shards, 1),
+        (Topic::AuditCheckpoints, 1),
     ] {
         let full = topic.name(prefix)?;
         add(topic, full, partitions, false);

@@ -11,6 +11,7 @@ use tidegate_protocol::time::Timestamp;
 use tidegate_spine::{Producer, ReadHandle, Reader, Record};
 
 use super::Run;
+use super::checkpoint::Checkpoints;
 use super::clock::ShardTime;
 use super::due::Due;
 use super::group::{Building, Flying, Sending};
@@ -76,6 +77,7 @@ pub(crate) struct Live<'a, S: Stage> {
     pub(crate) last_success: u64,
     pub(crate) due: Due,
     pub(crate) read_back: ReadBack,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) facts_since_snapshot: u64,
     pub(crate) batch: Vec<Record>,
     pub(crate) stopping: Option<u64>,
@@ -115,6 +117,7 @@ impl<'a, S: Stage> Live<'a, S> {
             said_released: log.released,
             to_say: None,
             read_back: ReadBack::new(taken.facts_read, taken.term, contested, taken.snapshot_keys, mono),
+            checkpoints: Checkpoints::default(),
             due: Due::default(),
             building: Building::default(),
             flying: VecDeque::new(),

@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: cleverness about errors. There is one way out and one way in.
 
+mod checkpoint;
 mod clock;
 mod due;
 mod group;

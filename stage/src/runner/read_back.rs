@@ -102,6 +102,7 @@ impl<S: Stage> Live<'_, S> {
     /// Reads back when idle for long or when a snapshot waits for it; true when something happened.
     pub(crate) fn poll_read_back(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
         let mut progress = self.poll_snapshot_landing(cx)?;
+        progress |= self.poll_checkpoint(cx)?;
         loop {
             match std::mem::replace(&mut self.read_back.step, Step::Idle) {
                 Step::Idle => {
@@ -112,9 +113,11 @@ impl<S: Stage> Live<'_, S> {
                         .read_back
                         .next_mono(&self.run.spec.pace)
                         .is_none_or(|next| self.run.clock.mono_us() >= next);
-                    if !waits && !idle {
+                    let last = self.stopping.is_some() && self.has_unsaid_head();
+                    if !waits && !idle && !last {
                         return Ok(progress);
                     }
+                    self.take_checkpoint();
                     let (spine, facts) = (self.run.spine.clone(), self.run.spec.facts.clone());
                     self.read_back.step =
                         Step::Fetching(Box::pin(async move { spine.ends(std::slice::from_ref(&facts)).await }));
@@ -149,6 +152,7 @@ impl<S: Stage> Live<'_, S> {
                     progress = true;
                     self.check_contested()?;
                     self.write_snapshot()?;
+                    self.write_checkpoint()?;
                 }
             }
         }

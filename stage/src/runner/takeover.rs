@@ -17,7 +17,7 @@ use tidegate_spine::{AppendError, Producer, ProducerOptions, ReadError, ReadHand
 use super::Run;
 use super::snapshot::{Found, find};
 use super::watch::{Ended, ShardEvent};
-use crate::control::{control_record, encode, mark_record};
+use crate::control::{barrier_record, control_record, encode, fence_record, value_hash};
 use crate::facts::{FactsLog, Met};
 use crate::message::{Delivery, Message, Outbox};
 use crate::place::InputPlace;
@@ -195,7 +195,7 @@ async fn fence<S: Stage>(
 ) -> Result<(), Ended> {
     let mut landings = Vec::new();
     for output in outputs {
-        let fence = mark_record(Kind::Fence, &run.spec.sender, epoch, &output, &*run.signer)?;
+        let fence = fence_record(&run.spec.sender, epoch, &output, &*run.signer)?;
         let landing = producer.append(&output, vec![fence]);
         let alarm = run.clock.sleep_until(run.clock.mono_us().saturating_add(micros(run.spec.pace.fence_alarm)));
         landings.push(async move {
@@ -259,6 +259,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
         signature: None,
     };
     let claim = signed(&*run.signer, &statements::claim(&spec.facts), encode(&claim)?);
+    let claim_hash = value_hash(&claim);
     let record = control_record(Kind::Claim, &spec.sender, None, claim);
     let claimed = append_one(producer.as_mut(), &spec.facts, record).await?;
     let checked = (run.clock.wall_us(), run.clock.mono_us());
@@ -339,7 +340,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
     let outputs = replay.log.open_outputs();
 
     // 2. and 3. Fences, then the barrier.
-    let barrier = mark_record(Kind::Barrier, &spec.sender, own, &spec.facts, &*run.signer)?;
+    let barrier = barrier_record(&spec.sender, own, claim_hash, &spec.facts, &*run.signer)?;
     let barrier_at = if run.rules.fence_first {
         fence(run, producer.as_mut(), outputs, own).await?;
         append_one(producer.as_mut(), &spec.facts, barrier).await?

@@ -60,7 +60,8 @@ impl<S: Stage> Live<'_, S> {
     }
 
     fn is_drained(&self) -> bool {
-        self.building.facts == 0 && self.flying.is_empty() && self.sending.is_empty() && !self.has_unsaid()
+        let unsaid = self.has_unsaid() || self.owes_checkpoint();
+        self.building.facts == 0 && self.flying.is_empty() && self.sending.is_empty() && !unsaid
     }
 
     /// Whether a released group is not yet said to be. A group that moved nothing never needs saying: else every group

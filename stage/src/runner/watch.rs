@@ -42,6 +42,11 @@ pub enum ShardEvent {
         /// Everything below may go.
         before: Offset,
     },
+    /// A checkpoint of the facts log has landed.
+    Checkpoint {
+        /// Its signed text ([`tidegate_protocol::checkpoint`]).
+        text: bytes::Bytes,
+    },
     /// Positions for lag tools.
     Positions(Vec<(TopicPartition, Offset)>),
     /// The ownership ended; another begins after a pause unless it was stopped.

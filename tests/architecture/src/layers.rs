@@ -35,6 +35,7 @@ pub const LAYERS: &[Layer] = &[
     pure("tidegate-kernel", &["tidegate-policy", "tidegate-stage", "tidegate-spine", "tidegate-protocol"]),
     pure("tidegate-limits", &["tidegate-stage", "tidegate-spine", "tidegate-protocol"]),
     pure("tidegate-scheduler", &["tidegate-policy", "tidegate-stage", "tidegate-spine", "tidegate-protocol"]),
+    pure("tidegate-audit", &["tidegate-stage", "tidegate-spine", "tidegate-protocol"]),
     acting("tidegate-embedded", &["tidegate-spine", "tidegate-protocol"]),
     acting("tidegate-kafka", &["tidegate-spine", "tidegate-protocol"]),
     acting("tidegate-worker", &["tidegate-spine", "tidegate-protocol"]),
@@ -75,6 +76,7 @@ pub const LAYERS: &[Layer] = &[
     acting(
         "tidegate-cli",
         &[
+            "tidegate-audit",
             "tidegate-bench",
             "tidegate-keys",
             "tidegate-node",

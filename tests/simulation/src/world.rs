@@ -304,6 +304,7 @@ impl Watch for Report {
             ShardEvent::FenceStalls { .. }
             | ShardEvent::InputLost { .. }
             | ShardEvent::TrimWanted { .. }
+            | ShardEvent::Checkpoint { .. }
             | ShardEvent::Ended(_) => hash_of(format!("{event:?}").as_bytes()),
         };
         world.trace.event(world.core.now(), "shard", &[u64::from(self.process.0), number], || {
@@ -314,7 +315,7 @@ impl Watch for Report {
             ShardEvent::TrimWanted { partition, before } => world.trim(partition.clone(), *before),
             ShardEvent::InputLost { error } => world.note_loss(shard, error),
             ShardEvent::Ended(ended) => world.note_end(shard, ended),
-            ShardEvent::FenceStalls { .. } | ShardEvent::Positions(_) => {}
+            ShardEvent::FenceStalls { .. } | ShardEvent::Checkpoint { .. } | ShardEvent::Positions(_) => {}
         }
     }
 }

@@ -162,6 +162,7 @@ impl Scene {
             outputs: vec![out()],
             snapshots: topic("snapshots"),
             shards: topic("shards"),
+            checkpoints: None,
             process: format!("p{process}"),
             pace,
         };

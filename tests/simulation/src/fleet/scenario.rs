@@ -35,6 +35,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         ("denied", 1),
         ("finished", 1),
         ("dead", 1),
+        ("audit.checkpoints", 1),
     ];
     let logs = logs.map(|(name, n)| (named(name), n));
     let mut stand = Stand::new(seed, keep_trace, &logs, &[named("snapshots"), named("shards")]);

@@ -1,9 +1,12 @@
 //! One run of the relay scenario.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use tidegate_protocol::address::TopicPartition;
+use tidegate_protocol::checkpoint::Checkpoint;
 use tidegate_protocol::ids::SenderId;
+use tidegate_spine::Record;
 use tidegate_stage::{InputKind, InputSpec, Pace, Rules, ShardSpec, Writers};
 
 use super::judge;
@@ -15,7 +18,7 @@ use crate::ledger::facts::{places, valid};
 use crate::plants::Plant;
 use crate::run::{LOAD_US, Stand, run_of, topic};
 use crate::seeds::Outcome;
-use crate::spine::SimSpine;
+use crate::spine::{Broker, SimSpine};
 use crate::world::{Launcher, Shard};
 
 /// Everything must be quiet by then.
@@ -38,6 +41,7 @@ pub(crate) fn pace(seed: u64, shard: &str) -> Pace {
         clock_skew: Duration::from_millis(400),
         backoff: (Duration::from_millis(20), Duration::from_millis(500)),
         idle_read_back: Duration::from_millis(up_to(50, 1_000) as u64),
+        checkpoint_every: Duration::from_millis(200),
         fence_alarm: Duration::from_secs(1),
     }
 }
@@ -61,6 +65,7 @@ fn relay_spec(seed: u64, number: u32) -> ShardSpec {
         outputs: vec![topic("left").partition(0), topic("right").partition(0), topic("overflow").partition(number)],
         snapshots: topic("snapshots"),
         shards: topic("shards"),
+        checkpoints: Some(topic("checkpoints").partition(0)),
         process: String::new(),
         pace: pace(seed, &name),
     }
@@ -77,6 +82,7 @@ fn sink_spec(seed: u64) -> ShardSpec {
         outputs: vec![topic("finished").partition(0)],
         snapshots: topic("snapshots"),
         shards: topic("shards"),
+        checkpoints: Some(topic("checkpoints").partition(0)),
         process: String::new(),
         pace: pace(seed, "b/0"),
     }
@@ -109,11 +115,52 @@ fn retain(spine: &SimSpine, spec: &ShardSpec) {
     broker.trim(control, position);
 }
 
+/// A facts log as a run left it.
+#[derive(Debug, Clone)]
+pub struct FactsLeft {
+    /// Whose.
+    pub sender: SenderId,
+    /// Where.
+    pub facts: TopicPartition,
+    /// Every record, in order.
+    pub records: Vec<Record>,
+    /// What its owners said of it, in signed checkpoints.
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+fn said(broker: &Broker, spec: &ShardSpec) -> Vec<Checkpoint> {
+    let all = spec.checkpoints.iter().flat_map(|at| broker.log(at));
+    let read = all.map(|stored| serde_json::from_slice(stored.record.value.as_deref().unwrap_or_default()).unwrap());
+    read.filter(|checkpoint: &Checkpoint| checkpoint.sender == spec.sender).collect()
+}
+
+/// The facts logs that a seed leaves, for those who read logs.
+#[must_use]
+pub fn facts_left(seed: u64) -> Vec<FactsLeft> {
+    let left = RefCell::new(Vec::new());
+    let outcome = run_and(seed, tidegate_stage::Rules::default(), Plant::Nothing, false, &|broker, specs| {
+        let of = |spec: &ShardSpec| FactsLeft {
+            sender: spec.sender.clone(),
+            facts: spec.facts.clone(),
+            records: broker.log(&spec.facts).iter().map(|stored| stored.record.clone()).collect(),
+            checkpoints: said(broker, spec),
+        };
+        *left.borrow_mut() = specs.iter().map(of).collect();
+    });
+    assert!(outcome.passed(), "seed {seed} is red");
+    left.into_inner()
+}
+
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
+    run_and(seed, rules, plant, keep_trace, &|_, _| {})
+}
+
+/// Runs one seed; `look` sees the broker whenever it is judged.
+fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn Fn(&Broker, &[ShardSpec])) -> Outcome {
     let logs = [("jobs", 2), ("control", 2), ("overflow", 2), ("a.facts", 2), ("b.facts", 1)];
-    let single = [("left", 1), ("right", 1), ("finished", 1), ("dead", 1)];
+    let single = [("left", 1), ("right", 1), ("finished", 1), ("dead", 1), ("checkpoints", 1)];
     let logs: Vec<_> = logs.into_iter().chain(single).map(|(name, n)| (topic(name), n)).collect();
     let mut stand = Stand::new(seed, keep_trace, &logs, &[topic("snapshots"), topic("shards")]);
     let specs = [relay_spec(seed, 0), relay_spec(seed, 1)];
@@ -147,7 +194,10 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
     }
     let world = stand.world(shards);
     let dead = topic("dead").partition(0);
+    let [first, second] = specs.clone();
+    let all = [first, second, behind.clone()];
     stand.run(&world, QUIET_US, |broker, verdicts| {
+        look(broker, &all);
         let relays = specs.iter().zip(&relays);
         let snapshots: usize = relays.map(|(spec, make)| judge::relay(broker, spec, &dead, make, verdicts)).sum();
         snapshots + judge::sink(broker, &behind, &dead, &make_sink, verdicts)
