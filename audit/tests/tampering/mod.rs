@@ -40,6 +40,11 @@ impl Left {
         self.roles[place] == Role::Valid
     }
 
+    /// Whether these two records are of the same owner.
+    pub(crate) fn are_of_one_owner(&self, one: usize, two: usize) -> bool {
+        self.records[one].headers.text("tg-epoch") == self.records[two].headers.text("tg-epoch")
+    }
+
     /// Whether what counts depends on it.
     pub(crate) fn matters(&self, place: usize) -> bool {
         self.roles[place] != Role::Idle
@@ -84,9 +89,14 @@ impl Sign for Rogue {
     }
 }
 
+/// A verifier before the first record of a log.
+pub(crate) fn verifier(left: &Left, anchors: Anchors, dense: bool) -> Verifier {
+    Verifier::new(left.identity.clone(), Arc::new(Ring(stages())), 0, anchors, dense).unwrap()
+}
+
 /// A verifier before each record of a log.
 pub(crate) fn verifiers(left: &Left, anchors: Anchors, dense: bool) -> Vec<Verifier> {
-    let mut verifier = Verifier::new(left.identity.clone(), Arc::new(Ring(stages())), 0, anchors, dense).unwrap();
+    let mut verifier = verifier(left, anchors, dense);
     let mut all = Vec::with_capacity(left.records.len());
     for record in &left.records {
         all.push(verifier.clone());

@@ -60,7 +60,7 @@ async fn say(
     let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
     let command = Command {
         v: 1,
-        id: CommandId::new(format!("demo-{source}"))?,
+        id: CommandId::new(format!("demo-{}-{}", source.partition, source.offset))?,
         action,
         source: source.clone(),
         job_id: job.id.clone(),

@@ -364,7 +364,7 @@ fn numbers(check: &mut Check<'_>, written: &Written) {
     let Written { topics, tickets, limits, membership, .. } = written;
     let many = u64::MAX;
     let wide = |n: usize| u64::try_from(n).unwrap_or(many);
-    let table: [(&str, &str, u64, u64, u64); 16] = [
+    let table: [(&str, &str, u64, u64, u64); 17] = [
         ("topics", "source_partitions", topics.source_partitions.into(), 1, 10_000),
         ("topics", "shared_partitions", topics.shared_partitions.into(), 1, 10_000),
         ("topics", "replication", topics.replication.unwrap_or(1).into(), 1, 100),
