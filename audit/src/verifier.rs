@@ -134,7 +134,7 @@ pub enum Met<F> {
     /// A claim, or a barrier.
     Mark,
     /// A group that counts.
-    Group(Group<FactRecord<F>>),
+    Group(Box<Group<FactRecord<F>>>),
     /// A group that does not, as is right.
     Void {
         /// Its epoch.

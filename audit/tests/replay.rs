@@ -1,7 +1,7 @@
 //! The verifier counts the groups that an owner's replay counts, and those that the simulation's judge counts by its own
 //! reading of the protocol; and it finds nothing wrong with what crashes, zombies and lost appends leave behind.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests of logs made here")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests of logs made here")]
 
 use serde::de::IgnoredAny;
 use tidegate_audit::{Anchors, LogIdentity, Met, Verifier};

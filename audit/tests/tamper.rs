@@ -3,7 +3,7 @@
 //!
 //! `cargo test -p tidegate-audit --test tamper`; `TAMPER_SEED=n` draws other places.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests of logs made here")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests of logs made here")]
 #![expect(clippy::disallowed_methods, reason = "a seed from the environment")]
 
 mod tampering;

@@ -93,7 +93,7 @@ impl Kernel {
                     Said::Decided(throttled, _) if full && throttled.verdict == Verdict::Throttle => {
                         denied(case, throttled, "its ticket expired, and there is no room to wait")
                     }
-                    said => self.resolve(case, said),
+                    said @ (Said::Decided(..) | Said::Waits(_)) => self.resolve(case, said),
                 }
             }
             (Ok(_), None) => self.without_a_policy(case),

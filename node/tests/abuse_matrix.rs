@@ -1,6 +1,6 @@
 //! Who can write to every topic but has no key that counts for it gets nothing run, deposes nobody and loses nobody's job:
 //! each forgery is refused, counted and in `dead` with its reason, and the real roles go on as if it were not there.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;

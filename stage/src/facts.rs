@@ -41,7 +41,7 @@ pub enum Met<F> {
         epoch: u64,
     },
     /// A valid group.
-    Group(Group<FactRecord<F>>),
+    Group(Box<Group<FactRecord<F>>>),
     /// A group that does not count: of a former owner, behind a gap, or before its barrier.
     Void {
         /// Its epoch.
@@ -262,7 +262,7 @@ impl FactsLog {
             self.released = self.released.max(header.released);
         }
         let Group { v, epoch, sequence, released, previous, inputs, places, lost, root, key, signature, .. } = header;
-        Ok(Met::Group(Group {
+        Ok(Met::Group(Box::new(Group {
             v,
             epoch,
             sequence,
@@ -275,7 +275,7 @@ impl FactsLog {
             root,
             key,
             signature,
-        }))
+        })))
     }
 
     /// For views that join a log whose start is gone: takes a genuine group as the first, whatever was before it. True when

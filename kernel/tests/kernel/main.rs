@@ -1,6 +1,11 @@
 //! The kernel as a stage: facts, messages, replay.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that meets what it does not expect must fail")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets what it does not expect must fail"
+)]
 #![expect(clippy::disallowed_methods, reason = "the crate has no IO; its scenarios and golden files are files")]
 
 mod approvals;

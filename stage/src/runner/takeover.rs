@@ -83,7 +83,7 @@ impl<S: Stage> Replay<'_, S> {
                 if !group.inputs.is_empty() {
                     self.table = self.new_table();
                 }
-                self.kept.push_back((record.offset, self.table.clone(), group));
+                self.kept.push_back((record.offset, self.table.clone(), *group));
                 // What is released is applied at once, so that only the tail is held in memory.
                 while let Some((offset, ..)) = self.kept.front() {
                     if self.log.released.is_none_or(|released| *offset > released) {

@@ -1,6 +1,6 @@
 //! The audit log through the real binary: what was decided verifies, with public keys alone; what was changed does not.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::path::Path;
 

@@ -115,7 +115,6 @@ impl Policies {
 
 impl Hearing {
     /// Which policy is at hand at virtual time `now`, as a function that outlives this.
-    #[must_use]
     pub fn at_hand(&self) -> impl Fn(u64) -> Arc<Snapshot> + Send + Sync + 'static {
         let hears = self.hears.clone();
         move |now| match &hears {
