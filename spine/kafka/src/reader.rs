@@ -43,19 +43,18 @@ struct Opened {
     state: State,
 }
 
-/// A queue goes before its partition is taken away: it is declared first.
 enum State {
-    Reading {
-        queue: PartitionQueue<Watch>,
-        assigned: Assigned,
-    },
+    Reading(Taking),
     /// The broker says the position is out of range; its ends are being asked for.
-    Doubted {
-        queue: PartitionQueue<Watch>,
-        assigned: Assigned,
-        ends: oneshot::Receiver<Result<Ends, Failure>>,
-    },
+    Doubted(Taking, oneshot::Receiver<Result<Ends, Failure>>),
     Failed(ReadError),
+}
+
+/// A partition's queue and what it comes from. The order of the fields is that of their ends: a queue must be gone before
+/// its partition is given back, since the next reader of it gets the same queue of librdkafka's and hangs its waker there.
+struct Taking {
+    queue: PartitionQueue<Watch>,
+    assigned: Assigned,
 }
 
 impl KafkaReader {
@@ -82,7 +81,7 @@ impl KafkaReader {
             return Err(ReadError::UnknownTopic { from: from.clone() });
         };
         assign(&assigned.client, from, start)?;
-        Ok(State::Reading { queue, assigned })
+        Ok(State::Reading(Taking { queue, assigned }))
     }
 }
 
@@ -137,7 +136,7 @@ impl Opened {
         max: usize,
         into: &mut Vec<Record>,
     ) -> Option<Result<ReadProgress, ReadError>> {
-        let State::Reading { queue, .. } = &mut self.state else { return None };
+        let State::Reading(Taking { queue, .. }) = &mut self.state else { return None };
         let (before, position) = (into.len(), self.position);
         let mut trouble = None;
         // The queue is empty only once it gave less than asked for; ends and errors count among what it gives.
@@ -195,8 +194,8 @@ impl Opened {
         let between = State::Failed(ReadError::Fatal { reason: "the reader is between states".into() });
         // Brokers also say so for a moment around a change of leader, so the log's ends decide.
         self.state = match std::mem::replace(&mut self.state, between) {
-            State::Reading { queue, assigned } | State::Doubted { queue, assigned, .. } => {
-                State::Doubted { queue, assigned, ends: connection.ends_of(&self.from) }
+            State::Reading(taking) | State::Doubted(taking, _) => {
+                State::Doubted(taking, connection.ends_of(&self.from))
             }
             failed @ State::Failed(_) => failed,
         };
@@ -205,20 +204,20 @@ impl Opened {
     /// What the ends say about a position the broker called out of range.
     fn judge(&mut self, connection: &Arc<Connection>, answer: Result<Ends, Failure>) {
         let between = State::Failed(ReadError::Fatal { reason: "the reader is between states".into() });
-        let State::Doubted { queue, assigned, .. } = std::mem::replace(&mut self.state, between) else { return };
+        let State::Doubted(taking, _) = std::mem::replace(&mut self.state, between) else { return };
         let start = if self.begun { Start::At(self.position) } else { self.start };
         let error = match (answer, start) {
             (Ok(ends), Start::At(at)) if at < ends.start || at > ends.end => {
                 Some(ReadError::Truncated { from: self.from.clone(), requested: at, start: Some(ends.start) })
             }
             (Ok(_), _) => {
-                unassign(&assigned.client, &self.from);
-                assign(&assigned.client, &self.from, start).err()
+                unassign(&taking.assigned.client, &self.from);
+                assign(&taking.assigned.client, &self.from, start).err()
             }
             (Err(Failure::Unavailable(reason)), _) => {
                 tracing::debug!(from = %self.from, reason, "asking for the ends again");
                 let ends = connection.ends_of(&self.from);
-                self.state = State::Doubted { queue, assigned, ends };
+                self.state = State::Doubted(taking, ends);
                 return;
             }
             (Err(Failure::Unknown(_)), _) => Some(ReadError::UnknownTopic { from: self.from.clone() }),
@@ -228,7 +227,7 @@ impl Opened {
             (Err(Failure::Fatal(reason)), _) => Some(ReadError::Fatal { reason }),
         };
         self.state = match error {
-            None => State::Reading { queue, assigned },
+            None => State::Reading(taking),
             Some(error) => State::Failed(error),
         };
     }
@@ -277,18 +276,18 @@ impl Reader for KafkaReader {
         loop {
             match &mut opened.state {
                 State::Failed(error) => return Poll::Ready(Err(error.clone())),
-                State::Doubted { ends, .. } => match ends.poll_unpin(cx) {
+                State::Doubted(_, ends) => match ends.poll_unpin(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(answer) => {
                         let answer = answer.unwrap_or_else(|_| Err(Failure::Fatal("no thread to ask with".into())));
                         opened.judge(&self.connection, answer);
                     }
                 },
-                State::Reading { .. } => {
+                State::Reading(_) => {
                     if let Some(told) = opened.take(&self.connection, max.max(1), into) {
                         return Poll::Ready(told);
                     }
-                    if !matches!(opened.state, State::Reading { .. }) {
+                    if !matches!(opened.state, State::Reading(_)) {
                         continue;
                     }
                     if registered {
