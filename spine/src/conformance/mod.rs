@@ -94,6 +94,7 @@ macro_rules! conformance {
             reading::ends_are_fetched_after_the_call,
             reading::each_open_delivers_each_record_once,
             reading::a_partition_nobody_polls_holds_up_no_other,
+            reading::readers_of_one_topic_come_and_go_unnoticed_by_each_other,
             reading::an_unknown_topic_is_an_error_that_stays,
             reading::reading_resumes_at_a_recorded_offset_after_a_restart,
             reading::trimmed_records_are_truncated_and_the_rest_stays,

@@ -153,6 +153,31 @@ pub async fn a_partition_nobody_polls_holds_up_no_other(fixture: &mut dyn Fixtur
     assert_eq!(all, (0..5_000).collect::<Vec<_>>());
 }
 
+/// Several readers have the same and other partitions of a topic; some close or are dropped, others open, and who stays
+/// reads on.
+pub async fn readers_of_one_topic_come_and_go_unnoticed_by_each_other(fixture: &mut dyn Fixture) {
+    let steps = Steps::of(fixture);
+    let topic = steps.log("shared", 2).await;
+    let (one, other) = (topic.partition(0), topic.partition(1));
+    let mut producer = steps.producer().await;
+    let mut stays = steps.reader().await;
+    let kept = [stays.open(&one, Start::Earliest), stays.open(&other, Start::Earliest)];
+    for round in 0..5 {
+        let mut goes = steps.reader().await;
+        let same = goes.open(&one, Start::Earliest);
+        let more = goes.open(&other, Start::Earliest);
+        for (partition, handle, passing) in [(&one, kept[0], same), (&other, kept[1], more)] {
+            steps.append_numbers(producer.as_mut(), partition, round..round + 1).await;
+            assert_eq!(numbers(&steps.read(stays.as_mut(), handle, 1).await), [round]);
+            let passed = steps.read(goes.as_mut(), passing, usize::try_from(round).expect("a small number") + 1).await;
+            assert_eq!(numbers(&passed), (0..=round).collect::<Vec<_>>());
+        }
+        goes.close(same);
+        let again = goes.open(&one, Start::Earliest);
+        assert_eq!(numbers(&steps.read(goes.as_mut(), again, 1).await), [0]);
+    }
+}
+
 /// `UnknownTopic` from the read, twice, while another handle goes on.
 pub async fn an_unknown_topic_is_an_error_that_stays(fixture: &mut dyn Fixture) {
     let steps = Steps::of(fixture);
