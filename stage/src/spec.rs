@@ -53,9 +53,6 @@ pub struct Pace {
     pub group_bytes: usize,
     /// Groups that may be on their way at once, at least 1.
     pub groups_in_flight: usize,
-    /// A group costs two signatures and a few appends however small it is. A shard that has sealed [`Self::GROUP_BURST`]
-    /// groups faster than one in this time gathers for as long; a quiet one never waits.
-    pub group_interval: Duration,
     /// Message bytes decided and not landed beyond which nothing more is decided; also the most that is handed to the
     /// client at once, and once more for a snapshot's chunks. The client itself may hold four times this.
     pub message_bytes: usize,
@@ -82,18 +79,12 @@ pub struct Pace {
     pub fence_alarm: Duration,
 }
 
-impl Pace {
-    /// Groups that may follow one another at once.
-    pub const GROUP_BURST: u32 = 64;
-}
-
 impl Default for Pace {
     fn default() -> Self {
         Self {
             group_facts: 2_000,
             group_bytes: 700 << 10,
             groups_in_flight: 1,
-            group_interval: Duration::from_micros(500),
             message_bytes: 16 << 20,
             idle_group: Duration::from_secs(5),
             idle_records: 10_000,

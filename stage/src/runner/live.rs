@@ -74,9 +74,6 @@ pub(crate) struct Live<'a, S: Stage> {
     /// The highest released group that had messages or settled something.
     pub(crate) to_say: Option<Offset>,
     pub(crate) sealed_mono: u64,
-    /// Where the seals so far would have come to at one each interval (the generic cell rate algorithm's theoretical
-    /// arrival time).
-    pub(crate) paced_mono: u64,
     pub(crate) reads_since_seal: u64,
     pub(crate) last_success: u64,
     pub(crate) due: Due,
@@ -128,7 +125,6 @@ impl<'a, S: Stage> Live<'a, S> {
             building: Building::default(),
             flying: VecDeque::new(),
             sealed_mono: mono,
-            paced_mono: mono,
             last_success: mono,
             published: 0,
             reads_since_seal: 0,
@@ -173,21 +169,13 @@ impl<'a, S: Stage> Live<'a, S> {
         Poll::Pending
     }
 
-    /// When the next group may be sealed.
-    pub(crate) fn may_seal_mono(&self) -> u64 {
-        let burst = self.run.spec.pace.group_interval * crate::Pace::GROUP_BURST;
-        self.paced_mono.saturating_sub(micros(burst))
-    }
-
     /// Arms the timer for the earliest thing to come; true when it is already due.
     fn set_timer(&mut self, cx: &mut Context<'_>) -> bool {
         let pace = &self.run.spec.pace;
         // What is under way already wakes the task itself and must not keep the timer due.
         let idle_group = (self.flying.len() < pace.groups_in_flight.max(1))
             .then(|| self.sealed_mono.saturating_add(micros(pace.idle_group)));
-        let gathering =
-            (self.building.facts > 0 && self.flying.len() < pace.groups_in_flight.max(1)).then(|| self.may_seal_mono());
-        let wanted = [gathering, idle_group, self.read_back.next_mono(pace), self.due_mono(), self.stopping];
+        let wanted = [idle_group, self.read_back.next_mono(pace), self.due_mono(), self.stopping];
         let Some(earliest) = wanted.into_iter().flatten().min() else { return false };
         let earlier = self.timer.as_ref().is_none_or(|(armed, _)| earliest < *armed);
         if earlier {

@@ -344,11 +344,6 @@ impl<S: Stage> Live<'_, S> {
             }
             return Ok(false);
         }
-        // A full one waits for nothing, nor does a stop.
-        let waits = self.building.facts > 0 && self.has_room() && self.stopping.is_none();
-        if waits && self.run.clock.mono_us() < self.may_seal_mono() {
-            return Ok(false);
-        }
         self.seal()?;
         Ok(true)
     }
@@ -390,7 +385,6 @@ impl<S: Stage> Live<'_, S> {
         self.said_released = self.released;
         self.reads_since_seal = 0;
         self.sealed_mono = self.run.clock.mono_us();
-        self.paced_mono = self.paced_mono.max(self.sealed_mono) + micros(self.run.spec.pace.group_interval);
         let sequence = self.sequence;
         self.sequence += 1;
         self.head.clone_from(&hash);

@@ -250,30 +250,3 @@ fn a_snapshot_of_many_chunks_fits_through_a_small_client_and_is_taken_up() {
     assert!(replayed.is_some_and(|facts: u64| facts < 60), "{heard:?}");
     assert_eq!((scene.believed(), scene.ended()), (names(0..210), Vec::new()));
 }
-
-#[test]
-fn a_shard_that_seals_group_upon_group_gathers_and_a_quiet_one_never_waits() {
-    let interval = Duration::from_millis(50);
-    let groups_of = |jobs: u64, apart: Duration| {
-        let mut scene = Scene::new();
-        scene.own(1, Pace { group_interval: interval, ..pace(1 << 20) });
-        scene.run_for(Duration::from_secs(5));
-        for job in 0..jobs {
-            scene.submit(job..job + 1);
-            scene.run_for(apart);
-        }
-        scene.run_for(Duration::from_secs(1));
-        assert_eq!((scene.believed(), scene.ended()), (names(0..jobs), Vec::new()));
-        let broker = scene.spine.broker();
-        let with_facts = |record: &Record| {
-            let value = record.value.as_deref().unwrap_or_default();
-            String::from_utf8_lossy(value).contains(r#""facts":[{"#)
-        };
-        broker.log(&topic("facts").partition(0)).iter().filter(|entry| with_facts(&entry.record)).count()
-    };
-    let burst = Pace::GROUP_BURST as usize;
-    // What a burst allows goes out one by one; then one group an interval.
-    assert_eq!(groups_of(u64::from(Pace::GROUP_BURST) - 10, Duration::from_millis(10)), burst - 10);
-    let busy = groups_of(400, Duration::from_millis(10));
-    assert!((burst..burst + 100).contains(&busy), "{busy} groups of 400 jobs in 4 s, one in 50 ms after {burst}");
-}

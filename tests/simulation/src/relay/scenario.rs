@@ -37,7 +37,6 @@ pub(crate) fn pace(seed: u64, shard: &str) -> Pace {
         group_facts: up_to(1, 20),
         group_bytes: up_to(500, 20_000),
         groups_in_flight: up_to(1, 4),
-        group_interval: Duration::from_micros(200),
         message_bytes: 64 << 10,
         idle_group: Duration::from_millis(up_to(100, 1_500) as u64),
         idle_records: up_to(1, 30) as u64,
