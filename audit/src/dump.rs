@@ -1,7 +1,9 @@
 //! A log as a file: lines of JSON, the first a header, the rest records.
 //!
-//!     {"tidegate_dump":1,"partitions":[{"topic":"t.decisions.raw","partition":0,"source":"raw","start":0,"end":812}]}
-//!     {"topic":"t.decisions.raw","partition":0,"offset":0,"timestamp_ms":1700000000000,"key":"…","headers":[["tg-kind","…"]],"value":"…"}
+//! ```json
+//! {"tidegate_dump":1,"partitions":[{"topic":"t.decisions.raw","partition":0,"source":"raw","start":0,"end":812}]}
+//! {"topic":"t.decisions.raw","partition":0,"offset":0,"timestamp_ms":1700000000000,"key":"…","headers":[["tg-kind","…"]],"value":"…"}
+//! ```
 //!
 //! Key, header values and value are base64 (RFC 4648, with padding), null where the record has none. `source` is there on
 //! the partitions of `decisions.<source>`, not on those of `audit.checkpoints`. Records of a partition stand in order of
