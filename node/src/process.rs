@@ -24,6 +24,7 @@ use crate::checkpoint_file::CheckpointFile;
 use crate::clock::TokioClock;
 use crate::config::{Config, Keys, KeysError};
 use crate::policy_folder;
+use crate::policy_signature::Demand;
 use crate::readiness::Board;
 use crate::roles::{Ground, Hosting, Role, RoleError, Roles, kernels, limits, schedulers};
 use crate::topics::{Named, Plan, WantedError, plan, wanted};
@@ -153,7 +154,8 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
     let board = Arc::new(Board::new());
     let mut tasks = Vec::new();
     let (policy, following) = if roles.contains(&Role::Kernel) {
-        policy_folder::follow(config.policy.clone())
+        let demand = Demand { trust: keys.trust(), required: config.require_signed_policy };
+        policy_folder::follow(config.policy.clone(), demand)
     } else {
         (tokio::sync::watch::channel(None).1, tokio::spawn(async {}))
     };

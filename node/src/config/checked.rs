@@ -32,6 +32,8 @@ pub struct Config {
     pub pools: Vec<PoolConfig>,
     /// Folder of policy bundles.
     pub policy: PathBuf,
+    /// Whether it needs a signature.
+    pub require_signed_policy: bool,
     /// Address of the HTTP API.
     pub listen: SocketAddr,
     /// This process's own files.
@@ -219,6 +221,7 @@ impl Config {
             sources,
             pools,
             policy: written.policy.clone(),
+            require_signed_policy: written.require_signed_policy,
             listen,
             data: written.data.clone(),
             keys,

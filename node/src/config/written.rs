@@ -24,6 +24,8 @@ pub struct Written {
     pub pools: Vec<PoolWritten>,
     /// Folder of policy bundles (`*.yaml`), read again when a file changes.
     pub policy: PathBuf,
+    /// Whether the folder needs a signature by a key that is trusted for the role `policy`.
+    pub require_signed_policy: bool,
     /// Address of the HTTP API, metrics and health.
     pub listen: String,
     /// Folder of this process's own files: the HTTP key, the spine of `tidegate dev`.
@@ -50,6 +52,7 @@ impl Default for Written {
             sources: vec![default_source()],
             pools: vec![PoolWritten::default()],
             policy: "policy".into(),
+            require_signed_policy: false,
             listen: "127.0.0.1:7070".into(),
             data: ".tidegate".into(),
             keys: KeysWritten::default(),

@@ -260,8 +260,8 @@ fn a_wrong_bundle_is_refused_with_line_reason_and_remedy() {
         (
             format!("id: b\nrevision: 1\nsignature: x\n{rule}"),
             &[
-                "p.yaml:3: `signature` in bundle `b` is not supported yet by this version; remove it; nothing is ignored \
-            silently, so the whole set stays refused until then",
+                "p.yaml:3: bundle `b` cannot have `signature`; take it out and sign the folder (`tidegate policy sign`): \
+                 signatures stand beside bundles",
             ],
         ),
     ];

@@ -69,7 +69,7 @@ impl Trust for SimKey {
             Capacity::Stage(_) => key == STAGES,
             Capacity::Operator => key == OPERATOR,
             Capacity::Approver(_) => is_person,
-            Capacity::Submitter(_) | Capacity::Worker => false,
+            Capacity::Submitter(_) | Capacity::Worker | Capacity::Policy => false,
         };
         match (right, is_person || [STAGES, OPERATOR].contains(&key)) {
             (true, _) => Ok(()),
