@@ -188,6 +188,8 @@ mod tests {
             priority: 5,
             deadline: None,
             parent: None,
+            scope: None,
+            delegation: None,
             source: SourcePosition { source: "jobs".to_owned().try_into().unwrap(), partition: 0, offset },
             input_hash: InputHash::of(value.as_bytes(), none),
             submitted_ms: 0,

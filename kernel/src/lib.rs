@@ -56,6 +56,6 @@ pub use kept::{KeptBounds, MAX_KEPT_RECORD_BYTES};
 pub use kernel::{Kernel, KernelRefused};
 pub use meters::describe_metrics;
 pub use reading::{Refusal, envelope_of_line};
-pub use routes::{ANY_CAPABILITY, BadTopicGlob, Pool, Routes, RoutesRefused, TopicGlob};
+pub use routes::{ANY_CAPABILITY, Pool, Routes, RoutesRefused};
 pub use sources::{Format, Mapping, MappingWritten, Source, SourceRefused, SourceWritten, Tenants};
 pub use standing::{PolicyStanding, StandingView};

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tidegate_protocol::address::{BadTopicName, TopicName, TopicPartition};
 use tidegate_protocol::ids::{Capability, PoolName};
 use tidegate_protocol::job::Job;
+use tidegate_protocol::topic_glob::TopicGlob;
 use tidegate_protocol::topics::{Topic, partition_of};
 
 /// The capability of a pool that takes every capability: for consumers of one's own behind `approved.<pool>`.
@@ -66,59 +67,6 @@ pub enum RoutesRefused {
         /// Why.
         source: BadTopicName,
     },
-}
-
-/// A glob over dotted job topics.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TopicGlob(Box<str>);
-
-/// Text that is no glob.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no topic glob: {problem}")]
-pub struct BadTopicGlob {
-    /// As written.
-    pub text: String,
-    /// What is wrong.
-    pub problem: &'static str,
-}
-
-impl TopicGlob {
-    /// Checks `text`: dotted segments, `*` for exactly one, a last `>` for one or more.
-    ///
-    /// # Errors
-    /// [`BadTopicGlob`] with what is wrong.
-    pub fn new(text: &str) -> Result<Self, BadTopicGlob> {
-        let bad = |problem| Err(BadTopicGlob { text: text.chars().take(200).collect(), problem });
-        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return bad("it has white space or a control character");
-        }
-        let mut segments = text.split('.').peekable();
-        while let Some(segment) = segments.next() {
-            match segment {
-                "" => return bad("a segment is empty"),
-                ">" if segments.peek().is_some() => return bad("`>` may only be the last segment"),
-                "*" | ">" => {}
-                _ if segment.contains(['*', '>']) => return bad("a wildcard must be a whole segment"),
-                _ => {}
-            }
-        }
-        Ok(Self(text.into()))
-    }
-
-    /// Whether it stands for `topic`.
-    #[must_use]
-    pub fn matches(&self, topic: &str) -> bool {
-        let mut given = topic.split('.');
-        for wanted in self.0.split('.') {
-            match (wanted, given.next()) {
-                (">", Some(_)) => return true,
-                ("*", Some(_)) => {}
-                (wanted, Some(segment)) if wanted == segment => {}
-                _ => return false,
-            }
-        }
-        given.next().is_none()
-    }
 }
 
 impl Pool {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::address::Offset;
+use crate::delegation::{Delegation, Scope};
 use crate::hex;
 use crate::ids::{Capability, JobId, SourceName, TenantId};
 
@@ -89,8 +90,14 @@ impl InputHash {
     /// in front (little-endian u64) so that no two inputs run together. A record without such attributes hashes
     /// to the plain SHA-256 of its value.
     pub fn of<'a>(value: &[u8], attributes: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        Self::of_parts(&[value], attributes)
+    }
+
+    /// The same of a value given in parts: a delegated job's hash leaves out the parent's ticket it came with, so that a
+    /// parent that runs again, by a later ticket, spawns the same children.
+    pub fn of_parts<'a>(parts: &[&[u8]], attributes: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         let mut hash = Sha256::new();
-        hash.update(value);
+        parts.iter().for_each(|part| hash.update(part));
         for (name, value) in attributes {
             for part in [name.as_bytes(), value] {
                 hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
@@ -160,6 +167,12 @@ pub struct Job {
     /// The job that spawned it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<JobId>,
+    /// What it hands on to the jobs it spawns, as its submitter wrote; without it what it may do itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Box<Scope>>,
+    /// On whose behalf it acts, proven by its parent's ticket; nobody's when absent, whatever `parent` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation: Option<Box<Delegation>>,
     /// Where its record stands.
     pub source: SourcePosition,
     /// What an approval or a ticket binds.

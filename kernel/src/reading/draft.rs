@@ -130,6 +130,8 @@ impl Draft {
             priority: self.priority.unwrap_or(DEFAULT_PRIORITY),
             deadline: self.deadline,
             parent: self.parent,
+            scope: None,
+            delegation: None,
             source: position,
             input_hash,
             submitted_ms,

@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_kernel::{
     DEFAULT_RECORD_BYTES, INPUT_JOBS, KeptBounds, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes,
-    Source, SourceWritten, TopicGlob, WindowBounds,
+    Source, SourceWritten, WindowBounds,
 };
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::ids::{Capability, PoolName};
 use tidegate_protocol::time::Timestamp;
+use tidegate_protocol::topic_glob::TopicGlob;
 use tidegate_spine::{Headers, Record};
 use tidegate_stage::{Arrival, Decision, Input, InputRef, Message, Outbox, Signal, Stage};
 

@@ -2,11 +2,12 @@
 
 use tidegate_kernel::{
     DEFAULT_RECORD_BYTES, INPUT_JOBS, Kernel, KernelRefused, Mapping, MappingWritten, Routes, RoutesRefused,
-    SourceWritten, TopicGlob, envelope_of_line, shard_spec,
+    SourceWritten, envelope_of_line, shard_spec,
 };
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::ids::JobId;
 use tidegate_protocol::outcome::DeadReason;
+use tidegate_protocol::topic_glob::TopicGlob;
 use tidegate_spine::Headers;
 use tidegate_stage::{InputKind, Pace, Stage};
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_kernel::wallet::WalletBounds;
-use tidegate_kernel::{KeptBounds, Routes, Source, TopicGlob, WindowBounds};
+use tidegate_kernel::{KeptBounds, Routes, Source, WindowBounds};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::ids::{Capability, PoolName, SourceName};
+use tidegate_protocol::topic_glob::TopicGlob;
 use tidegate_scheduler::Tuning;
 use tidegate_stage::Pace;
 

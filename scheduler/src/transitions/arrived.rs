@@ -101,7 +101,12 @@ pub(crate) fn refuse(arrival: &Arrival<'_>, reason: DeadReason, decision: &mut D
         | DeadReason::ControlRecord
         | DeadReason::Unroutable
         | DeadReason::MaxAttempts
-        | DeadReason::Expired => "it is not believed",
+        | DeadReason::Expired
+        | DeadReason::ParentTicketMissing
+        | DeadReason::ParentTicketRefused
+        | DeadReason::ParentTicketForged
+        | DeadReason::ParentTicketMismatch
+        | DeadReason::ParentTicketExpired => "it is not believed",
     };
     decision.settle(arrival.at, refused(arrival, reason, detail.into()));
 }

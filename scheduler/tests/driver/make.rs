@@ -37,6 +37,8 @@ pub fn job(id: &str, offset: u64) -> Job {
         priority: DEFAULT_PRIORITY,
         deadline: None,
         parent: None,
+        scope: None,
+        delegation: None,
         source: position(offset),
         input_hash: InputHash::of(id.as_bytes(), []),
         submitted_ms: 0,

@@ -145,6 +145,8 @@ pub(crate) fn job(offset: u64, capability: &str) -> Job {
         priority: 5,
         deadline: None,
         parent: None,
+        scope: None,
+        delegation: None,
         source: format!("jobs/0@{offset}").parse().unwrap(),
         input_hash: InputHash([7; 32]),
         submitted_ms: 0,
