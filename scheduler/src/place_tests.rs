@@ -34,7 +34,7 @@ enum Change {
     /// A job that needs these comes, with a priority, of a tenant.
     Job(u8, u8, u8),
     /// A worker can do these for some tenants and has that load; `None`: no room.
-    Worker(u8, (u8, Option<u8>), Option<u64>),
+    Worker(u8, Offer, Option<u64>),
     Leaves(u8),
     /// The solution is taken.
     Place,
@@ -51,7 +51,10 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     prop::collection::vec(change, 0..80)
 }
 
-fn takes((able, tenants): (u8, Option<u8>), needs: u8, of: u8) -> bool {
+/// What a worker can do, for whom.
+type Offer = (u8, Option<u8>);
+
+fn takes((able, tenants): Offer, needs: u8, of: u8) -> bool {
     needs & !able == 0 && tenants.is_none_or(|all| all >> of & 1 == 1)
 }
 
@@ -61,7 +64,7 @@ struct World {
     ready: Ready,
     /// Needs, priority, tenant.
     jobs: BTreeMap<u64, (u8, u8, u8)>,
-    workers: BTreeMap<u8, ((u8, Option<u8>), Option<u64>)>,
+    workers: BTreeMap<u8, (Offer, Option<u64>)>,
     arrivals: u64,
 }
 

@@ -143,9 +143,9 @@ mod tests {
         shard.report(&says.heartbeat());
         let granted = |shard: &mut Shard| -> Vec<u64> {
             let facts = shard.poll().facts;
-            let source = |fact: &SchedulerFact| match fact {
-                SchedulerFact::LeaseGranted { source, .. } => source.offset,
-                other => panic!("{other:?}"),
+            let source = |fact: &SchedulerFact| {
+                let SchedulerFact::LeaseGranted { source, .. } = fact else { panic!("{fact:?}") };
+                source.offset
             };
             facts.iter().map(source).collect()
         };

@@ -349,6 +349,9 @@ impl Loop {
             self.measures.job(outcome);
         } else {
             debug!(job = %key, outcome = outcome.word(), "ended after its lease was lost");
+            if let Some(told) = &self.worker.settled {
+                told(key, false, "stale_fence");
+            }
         }
     }
 
