@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::facts::Token;
-use crate::ids::{Capability, WorkerId};
+use crate::ids::{Capability, TenantId, WorkerId};
 use crate::job::SourcePosition;
 use crate::limits::Usage;
 use crate::outcome::Outcome;
@@ -28,6 +28,9 @@ pub enum Report {
         capabilities: Vec<Capability>,
         /// Jobs it can run at once.
         capacity: u32,
+        /// The tenants whose jobs it takes; absent for all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenants: Option<Vec<TenantId>>,
     },
     /// Everything restated, so that any one may be lost.
     Heartbeat {
@@ -52,6 +55,9 @@ pub enum Report {
         /// It finishes what runs and takes nothing new.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         draining: bool,
+        /// The tenants whose jobs it takes; absent for all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenants: Option<Vec<TenantId>>,
     },
     /// A job ended; sent again after every new Welcome until it is settled.
     Result {

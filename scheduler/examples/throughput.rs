@@ -102,6 +102,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 received: 0,
                 credit: 20,
                 draining: false,
+                tenants: None,
             })
             .collect();
         let mut source = 0_u64;

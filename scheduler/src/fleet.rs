@@ -1,14 +1,13 @@
 //! What is known of the workers at present. Soft: a new owner knows nothing until a worker reports to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use tidegate_protocol::facts::Token;
-use tidegate_protocol::ids::{Capability, WorkerId};
+use tidegate_protocol::ids::WorkerId;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::time::Timestamp;
 
-use crate::place::Load;
+use crate::place::{Can, Load};
 
 /// Most jobs a worker holds, whatever it says: bounds what one report can lead to.
 pub(crate) const MOST_HELD: u32 = 1_000;
@@ -19,8 +18,8 @@ const MOST_TOLD: usize = 4_096;
 /// What a heartbeat under this epoch said.
 #[derive(Debug, Clone)]
 pub(crate) struct Offer {
-    /// Sorted, each once.
-    pub(crate) capabilities: Arc<[Capability]>,
+    /// Kept while it is the same, so that it need not be compared with more than itself.
+    pub(crate) can: Can,
     /// At most [`MOST_HELD`].
     pub(crate) capacity: u32,
     /// Assignments up to this number are accepted.

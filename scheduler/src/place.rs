@@ -3,17 +3,18 @@
 //! *Problem*: every class has a requirement and the rank of its first ready job; every worker has capabilities and, when
 //! it can take a job, its load. *Solution*: the best-ranked class that any worker with room can serve, and the least
 //! loaded such worker (among equals the one that waited longest). So a job is never given to a worker that lacks a
-//! capability or has no room, and no job waits while a worker with room could take it.
+//! capability, has no room or does not take its tenant's jobs, and no job waits while a worker with room could take it.
 //!
-//! Classes are interned requirements, kinds interned sets of capabilities; which kind serves which class is computed
-//! once. Classes that nobody serves cost nothing. One lease costs O(log n), plus the classes a kind serves when its
+//! Classes are interned requirements, kinds interned offers (capabilities, and tenants where they are not all); which kind
+//! serves which class is computed once. A tenant that some worker names is **apart** from then on: its jobs have classes of
+//! their own, so that a worker of some tenants is compared with classes, never with jobs. Others share a class. Classes that nobody serves cost nothing. One lease costs O(log n), plus the classes a kind serves when its
 //! last free worker fills up or its first gets room, plus at most [`KINDS_LOOKED_AT`] kinds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use tidegate_protocol::ids::{Capability, WorkerId};
+use tidegate_protocol::ids::{Capability, TenantId, WorkerId};
 
 use crate::ready::Rank;
 use crate::work::Requirement;
@@ -31,6 +32,26 @@ const KINDS_LOOKED_AT: usize = 64;
 /// Empty classes are kept for their next job up to this many.
 const CLASSES_KEPT: usize = 1_024;
 
+/// Most tenants that are apart; a worker gets nothing of a further one.
+const MOST_APART: usize = 10_000;
+
+/// What a worker offers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Can {
+    /// Sorted, each once.
+    pub(crate) capabilities: Arc<[Capability]>,
+    /// The tenants whose jobs it takes; `None` for all.
+    pub(crate) tenants: Option<Arc<[TenantId]>>,
+}
+
+impl Can {
+    /// `tenant`: of a class apart.
+    fn serves(&self, requirement: &[Capability], tenant: Option<&TenantId>) -> bool {
+        let takes = self.tenants.as_ref().is_none_or(|all| tenant.is_some_and(|tenant| all.contains(tenant)));
+        takes && requirement.iter().all(|needed| self.capabilities.binary_search(needed).is_ok())
+    }
+}
+
 /// How full a worker is; lower is chosen first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Load {
@@ -43,6 +64,8 @@ pub(crate) struct Load {
 #[derive(Debug)]
 struct Class {
     requirement: Requirement,
+    /// Whose jobs, for a tenant that is apart.
+    tenant: Option<TenantId>,
     head: Option<Rank>,
     kinds: BTreeSet<KindId>,
     /// Those of `kinds` with a free worker.
@@ -51,7 +74,7 @@ struct Class {
 
 #[derive(Debug)]
 struct Kind {
-    capabilities: Arc<[Capability]>,
+    can: Can,
     classes: BTreeSet<ClassId>,
     workers: usize,
     free: BTreeSet<(Load, WorkerId)>,
@@ -61,9 +84,9 @@ struct Kind {
 #[derive(Debug, Default)]
 pub(crate) struct Placement {
     classes: BTreeMap<ClassId, Class>,
-    class_of: BTreeMap<Requirement, ClassId>,
+    class_of: BTreeMap<(Requirement, Option<TenantId>), ClassId>,
     kinds: BTreeMap<KindId, Kind>,
-    kind_of: BTreeMap<Arc<[Capability]>, KindId>,
+    kind_of: BTreeMap<Can, KindId>,
     workers: BTreeMap<WorkerId, (KindId, Option<Load>)>,
     /// Classes with a ready job and a free worker that serves them.
     placeable: BTreeSet<(Rank, ClassId)>,
@@ -71,23 +94,23 @@ pub(crate) struct Placement {
     classes_before_purge: usize,
     last_kind: Option<KindId>,
     free_workers: usize,
-}
-
-fn serves(capabilities: &[Capability], requirement: &[Capability]) -> bool {
-    requirement.iter().all(|needed| capabilities.binary_search(needed).is_ok())
+    apart: BTreeSet<TenantId>,
+    newly_apart: Vec<TenantId>,
 }
 
 impl Placement {
-    /// The class of a requirement (sorted, each once).
-    pub(crate) fn class(&mut self, requirement: &Requirement) -> ClassId {
-        if let Some(id) = self.class_of.get(requirement) {
+    /// The class of a tenant's jobs with that requirement (sorted, each once).
+    pub(crate) fn class(&mut self, requirement: &Requirement, tenant: &TenantId) -> ClassId {
+        let name = (requirement.clone(), self.apart.get(tenant).cloned());
+        if let Some(id) = self.class_of.get(&name) {
             return *id;
         }
         if self.classes.len() >= self.classes_before_purge.max(CLASSES_KEPT) {
             self.purge();
         }
         let id = ClassId(self.fresh_id());
-        let served = self.kinds.iter_mut().filter(|(_, kind)| serves(&kind.capabilities, requirement));
+        let tenant = name.1.clone();
+        let served = self.kinds.iter_mut().filter(|(_, kind)| kind.can.serves(requirement, tenant.as_ref()));
         let (mut kinds, mut open) = (BTreeSet::new(), BTreeSet::new());
         for (kind_id, kind) in served {
             kind.classes.insert(id);
@@ -96,8 +119,8 @@ impl Placement {
                 open.insert(*kind_id);
             }
         }
-        self.class_of.insert(requirement.clone(), id);
-        self.classes.insert(id, Class { requirement: requirement.clone(), head: None, kinds, open });
+        self.class_of.insert(name, id);
+        self.classes.insert(id, Class { requirement: requirement.clone(), tenant, head: None, kinds, open });
         id
     }
 
@@ -118,11 +141,11 @@ impl Placement {
         }
     }
 
-    /// Tells what a worker offers (sorted, each once), and its load when it has room.
-    pub(crate) fn set_worker(&mut self, worker: &WorkerId, capabilities: &Arc<[Capability]>, load: Option<Load>) {
+    /// Tells what a worker offers, and its load when it has room. Look at [`Self::take_newly_apart`] afterwards.
+    pub(crate) fn set_worker(&mut self, worker: &WorkerId, can: &Can, load: Option<Load>) {
         let known = self.workers.get(worker).copied();
         if let Some((kind, before)) = known
-            && self.kinds.get(&kind).is_some_and(|kind| kind.capabilities == *capabilities)
+            && self.kinds.get(&kind).is_some_and(|kind| kind.can == *can)
         {
             if before != load {
                 self.set_load(worker, kind, before, load);
@@ -130,7 +153,7 @@ impl Placement {
             return;
         }
         self.remove_worker(worker);
-        let kind = self.kind(capabilities);
+        let kind = self.kind(can);
         if let Some(kind) = self.kinds.get_mut(&kind) {
             kind.workers += 1;
         }
@@ -148,13 +171,18 @@ impl Placement {
         if kind.workers == 0
             && let Some(kind) = self.kinds.remove(&id)
         {
-            self.kind_of.remove(&kind.capabilities);
+            self.kind_of.remove(&kind.can);
             for class in &kind.classes {
                 if let Some(class) = self.classes.get_mut(class) {
                     class.kinds.remove(&id);
                 }
             }
         }
+    }
+
+    /// Tenants that are apart since the last call: their ready jobs are to be put into the classes they have now.
+    pub(crate) fn take_newly_apart(&mut self) -> Vec<TenantId> {
+        std::mem::take(&mut self.newly_apart)
     }
 
     /// The solution: which class's first job goes to which worker.
@@ -218,20 +246,25 @@ impl Placement {
         }
     }
 
-    fn kind(&mut self, capabilities: &Arc<[Capability]>) -> KindId {
-        if let Some(id) = self.kind_of.get(capabilities) {
+    fn kind(&mut self, can: &Can) -> KindId {
+        if let Some(id) = self.kind_of.get(can) {
             return *id;
+        }
+        for tenant in can.tenants.iter().flat_map(|all| all.iter()) {
+            if self.apart.len() < MOST_APART && self.apart.insert(tenant.clone()) {
+                self.newly_apart.push(tenant.clone());
+            }
         }
         let id = KindId(self.fresh_id());
         let mut classes = BTreeSet::new();
         for (class_id, class) in &mut self.classes {
-            if serves(capabilities, &class.requirement) {
+            if can.serves(&class.requirement, class.tenant.as_ref()) {
                 class.kinds.insert(id);
                 classes.insert(*class_id);
             }
         }
-        self.kind_of.insert(capabilities.clone(), id);
-        self.kinds.insert(id, Kind { capabilities: capabilities.clone(), classes, workers: 0, free: BTreeSet::new() });
+        self.kind_of.insert(can.clone(), id);
+        self.kinds.insert(id, Kind { can: can.clone(), classes, workers: 0, free: BTreeSet::new() });
         id
     }
 
@@ -240,7 +273,7 @@ impl Placement {
         let empty: Vec<ClassId> = self.classes.iter().filter(|(_, c)| c.head.is_none()).map(|(id, _)| *id).collect();
         for id in empty {
             if let Some(class) = self.classes.remove(&id) {
-                self.class_of.remove(&class.requirement);
+                self.class_of.remove(&(class.requirement, class.tenant));
                 for kind in class.kinds {
                     if let Some(kind) = self.kinds.get_mut(&kind) {
                         kind.classes.remove(&id);

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use tidegate_protocol::ids::{Capability, WorkerId};
+use tidegate_protocol::ids::{Capability, TenantId, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 
 use crate::driver::{position, worker};
-use crate::place::{ClassId, Load, Placement};
+use crate::place::{Can, ClassId, Load, Placement};
 use crate::ready::Ready;
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -19,12 +19,22 @@ fn set(mask: u8) -> Arc<[Capability]> {
     names.map(|(_, name)| Capability::new(name).unwrap()).collect()
 }
 
+/// A worker that does these, for the tenants of `tenants` or for all.
+fn can(mask: u8, tenants: Option<u8>) -> Can {
+    let named = |mask: u8| (0..3).filter(move |bit| mask >> bit & 1 == 1).map(tenant).collect();
+    Can { capabilities: set(mask), tenants: tenants.map(named) }
+}
+
+fn tenant(number: u8) -> TenantId {
+    TenantId::new(format!("t{number}")).unwrap()
+}
+
 #[derive(Debug, Clone)]
 enum Change {
-    /// A job that needs these comes, with a priority.
-    Job(u8, u8),
-    /// A worker can do these and has that load; `None`: no room.
-    Worker(u8, u8, Option<u64>),
+    /// A job that needs these comes, with a priority, of a tenant.
+    Job(u8, u8, u8),
+    /// A worker can do these for some tenants and has that load; `None`: no room.
+    Worker(u8, Offer, Option<u64>),
     Leaves(u8),
     /// The solution is taken.
     Place,
@@ -32,20 +42,29 @@ enum Change {
 
 fn changes() -> impl Strategy<Value = Vec<Change>> {
     let change = prop_oneof![
-        3 => (0..32_u8, 0..10_u8).prop_map(|(needs, priority)| Change::Job(needs, priority)),
-        3 => (0..6_u8, 0..32_u8, prop::option::of(0..4_u64)).prop_map(|(w, can, load)| Change::Worker(w, can, load)),
+        3 => (0..32_u8, 0..10_u8, 0..3_u8).prop_map(|(needs, priority, of)| Change::Job(needs, priority, of)),
+        3 => (0..6_u8, (0..32_u8, prop::option::of(0..8_u8)), prop::option::of(0..4_u64))
+            .prop_map(|(w, can, load)| Change::Worker(w, can, load)),
         1 => (0..6_u8).prop_map(Change::Leaves),
         3 => Just(Change::Place),
     ];
     prop::collection::vec(change, 0..80)
 }
 
+/// What a worker can do, for whom.
+type Offer = (u8, Option<u8>);
+
+fn takes((able, tenants): Offer, needs: u8, of: u8) -> bool {
+    needs & !able == 0 && tenants.is_none_or(|all| all >> of & 1 == 1)
+}
+
 #[derive(Default)]
 struct World {
     placement: Placement,
     ready: Ready,
-    jobs: BTreeMap<u64, (u8, u8, ClassId)>,
-    workers: BTreeMap<u8, (u8, Option<u64>)>,
+    /// Needs, priority, tenant.
+    jobs: BTreeMap<u64, (u8, u8, u8)>,
+    workers: BTreeMap<u8, (Offer, Option<u64>)>,
     arrivals: u64,
 }
 
@@ -60,28 +79,44 @@ impl World {
 
     /// Every job with room for it somewhere, the first in order; with the least load that may take it.
     fn expected(&self) -> Option<(SourcePosition, u64)> {
-        let takers = |needs: u8| {
-            let able = self.workers.values().filter(move |(can, _)| needs & !can == 0);
+        let takers = |needs: u8, of: u8| {
+            let able = self.workers.values().filter(move |(offer, _)| takes(*offer, needs, of));
             able.filter_map(|(_, load)| *load).min()
         };
-        let placeable = self.jobs.iter().filter_map(|(n, (needs, priority, _))| Some((n, priority, takers(*needs)?)));
+        let placeable =
+            self.jobs.iter().filter_map(|(n, (needs, priority, of))| Some((n, priority, takers(*needs, *of)?)));
         let first = placeable.min_by_key(|(n, priority, _)| (9 - **priority, **n));
         first.map(|(n, _, load)| (position(*n), load))
     }
 
+    fn offer(&mut self, n: u64) {
+        let (needs, priority, of) = self.jobs[&n];
+        let class = self.placement.class(&set(needs), &tenant(of));
+        // Its place in the order is its number, whenever it was put there.
+        self.ready.insert_at(&position(n), class, priority, n);
+        self.head_changed(class);
+    }
+
     fn change(&mut self, change: &Change) {
         match *change {
-            Change::Job(needs, priority) => {
+            Change::Job(needs, priority, of) => {
                 self.arrivals += 1;
-                let class = self.placement.class(&set(needs));
-                self.ready.insert(&position(self.arrivals), class, false, priority, None);
-                self.jobs.insert(self.arrivals, (needs, priority, class));
-                self.head_changed(class);
+                self.jobs.insert(self.arrivals, (needs, priority, of));
+                self.offer(self.arrivals);
             }
-            Change::Worker(w, can, share) => {
+            Change::Worker(w, offer, share) => {
                 let load = share.map(|share| Load { share, last_grant: 0 });
-                self.placement.set_worker(&Self::name(w), &set(can), load);
-                self.workers.insert(w, (can, share));
+                self.placement.set_worker(&Self::name(w), &can(offer.0, offer.1), load);
+                self.workers.insert(w, (offer, share));
+                let apart = self.placement.take_newly_apart();
+                let theirs: Vec<u64> =
+                    self.jobs.iter().filter(|j| apart.contains(&tenant(j.1.2))).map(|j| *j.0).collect();
+                for n in theirs {
+                    if let Some(before) = self.ready.remove(&position(n)) {
+                        self.head_changed(before);
+                    }
+                    self.offer(n);
+                }
             }
             Change::Leaves(w) => {
                 self.placement.remove_worker(&Self::name(w));
@@ -113,8 +148,9 @@ proptest! {
             let found = world.placement.best().map(|(class, worker)| {
                 let source = world.ready.head(class).unwrap().1.clone();
                 let w = worker.as_str().trim_start_matches('w').parse().unwrap();
-                let (can, load) = world.workers[&w];
-                assert_eq!(world.jobs[&source.offset].0 & !can, 0, "it has every capability");
+                let (offer, load) = world.workers[&w];
+                let (needs, _, of) = world.jobs[&source.offset];
+                assert!(takes(offer, needs, of), "it has every capability and takes the tenant's jobs");
                 (source, load.unwrap())
             });
             prop_assert_eq!(found, world.expected());
@@ -127,11 +163,11 @@ proptest! {
 fn among_equally_loaded_workers_the_one_that_waited_longest_is_next() {
     let mut placement = Placement::default();
     let mut ready = Ready::default();
-    let class = placement.class(&set(1));
+    let class = placement.class(&set(1), &tenant(0));
     ready.insert(&position(1), class, false, 5, None);
     placement.set_head(class, ready.head(class).map(|(rank, _)| rank));
     for (name, last_grant) in [("x", 7), ("y", 3), ("z", 5)] {
-        placement.set_worker(&worker(name), &set(1), Some(Load { share: 1, last_grant }));
+        placement.set_worker(&worker(name), &can(1, None), Some(Load { share: 1, last_grant }));
     }
     assert_eq!(placement.best().map(|(_, w)| w.as_str()), Some("y"));
 }
@@ -140,14 +176,14 @@ fn among_equally_loaded_workers_the_one_that_waited_longest_is_next() {
 fn classes_without_jobs_are_dropped_and_found_again() {
     let mut placement = Placement::default();
     let mut ready = Ready::default();
-    placement.set_worker(&worker("w"), &set(1), Some(Load { share: 0, last_grant: 0 }));
-    let kept = placement.class(&set(1));
+    placement.set_worker(&worker("w"), &can(1, None), Some(Load { share: 0, last_grant: 0 }));
+    let kept = placement.class(&set(1), &tenant(0));
     ready.insert(&position(1), kept, false, 5, None);
     placement.set_head(kept, ready.head(kept).map(|(rank, _)| rank));
     for n in 0..5_000 {
-        placement.class(&Arc::from(vec![Capability::new(format!("c{n}")).unwrap()]));
+        placement.class(&Arc::from(vec![Capability::new(format!("c{n}")).unwrap()]), &tenant(0));
     }
     assert!(placement.classes() < 1_100, "{} classes", placement.classes());
-    assert_eq!(placement.class(&set(1)), kept);
+    assert_eq!(placement.class(&set(1), &tenant(0)), kept);
     assert!(placement.best().is_some());
 }

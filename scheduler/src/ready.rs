@@ -53,6 +53,14 @@ impl Ready {
         }
     }
 
+    /// Adds a job at that place among those of its priority.
+    #[cfg(test)]
+    pub(crate) fn insert_at(&mut self, source: &SourcePosition, class: ClassId, priority: u8, arrival: u64) {
+        let before = std::mem::replace(&mut self.arrivals, arrival - 1);
+        self.insert(source, class, false, priority, None);
+        self.arrivals = before.max(arrival);
+    }
+
     /// Takes a job out; its class, when it was in.
     pub(crate) fn remove(&mut self, source: &SourcePosition) -> Option<ClassId> {
         let (class, rank) = self.entries.remove(source)?;
@@ -69,6 +77,11 @@ impl Ready {
     /// The first job of a class.
     pub(crate) fn head(&self, class: ClassId) -> Option<(Rank, &SourcePosition)> {
         self.queues.get(&class)?.first_key_value().map(|(rank, source)| (*rank, source))
+    }
+
+    /// Every job, in no order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Rank, &SourcePosition)> {
+        self.entries.iter().map(|(source, (_, rank))| (*rank, source))
     }
 
     /// When the next job's deadline passes.

@@ -132,7 +132,7 @@ impl Scheduler {
         let present = soft.fleet.get(worker);
         match present.and_then(|present| Some((present, present.offer.as_ref()?))) {
             Some((present, offer)) => {
-                soft.placement.set_worker(worker, &offer.capabilities, present.load(in_flight));
+                soft.placement.set_worker(worker, &offer.can, present.load(in_flight));
             }
             None => soft.placement.remove_worker(worker),
         }
@@ -140,6 +140,27 @@ impl Scheduler {
             soft.forget.set(worker, present.map_or(at, |present| present.heard) + self.pool.forget_after);
         } else {
             soft.forget.stop(worker);
+        }
+        self.set_apart();
+    }
+
+    /// Ready jobs of tenants that are apart since a moment go where workers of these tenants look, in their order.
+    fn set_apart(&mut self) {
+        let apart = self.soft.placement.take_newly_apart();
+        if apart.is_empty() {
+            return;
+        }
+        let tenant = |source: &SourcePosition| match (self.state.job(source), self.soft.window.get(source)) {
+            (Some(job), _) => Some(&job.work.tenant),
+            (None, waiting) => waiting.map(|waiting| &waiting.work.tenant),
+        };
+        let mut theirs: Vec<_> = self.soft.ready.all().collect();
+        theirs.retain(|(_, source)| tenant(source).is_some_and(|tenant| apart.contains(tenant)));
+        theirs.sort_unstable();
+        let theirs: Vec<SourcePosition> = theirs.into_iter().map(|(_, source)| source.clone()).collect();
+        for source in theirs {
+            self.withdraw(&source);
+            self.offer(&source);
         }
     }
 
@@ -158,7 +179,7 @@ impl Scheduler {
             (None, Some(waiting)) => (&waiting.work, false),
             (None, None) => return,
         };
-        let class = soft.placement.class(&work.requirement);
+        let class = soft.placement.class(&work.requirement, &work.tenant);
         soft.ready.insert(source, class, again, work.priority, work.deadline);
         soft.placement.set_head(class, soft.ready.head(class).map(|(rank, _)| rank));
     }

@@ -67,6 +67,7 @@ struct Inner {
     key: JobKey,
     job: Job,
     decision: Decision,
+    record: Box<RawValue>,
     payload: Box<RawValue>,
     base64: bool,
     cancel: watch::Receiver<Option<Cancel>>,
@@ -82,6 +83,7 @@ impl Context {
         shard: usize,
         key: JobKey,
         judged: Judged,
+        record: Box<RawValue>,
         cancel: watch::Receiver<Option<Cancel>>,
         signs: mpsc::Sender<Sign>,
     ) -> Result<Self, serde_json::Error> {
@@ -92,7 +94,7 @@ impl Context {
             (None, Some(text)) => serde_json::value::to_raw_value(&text)?,
             (None, None) => serde_json::value::to_raw_value(&())?,
         };
-        Ok(Self(Arc::new(Inner { shard, key, job, decision, payload, base64, cancel, signs })))
+        Ok(Self(Arc::new(Inner { shard, key, job, decision, record, payload, base64, cancel, signs })))
     }
 
     /// The job.
@@ -136,6 +138,12 @@ impl Context {
     #[must_use]
     pub fn payload_is_base64(&self) -> bool {
         self.0.base64
+    }
+
+    /// The approved record as it came, ticket included: what proves to others that the job may run.
+    #[must_use]
+    pub fn record(&self) -> &RawValue {
+        &self.0.record
     }
 
     /// The job's record and the token of this attempt.

@@ -31,6 +31,10 @@ pub enum Ending {
         /// For people; cut at 8 KiB.
         reason: String,
     },
+    /// It was not run and goes back for another worker; no attempt is counted.
+    GivenBack,
+    /// Whatever ran it is gone, and nothing is known of it: its lease ends as that of a worker that died.
+    Abandoned,
 }
 
 impl Ending {

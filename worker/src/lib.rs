@@ -11,6 +11,7 @@
 //! | [`session`] | the protocol towards one shard of a pool: pure, driven by the simulation too |
 //! | [`handler`] | what a user writes: raw, typed, or a closure |
 //! | [`context`] | what a handler is told: job, payload, deadline, cancel signal, progress |
+//! | [`demand`] | how many jobs are asked for, where somebody else takes them up |
 //! | [`constraints`] | who sees to it that a job keeps to its constraints |
 //! | [`worker`] | settings, checked |
 //! | [`run`] | the loop: lane in, reports out, jobs as tasks; drain |
@@ -27,6 +28,7 @@
 pub mod agent;
 pub mod constraints;
 pub mod context;
+pub mod demand;
 pub mod handler;
 pub mod measures;
 pub mod run;
@@ -34,6 +36,7 @@ pub mod session;
 pub mod worker;
 
 pub use context::{Cancel, Context};
+pub use demand::Demand;
 pub use handler::{Ending, Failure, Handler, TypedHandler};
 pub use run::{Drained, RunError};
 pub use worker::{Builder, Settings, SettingsError, Worker};

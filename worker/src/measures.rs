@@ -51,6 +51,7 @@ measures! {
     LEASES_LOST = "tidegate_worker_leases_lost_total", Counter, Count, "Running jobs that were stopped because their lease was gone.";
     REFUSED = "tidegate_worker_results_refused_total", Counter, Count, "Results the scheduler refused (stale token, not the holder, job ended).";
     GIVEN_BACK = "tidegate_worker_given_back_total", Counter, Count, "Jobs given back to the scheduler without a result.";
+    ABANDONED = "tidegate_worker_abandoned_total", Counter, Count, "Jobs whose runner was gone without a word (an HTTP worker that fell silent); their leases end at once.";
     SKIPPED = "tidegate_worker_lane_skipped_records_total", Counter, Count, "Records of other workers met in this worker's lane; many mean too few lanes.";
     BAD = "tidegate_worker_lane_bad_records_total", Counter, Count, "Records addressed to this worker that are no order of its pool's scheduler.";
     UNPROVEN = "tidegate_worker_jobs_refused_total", Counter, Count, "Assigned jobs refused unrun because their ticket proves nothing here; any is an attack or a wrong key.";
@@ -88,6 +89,7 @@ pub(crate) struct Measures {
     pub(crate) leases_lost: Counter,
     pub(crate) refused: Counter,
     pub(crate) given_back: Counter,
+    pub(crate) abandoned: Counter,
     pub(crate) skipped: Counter,
     pub(crate) bad: Counter,
     pub(crate) unproven: Counter,
@@ -118,6 +120,7 @@ impl Measures {
             leases_lost: plain(LEASES_LOST),
             refused: plain(REFUSED),
             given_back: plain(GIVEN_BACK),
+            abandoned: plain(ABANDONED),
             skipped: plain(SKIPPED),
             bad: plain(BAD),
             unproven: plain(UNPROVEN),

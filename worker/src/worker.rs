@@ -5,13 +5,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_protocol::ids::{BadName, Capability, PoolName, WorkerId};
+use tidegate_protocol::ids::{BadName, Capability, PoolName, TenantId, WorkerId};
 use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
 
 use crate::constraints::Enforces;
+use crate::demand::Demand;
 use crate::handler::{AnyHandler, Handler, Typed, TypedHandler};
 use crate::run::{Drained, RunError};
+use crate::session::JobKey;
 
 /// Numbers of a worker, with defaults that suit most.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +75,9 @@ pub enum SettingsError {
     },
 }
 
+/// Told how a result was settled: the job, whether it counts, and why not.
+pub type OnSettled = dyn Fn(&JobKey, bool, &str) + Send + Sync;
+
 /// A worker of one pool, ready to run.
 pub struct Worker {
     pub(crate) pool: PoolName,
@@ -81,6 +86,9 @@ pub struct Worker {
     pub(crate) handlers: BTreeMap<Capability, Arc<dyn AnyHandler>>,
     pub(crate) trust: Arc<dyn Trust>,
     pub(crate) enforces: BTreeSet<Enforces>,
+    pub(crate) tenants: Option<Vec<TenantId>>,
+    pub(crate) demand: Option<Demand>,
+    pub(crate) settled: Option<Box<OnSettled>>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -100,7 +108,17 @@ impl Worker {
     /// orders and tickets count: nothing else is run.
     #[must_use]
     pub fn builder(pool: PoolName, id: WorkerId, trust: Arc<dyn Trust>) -> Builder {
-        Builder { pool, id, settings: Settings::default(), handlers: Vec::new(), trust, enforces: BTreeSet::new() }
+        Builder {
+            pool,
+            id,
+            settings: Settings::default(),
+            handlers: Vec::new(),
+            trust,
+            enforces: BTreeSet::new(),
+            tenants: None,
+            demand: None,
+            settled: None,
+        }
     }
 
     /// Runs until `shutdown` resolves and the drain is over (at most drain limit + cancel grace + settle limit later).
@@ -128,6 +146,9 @@ pub struct Builder {
     handlers: Vec<(String, Arc<dyn AnyHandler>)>,
     trust: Arc<dyn Trust>,
     enforces: BTreeSet<Enforces>,
+    tenants: Option<Vec<TenantId>>,
+    demand: Option<Demand>,
+    settled: Option<Box<OnSettled>>,
 }
 
 impl Builder {
@@ -158,6 +179,27 @@ impl Builder {
         self
     }
 
+    /// Takes jobs of these tenants alone, at most 1,024.
+    #[must_use]
+    pub fn tenants(mut self, tenants: Option<Vec<TenantId>>) -> Self {
+        self.tenants = tenants;
+        self
+    }
+
+    /// Asks for no more jobs than `demand` says, however many slots are free.
+    #[must_use]
+    pub fn demand(mut self, demand: Demand) -> Self {
+        self.demand = Some(demand);
+        self
+    }
+
+    /// Is told of every result that was settled, from the worker's loop: it must not block.
+    #[must_use]
+    pub fn on_settled(mut self, told: impl Fn(&JobKey, bool, &str) + Send + Sync + 'static) -> Self {
+        self.settled = Some(Box::new(told));
+        self
+    }
+
     /// Replaces all settings.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -170,7 +212,7 @@ impl Builder {
     /// # Errors
     /// [`SettingsError`]: the first thing that is wrong.
     pub fn build(self) -> Result<Worker, SettingsError> {
-        let Self { pool, id, settings, handlers: offered, trust, enforces } = self;
+        let Self { pool, id, settings, handlers: offered, trust, enforces, tenants, demand, settled } = self;
         if !(1..=100_000).contains(&settings.concurrency) {
             return Err(SettingsError::Concurrency { worker: id, concurrency: settings.concurrency });
         }
@@ -184,6 +226,6 @@ impl Builder {
         if handlers.is_empty() {
             return Err(SettingsError::NoCapability { worker: id });
         }
-        Ok(Worker { pool, id, settings, handlers, trust, enforces })
+        Ok(Worker { pool, id, settings, handlers, trust, enforces, tenants, demand, settled })
     }
 }

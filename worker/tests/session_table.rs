@@ -372,3 +372,36 @@ fn wild_numbers_in_a_welcome_are_kept_within_bounds() {
     }
     assert_eq!(Ignored::NotHeld.word(), "not_held");
 }
+
+#[test]
+fn credit_rises_only_as_far_as_slots_are_offered_and_never_falls() {
+    let mut session = new(4);
+    session.offer(0);
+    said(&mut session, 0);
+    session.order(welcome(5), Some(5), ms(0));
+    assert_eq!(said(&mut session, 0), ["beat epoch 5 received 0 credit 0 []"]);
+    session.offer(2);
+    assert_eq!(said(&mut session, 0), ["beat epoch 5 received 0 credit 2 []"]);
+    session.offer(1);
+    assert_eq!(said(&mut session, 0), [""; 0]);
+    let (first, second) = (key(1, 5, 1), key(2, 5, 1));
+    session.order(assignment(1, &first), Some(5), ms(0));
+    session.offer(0);
+    // Granted before: it is run, though nobody asks for it any more.
+    assert_eq!(did(&session.order(assignment(2, &second), Some(5), ms(0))), [format!("run {second}")]);
+    assert_eq!(session.free(), 0);
+    session.offer(9);
+    assert_eq!(session.free(), 2, "two slots are left, whatever is asked for");
+}
+
+#[test]
+fn an_abandoned_job_is_listed_no_more_at_once_and_its_result_goes_nowhere() {
+    let mut session = welcomed(2, 5);
+    let (gone, kept) = (key(1, 5, 1), key(2, 5, 1));
+    session.order(assignment(1, &gone), Some(5), ms(1));
+    session.order(assignment(2, &kept), Some(5), ms(1));
+    said(&mut session, 1);
+    assert!(session.abandon(&gone));
+    assert_eq!(said(&mut session, 2), [format!("beat epoch 5 received 2 credit 3 [{kept}]")]);
+    assert!(!session.abandon(&gone) && !session.finished(&gone, done()));
+}

@@ -1,6 +1,7 @@
 //! A heartbeat under this owner's epoch: what runs is renewed, what is missing was lost, what is too much is dropped.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tidegate_protocol::facts::{Holder, LeaseEnd, SchedulerFact, Token};
 use tidegate_protocol::fleet::{Held, Report};
@@ -12,6 +13,7 @@ use tidegate_stage::{Decision, InputRef};
 use super::settle;
 use crate::Scheduler;
 use crate::fleet::{MOST_HELD, Offer};
+use crate::place::Can;
 use crate::transitions::refused;
 
 /// Most entries of one heartbeat that are told to be dropped; the rest is by a later one.
@@ -19,23 +21,24 @@ const DROPPED_AT_ONCE: usize = 100;
 
 /// Soft: the worker's offer and credit, and the terms of what it lists.
 pub(crate) fn note(scheduler: &mut Scheduler, report: &Report, at: Timestamp) {
-    let Report::Heartbeat { worker, capabilities, capacity, running, credit, draining, .. } = report else { return };
+    let Report::Heartbeat { worker, capabilities, capacity, running, credit, draining, tenants, .. } = report else {
+        return;
+    };
     for held in running {
         if holds(scheduler, worker, &held.source, held.token) {
             scheduler.soft.leases.set(&held.source, at + scheduler.pool.lease);
         }
     }
     if let Some(present) = scheduler.soft.fleet.get_mut(worker) {
-        let known = present.offer.take().map(|offer| offer.capabilities);
+        let known = present.offer.take().map(|offer| offer.can);
         let mut named = capabilities.clone();
         named.sort_unstable();
         named.dedup();
-        let capabilities = match known {
-            Some(known) if *known == *named => known,
-            Some(_) | None => named.into(),
+        let can = match known {
+            Some(known) if *known.capabilities == *named && known.tenants.as_deref() == tenants.as_deref() => known,
+            Some(_) | None => Can { capabilities: named.into(), tenants: tenants.as_deref().map(Arc::from) },
         };
-        present.offer =
-            Some(Offer { capabilities, capacity: (*capacity).min(MOST_HELD), credit: *credit, draining: *draining });
+        present.offer = Some(Offer { can, capacity: (*capacity).min(MOST_HELD), credit: *credit, draining: *draining });
         if !present.told.is_empty() {
             let listed: BTreeSet<_> = running.iter().map(|held| (&held.source, held.token)).collect();
             present.told.retain(|(source, token)| listed.contains(&(source, *token)));
@@ -110,7 +113,9 @@ pub(crate) fn holds(scheduler: &Scheduler, worker: &WorkerId, source: &SourcePos
 
 #[cfg(test)]
 mod tests {
-    use tidegate_protocol::facts::Token;
+    use tidegate_protocol::facts::{SchedulerFact, Token};
+    use tidegate_protocol::ids::TenantId;
+    use tidegate_protocol::job::Job;
 
     use crate::Tuning;
     use crate::driver::{Says, Shard, approved, held, job, layout};
@@ -123,6 +128,36 @@ mod tests {
         shard.report(&says.hello());
         assert_eq!(shard.report(&says.heartbeat()).facts.len(), 100);
         assert_eq!(shard.report(&says.heartbeat()).facts.len(), 100);
+    }
+
+    #[test]
+    fn a_worker_of_some_tenants_gets_no_other_tenants_job_also_of_those_that_waited_before_it_came() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        let of = |tenant: &str, n| Job { tenant: TenantId::new(tenant).unwrap(), ..job(&format!("j{n}"), n) };
+        let acme = Some(vec![TenantId::new("acme").unwrap()]);
+        for (n, tenant) in ["globex", "acme", "t"].into_iter().enumerate() {
+            shard.approved(approved(&of(tenant, n as u64), "1"));
+        }
+        let says = Says { epoch: 1, capacity: 9, credit: 9, tenants: acme, ..Says::of("w") };
+        shard.report(&says.hello());
+        shard.report(&says.heartbeat());
+        let granted = |shard: &mut Shard| -> Vec<u64> {
+            let facts = shard.poll().facts;
+            let source = |fact: &SchedulerFact| {
+                let SchedulerFact::LeaseGranted { source, .. } = fact else { panic!("{fact:?}") };
+                source.offset
+            };
+            facts.iter().map(source).collect()
+        };
+        assert_eq!(granted(&mut shard), [1]);
+        shard.approved(approved(&of("globex", 3), "1"));
+        shard.approved(approved(&of("acme", 4), "1"));
+        assert_eq!(granted(&mut shard), [4]);
+        // One of all tenants takes what is left, whosever it is.
+        let all = Says { epoch: 1, capacity: 9, credit: 9, ..Says::of("all") };
+        shard.report(&all.hello());
+        shard.report(&all.heartbeat());
+        assert_eq!(granted(&mut shard), [0, 2, 3]);
     }
 
     #[test]

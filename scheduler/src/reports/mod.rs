@@ -24,6 +24,9 @@ use crate::transitions::welcomed;
 /// Most capabilities a worker may name.
 const MOST_CAPABILITIES: usize = 1_024;
 
+/// Most tenants a worker may name.
+const MOST_TENANTS: usize = 1_024;
+
 /// What a record was understood as when it arrived.
 #[derive(Debug)]
 pub(crate) enum Heard {
@@ -78,8 +81,8 @@ fn sender(report: &Report) -> Option<Sender<'_>> {
 
 fn is_bounded(report: &Report) -> bool {
     match report {
-        Report::Hello { capabilities, .. } | Report::Heartbeat { capabilities, .. } => {
-            capabilities.len() <= MOST_CAPABILITIES
+        Report::Hello { capabilities, tenants, .. } | Report::Heartbeat { capabilities, tenants, .. } => {
+            capabilities.len() <= MOST_CAPABILITIES && tenants.as_ref().is_none_or(|all| all.len() <= MOST_TENANTS)
         }
         Report::Result { .. } | Report::GiveBack { .. } | Report::Progress { .. } => true,
     }

@@ -74,7 +74,15 @@ pub fn layout() -> Layout {
 }
 
 pub fn hello(name: &str, incarnation: u64, capabilities: Vec<Capability>, capacity: u32) -> Report {
-    Report::Hello { worker: worker(name), incarnation, lane: 0, lane_position: 0, capabilities, capacity }
+    Report::Hello {
+        worker: worker(name),
+        incarnation,
+        lane: 0,
+        lane_position: 0,
+        capabilities,
+        capacity,
+        tenants: None,
+    }
 }
 
 /// What a worker of the tests knows of itself.
@@ -90,6 +98,7 @@ pub struct Says {
     pub received: u64,
     pub credit: u64,
     pub draining: bool,
+    pub tenants: Option<Vec<TenantId>>,
 }
 
 pub fn held(offset: u64, token: Token) -> Held {
@@ -110,6 +119,7 @@ impl Says {
             received: 0,
             credit: 1,
             draining: false,
+            tenants: None,
         }
     }
 
@@ -121,6 +131,7 @@ impl Says {
             lane_position: 0,
             capabilities: self.capabilities.clone(),
             capacity: self.capacity,
+            tenants: self.tenants.clone(),
         }
     }
 
@@ -136,6 +147,7 @@ impl Says {
             received: self.received,
             credit: self.credit,
             draining: self.draining,
+            tenants: self.tenants.clone(),
         }
     }
 

@@ -62,6 +62,7 @@ impl Member {
             received: self.received,
             credit: self.received + u64::from(self.capacity).saturating_sub(self.running.len() as u64),
             draining: self.draining,
+            tenants: None,
         }
     }
 

@@ -254,6 +254,7 @@ impl World {
             received: 0,
             credit: 0,
             draining: false,
+            tenants: None,
         };
         let token = Token { epoch: epoch.saturating_sub(u64::from(attempt % 2)), attempt };
         let outcome = if kind == 3 { Outcome::Dead } else { Outcome::Succeeded };

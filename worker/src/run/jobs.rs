@@ -24,8 +24,18 @@ pub(super) type Slot = (usize, JobKey);
 pub(super) struct Done {
     pub(super) slot: Slot,
     pub(super) took: Duration,
-    /// `None`: it goes back.
-    pub(super) ended: Option<Ended>,
+    pub(super) end: End,
+}
+
+/// What is said of a job whose task is over.
+#[derive(Debug)]
+pub(super) enum End {
+    /// A result.
+    Result(Ended),
+    /// It goes back unrun, or to run again elsewhere.
+    GivenBack,
+    /// Nothing is known of it.
+    Abandoned,
 }
 
 /// All running jobs. Dropping it drops them.
@@ -75,13 +85,13 @@ impl Jobs {
             let id = joined.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
             let Some((slot, since, most)) = self.slots.remove(&id) else { continue };
             let max_output = most.map_or(max_output, |most| most.min(max_output));
-            let ended = match joined {
+            let end = match joined {
                 Ok((_, (ending, cancel))) => conclude(ending, cancel, max_output),
                 // Only what a handler's future does while it is dropped can still panic here.
-                Err(_) => Some(Ended::failed("the handler panicked while it was stopped")),
+                Err(_) => End::Result(Ended::failed("the handler panicked while it was stopped")),
             };
             self.signals.remove(&slot);
-            return Poll::Ready(Done { slot, took: since.elapsed(), ended });
+            return Poll::Ready(Done { slot, took: since.elapsed(), end });
         }
     }
 }
@@ -127,11 +137,12 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// What a handler's ending means for the job, given what it was told meanwhile.
-fn conclude(ending: Ending, cancel: Option<Cancel>, max_output: usize) -> Option<Ended> {
+fn conclude(ending: Ending, cancel: Option<Cancel>, max_output: usize) -> End {
     let (outcome, mut reason, output) = match (ending, cancel) {
         (Ending::Succeeded(output), _) => (Outcome::Succeeded, String::new(), output),
         // Stopped for the worker's sake, not the job's: it runs again elsewhere.
-        (_, Some(Cancel::Draining)) => return None,
+        (_, Some(Cancel::Draining)) | (Ending::GivenBack, _) => return End::GivenBack,
+        (Ending::Abandoned, _) => return End::Abandoned,
         (
             Ending::Failed { reason, .. } | Ending::Cancelled { reason },
             Some(why @ (Cancel::Deadline | Cancel::MaxRuntime)),
@@ -143,8 +154,9 @@ fn conclude(ending: Ending, cancel: Option<Cancel>, max_output: usize) -> Option
     match output {
         Some(output) if output.get().len() > max_output => {
             let bytes = output.get().len();
-            Some(Ended::failed(format!("output of {bytes} bytes is larger than the limit of {max_output} bytes")))
+            let reason = format!("output of {bytes} bytes is larger than the limit of {max_output} bytes");
+            End::Result(Ended::failed(reason))
         }
-        output => Some(Ended { outcome, reason, output }),
+        output => End::Result(Ended { outcome, reason, output }),
     }
 }

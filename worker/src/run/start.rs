@@ -38,7 +38,7 @@ pub(super) async fn start(worker: Worker, spine: Arc<dyn Spine>, prefix: &str) -
         let capacity = share(worker.settings.concurrency, shards, shard, &worker.id);
         let capabilities = worker.handlers.keys().cloned().collect();
         let identity = Identity { worker: worker.id.clone(), capabilities, capacity };
-        let session = Session::new(identity, incarnation, clock.now());
+        let session = Session::new(identity, incarnation, clock.now()).of_tenants(worker.tenants.clone());
         // A shard that gets nothing of a small worker hears nothing from it.
         (capacity > 0).then(|| Link::new(session, reports.partition(shard), key.clone(), Arc::clone(&spine)))
     });

@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 use tracing::{debug, info, warn};
 
 use super::gate::{From, Gate, NotOurs};
-use super::jobs::{Done, Jobs};
+use super::jobs::{Done, End, Jobs};
 use super::lane::{Event, Lane};
 use super::link::Link;
 use super::{Clock, Drained, RunError};
@@ -144,6 +144,10 @@ impl Loop {
                 link.session.progressed(&job, fraction, note);
             }
         }
+        if let Some(offer) = self.worker.demand.as_ref().and_then(|demand| demand.poll_changed(cx)) {
+            changed = true;
+            self.links.iter_mut().flatten().for_each(|link| link.session.offer(offer));
+        }
         let mut records = std::mem::take(&mut self.records);
         if let Poll::Ready(event) = self.lane.poll(cx, &mut records) {
             changed = true;
@@ -241,10 +245,14 @@ impl Loop {
         match action {
             Action::Run { job, work } => self.start(shard, job, &work),
             Action::LeaseLost { job } => self.lease_lost(shard, job),
-            Action::Settled { accepted: true, .. } => {}
-            Action::Settled { job, accepted: false, reason } => {
-                self.measures.refused.increment(1);
-                warn!(%job, %reason, "the scheduler refused a result");
+            Action::Settled { job, accepted, reason } => {
+                if !accepted {
+                    self.measures.refused.increment(1);
+                    warn!(%job, %reason, "the scheduler refused a result");
+                }
+                if let Some(told) = &self.worker.settled {
+                    told(&job, accepted, &reason);
+                }
             }
             Action::GivenBack { job } => {
                 self.measures.given_back.increment(1);
@@ -311,7 +319,7 @@ impl Loop {
             }
         }
         let (signal, cancel) = CancelSignal::new();
-        match Context::new(shard, key.clone(), judged, cancel, self.signs.0.clone()) {
+        match Context::new(shard, key.clone(), judged, work.to_owned(), cancel, self.signs.0.clone()) {
             Ok(context) => {
                 self.jobs.start((shard, key), handler, context, signal, self.worker.settings.cancel_grace);
             }
@@ -324,9 +332,14 @@ impl Loop {
     fn done(&mut self, done: Done) {
         let (shard, key) = done.slot;
         self.measures.job_seconds.record(done.took);
-        match done.ended {
-            Some(ended) => self.ended(shard, &key, ended),
-            None => self.give_back(shard, &key),
+        match done.end {
+            End::Result(ended) => self.ended(shard, &key, ended),
+            End::GivenBack => self.give_back(shard, &key),
+            End::Abandoned => {
+                if self.link(shard).is_some_and(|link| link.session.abandon(&key)) {
+                    self.measures.abandoned.increment(1);
+                }
+            }
         }
     }
 
@@ -336,6 +349,9 @@ impl Loop {
             self.measures.job(outcome);
         } else {
             debug!(job = %key, outcome = outcome.word(), "ended after its lease was lost");
+            if let Some(told) = &self.worker.settled {
+                told(key, false, "stale_fence");
+            }
         }
     }
 

@@ -9,7 +9,8 @@
 //! * An assignment is run only if it names this incarnation and the highest epoch welcomed, and its number is above
 //!   every number met in that epoch; so each is run at most once.
 //! * At most `capacity` jobs occupy a slot. A job that lost its lease keeps its slot until its handler is back.
-//! * Credit is a total: within an epoch it never falls and is at most `received + capacity`. An assignment beyond it,
+//! * Credit is a total: within an epoch it never falls and is at most `received + capacity`, and rises only as far as
+//!   slots are offered ([`Session::offer`]). An assignment beyond it,
 //!   or while draining, is given back and not run.
 //! * A heartbeat restates everything that is held: live jobs and unsettled results. What lost its lease is not in it.
 //! * One append at a time: while one is under way, whatever there is to say gathers, and goes out in one batch after it.
@@ -32,7 +33,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tidegate_protocol::facts::Token;
-use tidegate_protocol::ids::{Capability, WorkerId};
+use tidegate_protocol::ids::{Capability, TenantId, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
@@ -211,6 +212,10 @@ pub struct Session {
     /// Credit total as last handed to an append.
     told: u64,
     draining: bool,
+    /// The tenants whose jobs it takes; `None` for all.
+    tenants: Option<Vec<TenantId>>,
+    /// Most further jobs it asks for.
+    offered: u32,
     jobs: BTreeMap<JobKey, Running>,
     results: BTreeMap<JobKey, Ended>,
     /// Results to be sent, oldest first; a key without a result was settled meanwhile.
@@ -242,6 +247,8 @@ impl Session {
             granted: 0,
             told: 0,
             draining: false,
+            tenants: None,
+            offered: u32::MAX,
             jobs: BTreeMap::new(),
             results: BTreeMap::new(),
             unsent: VecDeque::new(),
@@ -255,6 +262,19 @@ impl Session {
             flight: Flight::default(),
             proven: now,
         }
+    }
+
+    /// Takes jobs of these tenants alone; to be said before anything else.
+    #[must_use]
+    pub fn of_tenants(mut self, tenants: Option<Vec<TenantId>>) -> Self {
+        self.tenants = tenants;
+        self
+    }
+
+    /// Asks for at most so many jobs beyond those it has: fewer than it has free slots where somebody else has to take them
+    /// up. What was granted before stays granted.
+    pub fn offer(&mut self, jobs: u32) {
+        self.offered = jobs;
     }
 
     /// A new life on another place in the lane: every lease of the old one is lost, unsettled results are forgotten
@@ -294,6 +314,16 @@ impl Session {
         if held {
             self.give_backs.push_back(job.clone());
         }
+        held
+    }
+
+    /// Whoever ran the job is gone, and nothing is known of it: it is held no longer, which the owner takes as a lease that
+    /// ended badly. `false` as in `finished`.
+    pub fn abandon(&mut self, job: &JobKey) -> bool {
+        self.progress.remove(job);
+        let held = self.jobs.remove(job).is_some_and(|running| !running.lost);
+        // The next restatement does not list it.
+        self.heartbeat_wanted |= held && self.epoch > 0;
         held
     }
 
@@ -380,6 +410,7 @@ impl Session {
         let capacity = self.identity.capacity as usize;
         let slots = capacity.saturating_sub(self.jobs.len());
         let room = (capacity + UNSETTLED).saturating_sub(self.results.len());
-        self.granted.max(self.received.saturating_add(slots.min(room) as u64))
+        let further = (slots.min(room) as u64).min(self.offered.into());
+        self.granted.max(self.received.saturating_add(further))
     }
 }

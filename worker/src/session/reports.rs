@@ -134,6 +134,7 @@ impl Session {
             lane_position: self.incarnation.lane_position,
             capabilities: self.identity.capabilities.clone(),
             capacity: self.identity.capacity,
+            tenants: self.tenants.clone(),
         }
     }
 
@@ -151,6 +152,7 @@ impl Session {
             received: self.received,
             credit,
             draining: self.draining,
+            tenants: self.tenants.clone(),
         }
     }
 
