@@ -7,11 +7,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_node::Role as NodeRole;
 use tidegate_node::workers::WorkerSpec;
-use tidegate_protocol::signature::Role;
 use tidegate_worker::agent::Builtin;
 use tidegate_worker::constraints::Enforces;
 
-use crate::commands::{AuditCommand, PolicyCommand};
+use crate::commands::{AuditCommand, KeysCommand, PolicyCommand};
 use crate::demo::DemoArgs;
 use crate::exit::CODES;
 
@@ -110,6 +109,9 @@ pub(crate) struct DevArgs {
     /// Jobs these workers run at once
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) concurrency: u32,
+    /// What workers outside this process can do, which pull over HTTP (`sdk/python`); may be given several times
+    #[arg(long = "capability", value_name = "CAPABILITY")]
+    pub(crate) capabilities: Vec<String>,
     /// When a record counts as durable: written to the system (survives the process) or synced to the disk
     #[arg(long, value_name = "os|fsync", default_value = "os", value_parser = ["os", "fsync"])]
     pub(crate) durability: String,
@@ -399,34 +401,6 @@ pub(crate) struct AcceptLossArgs {
     pub(crate) person: Option<String>,
     #[command(flatten)]
     pub(crate) spine: SpineArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum KeysCommand {
-    /// Make a key: print its secret once (or write it to a file), and what to write into the configuration
-    Create {
-        /// What it is to be trusted for: stage, stage:kernel, …, approver, approver:finance, …, submitter, worker,
-        /// operator; may be given
-        /// several times
-        #[arg(long = "role", value_name = "ROLE", required = true)]
-        roles: Vec<Role>,
-        /// A tenant it approves or submits for; may be given several times; all unless told
-        #[arg(long = "tenant", value_name = "TENANT")]
-        tenants: Vec<String>,
-        /// Its name in records; role and public key unless told
-        #[arg(long, value_name = "NAME")]
-        id: Option<String>,
-        /// Write the secret to this new file (its owner alone may read it) instead of printing it
-        #[arg(long, value_name = "FILE")]
-        file: Option<PathBuf>,
-    },
-    /// List the keys of the configuration, without secrets
-    List,
-    /// Show one key of the configuration, without its secret; the signing key unless told
-    Show {
-        /// Its name
-        id: Option<String>,
-    },
 }
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {

@@ -5,6 +5,7 @@
 //! * [`view`]: the whole story of every recent job, in bounded memory, built by reading the logs from their start. It
 //!   is a cache: it can be lost at any time and read again. It believes only what stages believe (valid groups), and it works without HTTP too;
 //! * [`http`]: routes, the bearer key, errors;
+//! * [`leasing`]: workers that pull jobs over HTTP;
 //! * [`key`]: the key file.
 //!
 //! Words: a *story* is what is known of one record of a source; a *change number* rises with every change to any story,
@@ -13,11 +14,12 @@
 //! Failure: with the spine away, submitting fails with a clear error and the view keeps answering with what it has.
 //!
 //! Deliberately absent: judging jobs at the door (the kernel does, and its verdict is durable; only what is no JSON
-//! object is refused here), tenants' own keys (one key may do everything), TLS (put a proxy before it).
+//! object is refused here), tenants' own keys (one key may do everything but pull jobs: that is for workers' keys), TLS (put a proxy before it).
 
 pub mod commands;
 pub mod http;
 pub mod key;
+pub mod leasing;
 pub mod metrics;
 pub mod submit;
 pub mod view;

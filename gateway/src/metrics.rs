@@ -19,6 +19,9 @@ pub const WAITERS: &str = "tidegate_gateway_waiters";
 /// Records in `dead`, by reason, since the view's start of reading.
 pub const DEAD: &str = "tidegate_gateway_dead_records_total";
 
+/// Jobs that were leased over HTTP, or offered for it, by pool and how that ended.
+pub const LEASES: &str = "tidegate_gateway_leases_total";
+
 /// Tells the exporter the sentences above.
 pub fn describe() {
     metrics::describe_counter!(REQUESTS, "HTTP requests answered, by route and status class.");
@@ -33,5 +36,9 @@ pub fn describe() {
     metrics::describe_counter!(VIEW_DROPPED, "Records read for the view that are not believed, by why.");
     metrics::describe_gauge!(VIEW_LAG, "Records between what the view has read and the ends of the logs.");
     metrics::describe_gauge!(WAITERS, "Requests that wait for a job to end or change.");
+    metrics::describe_counter!(
+        LEASES,
+        "Jobs that came for HTTP workers, by pool and `end`: reported, silent (its worker was), not_taken, lost, drained."
+    );
     metrics::describe_counter!(DEAD, "Records read from `dead`, by reason.");
 }

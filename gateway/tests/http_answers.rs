@@ -1,6 +1,7 @@
 //! The HTTP API over an embedded spine: what is taken, what is refused, and what lands.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,16 +12,20 @@ use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
 use tidegate_gateway::commands::Commands;
 use tidegate_gateway::http::{Api, Health, Readiness, router, serve};
 use tidegate_gateway::key::Key;
+use tidegate_gateway::leasing::{Leasing, Place, WorkerKey, WorkerKeys};
 use tidegate_gateway::submit::{SubmitSource, Submitter};
 use tidegate_gateway::view::{Bounds, View};
+use tidegate_keys::{BearerDigest, Keyring};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::facts::KernelFact;
-use tidegate_protocol::ids::SourceName;
+use tidegate_protocol::ids::{Capability, KeyId, PoolName, SourceName};
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::{Cleanup, Record, Spine, Start, TopicSpec};
 use tokio::net::TcpListener;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+const WORKER: &str = "tidegate-worker-1:test";
 
 struct Gateway {
     address: SocketAddr,
@@ -28,6 +33,21 @@ struct Gateway {
     view: Arc<View>,
     raw: TopicName,
     _folder: tempfile::TempDir,
+}
+
+/// One worker's key: for `pay` in the pool `bank`, which is not there.
+fn workers() -> WorkerKeys {
+    let key = WorkerKey {
+        id: KeyId::new("w").unwrap(),
+        digest: BearerDigest::of(WORKER),
+        tenants: None,
+        pools: Some([PoolName::new("bank").unwrap()].into()),
+        capabilities: Some([Capability::new("pay").unwrap()].into()),
+        enforces: [].into(),
+        max_leases: 10,
+        until_ms: None,
+    };
+    WorkerKeys::new([key]).unwrap()
 }
 
 async fn gateway() -> Gateway {
@@ -57,6 +77,16 @@ async fn gateway() -> Gateway {
         key: Key::new(KEY),
         submitters: vec![Submitter::new(Arc::clone(&spine), source)],
         view: Arc::clone(&view),
+        leasing: Leasing::new(
+            Place {
+                spine: Arc::clone(&spine),
+                prefix: "t.".into(),
+                trust: Arc::new(Keyring::default()),
+                name: "test".into(),
+                pools: BTreeMap::new(),
+            },
+            workers(),
+        ),
         spine: Arc::clone(&spine),
         dead,
         body_bytes: 10_000,
@@ -178,6 +208,35 @@ async fn each_bad_request_has_its_status_its_word_and_a_hint() {
         let (answered, answer) = gateway.ask(method, path, key, body).await;
         assert_eq!((answered, &answer["error"]), (status, &json!(word)), "{method} {path}: {answer}");
         assert!(!answer["detail"].as_str().unwrap().is_empty() && !answer["hint"].as_str().unwrap().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workers_key_pulls_what_it_is_for_and_opens_nothing_else() {
+    let gateway = gateway().await;
+    let lease = r#"{"worker":"a","capabilities":["pay"]}"#;
+    let many = format!(r#"{{"worker":"a","capabilities":["pay"],"max":{}}}"#, 101);
+    let token = r#"{"token":"1.1"}"#;
+    let table = [
+        ("/v1/pools/bank/lease", None, lease, 401, "unauthorized"),
+        ("/v1/pools/bank/lease", Some(KEY), lease, 401, "unauthorized"),
+        ("/v1/jobs", Some(WORKER), "{}", 401, "unauthorized"),
+        ("/v1/pools/shop/lease", Some(WORKER), lease, 403, "not_covered"),
+        // Covered, and not there: the same answer.
+        ("/v1/pools/bank/lease", Some(WORKER), lease, 403, "not_covered"),
+        ("/v1/pools/bank/lease", Some(WORKER), r#"{"worker":"a","capabilities":["wire"]}"#, 403, "not_covered"),
+        ("/v1/pools/bank/lease", Some(WORKER), r#"{"worker":"a","capabilities":[]}"#, 400, "bad_worker"),
+        ("/v1/pools/bank/lease", Some(WORKER), r#"{"worker":"","capabilities":["pay"]}"#, 400, "bad_name"),
+        ("/v1/pools/bank/lease", Some(WORKER), many.as_str(), 400, "bad_max"),
+        ("/v1/pools/bank/lease", Some(WORKER), r#"{"worker":"a","capabilities":["pay"],"colour":1}"#, 400, "bad_body"),
+        ("/v1/leases/x/heartbeat", Some(WORKER), token, 404, "lease_lost"),
+        ("/v1/leases/x/complete", Some(WORKER), token, 404, "lease_lost"),
+        ("/v1/leases/x/fail", Some(WORKER), r#"{"token":"1.1","error":"no","retryable":true}"#, 400, "bad_body"),
+        ("/v1/leases/x/release", Some(KEY), token, 401, "unauthorized"),
+    ];
+    for (path, key, body, status, word) in table {
+        let (answered, answer) = gateway.ask("POST", path, key, body).await;
+        assert_eq!((answered, &answer["error"]), (status, &json!(word)), "{path} {body}: {answer}");
     }
 }
 

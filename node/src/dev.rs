@@ -6,21 +6,25 @@
 //! <data>/key          the HTTP key
 //! <data>/stage.key    what the stages sign with
 //! <data>/approver.key what approves, rejects and cancels held jobs
+//! <data>/worker.key   what workers pull jobs over HTTP with
 //! <data>/trusted.yaml the public halves of its keys, for `tidegate audit`
 //! <data>/address      where it listens, while it runs
 //! ```
 //!
 //! Without a configuration: one source `jobs.raw` that may speak for any tenant, one pool `default` that takes what the
-//! workers inside can do (the builtins `noop` and `echo` under these names, and what was given), the policy above.
+//! workers inside can do (the builtins `noop` and `echo` under these names, and what was given) and what workers outside
+//! are said to, the policy above.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use tidegate_keys::SecretKey;
+use tidegate_keys::{BearerDigest, BearerKey, SecretKey};
 use tidegate_protocol::ids::{KeyId, PoolName};
 use tidegate_worker::agent::Builtin;
 
-use crate::config::{Config, KeysError, PoolWritten, SigningWritten, TrustedWritten, Written, trusted_line};
+use crate::config::{
+    Config, KeysError, PoolWritten, SigningWritten, TrustedWritten, WorkerKeyWritten, Written, trusted_line,
+};
 use crate::process::{Node, StartError, start};
 use crate::roles::Role;
 use crate::topics::{apply, plan, wanted};
@@ -44,6 +48,8 @@ pub struct Dev {
     pub workers: Vec<WorkerSpec>,
     /// Jobs each runs at once.
     pub concurrency: u32,
+    /// What workers outside can do, which pull over HTTP.
+    pub capabilities: Vec<String>,
     /// `os` or `fsync`.
     pub durability: String,
 }
@@ -59,6 +65,7 @@ impl Dev {
             policy: None,
             workers: Vec::new(),
             concurrency: 8,
+            capabilities: Vec::new(),
             durability: "os".into(),
         }
     }
@@ -105,7 +112,11 @@ pub async fn dev(dev: Dev) -> Result<DevNode, StartError> {
     std::fs::create_dir_all(&dev.data).map_err(|e| data("made", &dev.data, e))?;
     let written_by_user = dev.config.is_some();
     let workers = if written_by_user { last_of_each(dev.workers) } else { with_builtins(dev.workers) };
-    let mut written = dev.config.unwrap_or_else(|| default_config(&workers));
+    if written_by_user && !dev.capabilities.is_empty() {
+        let reason = "capabilities of workers outside were given beside a configuration; write them under its `pools`";
+        return Err(StartError::Data { reason: reason.into() });
+    }
+    let mut written = dev.config.unwrap_or_else(|| default_config(&workers, dev.capabilities));
     if let Some(policy) = dev.policy {
         written.policy = policy;
     } else if !written_by_user {
@@ -122,6 +133,7 @@ pub async fn dev(dev: Dev) -> Result<DevNode, StartError> {
         written.keys.signing = Some(signing(&dev.data)?);
     }
     trust_approver(&mut written, &dev.data)?;
+    admit_workers(&mut written, &dev.data)?;
     let config = Config::of(&written).map_err(|e| StartError::Data { reason: e.to_string() })?;
     let keys = config.keys.read()?;
     let trusted = dev.data.join("trusted.yaml");
@@ -188,6 +200,32 @@ fn trust_approver(written: &mut Written, data: &Path) -> Result<(), StartError> 
     Ok(())
 }
 
+/// The key in the data folder with which workers pull jobs over HTTP, of every tenant and capability, made at every start
+/// unless it is there. A configuration that has workers' keys needs none.
+fn admit_workers(written: &mut Written, data: &Path) -> Result<(), StartError> {
+    if !written.keys.workers.is_empty() {
+        return Ok(());
+    }
+    let refused = |reason: String| StartError::Data { reason };
+    let path = data.join("worker.key");
+    if !path.exists() {
+        let key = BearerKey::generate().map_err(|e| refused(e.to_string()))?;
+        let failed = |e: std::io::Error| refused(format!("`{}` cannot be written: {e}", path.display()));
+        let mut file = std::fs::OpenOptions::new();
+        std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+        let mut file = file.write(true).create_new(true).open(&path).map_err(failed)?;
+        std::io::Write::write_all(&mut file, format!("{}\n", key.reveal()).as_bytes()).map_err(failed)?;
+    }
+    let text =
+        std::fs::read_to_string(&path).map_err(|e| refused(format!("`{}` cannot be read: {e}", path.display())))?;
+    written.keys.workers.push(WorkerKeyWritten {
+        id: "dev-workers".into(),
+        sha256: BearerDigest::of(text.trim()).to_string(),
+        ..WorkerKeyWritten::default()
+    });
+    Ok(())
+}
+
 /// The builtins under their own names, then what was given: it wins.
 fn with_builtins(given: Vec<WorkerSpec>) -> Vec<WorkerSpec> {
     let builtin = |name: &str, builtin| WorkerSpec { capability: name.to_owned(), runs: Runs::Builtin(builtin) };
@@ -195,8 +233,10 @@ fn with_builtins(given: Vec<WorkerSpec>) -> Vec<WorkerSpec> {
 }
 
 /// One pool that takes what its workers can do.
-fn default_config(workers: &[WorkerSpec]) -> Written {
-    let capabilities = workers.iter().map(|worker| worker.capability.clone()).collect();
+fn default_config(workers: &[WorkerSpec], outside: Vec<String>) -> Written {
+    let inside = workers.iter().map(|worker| worker.capability.clone());
+    let capabilities: std::collections::BTreeSet<String> = inside.chain(outside).collect();
+    let capabilities = capabilities.into_iter().collect();
     Written { pools: vec![PoolWritten { capabilities, ..PoolWritten::default() }], ..Written::default() }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tidegate_gateway::commands::Commands;
 use tidegate_gateway::http::{self, Api, Health};
 use tidegate_gateway::key::{Key, KeyError};
+use tidegate_gateway::leasing::{Leasing, Place, Terms};
 use tidegate_gateway::submit::{SubmitSource, Submitter};
 use tidegate_gateway::view::tail::ViewTopics;
 use tidegate_gateway::view::{Bounds, View, tail};
@@ -100,6 +101,7 @@ pub struct Node {
     spine: Arc<dyn Spine>,
     board: Arc<Board>,
     view: Option<Arc<View>>,
+    leasing: Option<Arc<Leasing>>,
     hostings: Vec<Hosting>,
     tasks: Vec<JoinHandle<()>>,
     http: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
@@ -196,6 +198,7 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
         hostings.extend(schedulers(&ground).await?);
     }
     let mut view = None;
+    let mut leasing = None;
     let mut api = None;
     if roles.contains(&Role::Gateway) {
         let made = view_of(&config);
@@ -206,7 +209,9 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
                 if reading.is_caught_up() { Vec::new() } else { vec!["the view of jobs is being read".to_owned()] }
             },
         );
-        api = Some(api_of(&config, &spine, &made, &key).await?);
+        let leases = leasing_of(&config, &spine, &keys, address)?;
+        api = Some(api_of(&config, &spine, &made, &key, &leases).await?);
+        leasing = Some(leases);
         view = Some(made);
     }
     let looked_at = Arc::clone(&board);
@@ -222,7 +227,7 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
         }
     });
     tracing::info!(%address, spine = spine.url(), roles = ?roles, "started");
-    Ok(Node { address, key, keys, config, spine, board, view, hostings, tasks, http: Some((stop, serving)) })
+    Ok(Node { address, key, keys, config, spine, board, view, leasing, hostings, tasks, http: Some((stop, serving)) })
 }
 
 impl Node {
@@ -275,11 +280,18 @@ impl Node {
 
     /// Stops everything in order; at most some 20 seconds.
     pub async fn stop(mut self) {
+        if let Some(leasing) = &self.leasing {
+            leasing.close();
+        }
         if let Some((stop, mut serving)) = self.http.take() {
             let _ = stop.send(());
             if tokio::time::timeout(HTTP_PATIENCE, &mut serving).await.is_err() {
                 serving.abort();
             }
+        }
+        if let Some(leasing) = &self.leasing {
+            // While the scheduler still takes jobs back.
+            leasing.stop().await;
         }
         futures::future::join_all(self.hostings.drain(..).map(Hosting::stop)).await;
         for task in self.tasks.drain(..) {
@@ -357,7 +369,38 @@ pub fn commands(config: &Config, spine: &Arc<dyn Spine>) -> Result<Commands, Sta
     Ok(Commands::new(Arc::clone(spine), topics))
 }
 
-async fn api_of(config: &Config, spine: &Arc<dyn Spine>, view: &Arc<View>, key: &Key) -> Result<Api, StartError> {
+/// Workers that pull over HTTP, where keys are made for some.
+fn leasing_of(
+    config: &Config,
+    spine: &Arc<dyn Spine>,
+    keys: &Keys,
+    address: SocketAddr,
+) -> Result<Arc<Leasing>, StartError> {
+    let workers = config.keys.workers.clone();
+    let trust = if workers.is_empty() { keys.trust() } else { keys.trust_in_stages()? };
+    let terms = |pool: &crate::config::PoolConfig| {
+        let lease = pool.tuning.lease_ms;
+        let heartbeat = pool.tuning.heartbeat_ms.unwrap_or(lease / 4);
+        let terms = Terms { lease: Duration::from_millis(lease), heartbeat: Duration::from_millis(heartbeat) };
+        (pool.name().clone(), terms)
+    };
+    let place = Place {
+        spine: Arc::clone(spine),
+        prefix: config.prefix.clone(),
+        trust,
+        name: config.membership.instance.clone().unwrap_or_else(|| format!("{}:{}", host_name(), address.port())),
+        pools: config.pools.iter().map(terms).collect(),
+    };
+    Ok(Leasing::new(place, workers))
+}
+
+async fn api_of(
+    config: &Config,
+    spine: &Arc<dyn Spine>,
+    view: &Arc<View>,
+    key: &Key,
+    leasing: &Arc<Leasing>,
+) -> Result<Api, StartError> {
     Ok(Api {
         key: key.clone(),
         submitters: submitters(config, spine).await?,
@@ -365,6 +408,7 @@ async fn api_of(config: &Config, spine: &Arc<dyn Spine>, view: &Arc<View>, key: 
         view: Arc::clone(view),
         spine: Arc::clone(spine),
         dead: Named::of(config).map_err(WantedError::Name)?.dead,
+        leasing: Arc::clone(leasing),
         body_bytes: config.limits.body_bytes,
         longest_wait: config.limits.wait,
     })
@@ -389,7 +433,10 @@ async fn feel_pulse(spine: Arc<dyn Spine>, config: Arc<Config>, board: Arc<Board
     }
 }
 
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
 fn process_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}:{}", host.trim(), std::process::id())
+    format!("{}:{}", host_name(), std::process::id())
 }

@@ -15,6 +15,7 @@ pub(crate) fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure> {
         policy: args.policy,
         workers: args.workers,
         concurrency: args.concurrency,
+        capabilities: args.capabilities,
         durability: args.durability,
     };
     runtime()?.block_on(async {

@@ -24,6 +24,7 @@ use tidegate_node::{Config, Written};
 use tokio::runtime::Runtime;
 
 pub(crate) use audit::AuditCommand;
+pub(crate) use keys::KeysCommand;
 pub(crate) use policy::PolicyCommand;
 
 use crate::args::{Cli, Command, Global};

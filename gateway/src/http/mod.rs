@@ -12,9 +12,11 @@
 //! | `POST /v1/jobs/{id}/revoke`, `/redrive` | refused (`not_available`): they come with a later version |
 //! | `GET /v1/dead?limit=`, `GET /v1/dead/{at}` | what could not be handled |
 //! | `GET /v1/limits?limit=`, `GET /v1/limits/{of}` | limits as they are lent out; those whose id begins with `of` |
+//! | `POST /v1/pools/{pool}/lease` | a worker asks for jobs, and waits for the first |
+//! | `POST /v1/leases/{id}/heartbeat`, `/progress`, `/complete`, `/fail`, `/release` | what it says of one it has |
 //! | `GET /metrics`, `/healthz`, `/readyz` | for machines, without key |
 //!
-//! `/v1` wants `Authorization: Bearer KEY`. Errors are `{error, detail, hint}`; what only an operator may know goes to
+//! `/v1` wants `Authorization: Bearer KEY`: this process's key, or for `pools` and `leases` a worker's key. Errors are `{error, detail, hint}`; what only an operator may know goes to
 //! the log instead.
 
 mod answer;
@@ -24,6 +26,7 @@ mod commands;
 mod counted;
 mod dead;
 mod jobs;
+mod leases;
 mod limits;
 mod params;
 mod state;
@@ -40,6 +43,7 @@ use tokio::net::TcpListener;
 pub use answer::{Refusal, Refused};
 pub use dead::DeadList;
 pub use jobs::{Line, Lines};
+pub use leases::{Leased, LeasedJobs, Progressed};
 pub use limits::LimitList;
 pub use params::job_key;
 pub use state::{Api, Health, Readiness};
@@ -60,6 +64,16 @@ pub fn router(health: Health, api: Option<Api>) -> Router {
 
 fn v1(api: Arc<Api>) -> Router {
     let body = DefaultBodyLimit::max(api.body_bytes);
+    let workers = Router::new()
+        .route("/v1/pools/{pool}/lease", post(leases::lease))
+        .route("/v1/leases/{id}/heartbeat", post(leases::heartbeat))
+        .route("/v1/leases/{id}/progress", post(leases::progress))
+        .route("/v1/leases/{id}/complete", post(leases::complete))
+        .route("/v1/leases/{id}/fail", post(leases::fail))
+        .route("/v1/leases/{id}/release", post(leases::release))
+        .layer(body)
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), bearer::check_worker))
+        .with_state(Arc::clone(&api));
     Router::new()
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
         .route("/v1/jobs/{id}", get(jobs::get))
@@ -77,6 +91,7 @@ fn v1(api: Arc<Api>) -> Router {
         .layer(body)
         .layer(middleware::from_fn_with_state(Arc::clone(&api), bearer::check))
         .with_state(api)
+        .merge(workers)
 }
 
 /// Serves until `stop` completes, then lets open requests end.

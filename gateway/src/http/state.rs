@@ -13,6 +13,7 @@ use tidegate_spine::Spine;
 
 use crate::commands::Commands;
 use crate::key::Key;
+use crate::leasing::Leasing;
 use crate::submit::Submitter;
 use crate::view::View;
 
@@ -47,6 +48,8 @@ pub struct Api {
     pub spine: Arc<dyn Spine>,
     /// `dead`.
     pub dead: TopicName,
+    /// Workers that pull.
+    pub leasing: Arc<Leasing>,
     /// Largest request body, bytes.
     pub body_bytes: usize,
     /// Longest `wait`.

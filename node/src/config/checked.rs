@@ -208,7 +208,7 @@ impl Config {
         if let Err(error) = crate::spine::check_url(&written.spine.url) {
             check.wrong(&[Field("spine"), Field("url")], error, "see `examples/tidegate.yaml`");
         }
-        let keys = super::keys::checked(&mut check, &written.keys);
+        let keys = super::keys::checked(&mut check, written);
         let topics = topics(&mut check, written, &sources);
         numbers(&mut check, written);
         let (Some(listen), true) = (listen, check.problems.is_empty()) else {

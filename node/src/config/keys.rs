@@ -1,16 +1,18 @@
 //! `keys:`, checked; and read, secrets included.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate_keys::{FileError, Keyring, PublicKey, SecretKey, Trusted};
+use tidegate_gateway::leasing::{WorkerKey, WorkerKeys};
+use tidegate_keys::{BearerDigest, FileError, Keyring, PublicKey, SecretKey, Trusted};
 use tidegate_protocol::command::People;
-use tidegate_protocol::ids::{KeyId, PersonId, TenantId};
+use tidegate_protocol::ids::{Capability, KeyId, PersonId, PoolName, TenantId};
 use tidegate_protocol::signature::{Capacity, Role, Sign, Trust};
 
 use super::checked::Check;
 use super::lines::Step::{Field, Item};
-use super::written::{KeysWritten, SigningWritten, TrustedWritten};
+use super::written::{PoolWritten, SigningWritten, TrustedWritten, WorkerKeyWritten, Written};
 
 /// Whose signatures count, and what this process signs with.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +21,8 @@ pub struct KeysConfig {
     pub signing: Option<Signing>,
     /// Those listed.
     pub trusted: Vec<Trusted>,
+    /// Who may pull jobs over HTTP.
+    pub workers: WorkerKeys,
 }
 
 /// A signing key, unread.
@@ -184,12 +188,86 @@ impl Keys {
 
 const MAKE_ONE: &str = "`tidegate keys create` makes one and prints what to write";
 
-pub(super) fn checked(check: &mut Check<'_>, written: &KeysWritten) -> KeysConfig {
+pub(super) fn checked(check: &mut Check<'_>, all: &Written) -> KeysConfig {
+    let (written, pools) = (&all.keys, &all.pools);
     let signing = written.signing.as_ref().and_then(|signing| signing_of(check, signing));
     let all = written.trusted.iter().enumerate();
     let trusted: Vec<Trusted> = all.filter_map(|(number, key)| trusted_of(check, number, key)).collect();
     check.keep(&[Field("keys"), Field("trusted")], "correct the list", Keyring::new(trusted.clone()));
-    KeysConfig { signing, trusted }
+    let all = written.workers.iter().enumerate();
+    let workers: Vec<WorkerKey> = all.filter_map(|(number, key)| worker_of(check, number, key, pools)).collect();
+    let workers = check.keep(&[Field("keys"), Field("workers")], "correct the list", WorkerKeys::new(workers));
+    KeysConfig { signing, trusted, workers: workers.unwrap_or_default() }
+}
+
+fn worker_of(
+    check: &mut Check<'_>,
+    number: usize,
+    written: &WorkerKeyWritten,
+    all_pools: &[PoolWritten],
+) -> Option<WorkerKey> {
+    let at = |field| [Field("keys"), Field("workers"), Item(number), Field(field)];
+    let id = check.keep(&at("id"), "name the key", KeyId::new(&written.id));
+    let made = "`tidegate keys create --role worker` makes one and prints what to write";
+    let digest = check.keep(&at("sha256"), made, written.sha256.parse::<BearerDigest>());
+    let tenants = named(check, &at("tenants"), written.tenants.as_ref(), TenantId::new)?;
+    let pools = named(check, &at("pools"), written.pools.as_ref(), PoolName::new)?;
+    let capabilities = named(check, &at("capabilities"), written.capabilities.as_ref(), Capability::new)?;
+    let enforces = named(check, &at("enforces"), Some(&written.enforces), |text: &String| text.parse())?;
+    let unknown = |name: &&String| !all_pools.iter().any(|pool| pool.name == **name);
+    if let Some(name) = written.pools.iter().flatten().find(unknown) {
+        check.wrong(&at("pools"), format!("a worker's key names no pool: `{name}`"), "correct the name");
+    }
+    if !(1..=100_000).contains(&written.max_leases) {
+        check.wrong(&at("max_leases"), format!("`max_leases` is {}", written.max_leases), "write 1 to 100000");
+    }
+    if tenants.as_ref().is_some_and(|tenants: &BTreeSet<_>| tenants.len() > 1_024) {
+        check.wrong(&at("tenants"), "a worker's key is for more than 1024 tenants", "make several keys");
+    }
+    Some(WorkerKey {
+        id: id?,
+        digest: digest?,
+        tenants: tenants.map(|tenants| tenants.into_iter().collect()),
+        pools,
+        capabilities,
+        enforces: enforces.unwrap_or_default(),
+        max_leases: written.max_leases,
+        until_ms: written.until_ms,
+    })
+}
+
+/// The names of a list; `Some(None)` when there is no list.
+fn named<'a, T: Ord, E: std::fmt::Display>(
+    check: &mut Check<'_>,
+    at: &[super::lines::Step<'_>],
+    written: Option<&'a Vec<String>>,
+    read: impl Fn(&'a String) -> Result<T, E>,
+) -> Option<Option<BTreeSet<T>>> {
+    let Some(written) = written else { return Some(None) };
+    let all: Vec<_> = written.iter().map(|text| check.keep(at, "correct it", read(text))).collect();
+    all.into_iter().collect::<Option<BTreeSet<T>>>().map(Some)
+}
+
+/// A worker's key as one line of `keys.workers`.
+#[must_use]
+pub fn worker_key_line(key: &WorkerKeyWritten) -> String {
+    let list = |name: &str, all: Option<&Vec<String>>| {
+        let quoted = |all: &Vec<String>| {
+            let all: Vec<String> = all.iter().map(|text| serde_json::Value::from(text.as_str()).to_string()).collect();
+            format!(", {name}: [{}]", all.join(", "))
+        };
+        all.map(quoted).unwrap_or_default()
+    };
+    let enforces = Some(&key.enforces).filter(|all| !all.is_empty());
+    format!(
+        "- {{ id: {}, sha256: \"{}\"{}{}{}{} }}",
+        key.id,
+        key.sha256,
+        list("tenants", key.tenants.as_ref()),
+        list("pools", key.pools.as_ref()),
+        list("capabilities", key.capabilities.as_ref()),
+        list("enforces", enforces),
+    )
 }
 
 fn signing_of(check: &mut Check<'_>, written: &SigningWritten) -> Option<Signing> {

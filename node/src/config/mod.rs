@@ -13,12 +13,12 @@ mod written;
 use std::path::Path;
 
 pub use checked::{Config, Membership, PoolConfig, RecordLimits, SpineConfig, Tickets, TopicSettings};
-pub use keys::{Keys, KeysConfig, KeysError, SecretFrom, Signing, trusted_line};
+pub use keys::{Keys, KeysConfig, KeysError, SecretFrom, Signing, trusted_line, worker_key_line};
 pub use problem::{ConfigRefused, Problem};
 pub use setting::{Setting, SettingUnread, Settings};
 pub use written::{
     AuditWritten, KeysWritten, LimitsWritten, MembershipWritten, PoolWritten, RetentionWritten, SigningWritten,
-    SpineWritten, TicketsWritten, TopicsWritten, TrustedWritten, Written,
+    SpineWritten, TicketsWritten, TopicsWritten, TrustedWritten, WorkerKeyWritten, Written,
 };
 
 /// The names under which a configuration is looked for when none is given.

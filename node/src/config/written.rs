@@ -138,6 +138,45 @@ pub struct KeysWritten {
     pub signing: Option<SigningWritten>,
     /// Whose signatures count; the signing key need not be listed for this process itself.
     pub trusted: Vec<TrustedWritten>,
+    /// Who may pull jobs over HTTP.
+    pub workers: Vec<WorkerKeyWritten>,
+}
+
+/// One entry of `keys.workers:`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerKeyWritten {
+    /// The key's name in logs and in its workers' ids.
+    pub id: String,
+    /// SHA-256 of the key, 64 hex digits.
+    pub sha256: String,
+    /// The tenants whose jobs it sees; `null` for all.
+    pub tenants: Option<Vec<String>>,
+    /// The pools it pulls from; `null` for all.
+    pub pools: Option<Vec<String>>,
+    /// What its workers may offer; `null` for anything.
+    pub capabilities: Option<Vec<String>>,
+    /// What its workers' surroundings enforce.
+    pub enforces: Vec<String>,
+    /// Most jobs its workers have at once.
+    pub max_leases: usize,
+    /// It counts for nothing after this; milliseconds since the Unix epoch.
+    pub until_ms: Option<u64>,
+}
+
+impl Default for WorkerKeyWritten {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            sha256: String::new(),
+            tenants: None,
+            pools: None,
+            capabilities: None,
+            enforces: Vec::new(),
+            max_leases: 1_000,
+            until_ms: None,
+        }
+    }
 }
 
 /// `keys.signing:`, with exactly one of `file` and `env`.

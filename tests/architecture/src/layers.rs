@@ -39,7 +39,10 @@ pub const LAYERS: &[Layer] = &[
     acting("tidegate-embedded", &["tidegate-spine", "tidegate-protocol"]),
     acting("tidegate-kafka", &["tidegate-spine", "tidegate-protocol"]),
     acting("tidegate-worker", &["tidegate-spine", "tidegate-protocol"]),
-    acting("tidegate-gateway", &["tidegate-stage", "tidegate-spine", "tidegate-protocol"]),
+    acting(
+        "tidegate-gateway",
+        &["tidegate-keys", "tidegate-worker", "tidegate-stage", "tidegate-spine", "tidegate-protocol"],
+    ),
     acting("tidegate-telemetry", &[]),
     acting(
         "tidegate-node",

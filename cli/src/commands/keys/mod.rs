@@ -1,7 +1,10 @@
 //! `tidegate keys`.
 
-use std::path::Path;
+mod worker;
 
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tidegate_keys::{SecretKey, Trusted};
 use tidegate_node::StartError;
@@ -9,16 +12,64 @@ use tidegate_node::config::Keys;
 use tidegate_node::config::trusted_line;
 use tidegate_protocol::ids::{KeyId, TenantId};
 use tidegate_protocol::signature::Role;
+use tidegate_worker::constraints::Enforces;
 
 use super::config_of;
-use crate::args::{Global, KeysCommand, Output};
+use crate::args::{Global, Output};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key: print its secret once (or write it to a file), and what to write into the configuration
+    Create(CreateArgs),
+    /// List the keys of the configuration, without secrets
+    List,
+    /// Show one key of the configuration, without its secret; the signing key unless told
+    Show {
+        /// Its name
+        id: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CreateArgs {
+    /// What it is to be trusted for: stage, stage:kernel, …, approver, approver:finance, …, submitter, operator; may be
+    /// given several times. `worker` alone makes the key of workers that pull jobs over HTTP
+    #[arg(long = "role", value_name = "ROLE", required = true)]
+    roles: Vec<Role>,
+    /// A tenant it approves or submits for, or whose jobs its workers see; may be given several times; all unless told
+    #[arg(long = "tenant", value_name = "TENANT")]
+    tenants: Vec<String>,
+    /// With `--role worker`: a pool its workers pull from; may be given several times; all unless told
+    #[arg(long = "pool", value_name = "POOL")]
+    pools: Vec<String>,
+    /// With `--role worker`: what its workers may offer; may be given several times; anything unless told
+    #[arg(long = "capability", value_name = "CAPABILITY")]
+    capabilities: Vec<String>,
+    /// With `--role worker`: what its workers' surroundings enforce, as for `tidegate worker`
+    #[arg(long, value_name = "CONSTRAINT", value_delimiter = ',')]
+    enforces: Vec<Enforces>,
+    /// Its name in records; role and public key unless told
+    #[arg(long, value_name = "NAME")]
+    id: Option<String>,
+    /// Write the secret to this new file (its owner alone may read it) instead of printing it
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
 pub(crate) fn run(global: &Global, command: KeysCommand) -> Result<Exit, Failure> {
     match command {
-        KeysCommand::Create { roles, tenants, id, file } => {
-            create(global, roles, &tenants, id.as_deref(), file.as_deref())
+        KeysCommand::Create(args) if args.roles == [Role::Worker] => worker::create(global, &args),
+        KeysCommand::Create(args) if args.roles.contains(&Role::Worker) => {
+            Err(Failure::say(Exit::Usage, "a worker's key signs nothing and has no other role; make two keys"))
+        }
+        KeysCommand::Create(args) => {
+            if !(args.pools.is_empty() && args.capabilities.is_empty() && args.enforces.is_empty()) {
+                let detail = "only workers' keys are for pools, capabilities and surroundings; leave these out";
+                return Err(Failure::say(Exit::Usage, detail));
+            }
+            create(global, args.roles, &args.tenants, args.id.as_deref(), args.file.as_deref())
         }
         KeysCommand::List => list(global),
         KeysCommand::Show { id } => show(global, id.as_deref()),

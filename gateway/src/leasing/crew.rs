@@ -1,0 +1,282 @@
+//! The workers of one key that ask one pool for the same: one worker towards the pool.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tidegate_protocol::ids::{BadName, Capability, KeyId, PoolName, WorkerId};
+use tidegate_worker::handler::Ending;
+use tidegate_worker::session::JobKey;
+use tidegate_worker::{Context, Demand, Settings, Worker};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::desk::{Desk, Lease, LeaseId, token_of};
+use super::hold::hold;
+use super::key::WorkerKey;
+use super::{Place, Terms};
+use crate::metrics;
+
+/// A crew without requests and leases ends after this.
+const IDLE: Duration = Duration::from_secs(300);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(30);
+/// Most jobs of a crew, as of any worker.
+const MOST: usize = 1_000;
+
+/// Which workers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CrewName {
+    pub(crate) key: KeyId,
+    pub(crate) pool: PoolName,
+    pub(crate) capabilities: BTreeSet<Capability>,
+}
+
+/// A job, leased to whoever asked.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// By this id the worker speaks of it.
+    pub id: LeaseId,
+    /// The fencing token, which every word about it must carry.
+    pub token: String,
+    /// The job.
+    pub context: Context,
+    /// How long it lasts.
+    pub terms: Terms,
+}
+
+#[derive(Debug, Default)]
+struct Board {
+    /// Requests that wait, and how many jobs they want.
+    requests: usize,
+    wanted: usize,
+    shelf: VecDeque<(Arc<Lease>, Context)>,
+    /// Jobs here: on the shelf, leased, or with their end on its way.
+    jobs: usize,
+    broken: Option<String>,
+    idle_since: Option<Instant>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Crew {
+    pub(crate) name: CrewName,
+    pub(super) key: WorkerKey,
+    /// Its name in the pool.
+    pub(super) worker: WorkerId,
+    terms: Terms,
+    desk: Arc<Desk>,
+    demand: Demand,
+    board: Mutex<Board>,
+    arrived: Notify,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A request that waits.
+pub(super) struct Waits<'a> {
+    crew: &'a Crew,
+    most: usize,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let mut board = self.crew.board();
+        board.requests = board.requests.saturating_sub(1);
+        board.wanted = board.wanted.saturating_sub(self.most);
+        self.crew.ask(&mut board);
+    }
+}
+
+impl Crew {
+    pub(super) fn new(worker: WorkerId, name: CrewName, key: WorkerKey, terms: Terms, desk: Arc<Desk>) -> Self {
+        Self {
+            worker,
+            name,
+            key,
+            terms,
+            desk,
+            demand: Demand::default(),
+            board: Mutex::default(),
+            arrived: Notify::new(),
+            task: Mutex::default(),
+        }
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the scheduler for what is wanted and not on the shelf.
+    fn ask(&self, board: &mut Board) {
+        let wanted = board.wanted.saturating_sub(board.shelf.len());
+        self.demand.set(u32::try_from(wanted).unwrap_or(u32::MAX));
+        let idle = board.requests == 0 && board.jobs == 0;
+        board.idle_since = idle.then(|| board.idle_since.unwrap_or_else(Instant::now));
+    }
+
+    /// A request for so many jobs waits until this is dropped.
+    pub(super) fn wait_for(&self, most: usize) -> Waits<'_> {
+        let mut board = self.board();
+        board.requests += 1;
+        board.wanted += most;
+        self.ask(&mut board);
+        Waits { crew: self, most }
+    }
+
+    /// Resolves when a job came since it was made.
+    pub(super) fn arrived(&self) -> Notified<'_> {
+        self.arrived.notified()
+    }
+
+    /// Leases what is on the shelf, oldest first.
+    pub(super) fn take(&self, most: usize, by: &WorkerId) -> Vec<Taken> {
+        let now = Instant::now();
+        let mut board = self.board();
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some((lease, context)) = board.shelf.pop_front()
+        {
+            if lease.take(now) {
+                tracing::debug!(crew = %self.name.pool, worker = %by, job = %context.key(), "leased over HTTP");
+                let token = token_of(context.key());
+                taken.push(Taken { id: lease.id.clone(), token, context, terms: self.terms });
+            }
+        }
+        if !taken.is_empty() {
+            self.ask(&mut board);
+        }
+        taken
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.board().requests
+    }
+
+    pub(super) fn broken(&self) -> Option<String> {
+        self.board().broken.clone()
+    }
+
+    pub(super) fn shelve(
+        &self,
+        context: &Context,
+    ) -> Result<(Arc<Lease>, oneshot::Receiver<Ending>), getrandom::Error> {
+        let times = (self.terms.shelf(), self.terms.lease);
+        let (lease, ended) = self.desk.shelve(&self.worker, &self.name.key, context, times)?;
+        let mut board = self.board();
+        board.shelf.push_back((Arc::clone(&lease), context.clone()));
+        board.jobs += 1;
+        self.ask(&mut board);
+        drop(board);
+        self.arrived.notify_one();
+        Ok((lease, ended))
+    }
+
+    pub(super) fn gone(&self, lease: &Arc<Lease>) {
+        let mut board = self.board();
+        board.shelf.retain(|(shelved, _)| !Arc::ptr_eq(shelved, lease));
+        board.jobs = board.jobs.saturating_sub(1);
+        self.ask(&mut board);
+        drop(board);
+        self.desk.ended(lease);
+    }
+
+    pub(super) fn counts(&self, end: &'static str) {
+        let pool = self.name.pool.as_str().to_owned();
+        ::metrics::counter!(metrics::LEASES, "pool" => pool, "end" => end).increment(1);
+    }
+
+    pub(super) fn runs_in(&self, task: JoinHandle<()>) {
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    }
+
+    /// Waits until it has ended.
+    pub(super) async fn ended(&self) {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            let _panicked = task.await;
+        }
+    }
+
+    /// Works until nobody asks any more, or until `closed`; then everything that is here goes back.
+    pub(super) async fn work(self: &Arc<Self>, place: &Place, closed: watch::Receiver<bool>) {
+        let ended = match self.worker(place) {
+            Ok(worker) => {
+                let worked = worker.run(Arc::clone(&place.spine), &place.prefix, self.idle(closed)).await;
+                worked.map(|_| ()).map_err(|error| format!("{error}: {}", cause(&error)))
+            }
+            Err(reason) => Err(reason),
+        };
+        let mut board = self.board();
+        if let Err(reason) = ended {
+            tracing::error!(pool = %self.name.pool, key = %self.name.key, reason, "workers over HTTP are cut off from their pool");
+            board.broken = Some(reason);
+        } else {
+            board.broken = Some("it ended just now; ask again".to_owned());
+        }
+        drop(board);
+        self.arrived.notify_waiters();
+    }
+
+    async fn idle(self: &Arc<Self>, mut closed: watch::Receiver<bool>) {
+        let unused = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if self.board().idle_since.is_some_and(|since| since.elapsed() >= IDLE) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = unused => {}
+            () = until(&mut closed) => {}
+        }
+    }
+
+    fn worker(self: &Arc<Self>, place: &Place) -> Result<Worker, String> {
+        let settings = Settings {
+            concurrency: u32::try_from(self.key.max_leases.clamp(1, MOST)).unwrap_or(1),
+            // What runs elsewhere cannot reach this process any more: it goes back at once.
+            drain_limit: Duration::ZERO,
+            settle_limit: Duration::from_secs(2),
+            ..Settings::default()
+        };
+        let settling = Arc::clone(self);
+        let mut builder = Worker::builder(self.name.pool.clone(), self.worker.clone(), Arc::clone(&place.trust))
+            .settings(settings)
+            .enforces(self.key.enforces.iter().copied())
+            .tenants(self.key.tenants.clone())
+            .demand(self.demand.clone())
+            .on_settled(move |job: &JobKey, accepted, reason: &str| {
+                settling.desk.settled(&settling.worker, job, accepted, reason);
+            });
+        for capability in &self.name.capabilities {
+            let crew = Arc::clone(self);
+            builder = builder.capability(capability.as_str(), move |context| hold(Arc::clone(&crew), context));
+        }
+        builder.build().map_err(|error| error.to_string())
+    }
+}
+
+/// The same for the same crew over restarts, and another for every other.
+pub(super) fn name_of(process: &str, name: &CrewName) -> Result<WorkerId, BadName> {
+    let mut hash = Sha256::new();
+    for capability in &name.capabilities {
+        hash.update(capability.as_str());
+        hash.update([0]);
+    }
+    let digest: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    WorkerId::new(format!("http:{process}:{}:{digest}", name.key))
+}
+
+/// Resolves when the process ends.
+pub(super) async fn until(closed: &mut watch::Receiver<bool>) {
+    // An error means that whoever could say so is gone.
+    let _gone = closed.wait_for(|closed| *closed).await;
+}
+
+fn cause(error: &dyn std::error::Error) -> String {
+    error.source().map(ToString::to_string).unwrap_or_default()
+}

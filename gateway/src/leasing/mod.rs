@@ -1,0 +1,265 @@
+//! Workers that pull jobs over HTTP.
+//!
+//! The gateway joins a pool as an ordinary worker of the library (`tidegate-worker`) for every **crew**: the workers of one
+//! key that ask one pool for the same capabilities. So leases, fencing tokens, tickets and constraints are those of any
+//! worker, and the scheduler gives a crew only jobs that its key covers (I9); what came here all the same goes back unrun.
+//! The crew asks the scheduler for as many jobs as its waiting requests want. A job that comes lies on the crew's **shelf**
+//! until a request takes it; then it is leased to that worker, by an id nobody can guess, for a **term** from its last
+//! heartbeat.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`key`] | who may pull what |
+//! | [`crew`] | one worker towards a pool: what is asked for, what came |
+//! | [`lease`] | one job that a worker has over HTTP, as a table of states |
+//! | [`desk`] | all leases by id; what is said of them; what became of those that ended |
+//! | [`hold`] | watches one job from the shelf to its end |
+//!
+//! | what fails | what happens |
+//! |---|---|
+//! | no request takes a job up | it goes back unrun after [`Terms::shelf`] |
+//! | a worker's heartbeats stop | its lease ends at once as that of a worker that died; the job runs elsewhere |
+//! | this process dies | its leases run out or end with its next life's Hello; the ids mean nothing here any more (`lease_lost`) |
+//! | the spine is away for a lease | heartbeats answer `lost` |
+//! | a response is lost on its way | the lease runs out; a `complete` sent again has the same answer |
+//!
+//! Bounds: waiting requests, leases and crews of a key and of the process, ended leases that are remembered.
+//!
+//! A lease lives in the process that gave it: with several gateways a worker keeps to one of them.
+
+pub mod crew;
+pub mod desk;
+mod hold;
+pub mod key;
+pub mod lease;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tidegate_protocol::ids::{Capability, PoolName, WorkerId};
+use tidegate_protocol::signature::Trust;
+use tidegate_spine::Spine;
+use tokio::time::Instant;
+
+pub use crew::Taken;
+use crew::{Crew, CrewName};
+pub use desk::{Desk, NotDone, Reported, Standing};
+pub use key::{KeysRefused, WorkerKey, WorkerKeys};
+
+/// Most crews of a key, and of the process.
+const CREWS: (usize, usize) = (16, 256);
+/// Most waiting requests of a key, and of the process.
+const WAITING: (usize, usize) = (1_000, 10_000);
+
+/// How long things last in a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    /// A lease over HTTP lasts so long from its last heartbeat: as long as any lease of the pool.
+    pub lease: Duration,
+    /// How often a worker should send one.
+    pub heartbeat: Duration,
+}
+
+impl Terms {
+    /// How long a job lies on the shelf before it goes back.
+    #[must_use]
+    pub fn shelf(&self) -> Duration {
+        (self.lease / 2).min(Duration::from_secs(5))
+    }
+}
+
+/// What a worker asks for.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Who asks, for logs.
+    pub worker: WorkerId,
+    /// The pool.
+    pub pool: PoolName,
+    /// What it can do.
+    pub capabilities: BTreeSet<Capability>,
+    /// Most jobs, at least 1.
+    pub most: usize,
+    /// How long it waits for the first.
+    pub wait: Duration,
+}
+
+/// Why nobody gets anything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotLeased {
+    /// The key is not for that.
+    #[error("this key does not cover {what}")]
+    NotCovered {
+        /// Which pool or capability.
+        what: String,
+    },
+    /// Too many leases of the key.
+    #[error("this key has {most} leases, as many as it may have")]
+    TooManyLeases {
+        /// The limit.
+        most: usize,
+    },
+    /// Too many requests wait, or too many crews.
+    #[error("{what}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+    },
+    /// The crew cannot work.
+    #[error("this gateway cannot work for the pool: {reason}")]
+    Broken {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What crews are made from.
+pub struct Place {
+    /// The spine.
+    pub spine: Arc<dyn Spine>,
+    /// Begins every topic.
+    pub prefix: String,
+    /// Whose orders and tickets count.
+    pub trust: Arc<dyn Trust>,
+    /// This process, the same over restarts and its own among gateways: begins the crews' names.
+    pub name: String,
+    /// The pools.
+    pub pools: BTreeMap<PoolName, Terms>,
+}
+
+/// See the module. Shared as `Arc`.
+pub struct Leasing {
+    pub(crate) place: Place,
+    keys: WorkerKeys,
+    desk: Arc<Desk>,
+    crews: Mutex<BTreeMap<CrewName, Arc<Crew>>>,
+    closed: tokio::sync::watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Leasing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leasing").field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+impl Leasing {
+    /// For the holders of these keys.
+    #[must_use]
+    pub fn new(place: Place, keys: WorkerKeys) -> Arc<Self> {
+        Arc::new(Self {
+            place,
+            keys,
+            desk: Arc::new(Desk::default()),
+            crews: Mutex::default(),
+            closed: tokio::sync::watch::channel(false).0,
+        })
+    }
+
+    /// Who may pull.
+    #[must_use]
+    pub const fn keys(&self) -> &WorkerKeys {
+        &self.keys
+    }
+
+    /// The leases.
+    #[must_use]
+    pub const fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
+    /// Jobs for a worker, as soon as there is one; none when the wait is over or this process ends.
+    ///
+    /// # Errors
+    /// [`NotLeased`].
+    pub async fn lease(self: &Arc<Self>, key: &WorkerKey, ask: Ask) -> Result<Vec<Taken>, NotLeased> {
+        let terms = key.covers(&ask.pool, &ask.capabilities).and_then(|()| {
+            let unknown = || NotLeased::NotCovered { what: format!("pool `{}`", ask.pool) };
+            self.place.pools.get(&ask.pool).copied().ok_or_else(unknown)
+        })?;
+        let left = key.max_leases.saturating_sub(self.desk.leases_of(&key.id));
+        if left == 0 {
+            return Err(NotLeased::TooManyLeases { most: key.max_leases });
+        }
+        let most = ask.most.min(left);
+        let crew = self.crew(key, &ask, terms)?;
+        let deadline = Instant::now() + ask.wait;
+        let mut closed = self.closed.subscribe();
+        let _waits = crew.wait_for(most);
+        loop {
+            // Before looking: what comes in between wakes it.
+            let arrived = crew.arrived();
+            let taken = crew.take(most, &ask.worker);
+            if !taken.is_empty() {
+                return Ok(taken);
+            }
+            if let Some(reason) = crew.broken() {
+                return Err(NotLeased::Broken { reason });
+            }
+            tokio::select! {
+                () = arrived => {}
+                () = crew::until(&mut closed) => return Ok(Vec::new()),
+                () = tokio::time::sleep_until(deadline) => return Ok(crew.take(most, &ask.worker)),
+            }
+        }
+    }
+
+    /// The crew, which begins to work when it is new.
+    fn crew(self: &Arc<Self>, key: &WorkerKey, ask: &Ask, terms: Terms) -> Result<Arc<Crew>, NotLeased> {
+        let name = CrewName { key: key.id.clone(), pool: ask.pool.clone(), capabilities: ask.capabilities.clone() };
+        let mut crews = self.crews.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut of_key, mut waits_of_key, mut waits) = (0, 0, 0);
+        for (name, crew) in &*crews {
+            let waiting = crew.waiting();
+            waits += waiting;
+            if name.key == key.id {
+                of_key += 1;
+                waits_of_key += waiting;
+            }
+        }
+        if waits_of_key >= WAITING.0 || waits >= WAITING.1 {
+            return Err(NotLeased::TooMany { what: "too many requests wait for jobs" });
+        }
+        if let Some(crew) = crews.get(&name).filter(|crew| crew.broken().is_none()) {
+            return Ok(Arc::clone(crew));
+        }
+        if *self.closed.borrow() || of_key >= CREWS.0 || crews.len() >= CREWS.1 {
+            return Err(NotLeased::TooMany {
+                what: "too many different sets of capabilities are asked for; let workers of a key ask for the same",
+            });
+        }
+        let worker =
+            crew::name_of(&self.place.name, &name).map_err(|error| NotLeased::Broken { reason: error.to_string() })?;
+        let crew = Arc::new(Crew::new(worker, name.clone(), key.clone(), terms, Arc::clone(&self.desk)));
+        crews.insert(name, Arc::clone(&crew));
+        let leasing = Arc::clone(self);
+        let working = Arc::clone(&crew);
+        let task = tokio::spawn(async move {
+            working.work(&leasing.place, leasing.closed.subscribe()).await;
+            leasing.forget(&working);
+        });
+        crew.runs_in(task);
+        Ok(crew)
+    }
+
+    fn forget(&self, gone: &Arc<Crew>) {
+        let mut crews = self.crews.lock().unwrap_or_else(PoisonError::into_inner);
+        if crews.get(&gone.name).is_some_and(|crew| Arc::ptr_eq(crew, gone)) {
+            crews.remove(&gone.name);
+        }
+    }
+
+    /// Lets waiting requests go, and takes no more.
+    pub fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// Gives every job back and ends; at most some seconds. Call [`Self::close`] before.
+    pub async fn stop(&self) {
+        self.close();
+        let crews: Vec<Arc<Crew>> =
+            self.crews.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for crew in crews {
+            crew.ended().await;
+        }
+    }
+}
