@@ -118,6 +118,11 @@ impl Routes {
         Some(routed.approved.partition((first + chosen) % buckets))
     }
 
+    /// Whether jobs may be sent there.
+    pub(crate) fn has(&self, to: &TopicPartition) -> bool {
+        self.pools.iter().any(|routed| routed.approved == to.topic && to.partition < routed.pool.buckets)
+    }
+
     /// Every bucket of every pool.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = TopicPartition> {
         self.pools.iter().flat_map(|routed| (0..routed.pool.buckets).map(|bucket| routed.approved.partition(bucket)))

@@ -11,6 +11,7 @@
 //! | [`session`] | the protocol towards one shard of a pool: pure, driven by the simulation too |
 //! | [`handler`] | what a user writes: raw, typed, or a closure |
 //! | [`context`] | what a handler is told: job, payload, deadline, cancel signal, progress |
+//! | [`children`] | jobs that a job spawns, with its ticket |
 //! | [`constraints`] | who sees to it that a job keeps to its constraints |
 //! | [`worker`] | settings, checked |
 //! | [`run`] | the loop: lane in, reports out, jobs as tasks; drain |
@@ -25,6 +26,7 @@
 //! Absent on purpose: any broker client, retries (the scheduler's), policy (the kernel's).
 
 pub mod agent;
+pub mod children;
 pub mod constraints;
 pub mod context;
 pub mod handler;
@@ -33,6 +35,7 @@ pub mod run;
 pub mod session;
 pub mod worker;
 
+pub use children::{Children, NotSpawned, Spawned};
 pub use context::{Cancel, Context};
 pub use handler::{Ending, Failure, Handler, TypedHandler};
 pub use run::{Drained, RunError};

@@ -9,6 +9,7 @@ use tidegate_protocol::ids::{BadName, Capability, PoolName, WorkerId};
 use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
 
+use crate::children::Children;
 use crate::constraints::Enforces;
 use crate::handler::{AnyHandler, Handler, Typed, TypedHandler};
 use crate::run::{Drained, RunError};
@@ -81,6 +82,7 @@ pub struct Worker {
     pub(crate) handlers: BTreeMap<Capability, Arc<dyn AnyHandler>>,
     pub(crate) trust: Arc<dyn Trust>,
     pub(crate) enforces: BTreeSet<Enforces>,
+    pub(crate) children: Option<Children>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -100,7 +102,15 @@ impl Worker {
     /// orders and tickets count: nothing else is run.
     #[must_use]
     pub fn builder(pool: PoolName, id: WorkerId, trust: Arc<dyn Trust>) -> Builder {
-        Builder { pool, id, settings: Settings::default(), handlers: Vec::new(), trust, enforces: BTreeSet::new() }
+        Builder {
+            pool,
+            id,
+            settings: Settings::default(),
+            handlers: Vec::new(),
+            trust,
+            enforces: BTreeSet::new(),
+            children: None,
+        }
     }
 
     /// Runs until `shutdown` resolves and the drain is over (at most drain limit + cancel grace + settle limit later).
@@ -128,6 +138,7 @@ pub struct Builder {
     handlers: Vec<(String, Arc<dyn AnyHandler>)>,
     trust: Arc<dyn Trust>,
     enforces: BTreeSet<Enforces>,
+    children: Option<Children>,
 }
 
 impl Builder {
@@ -158,6 +169,13 @@ impl Builder {
         self
     }
 
+    /// Says where jobs go that its jobs spawn ([`Context::spawn`](crate::Context::spawn)).
+    #[must_use]
+    pub fn children(mut self, children: Children) -> Self {
+        self.children = Some(children);
+        self
+    }
+
     /// Replaces all settings.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -170,7 +188,7 @@ impl Builder {
     /// # Errors
     /// [`SettingsError`]: the first thing that is wrong.
     pub fn build(self) -> Result<Worker, SettingsError> {
-        let Self { pool, id, settings, handlers: offered, trust, enforces } = self;
+        let Self { pool, id, settings, handlers: offered, trust, enforces, children } = self;
         if !(1..=100_000).contains(&settings.concurrency) {
             return Err(SettingsError::Concurrency { worker: id, concurrency: settings.concurrency });
         }
@@ -184,6 +202,6 @@ impl Builder {
         if handlers.is_empty() {
             return Err(SettingsError::NoCapability { worker: id });
         }
-        Ok(Worker { pool, id, settings, handlers, trust, enforces })
+        Ok(Worker { pool, id, settings, handlers, trust, enforces, children })
     }
 }
