@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tidegate_protocol::address::{BadTopicName, TopicName, TopicPartition};
-use tidegate_protocol::ids::{Capability, PoolName};
+use tidegate_protocol::ids::{Capability, PoolName, TenantId};
 use tidegate_protocol::job::Job;
 use tidegate_protocol::topic_glob::TopicGlob;
 use tidegate_protocol::topics::{Topic, partition_of};
@@ -121,6 +121,16 @@ impl Routes {
     /// Whether jobs may be sent there.
     pub(crate) fn has(&self, to: &TopicPartition) -> bool {
         self.pools.iter().any(|routed| routed.approved == to.topic && to.partition < routed.pool.buckets)
+    }
+
+    /// The buckets of a tenant in a pool: every job of its stands in one of them. None when there is no such pool.
+    pub(crate) fn tenant_buckets(&self, pool: &PoolName, tenant: &TenantId) -> impl Iterator<Item = TopicPartition> {
+        let routed = self.pools.iter().find(|routed| routed.pool.name == *pool);
+        routed.into_iter().flat_map(|routed| {
+            let Pool { buckets, tenant_buckets, .. } = routed.pool;
+            let first = partition_of(tenant.as_str().as_bytes(), buckets);
+            (0..tenant_buckets).map(move |chosen| routed.approved.partition((first + chosen) % buckets))
+        })
     }
 
     /// Every bucket of every pool.

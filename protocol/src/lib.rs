@@ -27,3 +27,4 @@ pub mod statements;
 pub mod time;
 pub mod topic_glob;
 pub mod topics;
+pub mod withdrawal;

@@ -26,6 +26,7 @@ use tidegate_protocol::limits::{LimitAnswer, LimitDefinition, LimitRequest, Limi
 use tidegate_protocol::outcome::Finished;
 use tidegate_protocol::proof::Ticket;
 use tidegate_protocol::returned::JobReturned;
+use tidegate_protocol::withdrawal::Withdrawal;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -92,6 +93,7 @@ fn kernel_word(fact: &KernelFact) -> &'static str {
         KernelFact::HoldEscalated { .. } => "hold_escalated",
         KernelFact::CommandRefused { .. } => "command_refused",
         KernelFact::JobCancelled { .. } => "job_cancelled",
+        KernelFact::JobWithdrawn { .. } => "job_withdrawn",
         KernelFact::JobRepeated { .. } => "job_repeated",
         KernelFact::RecordRejected { .. } => "record_rejected",
     }
@@ -198,6 +200,7 @@ fn every_record_is_read_and_written_as_ever() {
                 assert_eq!(serde_json::to_string(&value).unwrap(), text, "{name} is written differently");
                 drop_in(value)
             }
+            "withdrawal" => drop_in(same::<Withdrawal>(&name)),
             "outcome_told" => drop_in(same::<OutcomeTold>(&name)),
             "report" => report_word(&same(&name)),
             "order" => order_word(&same(&name)),
@@ -227,6 +230,7 @@ fn every_record_is_read_and_written_as_ever() {
         "kernel_fact.job_deferred",
         "kernel_fact.job_held",
         "kernel_fact.job_repeated",
+        "kernel_fact.job_withdrawn",
         "kernel_fact.outcome_passed_on",
         "kernel_fact.policy_adopted",
         "kernel_fact.record_rejected",
@@ -274,6 +278,7 @@ fn every_record_is_read_and_written_as_ever() {
         "snapshot_chunk.",
         "term.",
         "ticket.",
+        "withdrawal.",
     ];
     assert_eq!(met.iter().map(String::as_str).collect::<Vec<_>>(), expected, "a record has no golden file");
 }

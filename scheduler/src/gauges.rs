@@ -53,6 +53,8 @@ pub struct Counts {
     pub moved: u64,
     /// Jobs that went back to their kernel.
     pub returned: u64,
+    /// Withdrawals of released jobs that were met.
+    pub withdrawals: u64,
     /// Records on job inputs that are no allowed job.
     pub work_refused: u64,
     /// Reports that cannot be read or name what is not there.

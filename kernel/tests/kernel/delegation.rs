@@ -414,6 +414,7 @@ fn say(shard: &mut Shard, held: &Outcome, who: &str) -> Outcome {
         by: key.person(),
         at_ms: 1,
         reason: String::new(),
+        pool: None,
     };
     shard.feed(INPUT_COMMANDS, record(Some(&key.signs(&command)), Headers::new()))
 }

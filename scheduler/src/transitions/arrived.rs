@@ -4,6 +4,7 @@ use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::job::{InputHash, SourcePosition};
 use tidegate_protocol::limits::Usage;
 use tidegate_protocol::outcome::{DeadReason, Outcome};
+use tidegate_protocol::withdrawal::Withdrawal;
 use tidegate_spine::Record;
 use tidegate_stage::{Arrival, Decision, InputRef, Outbox};
 
@@ -20,12 +21,18 @@ pub(crate) enum Fate {
     Waits,
     /// This fact settles it.
     Ends(Box<SchedulerFact>),
+    /// It is about a job and none itself: settled by having been read.
+    Aside,
 }
 
 /// Takes a record in: into the window, or tells the fact that settles it.
 pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Origin) -> Fate {
     if scheduler.soft.window.at(arrival.at).is_some() {
         return Fate::Waits;
+    }
+    if arrival.record.value.as_ref().is_some_and(|value| Withdrawal::read(value).is_some()) {
+        scheduler.soft.counts.withdrawals += 1;
+        return Fate::Aside;
     }
     let read = Work::read(arrival.record.value.as_ref());
     let work = match read.and_then(|work| sent_by_its_own(scheduler, arrival, origin, work)) {
@@ -135,6 +142,7 @@ fn live(scheduler: &Scheduler, work: &Work) -> Option<SourcePosition> {
 pub(crate) fn decide(fate: &Fate, at: InputRef, decision: &mut Decision<SchedulerFact>) {
     match fate {
         Fate::Waits => decision.wait(),
+        Fate::Aside => {}
         Fate::Ends(fact) => decision.settle(at, (**fact).clone()),
     }
 }
@@ -203,6 +211,16 @@ mod tests {
         assert_eq!(dead.headers.text(headers::DEAD_TOPIC), Some("tg.approved.p"));
         assert_eq!((shard.unsettled(), shard.stage.gauges().waiting), (0, 0));
         assert_eq!(shard.stage.gauges().counts, Counts { work_refused: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn a_withdrawal_is_no_job_and_settled_by_having_been_read() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        let withdrawal =
+            br#"{"v":1,"withdrawn":{"source":"jobs/0@1","tenant":"acme","id":"a","cause":"cancelled","by":"olga"}}"#;
+        assert!(shard.approved(bytes::Bytes::from_static(withdrawal)).facts.is_empty());
+        assert_eq!(shard.stage.gauges().counts, Counts { withdrawals: 1, ..Counts::default() });
+        assert_eq!((shard.unsettled(), shard.stage.gauges().waiting), (0, 0));
     }
 
     #[test]
