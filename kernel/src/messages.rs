@@ -397,7 +397,8 @@ pub(crate) fn too_large(
     let headers = carried(&job.source, record).bytes() + STAMPS;
     let value = record.value.as_deref().unwrap_or_default();
     // Attributes are bounded and may double in JSON, so what is far below the limit needs no measuring.
-    if value.len() * 2 + headers + MOST_JUDGEMENT < most && said(decision) < MOST_JUDGEMENT / 8 {
+    let plain = job.delegation.is_none();
+    if plain && value.len() * 2 + headers + MOST_JUDGEMENT < most && said(decision) < MOST_JUDGEMENT / 8 {
         return None;
     }
     let bytes = Judged::encode(job, decision, payload, value).map_or(usize::MAX, |encoded| encoded.len());

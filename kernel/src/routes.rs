@@ -118,6 +118,11 @@ impl Routes {
         Some(routed.approved.partition((first + chosen) % buckets))
     }
 
+    /// Whether jobs may be sent there.
+    pub(crate) fn has(&self, to: &TopicPartition) -> bool {
+        self.pools.iter().any(|routed| routed.approved == to.topic && to.partition < routed.pool.buckets)
+    }
+
     /// The buckets of a tenant in a pool: every job of its stands in one of them. None when there is no such pool.
     pub(crate) fn tenant_buckets(&self, pool: &PoolName, tenant: &TenantId) -> impl Iterator<Item = TopicPartition> {
         let routed = self.pools.iter().find(|routed| routed.pool.name == *pool);

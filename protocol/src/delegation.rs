@@ -133,6 +133,12 @@ pub struct ParentTicket {
     tenant: TenantId,
 }
 
+/// The key of the records of a job's children.
+#[must_use]
+pub fn key(tenant: &TenantId, parent: &JobId) -> String {
+    format!("{tenant}/{parent}")
+}
+
 /// A child that cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoChild {
@@ -183,6 +189,12 @@ impl ParentTicket {
     #[must_use]
     pub const fn tenant(&self) -> &TenantId {
         &self.tenant
+    }
+
+    /// The key of a child's record: all children of a job stand in one partition of their source.
+    #[must_use]
+    pub fn key(&self) -> String {
+        key(&self.tenant, &self.job)
     }
 
     /// The envelope of a child: `job`, a job envelope without these fields, with `tenant` (unless it names one), `parent` and

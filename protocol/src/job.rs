@@ -181,6 +181,15 @@ pub struct Job {
     pub submitted_ms: u64,
 }
 
+impl Job {
+    /// When it is too late for a verdict to let it run: its deadline, or the end of its chain's time.
+    #[must_use]
+    pub fn latest_ms(&self) -> Option<u64> {
+        let chain_ends = self.delegation.as_ref().map(|delegation| delegation.expires_ms);
+        [self.deadline, chain_ends].into_iter().flatten().min()
+    }
+}
+
 /// The priority of a job that names none.
 pub const DEFAULT_PRIORITY: u8 = 5;
 

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use tidegate_protocol::decision::PayloadAt;
+use tidegate_protocol::delegation::Scope;
 use tidegate_protocol::ids::{BadName, Capability, JobId, TenantId};
 use tidegate_protocol::job::{Actor, DEFAULT_PRIORITY, InputHash, Job, SourcePosition};
 use tidegate_protocol::outcome::DeadReason;
 
+use super::Found;
 use super::refusal::{Refusal, quoted};
 use crate::sources::{Source, Tenants};
 
@@ -35,7 +37,24 @@ pub(crate) struct Draft {
     pub(crate) priority: Option<u8>,
     pub(crate) deadline: Option<u64>,
     pub(crate) parent: Option<JobId>,
+    pub(crate) scope: Option<Box<Scope>>,
+    pub(crate) parent_ticket: Option<Presented>,
     pub(crate) payload: Option<PayloadAt>,
+}
+
+/// A text given as a parent's ticket, and where it stands in the value, `[start, end)`.
+#[derive(Debug)]
+pub(crate) struct Presented {
+    pub(crate) text: String,
+    pub(crate) at: (u32, u32),
+}
+
+impl Presented {
+    /// What stands before it and behind it.
+    pub(super) fn around<'v>(&self, value: &'v [u8]) -> (&'v [u8], &'v [u8]) {
+        let (start, end) = (self.at.0 as usize, self.at.1 as usize);
+        (value.get(..start).unwrap_or(value), value.get(end..).unwrap_or_default())
+    }
 }
 
 /// A name that its kind does not allow, for field `field`.
@@ -106,7 +125,7 @@ impl Draft {
         input_hash: InputHash,
         submitted_ms: u64,
         made_id: Option<JobId>,
-    ) -> Result<(Job, PayloadAt), Refusal> {
+    ) -> Result<Found, Refusal> {
         let missing = |field: &str| Refusal::field(field, "is missing");
         let topic = self.topic.ok_or_else(|| missing("topic"))?;
         let capability = self.capability.ok_or_else(|| missing("capability"))?;
@@ -130,7 +149,7 @@ impl Draft {
             priority: self.priority.unwrap_or(DEFAULT_PRIORITY),
             deadline: self.deadline,
             parent: self.parent,
-            scope: None,
+            scope: self.scope,
             delegation: None,
             source: position,
             input_hash,
@@ -141,7 +160,8 @@ impl Draft {
             let detail = format!("everything but the payload has {bytes} bytes, more than {MAX_ATTRIBUTE_BYTES}");
             return Err(Refusal::new(DeadReason::InvalidField, detail));
         }
-        Ok((job, self.payload.unwrap_or(PayloadAt::None)))
+        let parent_ticket = self.parent_ticket.map(|presented| presented.text);
+        Ok(Found { job, payload: self.payload.unwrap_or(PayloadAt::None), parent_ticket })
     }
 }
 
@@ -181,4 +201,10 @@ fn attribute_bytes(job: &Job) -> usize {
         + job.risk_tags.iter().map(|t| t.len() + 3).sum::<usize>()
         + job.labels.iter().map(|(k, v)| k.len() + v.len() + 6).sum::<usize>()
         + job.parent.as_ref().map_or(0, |p| p.as_str().len())
+        + job.scope.as_deref().map_or(0, scope_bytes)
+}
+
+fn scope_bytes(scope: &Scope) -> usize {
+    scope.capabilities.iter().map(|c| c.as_str().len() + 3).sum::<usize>()
+        + scope.topics.iter().map(|t| t.as_str().len() + 3).sum::<usize>()
 }

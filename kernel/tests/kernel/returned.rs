@@ -5,25 +5,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tidegate_kernel::{INPUT_OUTCOMES, KeptBounds, Kernel, KernelConfig};
-use tidegate_protocol::control::Stamp;
 use tidegate_protocol::decision::{Decision, Verdict};
 use tidegate_protocol::facts::KernelFact;
-use tidegate_protocol::ids::SenderId;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::kept::{DeferredWhy, FactPlace, KeptAs, Replaced};
 use tidegate_protocol::outcome::DeadReason;
-use tidegate_protocol::proof::{Emission, Ticket};
 use tidegate_protocol::returned::{JobReturned, Returned};
 use tidegate_spine::Headers;
-use tidegate_stage::{Delivery, Message, Stage};
+use tidegate_stage::{Message, Stage};
 
 use crate::people::Ring;
 use crate::shard::{Outcome, PLAIN, POLICY, Shard, config, pool, record, source, trusting};
+use crate::tickets::{SENDER, sent};
 
 const VALUE: &str =
     r#"{"id":"j1","tenant":"acme","topic":"job.pay.wire","capability":"pay","payload":{"amount": 20.50}}"#;
 const TTL: Duration = Duration::from_secs(60);
-const SENDER: &str = "kernel.jobs.raw/0";
 
 fn configured() -> KernelConfig {
     let ring = Ring::read("node: stage/kernel\nother: stage/scheduler");
@@ -35,19 +32,6 @@ fn shard() -> Shard {
     let mut shard = Shard::new(configured());
     shard.policy(POLICY);
     shard
-}
-
-/// The record on `approved` as it is once the runner has sent it, signed by the key `key` for the shard `sender`.
-fn sent(message: &Message, key: &str, sender: &str) -> String {
-    assert_eq!(message.delivery, Delivery::Ticketed);
-    let text = message.value.as_ref().unwrap();
-    let stamp = Stamp { epoch: 5, sequence: 3, group: 12, index: 7 * 256 };
-    let mut emission = Emission::default();
-    emission.push(&message.to, stamp.sequence, stamp.index, &Ticket::content(text));
-    let signer = Ring::read("node: stage/kernel\nother: stage/scheduler").key(key);
-    let sealed = emission.seal(&signer, sender, stamp.epoch, stamp.group).unwrap();
-    let ticket = Ticket::new(sealed.proof(0), SenderId::new(sender).unwrap(), message.to.clone(), stamp);
-    String::from_utf8(ticket.splice(text).unwrap()).unwrap()
 }
 
 /// An allowed job and its record on `approved`.

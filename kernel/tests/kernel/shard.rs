@@ -43,7 +43,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn then(&mut self, later: Self) {
+    pub(crate) fn then(&mut self, later: Self) {
         self.facts.extend(later.facts);
         self.messages.extend(later.messages);
     }
@@ -85,6 +85,7 @@ pub(crate) fn config(source: Source, pools: Vec<Pool>) -> KernelConfig {
         kept: KeptBounds::default(),
         wallet: tidegate_kernel::wallet::WalletBounds::default(),
         ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
+        delegation: tidegate_kernel::DelegationBounds::default(),
         trust: Arc::new(Ring::default()),
         people: Arc::new(Ring::default()),
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tidegate_kernel::sources::{FormatWritten, SourceLimitsWritten, TenantsWritten};
-use tidegate_kernel::{DEFAULT_TICKET_TTL, SourceWritten};
+use tidegate_kernel::sources::{FormatWritten, ParentTickets, SourceLimitsWritten, TenantsWritten};
+use tidegate_kernel::{DEFAULT_TICKET_TTL, DelegationBounds, SourceWritten};
 use tidegate_scheduler::Tuning;
 
 use super::setting::Settings;
@@ -73,6 +73,7 @@ fn default_source() -> SourceWritten {
         mapping: None,
         tenants: TenantsWritten::Any,
         observe: false,
+        parent_ticket: ParentTickets::Accepted,
         limits: SourceLimitsWritten::default(),
     }
 }
@@ -247,13 +248,19 @@ impl Default for TopicsWritten {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TicketsWritten {
-    /// An allowed job that waits longer than this for a worker is judged again before it may run; milliseconds.
+    /// An allowed job that waits longer than this for a worker is judged again before it may run; milliseconds. It is also
+    /// how long a job may spawn others.
     pub ttl_ms: u64,
+    /// Jobs a chain of delegations may have above a job; 0 for no delegation.
+    pub max_depth: u32,
 }
 
 impl Default for TicketsWritten {
     fn default() -> Self {
-        Self { ttl_ms: u64::try_from(DEFAULT_TICKET_TTL.as_millis()).unwrap_or(u64::MAX) }
+        Self {
+            ttl_ms: u64::try_from(DEFAULT_TICKET_TTL.as_millis()).unwrap_or(u64::MAX),
+            max_depth: DelegationBounds::default().max_depth,
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 //! * **stdin**: the payload as JSON text (`null` when there is none; a binary payload as a JSON string of base64, see
 //!   `TIDEGATE_PAYLOAD_ENCODING`), then end of file. The command need not read it.
 //! * **environment**: the worker's own, less every `TIDEGATE_*` variable of it (they may hold the worker's secrets), plus
-//!   those of [`environment::VARIABLES`] about the job.
+//!   those of [`environment::VARIABLES`] about the job. One names a file with the job's ticket, by which the command may spawn
+//!   jobs (`tidegate submit --parent-ticket`).
 //! * **constraints** ([`crate::constraints`]): under any `sandbox` the command runs in an empty folder of its own, which goes
 //!   with all that is in it when the job is over, and of the worker's environment has [`environment::HANDED_ON`] alone. A
 //!   command that `toolchain.allowed_commands` does not name is not started.
@@ -26,4 +27,4 @@ pub mod environment;
 mod output;
 
 pub use builtin::{Builtin, UnknownBuiltin};
-pub use command::{CommandHandler, EmptyCommand};
+pub use command::{CommandHandler, EmptyCommand, Gateway};

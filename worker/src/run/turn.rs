@@ -19,7 +19,7 @@ use super::jobs::{Done, End, Jobs};
 use super::lane::{Event, Lane};
 use super::link::Link;
 use super::{Clock, Drained, RunError};
-use crate::context::{Cancel, CancelSignal, Sign};
+use crate::context::{Cancel, CancelSignal, Origin, Sign};
 use crate::measures::Measures;
 use crate::session::{Action, Ended, Incarnation, JobKey};
 use crate::{Context, Worker, constraints};
@@ -319,7 +319,8 @@ impl Loop {
             }
         }
         let (signal, cancel) = CancelSignal::new();
-        match Context::new(shard, key.clone(), judged, work.to_owned(), cancel, self.signs.0.clone()) {
+        let origin = Origin { record: work.to_owned(), children: self.worker.children.clone() };
+        match Context::new(shard, key.clone(), judged, origin, cancel, self.signs.0.clone()) {
             Ok(context) => {
                 self.jobs.start((shard, key), handler, context, signal, self.worker.settings.cancel_grace);
             }

@@ -222,6 +222,24 @@ impl Rig {
         within(find).await
     }
 
+    /// The first records of a partition.
+    pub(crate) async fn read_all(
+        &mut self,
+        of: &tidegate_protocol::address::TopicPartition,
+        count: usize,
+    ) -> Vec<tidegate_spine::Record> {
+        let mut reader = self.spine.reader("rig-2").await.unwrap();
+        let handle = reader.open(of, Start::Earliest);
+        let find = async {
+            let mut records = Vec::new();
+            while records.len() < count {
+                poll_fn(|cx| reader.poll_read(handle, 100, cx, &mut records)).await.unwrap();
+            }
+            records
+        };
+        within(find).await
+    }
+
     /// Waits for a Hello and answers it.
     pub(crate) async fn welcome(&mut self, shard: usize, epoch: u64) -> u32 {
         let hello = |report: &Report| match report {
