@@ -203,6 +203,8 @@ pub(crate) enum JobsCommand {
     /// Call off a job that is held or deferred, as an operator or a submitter of its tenant. What was released to its pool
     /// this version cannot stop: that is refused and said
     Cancel(SayArgs),
+    /// Revoke a job, as an operator: it delegates no longer, and neither it nor anything that acts for it begins any more
+    Revoke(SayArgs),
     /// Print jobs as they change, until Ctrl-C; with `--output json` one document a line
     Watch {
         /// Only of this tenant

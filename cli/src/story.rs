@@ -133,6 +133,10 @@ pub(crate) fn whole(story: &Story) -> String {
         let (action, why) = (refused.action.word(), refused.why.word());
         say("refused", format!("{} {action} by {} ({why})", clock(Some(refused.at_ms)), refused.by));
     }
+    if let Some(revoked) = &story.revoked {
+        let reason = if revoked.reason.is_empty() { String::new() } else { format!(": {}", revoked.reason) };
+        say("revoked", format!("{} by {}{reason}", clock(Some(revoked.at_ms)), revoked.by));
+    }
     say("pool", story.pool.as_ref().map_or_else(String::new, ToString::to_string));
     for attempt in &story.attempts {
         let ended = match (attempt.ended_ms, attempt.lost) {

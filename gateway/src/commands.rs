@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidegate_protocol::address::TopicName;
+use tidegate_protocol::address::{TopicName, TopicPartition};
 use tidegate_protocol::command::{Action, Command, CommandRefusal, MAX_COMMAND_BYTES};
 use tidegate_protocol::ids::{CommandId, SourceName};
 use tidegate_spine::{AppendError, NewRecord, Producer, ProducerOptions, Spine, SpineError};
@@ -76,10 +76,21 @@ pub struct Passed {
     pub job: Option<Story>,
 }
 
+/// Where the commands of a source go.
+#[derive(Debug, Clone)]
+pub struct CommandTopic {
+    /// The source.
+    pub source: SourceName,
+    /// Its topic of commands.
+    pub topic: TopicName,
+    /// Whether it takes delegated jobs, so that a revocation concerns all its shards.
+    pub delegates: bool,
+}
+
 /// Appends commands to `commands.<source>`.
 pub struct Commands {
     spine: Arc<dyn Spine>,
-    topics: Vec<(SourceName, TopicName)>,
+    topics: Vec<CommandTopic>,
     producer: Mutex<Option<Box<dyn Producer>>>,
 }
 
@@ -98,7 +109,7 @@ pub fn read(value: &[u8]) -> Result<Command, NotPassedOn> {
 impl Commands {
     /// To these topics.
     #[must_use]
-    pub fn new(spine: Arc<dyn Spine>, topics: Vec<(SourceName, TopicName)>) -> Self {
+    pub fn new(spine: Arc<dyn Spine>, topics: Vec<CommandTopic>) -> Self {
         Self { spine, topics, producer: Mutex::new(None) }
     }
 
@@ -122,7 +133,9 @@ impl Commands {
             });
         }
         let waited = waits(job.as_ref());
-        self.append(&command, value).await?;
+        for to in self.targets(&command).await? {
+            self.append(&command, &to, value.clone()).await?;
+        }
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let mut seen = since;
         loop {
@@ -136,10 +149,27 @@ impl Commands {
         }
     }
 
-    async fn append(&self, command: &Command, value: Bytes) -> Result<(), NotPassedOn> {
+    /// Where it goes: to the job's own shard; a revocation also to every other that may have jobs which act for the job, before
+    /// that, so that what its own shard says of it tells that it has landed everywhere.
+    async fn targets(&self, command: &Command) -> Result<Vec<TopicPartition>, NotPassedOn> {
         let source_name = command.source.source.clone();
-        let topic = self.topics.iter().find(|(name, _)| *name == source_name).map(|(_, topic)| topic);
-        let topic = topic.ok_or(NotPassedOn::NoSuchSource { source_name })?;
+        let own = self.topics.iter().find(|known| known.source == source_name);
+        let own = own.ok_or(NotPassedOn::NoSuchSource { source_name })?.topic.partition(command.source.partition);
+        let mut targets = Vec::new();
+        if command.action == Action::Revoke {
+            let topics: Vec<TopicName> =
+                self.topics.iter().filter(|known| known.delegates).map(|known| known.topic.clone()).collect();
+            let states = self.spine.describe(&topics).await.map_err(NotPassedOn::Away)?;
+            for (topic, state) in topics.iter().zip(states) {
+                targets.extend((0..state.map_or(0, |state| state.partitions)).map(|number| topic.partition(number)));
+            }
+            targets.retain(|target| *target != own);
+        }
+        targets.push(own);
+        Ok(targets)
+    }
+
+    async fn append(&self, command: &Command, to: &TopicPartition, value: Bytes) -> Result<(), NotPassedOn> {
         let record = NewRecord {
             key: Some(Bytes::from(command.source.to_string())),
             value: Some(value),
@@ -154,7 +184,7 @@ impl Commands {
                     none.insert(self.spine.producer(options).await.map_err(NotPassedOn::Away)?)
                 }
             };
-            producer.append(&topic.partition(command.source.partition), vec![record])
+            producer.append(to, vec![record])
         };
         match tokio::time::timeout(PATIENCE, landing).await {
             Ok(Ok(_)) => Ok(()),
@@ -183,6 +213,8 @@ fn told(command: &Command, job: Option<Story>, waited: bool) -> Passed {
     let given = hold.is_some_and(|hold| hold.given.iter().any(|given| given.command == id));
     let withdrawn = job.as_ref().and_then(|job| job.withdrawn.as_ref());
     let given = given || withdrawn.is_some_and(|withdrawn| withdrawn.command == id);
+    let revoked = job.as_ref().and_then(|job| job.revoked.as_ref());
+    let given = given || revoked.is_some_and(|revoked| revoked.command == id);
     let ended = waited && !waits(job.as_ref());
     let (why, detail) = refused.map_or((None, String::new()), |r| (Some(r.why), r.detail.clone()));
     let became = match (refused.is_some(), given, ended) {

@@ -14,7 +14,7 @@
 //! | `JobHeld`, `HoldRenewed`, `ApprovalGiven`, `HoldEscalated` | 0 | `held` | position | position | advisory | always |
 //! | `JobDecided` | 4 | `held`, a tombstone | position | position | advisory | it was held |
 //! | `RecordRejected`, `JobDeferred`, `JobCancelled` | 2 | `held`, a tombstone | position | position | advisory | it was held |
-//! | `PolicyAdopted`, `JobRepeated`, `CommandRefused`, `SliceGranted`, `SpendSettled` | | | | | | |
+//! | `PolicyAdopted`, `JobRepeated`, `CommandRefused`, `DelegationRevoked`, `SliceGranted`, `SpendSettled` | | | | | | |
 //!
 //! Nothing follows from what an `observe: true` source leads to. A pool is gone when the configuration lost it between a
 //! fact and its release: the job ends as dead (`unroutable`) rather than silently.
@@ -119,7 +119,8 @@ pub(crate) fn emit(
         | KernelFact::JobDeferred { .. }
         | KernelFact::SliceGranted { .. }
         | KernelFact::SpendSettled { .. }
-        | KernelFact::CommandRefused { .. } => Ok(()),
+        | KernelFact::CommandRefused { .. }
+        | KernelFact::DelegationRevoked { .. } => Ok(()),
         KernelFact::SliceRequested { request }
         | KernelFact::SliceReturned { request }
         | KernelFact::OutcomePassedOn { request } => {
@@ -204,6 +205,7 @@ fn unheld(fact: &KernelFact) -> Option<(&SourcePosition, u8)> {
         | KernelFact::HoldEscalated { .. }
         | KernelFact::CommandRefused { .. }
         | KernelFact::JobWithdrawn { .. }
+        | KernelFact::DelegationRevoked { .. }
         | KernelFact::JobRepeated { .. }
         | KernelFact::SliceRequested { .. }
         | KernelFact::SliceGranted { .. }
@@ -239,6 +241,7 @@ pub(crate) fn needs_input(config: &KernelConfig, fact: &KernelFact) -> bool {
         | KernelFact::HoldEscalated { .. }
         | KernelFact::CommandRefused { .. }
         | KernelFact::JobWithdrawn { .. }
+        | KernelFact::DelegationRevoked { .. }
         | KernelFact::JobCancelled { .. } => false,
         // What was kept is emitted from what was kept.
         KernelFact::JobDecided { replaces: Some(replaced), .. }

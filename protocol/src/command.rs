@@ -26,7 +26,7 @@ pub enum Action {
     Reject,
     /// A job shall not run.
     Cancel,
-    /// A verdict shall no longer count.
+    /// A job shall delegate no longer, and nothing that acts for it shall run.
     Revoke,
     /// A dead record shall be judged again.
     Redrive,
@@ -87,6 +87,8 @@ pub enum CommandRefusal {
     NotKept,
     /// It was withdrawn from that pool before.
     AlreadyWithdrawn,
+    /// It was revoked before.
+    AlreadyRevoked,
     /// The record holds a job of another id, tenant or input.
     OtherInput,
     /// This person may not speak for the job's tenant.
@@ -113,6 +115,7 @@ impl CommandRefusal {
             Self::NotHeld => "not_held",
             Self::NotKept => "not_kept",
             Self::AlreadyWithdrawn => "already_withdrawn",
+            Self::AlreadyRevoked => "already_revoked",
             Self::OtherInput => "other_input",
             Self::OtherTenant => "other_tenant",
             Self::OtherSnapshot => "other_snapshot",

@@ -206,6 +206,25 @@ pub enum KernelFact {
         #[serde(default, skip_serializing_if = "Cause::is_cancelled")]
         cause: Cause,
     },
+    /// A job, of this shard or of another, may delegate no longer: no job that acts for it is let run here, and what acts for
+    /// it and has not begun is stopped by facts of its own. Emits nothing.
+    DelegationRevoked {
+        /// Where the job's record stands.
+        source: SourcePosition,
+        /// Its id.
+        job_id: JobId,
+        /// Its tenant.
+        tenant: TenantId,
+        /// The command that said so.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// Then no ticket that it had can be valid any more.
+        until: Timestamp,
+    },
     /// The same job (tenant, id, input hash) again: its first verdict stands and it runs once.
     JobRepeated {
         /// This record.

@@ -94,6 +94,7 @@ fn kernel_word(fact: &KernelFact) -> &'static str {
         KernelFact::CommandRefused { .. } => "command_refused",
         KernelFact::JobCancelled { .. } => "job_cancelled",
         KernelFact::JobWithdrawn { .. } => "job_withdrawn",
+        KernelFact::DelegationRevoked { .. } => "delegation_revoked",
         KernelFact::JobRepeated { .. } => "job_repeated",
         KernelFact::RecordRejected { .. } => "record_rejected",
     }
@@ -223,6 +224,7 @@ fn every_record_is_read_and_written_as_ever() {
         "judged.",
         "kernel_fact.approval_given",
         "kernel_fact.command_refused",
+        "kernel_fact.delegation_revoked",
         "kernel_fact.hold_escalated",
         "kernel_fact.hold_renewed",
         "kernel_fact.job_cancelled",

@@ -105,7 +105,8 @@ impl Board {
             | KernelFact::HoldEscalated { .. }
             | KernelFact::CommandRefused { .. }
             | KernelFact::JobCancelled { .. }
-            | KernelFact::JobWithdrawn { .. } => return,
+            | KernelFact::JobWithdrawn { .. }
+            | KernelFact::DelegationRevoked { .. } => return,
             KernelFact::JobHeld { job, decision, .. } => return self.held(now, job, decision),
             KernelFact::JobDecided { job, decision, .. } => (job.source, Said::Judged(decision)),
             KernelFact::JobRepeated { source, duplicate_of, .. } => (source, Said::Repeated(duplicate_of)),

@@ -9,7 +9,7 @@ use tidegate_protocol::kept::{KeptAs, Replaced};
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
-use super::hold::{GivenApproval, RefusedCommand, WithdrawnStory};
+use super::hold::{GivenApproval, RefusedCommand, RevokedStory, WithdrawnStory};
 use super::shelf::Shelf;
 use super::story::{Attempt, DeadCause, State, Story, millis};
 
@@ -108,6 +108,13 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
             shelf.change(&source, |story| {
                 story.withdrawn =
                     Some(Box::new(WithdrawnStory { pool, command, by, reason, cause, at_ms: millis(at) }));
+            });
+        }
+        KernelFact::DelegationRevoked { source, job_id: _, tenant: _, command, by, reason, until: _ } => {
+            // Every shard that heard of it says so: the first stands.
+            shelf.change(&source, |story| {
+                let revoked = RevokedStory { command, by, reason, at_ms: millis(at) };
+                story.revoked.get_or_insert_with(|| Box::new(revoked));
             });
         }
         KernelFact::JobRepeated { source, duplicate_of, job_id: _, tenant: _ } => shelf.repeat(&source, &duplicate_of),

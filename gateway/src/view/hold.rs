@@ -84,6 +84,20 @@ pub struct WithdrawnStory {
     pub at_ms: f64,
 }
 
+/// The job may delegate no longer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RevokedStory {
+    /// The command that said so.
+    pub command: CommandId,
+    /// By whom.
+    pub by: PersonId,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: f64,
+}
+
 impl HoldStory {
     pub(super) fn begin(&mut self, at: Timestamp, until: Timestamp) {
         (self.since_ms, self.until_ms) = (millis(at), millis(until));

@@ -9,7 +9,7 @@ use tidegate_protocol::job::{Job, SourcePosition};
 use tidegate_protocol::outcome::{DeadReason, Outcome};
 use tidegate_protocol::time::Timestamp;
 
-use super::hold::{HoldStory, RefusedCommand, WithdrawnStory};
+use super::hold::{HoldStory, RefusedCommand, RevokedStory, WithdrawnStory};
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -189,6 +189,9 @@ pub struct Story {
     /// It was released and called off since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<Box<WithdrawnStory>>,
+    /// It may delegate no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Box<RevokedStory>>,
     /// The pool it went to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolName>,
@@ -234,6 +237,7 @@ impl Story {
             hold: None,
             refused: Vec::new(),
             withdrawn: None,
+            revoked: None,
             pool: None,
             attempts: Vec::new(),
             outcome: None,

@@ -10,8 +10,8 @@ use crate::kernel::Kernel;
 
 impl Kernel {
     /// Somebody who operates, or submits for the tenant, calls a job off.
-    pub(super) fn cancel(&self, command: &Command) -> Result<KernelFact, Refused> {
-        let Some(kept) = self.kept.get(&command.source) else { return self.withdraw(command) };
+    pub(super) fn cancel(&self, command: &Command, cause: Cause) -> Result<KernelFact, Refused> {
+        let Some(kept) = self.kept.get(&command.source) else { return self.withdraw(command, cause) };
         same_job(command, kept)?;
         Ok(KernelFact::JobCancelled {
             job: Box::new(kept.job.clone()),
@@ -19,13 +19,13 @@ impl Kernel {
             by: command.by.clone(),
             reason: command.reason.clone(),
             replaces: kept.replaced(),
-            cause: Cause::Cancelled,
+            cause,
         })
     }
 
     /// Its pool is told. Which pool the command has to say: where everything ever released went is not kept here. One that
     /// is wrong about it ends nothing, since the pool's scheduler ends only a job of that record, tenant and id.
-    fn withdraw(&self, command: &Command) -> Result<KernelFact, Refused> {
+    fn withdraw(&self, command: &Command, cause: Cause) -> Result<KernelFact, Refused> {
         let Some(pool) = &command.pool else {
             let detail = "it is neither held nor deferred here: it has ended, or it was released to a pool, which the \
                           command has to name";
@@ -51,7 +51,7 @@ impl Kernel {
             command: command.id.clone(),
             by: command.by.clone(),
             reason: command.reason.clone(),
-            cause: Cause::Cancelled,
+            cause,
         })
     }
 }

@@ -11,6 +11,9 @@ use crate::reading::quoted;
 impl Kernel {
     /// Why a job may not run by its chain; `None` when policy is to say.
     pub(crate) fn beyond(&self, job: &Job, at: Timestamp) -> Option<String> {
+        if let Some(why) = self.families.forbid(job, at) {
+            return Some(why);
+        }
         let delegation = job.delegation.as_deref()?;
         let parent = delegation.chain.last().map_or("", |parent| parent.job.as_str());
         let most = self.config.delegation.max_depth;

@@ -12,6 +12,7 @@
 //!
 //! | the child, whenever it is judged | verdict |
 //! |---|---|
+//! | it, or one it acts for, was revoked ([`families`]) | deny |
 //! | deeper than this kernel lets chains be | deny |
 //! | the time of its chain is over | deny |
 //! | needs, is about, or would hand on more than was handed on to it | deny |
@@ -24,10 +25,13 @@
 //! to come. Such a record gets no worker, so no honest one presents it.
 
 mod attenuation;
+mod families;
 mod presented;
+mod stopping;
 mod tokens;
 
 pub(crate) use attenuation::attenuated;
+pub(crate) use families::{Families, Revocation};
 pub(crate) use tokens::tokens;
 
 /// Bounds of delegation.

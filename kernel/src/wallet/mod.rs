@@ -177,6 +177,7 @@ impl Wallet {
             | KernelFact::HoldEscalated { .. }
             | KernelFact::CommandRefused { .. }
             | KernelFact::JobWithdrawn { .. }
+            | KernelFact::DelegationRevoked { .. }
             | KernelFact::JobRepeated { .. } => {}
             KernelFact::JobDeferred { job, .. } | KernelFact::JobHeld { job, .. } => {
                 self.replaced(job.source.offset, at);

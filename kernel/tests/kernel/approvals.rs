@@ -125,6 +125,7 @@ fn words(outcome: &Outcome) -> Vec<String> {
             decision.verdict.word().to_owned()
         }
         KernelFact::JobCancelled { .. } => "cancelled".to_owned(),
+        KernelFact::DelegationRevoked { .. } => "revoked".to_owned(),
         KernelFact::JobWithdrawn { pool, cause, .. } => format!("withdrawn from {pool} ({})", cause.word()),
         KernelFact::HoldEscalated { to, .. } => format!("escalated to {to}"),
         other => panic!("{other:?}"),
@@ -325,9 +326,10 @@ fn a_job_is_called_off_by_those_who_operate_or_submit_for_its_tenant() {
     let mut held = Held::new(approval(1));
     let other = held.say(Action::Cancel, "olga", |c| c.input_hash = InputHash::of(b"x", std::iter::empty()));
     assert_eq!(words(&other), ["other_input"]);
-    for action in [Action::Revoke, Action::Redrive] {
-        assert_eq!(words(&held.say(action, "olga", |_| {})), ["not_available"]);
-    }
+    assert_eq!(words(&held.say(Action::Redrive, "olga", |_| {})), ["not_available"]);
+    // Revoked, it is called off as well.
+    assert_eq!(words(&held.say(Action::Revoke, "olga", |_| {})), ["revoked", "cancelled"]);
+    assert_eq!(words(&held.say(Action::Revoke, "olga", |_| {})), ["already_revoked"]);
 }
 
 fn bank() -> Option<PoolName> {

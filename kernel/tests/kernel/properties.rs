@@ -140,6 +140,7 @@ fn check(shard: &mut Shard, value: Option<&[u8]>, headers: Headers) -> Result<()
             | KernelFact::CommandRefused { .. }
             | KernelFact::JobCancelled { .. }
             | KernelFact::JobWithdrawn { .. }
+            | KernelFact::DelegationRevoked { .. }
             | KernelFact::SliceRequested { .. }
             | KernelFact::SliceGranted { .. }
             | KernelFact::SliceReturned { .. }

@@ -358,6 +358,9 @@ impl Scenario {
             KernelFact::JobWithdrawn { source, job_id, tenant, pool, by, reason, .. } => {
                 format!("job_withdrawn {tenant}/{job_id} at {source} from {pool} by {by}: {reason}")
             }
+            KernelFact::DelegationRevoked { source, job_id, tenant, by, reason, .. } => {
+                format!("delegation_revoked {tenant}/{job_id} at {source} by {by}: {reason}")
+            }
             KernelFact::JobCancelled { job, by, reason, replaces, .. } => {
                 format!("job_cancelled {}/{} by {by}: {reason}{}", job.tenant, job.id, was(Some(*replaces)))
             }

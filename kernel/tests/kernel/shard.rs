@@ -40,12 +40,15 @@ pub(crate) struct Outcome {
     pub(crate) settling: usize,
     pub(crate) waits: bool,
     pub(crate) messages: Vec<Message>,
+    /// Most facts of one decision.
+    pub(crate) largest: usize,
 }
 
 impl Outcome {
     pub(crate) fn then(&mut self, later: Self) {
         self.facts.extend(later.facts);
         self.messages.extend(later.messages);
+        self.largest = self.largest.max(later.largest);
     }
 }
 
@@ -183,6 +186,7 @@ impl Shard {
             settling: decision.facts().iter().filter(|(_, s)| s.is_some() && *s == present.map(|(at, _)| at)).count(),
             waits: decision.waits(),
             messages: Vec::new(),
+            largest: decision.facts().len(),
         };
         for (fact, settles) in decision.facts() {
             // As it would come back from the log.

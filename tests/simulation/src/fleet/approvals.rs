@@ -113,6 +113,7 @@ pub fn check(
             | KernelFact::OutcomePassedOn { .. }
             | KernelFact::HoldEscalated { .. }
             | KernelFact::JobWithdrawn { .. }
+            | KernelFact::DelegationRevoked { .. }
             | KernelFact::CommandRefused { .. } => {}
         }
     }

@@ -33,6 +33,7 @@ fn shown(fact: &SchedulerFact) -> Vec<Shown> {
         fenced,
         key: key.to_owned(),
         header: (SOURCE, source.to_string()),
+        copies: 1,
     };
     match fact {
         SchedulerFact::JobFinished { source, job_id, dead, .. } => {

@@ -20,6 +20,7 @@ use tidegate_worker::run::gate::Gate;
 use tidegate_worker::session::{Action, Ended, Identity, Incarnation, JobKey, Session};
 
 use super::executions::{Execution, Executions};
+use super::families;
 use super::parts::{named, pool_name};
 use crate::chance::Chance;
 use crate::clock::broker_us;
@@ -40,6 +41,8 @@ pub struct Member {
     pub executions: Arc<Executions>,
     /// Whether it asks who wrote an order, and for a job's ticket; not to is a planted bug.
     pub checks: bool,
+    /// What its jobs do is drawn from.
+    pub seed: u64,
 }
 
 /// Processes of workers have numbers from here on.
@@ -245,6 +248,7 @@ impl Life<'_> {
                 input_hash: judged.job.input_hash,
                 landings: self.spine.broker().landings(),
             });
+            families::begun(self.member.seed, &self.core, &self.spine, &judged.job, work);
         }
         let takes = if self.chance.percent(10) {
             self.chance.within(500_000..4_000_000)
@@ -265,7 +269,7 @@ pub fn start_all(seed: u64, core: &Core, spine: &SimSpine, executions: &Arc<Exec
         let capabilities = if number == 0 || chance.percent(50) { vec!["echo", "sum"] } else { vec!["echo"] };
         let capacity = u32::try_from(chance.within(1..5)).unwrap_or(1);
         let member =
-            Member { name: format!("w{number}"), capabilities, capacity, executions: executions.clone(), checks };
+            Member { name: format!("w{number}"), capabilities, capacity, executions: executions.clone(), checks, seed };
         let mut process = member.start(seed, core, spine, 0, number);
         let mut at = 0;
         for life in 1..chance.within(1..4) {
