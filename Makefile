@@ -6,7 +6,7 @@ PAIRS ?= 5000000
 # Where `make setup` puts Rust when it has to install it; behind everything else.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: list setup demo test lint sim hammer faults abuse fuzz-policy bombs bench-policy deny
+.PHONY: list setup demo test python lint sim hammer faults abuse fuzz-policy bombs bench-policy deny
 
 list: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -20,6 +20,10 @@ demo: ## build the binary and run the demo: one process, a data folder of its ow
 
 test: setup ## every test: the fast ones, then those against a real Kafka that is started for them
 	deploy/ci/test
+
+python: setup ## the Python SDK: mypy and pytest against the real binary
+	$(CARGO) build -p tidegate-cli
+	deploy/ci/python
 
 lint: ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check

@@ -283,7 +283,14 @@ pub(crate) enum ExportForm {
     /// A JSON array
     Json,
     /// A script of `kafka-topics.sh` commands
-    Kafka,
+    #[value(alias = "kafka")]
+    KafkaTopics,
+    /// Resources for Strimzi's topic operator
+    Strimzi,
+    /// Resources for Terraform
+    Terraform,
+    /// A script of `kafka-acls.sh` commands: what each role must be allowed to
+    Acls,
 }
 
 #[derive(Debug, Subcommand)]
@@ -455,7 +462,7 @@ mod tests {
             "tidegate jobs cancel order-5 --tenant acme --reason wrong --signing-key ops.key --as olga",
             "tidegate worker --pool p --capability c -- ./run.sh --fast",
             "tidegate worker --pool p --capability c --builtin sleep:50",
-            "tidegate topics export --format kafka",
+            "tidegate topics export --format kafka-topics",
             "tidegate audit verify --dump d.jsonl --trusted keys.yaml --checkpoints c.jsonl",
             "tidegate audit verify --spine embedded:x --source a --source b",
             "tidegate audit export --follow",

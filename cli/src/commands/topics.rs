@@ -33,7 +33,10 @@ pub(crate) fn run(global: &Global, command: TopicsCommand) -> Result<Exit, Failu
                 let form = match format {
                     ExportForm::Text => Export::Text,
                     ExportForm::Json => Export::Json,
-                    ExportForm::Kafka => Export::Kafka,
+                    ExportForm::KafkaTopics => Export::KafkaTopics,
+                    ExportForm::Strimzi => Export::Strimzi,
+                    ExportForm::Terraform => Export::Terraform,
+                    ExportForm::Acls => Export::Acls,
                 };
                 output::text_line(export(&wanted(&config, &*spine).await?, form).trim_end());
                 Ok(Exit::Done)

@@ -1,4 +1,11 @@
-//! The topics for other tools to make.
+//! The topics for other tools to make, all from the one table.
+//!
+//! What a reader is to replace stands as `${NAME}`, so that `envsubst` or a shell fills it in.
+
+mod acls;
+mod kafka_topics;
+mod strimzi;
+mod terraform;
 
 use std::fmt::Write;
 
@@ -15,7 +22,13 @@ pub enum Export {
     /// A JSON array.
     Json,
     /// A shell script of `kafka-topics.sh` commands.
-    Kafka,
+    KafkaTopics,
+    /// `KafkaTopic` resources for Strimzi's operator on Kubernetes.
+    Strimzi,
+    /// `kafka_topic` resources for Terraform.
+    Terraform,
+    /// A shell script of `kafka-acls.sh` commands: what each role must be allowed to.
+    Acls,
 }
 
 #[derive(Serialize)]
@@ -43,7 +56,10 @@ pub fn export(wanted: &[Wanted], form: Export) -> String {
         Export::Text => text(&rows),
         // Strings and numbers always have a JSON text.
         Export::Json => serde_json::to_string_pretty(&rows).unwrap_or_default(),
-        Export::Kafka => kafka(&rows),
+        Export::KafkaTopics => kafka_topics::script(&rows),
+        Export::Strimzi => strimzi::resources(&rows),
+        Export::Terraform => terraform::resources(&rows),
+        Export::Acls => acls::script(wanted),
     }
 }
 
@@ -83,26 +99,19 @@ fn text(rows: &[Row<'_>]) -> String {
     out
 }
 
-fn kafka(rows: &[Row<'_>]) -> String {
-    let mut out = String::from("#!/bin/sh\n# Set BOOTSTRAP, e.g. BOOTSTRAP=localhost:9092\nset -e\n");
-    for row in rows {
-        let replication = row.replication.map_or_else(String::new, |n| format!(" --replication-factor {n}"));
-        let retention = match (row.cleanup, row.retention_ms) {
-            ("delete", Some(ms)) => format!(" --config retention.ms={ms}"),
-            ("delete", None) => " --config retention.ms=-1".to_owned(),
-            _ => String::new(),
-        };
-        let _ = writeln!(
-            out,
-            "kafka-topics.sh --bootstrap-server \"$BOOTSTRAP\" --create --topic {} --partitions {}{replication} \
-             --config cleanup.policy={}{retention} --config max.message.bytes={} \
-             --config message.timestamp.type={}",
-            row.topic,
-            row.partitions,
-            row.cleanup,
-            row.max_record_bytes,
-            if row.timestamps == "broker" { "LogAppendTime" } else { "CreateTime" },
-        );
+impl Row<'_> {
+    /// The topic's settings by Kafka's names.
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let mut all = vec![("cleanup.policy", self.cleanup.to_owned())];
+        if self.cleanup == "delete" {
+            all.push(("retention.ms", self.retention_ms.map_or_else(|| "-1".to_owned(), |ms| ms.to_string())));
+        }
+        all.push(("max.message.bytes", self.max_record_bytes.to_string()));
+        let stamped = if self.timestamps == "broker" { "LogAppendTime" } else { "CreateTime" };
+        all.push(("message.timestamp.type", stamped.to_owned()));
+        all
     }
-    out
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! Workers over HTTP, through the real binary: what a lease is good for, and for whom. `tidegate dev` runs as a process of
+//! its own; the worker is this test, which says by HTTP whatever it likes.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that meets what it does not expect must fail"
+)]
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// Generous: machines that run tests are busy.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+const POLICY: &str = "\
+id: work
+revision: 1
+rules:
+  - { id: run, match: { topics: [job.>] }, decision: allow, reason: jobs may run }
+  - id: short
+    tier: job
+    match: { topics: [job.short] }
+    decision: allow_with_constraints
+    constraints: { budgets: { max_runtime_ms: 300 } }
+    reason: not for long
+";
+
+/// A key of workers: for one tenant's jobs, and `dig` alone.
+struct Key {
+    secret: String,
+    line: String,
+}
+
+/// A folder with a running `tidegate dev`, which ends with it.
+struct Dev {
+    home: tempfile::TempDir,
+    process: Child,
+    acme: String,
+    globex: String,
+    url: String,
+    admin: String,
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn tidegate(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.current_dir(home).stdin(Stdio::null());
+    for name in ["TIDEGATE_CONFIG", "TIDEGATE_SPINE", "TIDEGATE_LOG", "TIDEGATE_URL", "TIDEGATE_KEY"] {
+        command.env_remove(name);
+    }
+    command.env("TIDEGATE_DATA", "data");
+    command
+}
+
+fn key(home: &Path, tenant: &str) -> Key {
+    let arguments =
+        ["keys", "create", "--role", "worker", "--pool", "default", "--capability", "dig", "--tenant", tenant];
+    let output = tidegate(home).args(arguments).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = |begin: &str| said.lines().find(|line| line.starts_with(begin)).unwrap_or_else(|| panic!("{said}"));
+    Key { secret: line("tidegate-worker-1:").to_owned(), line: line("- {").to_owned() }
+}
+
+fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
+    }
+}
+
+fn start(home: &Path) -> Child {
+    let log = std::fs::File::create(home.join("dev.log")).unwrap();
+    let _ = std::fs::remove_file(home.join("data/address"));
+    let mut dev = tidegate(home);
+    dev.args(["--config", "tidegate.yaml", "dev", "--listen", "127.0.0.1:0"]);
+    dev.stdout(Stdio::null()).stderr(log).spawn().unwrap()
+}
+
+impl Dev {
+    /// `lease_ms`: of the pool.
+    fn new(lease_ms: u32) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("policy")).unwrap();
+        std::fs::write(home.path().join("policy/work.yaml"), POLICY).unwrap();
+        let (acme, globex) = (key(home.path(), "acme"), key(home.path(), "globex"));
+        let config = format!(
+            "pools:\n  - {{ name: default, capabilities: [dig], scheduling: {{ lease_ms: {lease_ms} }} }}\n\
+             keys:\n  workers:\n    {}\n    {}\n",
+            acme.line, globex.line
+        );
+        std::fs::write(home.path().join("tidegate.yaml"), config).unwrap();
+        let process = start(home.path());
+        let (acme, globex) = (acme.secret, globex.secret);
+        let mut dev = Self { home, process, acme, globex, url: String::new(), admin: String::new() };
+        dev.ready();
+        dev
+    }
+
+    fn ready(&mut self) {
+        let data = self.home.path().join("data");
+        self.url = until("`tidegate dev` listens", || {
+            std::fs::read_to_string(data.join("address")).ok().filter(|text| text.ends_with('\n'))
+        });
+        self.url = self.url.trim().to_owned();
+        self.admin = std::fs::read_to_string(data.join("key")).unwrap().trim().to_owned();
+        until("`tidegate dev` is ready", || (ask(&self.url, "GET", "/readyz", "", None)?.0 == 200).then_some(()));
+    }
+
+    /// Killed, and started again on its folder.
+    fn again(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.process = start(self.home.path());
+        self.ready();
+    }
+
+    /// Says something as the holder of a key.
+    fn say(&self, key: &str, path: &str, body: &Value) -> (u16, Value) {
+        let log = || std::fs::read_to_string(self.home.path().join("dev.log")).unwrap_or_default();
+        ask(&self.url, "POST", path, key, Some(body)).unwrap_or_else(|| panic!("no answer\n{}", log()))
+    }
+
+    fn submit(&self, tenant: &str, topic: &str, id: &str) -> String {
+        let job = json!({"id": id, "tenant": tenant, "topic": topic, "capability": "dig", "payload": {"at": id}});
+        let (status, answer) = self.say(&self.admin, "/v1/jobs", &job);
+        assert_eq!(status, 202, "{answer}");
+        answer["source"].as_str().unwrap().to_owned()
+    }
+
+    fn lease(&self, key: &str, wait_ms: u64) -> Vec<Value> {
+        let body = json!({"worker": "test", "capabilities": ["dig"], "max": 1, "wait_ms": wait_ms});
+        let (status, answer) = self.say(key, "/v1/pools/default/lease", &body);
+        assert_eq!(status, 200, "{answer}");
+        answer["leases"].as_array().unwrap().clone()
+    }
+
+    /// The job that comes next, which must be that one.
+    fn next(&self, key: &str, id: &str) -> Value {
+        let lease = until("a lease", || self.lease(key, 10_000).pop());
+        assert_eq!(lease["job"]["id"], id, "{lease}");
+        lease
+    }
+
+    /// What is said of a lease: the answer's status and its word.
+    fn of(&self, key: &str, lease: &Value, verb: &str, mut body: Value) -> (u16, String) {
+        let fields = body.as_object_mut().unwrap();
+        fields.entry("token").or_insert_with(|| lease["token"].clone());
+        let path = format!("/v1/leases/{}/{verb}", lease["lease"].as_str().unwrap());
+        let (status, answer) = self.say(key, &path, &body);
+        let word = answer["state"].as_str().or_else(|| answer["error"].as_str());
+        (status, word.unwrap_or_else(|| panic!("{answer}")).to_owned())
+    }
+
+    fn story(&self, source: &str) -> Value {
+        let path = format!("/v1/jobs/{}?wait=60s", source.replace('/', "%2F").replace('@', "%40"));
+        let (status, story) = ask(&self.url, "GET", &path, &self.admin, None).unwrap();
+        assert_eq!(status, 200, "{story}");
+        story
+    }
+}
+
+fn ask(url: &str, method: &str, path: &str, key: &str, body: Option<&Value>) -> Option<(u16, Value)> {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let (url, authorization) = (format!("{url}{path}"), format!("Bearer {key}"));
+    let answer = match (method, body) {
+        ("POST", Some(body)) => agent.post(&url).header("authorization", &authorization).send(body.to_string()),
+        _ => agent.get(&url).header("authorization", &authorization).call(),
+    };
+    let mut answer = answer.ok()?;
+    let text = answer.body_mut().read_to_string().ok()?;
+    Some((answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text))))
+}
+
+fn word(status: u16, word: &str) -> (u16, String) {
+    (status, word.to_owned())
+}
+
+#[test]
+fn a_job_is_leased_kept_by_heartbeats_and_finished_once() {
+    let dev = Dev::new(10_000);
+    let acme = dev.acme.as_str();
+    let source = dev.submit("acme", "job.dig", "one");
+    let lease = dev.next(acme, "one");
+    assert_eq!(lease["payload"], json!({"at": "one"}));
+    assert_eq!((&lease["term_ms"], &lease["heartbeat_ms"]), (&json!(10_000), &json!(2_500)));
+    let record: Value = serde_json::from_str(lease["ticket"].as_str().unwrap()).unwrap();
+    assert!(record["ticket"].is_object(), "the approved record with its ticket: {record}");
+    assert_eq!(dev.of(acme, &lease, "heartbeat", json!({})), word(200, "held"));
+    assert_eq!(dev.of(acme, &lease, "progress", json!({"fraction": 0.5, "note": "half"})), word(200, "held"));
+    // Neither another token, nor another tenant's key, nor a guess has a say; the last two are told the same.
+    assert_eq!(dev.of(acme, &lease, "complete", json!({"token": "1.99"})), word(409, "stale_fence"));
+    for verb in ["heartbeat", "complete", "release", "progress"] {
+        assert_eq!(dev.of(&dev.globex, &lease, verb, json!({})), word(404, "lease_lost"), "{verb}");
+        let guess = json!({"lease": "0".repeat(32), "token": lease["token"]});
+        assert_eq!(dev.of(&dev.globex, &guess, verb, json!({})), word(404, "lease_lost"), "{verb}");
+    }
+    let result = json!({"result": {"found": 7}, "usage": {"tokens": 12}});
+    assert_eq!(dev.of(acme, &lease, "complete", result.clone()), word(200, "accepted"));
+    let story = dev.story(&source);
+    assert_eq!(
+        (&story["state"], &story["output"]),
+        (&json!("succeeded"), &json!({"found": 7, "usage": {"tokens": 12}}))
+    );
+    // Said again it is known; said otherwise it is refused.
+    assert_eq!(dev.of(acme, &lease, "complete", result), word(200, "accepted"));
+    assert_eq!(dev.of(acme, &lease, "complete", json!({"result": 8})), word(409, "already_ended"));
+    assert_eq!(dev.of(acme, &lease, "heartbeat", json!({})), word(200, "ended"));
+
+    let source = dev.submit("acme", "job.dig", "two");
+    let lease = dev.next(acme, "two");
+    assert_eq!(dev.of(acme, &lease, "fail", json!({"error": "too deep"})), word(200, "accepted"));
+    let story = dev.story(&source);
+    assert_eq!((&story["state"], &story["reason"]), (&json!("failed"), &json!("too deep")), "{story}");
+}
+
+#[test]
+fn a_tenants_jobs_come_to_its_own_keys_alone() {
+    let dev = Dev::new(10_000);
+    // A worker of acme waits before the job of globex comes, and gets nothing of it.
+    let source = dev.submit("globex", "job.dig", "secret");
+    assert_eq!(dev.lease(&dev.acme, 1_500), Vec::<Value>::new());
+    let lease = dev.next(&dev.globex, "secret");
+    dev.submit("acme", "job.dig", "ours");
+    dev.next(&dev.acme, "ours");
+    assert_eq!(dev.of(&dev.globex, &lease, "complete", json!({"result": 1})), word(200, "accepted"));
+    assert_eq!(dev.story(&source)["state"], "succeeded");
+}
+
+#[test]
+fn a_silent_worker_loses_its_job_to_another_and_its_late_result_does_not_count() {
+    let dev = Dev::new(1_000);
+    let acme = dev.acme.as_str();
+    let source = dev.submit("acme", "job.dig", "one");
+    let slow = dev.next(acme, "one");
+    let quick = dev.next(acme, "one");
+    assert_ne!(slow["token"], quick["token"]);
+    assert_eq!(dev.of(acme, &slow, "complete", json!({"result": "late"})), word(409, "stale_fence"));
+    assert_eq!(dev.of(acme, &slow, "heartbeat", json!({})), word(200, "lost"));
+    assert_eq!(dev.of(acme, &quick, "complete", json!({"result": "in time"})), word(200, "accepted"));
+    assert_eq!(dev.story(&source)["output"], "in time");
+}
+
+#[test]
+fn a_job_given_back_runs_elsewhere_and_one_past_its_time_is_told_to_stop() {
+    let dev = Dev::new(10_000);
+    let acme = dev.acme.as_str();
+    dev.submit("acme", "job.dig", "back");
+    let first = dev.next(acme, "back");
+    assert_eq!(dev.of(acme, &first, "release", json!({})), word(200, "released"));
+    let second = dev.next(acme, "back");
+    assert_eq!(dev.of(acme, &first, "complete", json!({})), word(409, "already_ended"));
+    assert_eq!(dev.of(acme, &second, "complete", json!({})), word(200, "accepted"));
+
+    let source = dev.submit("acme", "job.short", "long");
+    let lease = dev.next(acme, "long");
+    assert_eq!(lease["constraints"]["budgets"]["max_runtime_ms"], 300);
+    until("it is told to stop", || (dev.of(acme, &lease, "heartbeat", json!({})).1 == "cancel").then_some(()));
+    assert_eq!(dev.of(acme, &lease, "fail", json!({"error": "stopped"})), word(200, "accepted"));
+    assert_eq!(dev.story(&source)["state"], "timed_out");
+}
+
+#[test]
+fn a_lease_of_a_gateway_that_was_killed_is_lost_and_its_job_runs_again() {
+    let mut dev = Dev::new(1_000);
+    let source = dev.submit("acme", "job.dig", "one");
+    let before = dev.next(&dev.acme, "one");
+    dev.again();
+    assert_eq!(dev.of(&dev.acme, &before, "heartbeat", json!({})), word(404, "lease_lost"));
+    assert_eq!(dev.of(&dev.acme, &before, "complete", json!({"result": 1})), word(404, "lease_lost"));
+    let after = dev.next(&dev.acme, "one");
+    assert_eq!(dev.of(&dev.acme, &after, "complete", json!({"result": 2})), word(200, "accepted"));
+    assert_eq!(dev.story(&source)["output"], 2);
+}

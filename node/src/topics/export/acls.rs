@@ -1,0 +1,99 @@
+//! What each role must be allowed to, as `kafka-acls.sh` commands: a principal a role, so that a stolen worker's password
+//! writes no decisions. (Whoever gets past this still has to sign: see `keys`.)
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use tidegate_protocol::topics::Kind;
+
+use crate::topics::Wanted;
+
+/// Who connects, by the variable that holds the principal.
+const ROLES: [(&str, &[&str]); 7] = [
+    ("KERNEL", &["kernel", "all stages"]),
+    ("LIMITS", &["limits", "all stages"]),
+    ("SCHEDULER", &["scheduler", "all stages"]),
+    ("GATEWAY", &["gateway", "people", "workers", "workers of the pool"]),
+    ("WORKER", &["workers", "workers of the pool"]),
+    ("OPERATOR", &["cli", "audit", "operators", "people", "topics apply"]),
+    ("SUBMITTER", &["submitters", "anyone allowed"]),
+];
+
+/// The roles that a column of the table names.
+fn roles(column: &str) -> impl Iterator<Item = &'static str> + '_ {
+    let named = |words: &[&str]| column.split(", ").any(|word| words.contains(&word));
+    ROLES.into_iter().filter(move |(_, words)| named(words)).map(|(role, _)| role)
+}
+
+pub(super) fn script(wanted: &[Wanted]) -> String {
+    let mut out = String::from(
+        "#!/bin/sh\n# Set BOOTSTRAP, and a principal for each role, e.g. KERNEL=User:tidegate-kernel; roles may share one.\n\
+         # The gateway submits jobs, and joins pools for workers that pull over HTTP.\nset -e\n\
+         allow() { # principal, further arguments\n  who=$1; shift\n  \
+         kafka-acls.sh --bootstrap-server \"$BOOTSTRAP\" --add --allow-principal \"$who\" \"$@\"\n}\n",
+    );
+    for one in wanted {
+        let (row, topic) = (one.topic.row(), one.spec.name.as_str());
+        // A stage reads back what it writes: fences, its own facts, its snapshots.
+        let stage = |role: &str| row.sealed && ["KERNEL", "LIMITS", "SCHEDULER"].contains(&role);
+        let mut may: BTreeSet<(&str, &str)> = BTreeSet::new();
+        for role in roles(row.writers) {
+            may.insert((role, "Write"));
+            if stage(role) {
+                may.insert((role, "Read"));
+            }
+        }
+        for role in roles(row.readers) {
+            may.insert((role, "Read"));
+            if matches!(row.kind, Kind::Backlog) && !one.foreign {
+                // Its reader trims it.
+                may.insert((role, "Delete"));
+            }
+        }
+        if row.writers == "anyone allowed" {
+            may.insert(("GATEWAY", "Write"));
+        }
+        // `dead` is shown whole, with the bytes of its records.
+        if row.readers == "operators" {
+            may.insert(("GATEWAY", "Read"));
+        }
+        for (role, _) in ROLES {
+            let operations: Vec<&str> = may.iter().filter(|(who, _)| *who == role).map(|(_, what)| *what).collect();
+            if operations.is_empty() {
+                continue;
+            }
+            let operations: String = operations.iter().map(|what| format!(" --operation {what}")).collect();
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "allow \"${role}\"{operations} --topic {topic}");
+        }
+    }
+    for (role, _) in ROLES.into_iter().filter(|(role, _)| *role != "SUBMITTER") {
+        // Every process compares the topics with its configuration when it starts.
+        for one in wanted {
+            let topic = one.spec.name.as_str();
+            let _ = writeln!(out, "allow \"${role}\" --operation Describe --operation DescribeConfigs --topic {topic}");
+        }
+        // Members of a role share its shards through a group; readers of logs have groups of their own.
+        let _ = writeln!(out, "allow \"${role}\" --operation Read --operation Describe --group '*'");
+    }
+    let _ = writeln!(out, "allow \"$OPERATOR\" --operation Create --operation AlterConfigs --cluster");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_protocol::topics::TABLE;
+
+    use super::*;
+
+    /// A word that no role stands for would be a right that nobody is given.
+    #[test]
+    fn every_reader_and_writer_of_the_table_is_somebody() {
+        let known: Vec<&str> = ROLES.iter().flat_map(|(_, words)| words.iter().copied()).chain(["workflows"]).collect();
+        for row in TABLE {
+            for word in row.writers.split(", ").chain(row.readers.split(", ")) {
+                assert!(known.contains(&word), "`{word}` of `{}` is no role", row.name);
+            }
+        }
+    }
+}

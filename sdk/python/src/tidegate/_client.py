@@ -1,0 +1,285 @@
+"""Submitting jobs and waiting for them: `Client` for asyncio, `BlockingClient` for threads."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from . import _connect
+from ._errors import NotFinished, TidegateError, Unavailable, concluded
+
+Story = Mapping[str, Any]
+"""All that the gateway knows of a job."""
+
+_WAIT_S = 25.0
+_RETRIES = 6
+
+
+def _job(
+    default_tenant: str | None,
+    topic: str,
+    capability: str,
+    payload: Any,
+    tenant: str | None,
+    id: str | None,
+    actor: Mapping[str, str] | str | None,
+    attributes: Mapping[str, Any],
+) -> dict[str, Any]:
+    of = tenant or default_tenant or os.environ.get("TIDEGATE_TENANT")
+    if not of:
+        raise TidegateError("no tenant was given: name it here, at the client, or in TIDEGATE_TENANT")
+    job: dict[str, Any] = {
+        # So that sending it again after an error runs it once.
+        "id": id or str(uuid.uuid4()),
+        "tenant": of,
+        "topic": topic,
+        "capability": capability,
+    }
+    if isinstance(payload, bytes):
+        job["payload_base64"] = base64.b64encode(payload).decode()
+    else:
+        job["payload"] = payload
+    if actor is not None:
+        job["actor"] = {"id": actor} if isinstance(actor, str) else dict(actor)
+    job.update(attributes)
+    return job
+
+
+def _said(response: httpx.Response) -> Any:
+    if response.is_success:
+        return response.json()
+    try:
+        body = response.json()
+        said = f"{body['error']}: {body['detail']} ({body['hint']})"
+    except (ValueError, KeyError, TypeError):
+        said = response.text[:200]
+    kind = Unavailable if response.status_code >= 500 else TidegateError
+    raise kind(f"HTTP {response.status_code}: {said}")
+
+
+def _again(error: Exception, attempt: int) -> float:
+    """The pause before the same is asked again; raises what cannot be mended by that."""
+    if attempt >= _RETRIES or not isinstance(error, (httpx.TransportError, Unavailable)):
+        if isinstance(error, httpx.HTTPError):
+            raise Unavailable(f"the gateway does not answer: {error}") from error
+        raise error
+    return float(min(0.1 * 2**attempt, 2.0))
+
+
+def _path(source: str, wait_s: float) -> str:
+    return f"/v1/jobs/{quote(source, safe='')}?wait={max(0, int(wait_s * 1000))}ms"
+
+
+def _left(deadline: float | None) -> float:
+    return _WAIT_S if deadline is None else min(_WAIT_S, deadline - time.monotonic())
+
+
+class Job:
+    """A submitted job."""
+
+    def __init__(self, client: Client, source: str, id: str, tenant: str) -> None:
+        self._client = client
+        self.source = source
+        """Its record's position: its identity."""
+        self.id = id
+        self.tenant = tenant
+
+    async def result(self, timeout: float | None = None, *, wait_if_held: bool = False) -> Any:
+        """Waits for it to succeed, and returns its output.
+
+        Raises `Denied`, `Held` (unless `wait_if_held`), `Failed`, `Cancelled`, `TimedOut` or `Dead` when it ends
+        otherwise, `NotFinished` when it has not ended after `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.05
+        while True:
+            left = _left(deadline)
+            # A held job answers nobody's wait until people spoke: look for that state now and then.
+            story = await self._client.story(self.source, wait_s=min(left, pause))
+            if story is not None:
+                ended, output = concluded(story, wait_if_held=wait_if_held)
+                if ended:
+                    return output
+            if deadline is not None and time.monotonic() >= deadline:
+                raise NotFinished(f"job {self.id} ({self.source}) had not ended after {timeout} s")
+            pause = min(pause * 2, 2.0)
+
+    async def story(self) -> Story | None:
+        """What is known of it now; nothing before it is judged."""
+        return await self._client.story(self.source)
+
+
+class Client:
+    """Submits jobs and waits for them, in an asyncio program.
+
+    URL and key are those given, else of `TIDEGATE_URL` and `TIDEGATE_KEY`, else of the `tidegate dev` whose folder is
+    `data`, `TIDEGATE_DATA` or `.tidegate`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        tenant: str | None = None,
+        data: str | os.PathLike[str] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._tenant = tenant
+        self._http = httpx.AsyncClient(
+            base_url=_connect.address(url, data),
+            headers={"authorization": f"Bearer {_connect.client_key(key, data)}"},
+            timeout=httpx.Timeout(10.0, read=_WAIT_S + 35.0),
+            transport=transport,
+        )
+
+    async def submit(
+        self,
+        *,
+        topic: str,
+        capability: str,
+        payload: Any = None,
+        tenant: str | None = None,
+        id: str | None = None,
+        actor: Mapping[str, str] | str | None = None,
+        **attributes: Any,
+    ) -> Job:
+        """Submits a job; it is sent again on errors and runs once. `attributes` are further members of the job's envelope
+        (`priority`, `labels`, `requires`, `risk_tags`, `deadline`, …)."""
+        job = _job(self._tenant, topic, capability, payload, tenant, id, actor, attributes)
+        for attempt in range(_RETRIES + 1):
+            try:
+                answer = _said(await self._http.post("/v1/jobs", json=job))
+                return Job(self, answer["source"], answer["id"], job["tenant"])
+            except (httpx.HTTPError, TidegateError) as error:
+                await asyncio.sleep(_again(error, attempt))
+        raise Unavailable("the gateway does not answer")
+
+    async def story(self, source: str, *, wait_s: float = 0.0) -> Story | None:
+        """What is known of a job, by position or id, after waiting up to so long for it to end."""
+        for attempt in range(_RETRIES + 1):
+            try:
+                response = await self._http.get(_path(source, wait_s))
+                if response.status_code == 404:
+                    return None
+                story: Story = _said(response)
+                return story
+            except (httpx.HTTPError, TidegateError) as error:
+                await asyncio.sleep(_again(error, attempt))
+        return None
+
+    async def aclose(self) -> None:
+        """Closes its connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class BlockingJob:
+    """A submitted job, for threads."""
+
+    def __init__(self, client: BlockingClient, source: str, id: str, tenant: str) -> None:
+        self._client = client
+        self.source = source
+        self.id = id
+        self.tenant = tenant
+
+    def result(self, timeout: float | None = None, *, wait_if_held: bool = False) -> Any:
+        """As `Job.result`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.05
+        while True:
+            story = self._client.story(self.source, wait_s=min(_left(deadline), pause))
+            if story is not None:
+                ended, output = concluded(story, wait_if_held=wait_if_held)
+                if ended:
+                    return output
+            if deadline is not None and time.monotonic() >= deadline:
+                raise NotFinished(f"job {self.id} ({self.source}) had not ended after {timeout} s")
+            pause = min(pause * 2, 2.0)
+
+    def story(self) -> Story | None:
+        """As `Job.story`."""
+        return self._client.story(self.source)
+
+
+class BlockingClient:
+    """As `Client`, for programs without asyncio. May be shared by threads."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        tenant: str | None = None,
+        data: str | os.PathLike[str] | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._tenant = tenant
+        self._http = httpx.Client(
+            base_url=_connect.address(url, data),
+            headers={"authorization": f"Bearer {_connect.client_key(key, data)}"},
+            timeout=httpx.Timeout(10.0, read=_WAIT_S + 35.0),
+            transport=transport,
+        )
+
+    def submit(
+        self,
+        *,
+        topic: str,
+        capability: str,
+        payload: Any = None,
+        tenant: str | None = None,
+        id: str | None = None,
+        actor: Mapping[str, str] | str | None = None,
+        **attributes: Any,
+    ) -> BlockingJob:
+        """As `Client.submit`."""
+        job = _job(self._tenant, topic, capability, payload, tenant, id, actor, attributes)
+        for attempt in range(_RETRIES + 1):
+            try:
+                answer = _said(self._http.post("/v1/jobs", json=job))
+                return BlockingJob(self, answer["source"], answer["id"], job["tenant"])
+            except (httpx.HTTPError, TidegateError) as error:
+                time.sleep(_again(error, attempt))
+        raise Unavailable("the gateway does not answer")
+
+    def story(self, source: str, *, wait_s: float = 0.0) -> Story | None:
+        """As `Client.story`."""
+        for attempt in range(_RETRIES + 1):
+            try:
+                response = self._http.get(_path(source, wait_s))
+                if response.status_code == 404:
+                    return None
+                story: Story = _said(response)
+                return story
+            except (httpx.HTTPError, TidegateError) as error:
+                time.sleep(_again(error, attempt))
+        return None
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

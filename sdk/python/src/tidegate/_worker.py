@@ -1,0 +1,372 @@
+"""A worker: leases jobs over HTTP, keeps the leases by heartbeats, runs handlers, says how they ended."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import inspect
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from . import _connect
+from ._errors import TidegateError
+
+_log = logging.getLogger("tidegate")
+
+Handler = Callable[..., Any]
+"""`handler(payload)` or `handler(payload, context)`; `async def`, or plain and then run in a thread."""
+
+_H = TypeVar("_H", bound=Handler)
+
+_POLL_S = 20.0
+_MOST_PER_POLL = 100
+
+
+class Context:
+    """A running job, as its handler sees it."""
+
+    def __init__(self, lease: Mapping[str, Any], say: Callable[[float | None, str], None]) -> None:
+        self.job: Mapping[str, Any] = lease["job"]
+        """The job: id, tenant, topic, actor, labels, …"""
+        self.constraints: Mapping[str, Any] = lease.get("constraints") or {}
+        """What the job must keep to. The gateway sees to runtime and output size, the rest is the handler's."""
+        self.deadline_ms: int | None = lease.get("deadline_ms")
+        """When nobody wants the result any more, milliseconds since the Unix epoch."""
+        self.ticket: str = lease.get("ticket") or ""
+        """The approved record's exact text: what proves that the job may run."""
+        self.token: str = lease["token"]
+        """Names the attempt; only a result with the current one counts."""
+        self._say = say
+        self._stop = threading.Event()
+        self._why = ""
+
+    @property
+    def cancelled(self) -> str:
+        """Why the job is to stop; empty while it may go on. A plain handler looks at it now and then; an `async def` one
+        is cancelled."""
+        return self._why if self._stop.is_set() else ""
+
+    def progress(self, fraction: float | None = None, note: str = "") -> None:
+        """Says how far it is. Best effort; never waits."""
+        self._say(fraction, note)
+
+    def _cancel(self, why: str) -> None:
+        if not self._stop.is_set():
+            self._why = why
+            self._stop.set()
+
+
+class Worker:
+    """Workers of one process for one pool.
+
+    URL and key are those given, else of `TIDEGATE_URL` and `TIDEGATE_WORKER_KEY`, else of the `tidegate dev` whose folder
+    is `data`, `TIDEGATE_DATA` or `.tidegate`. At most `concurrency` jobs run at once. When it is told to stop, running
+    jobs may finish for `drain_s` seconds; what then still runs is stopped and goes back.
+    """
+
+    def __init__(
+        self,
+        pool: str = "default",
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        data: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+        concurrency: int = 8,
+        drain_s: float = 30.0,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError("concurrency must be at least 1")
+        self._pool = pool
+        self._where = (url, key, data)
+        self._name = name or f"{socket.gethostname()}:{os.getpid()}"
+        self._concurrency = concurrency
+        self._drain_s = drain_s
+        self._handlers: dict[str, Handler] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed: asyncio.Event | None = None
+        self._stopping: asyncio.Event | None = None
+
+    def capability(self, name: str) -> Callable[[_H], _H]:
+        """Registers what runs jobs of a capability."""
+
+        def register(handler: _H) -> _H:
+            if name in self._handlers:
+                raise ValueError(f"capability {name!r} has a handler already")
+            self._handlers[name] = handler
+            if self._loop is not None and self._changed is not None:
+                self._loop.call_soon_threadsafe(self._changed.set)
+            return handler
+
+        return register
+
+    def run(self) -> None:
+        """Works until SIGTERM or SIGINT, drains, and returns. For the main thread."""
+
+        async def until_told() -> None:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop)
+            await self.serve()
+
+        asyncio.run(until_told())
+
+    def stop(self) -> None:
+        """Begins the drain; from any thread."""
+        if self._loop is not None and self._stopping is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Worker]:
+        """Works beside the body of an `async with`, and drains at its end."""
+        serving = asyncio.create_task(self.serve())
+        try:
+            yield self
+        finally:
+            await asyncio.sleep(0)
+            self.stop()
+            await serving
+
+    async def serve(self) -> None:
+        """Works until `stop`, and drains."""
+        if self._loop is not None:
+            raise TidegateError("this worker works already")
+        if not self._handlers:
+            raise TidegateError("a worker needs at least one capability")
+        url, key, data = self._where
+        self._loop, self._changed, self._stopping = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._concurrency + 4)
+        threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix="tidegate")
+        try:
+            async with httpx.AsyncClient(
+                base_url=_connect.address(url, data),
+                headers={"authorization": f"Bearer {_connect.worker_key(key, data)}"},
+                timeout=httpx.Timeout(10.0, read=_POLL_S + 15.0),
+                limits=limits,
+            ) as http:
+                await self._pull(http, threads, self._changed, self._stopping)
+                await self._drain()
+        finally:
+            threads.shutdown(wait=False)
+            self._loop = self._changed = self._stopping = None
+
+    async def _pull(
+        self, http: httpx.AsyncClient, threads: ThreadPoolExecutor, changed: asyncio.Event, stopping: asyncio.Event
+    ) -> None:
+        pause = 0.1
+        stop = asyncio.ensure_future(stopping.wait())
+        while not stopping.is_set():
+            free = self._concurrency - len(self._running)
+            if free == 0:
+                await asyncio.wait([stop, *self._running], return_when=asyncio.FIRST_COMPLETED)
+                continue
+            changed.clear()
+            change = asyncio.ensure_future(changed.wait())
+            ask = asyncio.ensure_future(self._ask(http, min(free, _MOST_PER_POLL)))
+            await asyncio.wait([stop, change, ask], return_when=asyncio.FIRST_COMPLETED)
+            change.cancel()
+            if not ask.done():
+                # What is on its way here is given to nobody else until its lease runs out: wait for it a moment.
+                ask.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await ask
+                continue
+            error = ask.exception()
+            if error is not None:
+                if not isinstance(error, (httpx.HTTPError, _Retry)):
+                    stop.cancel()
+                    raise error
+                _log.warning("no jobs can be had: %s", error)
+                await asyncio.wait([stop], timeout=pause)
+                pause = min(pause * 2, 5.0)
+                continue
+            pause = 0.1
+            for lease in ask.result():
+                task = asyncio.create_task(_Held(self._handlers, http, threads, lease).run())
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+        stop.cancel()
+
+    async def _ask(self, http: httpx.AsyncClient, most: int) -> list[Mapping[str, Any]]:
+        body = {
+            "worker": self._name,
+            "capabilities": sorted(self._handlers),
+            "max": most,
+            "wait_ms": int(_POLL_S * 1000),
+        }
+        response = await http.post(f"/v1/pools/{quote(self._pool, safe='')}/lease", json=body)
+        if response.status_code >= 500 or response.status_code == 429:
+            raise _Retry(f"HTTP {response.status_code}: {response.text[:200]}")
+        if not response.is_success:
+            raise TidegateError(f"HTTP {response.status_code}: {response.text[:300]}")
+        leases: list[Mapping[str, Any]] = response.json()["leases"]
+        return leases
+
+    async def _drain(self) -> None:
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._drain_s)
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+
+
+class _Retry(Exception):
+    """The gateway cannot at present."""
+
+
+class _Held:
+    """One leased job, from the lease to its end."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        http: httpx.AsyncClient,
+        threads: ThreadPoolExecutor,
+        lease: Mapping[str, Any],
+    ) -> None:
+        self._http = http
+        self._threads = threads
+        self._lease = lease
+        self._path = f"/v1/leases/{lease['lease']}"
+        self._token = {"token": lease["token"]}
+        self._handler = handlers.get(lease["job"]["capability"])
+        self._term_s = lease["term_ms"] / 1000
+        self._loop = asyncio.get_running_loop()
+        self._context = Context(lease, self._progress)
+        self._lost = False
+        self._work: asyncio.Future[Any] | None = None
+        self._signs: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        """Never raises: an error here is this job's alone."""
+        beats = asyncio.create_task(self._beat())
+        try:
+            if self._handler is None:
+                await self._report("release", {})
+                return
+            try:
+                output = await self._call(self._handler)
+            except asyncio.CancelledError:
+                if self._context.cancelled:
+                    await self._report("fail", {"error": f"stopped: {self._context.cancelled}"})
+                else:
+                    # The worker is shutting down and waited long enough.
+                    await asyncio.shield(self._report("release", {}))
+                return
+            except Exception as error:
+                _log.warning("job %s failed", self._lease["job"]["id"], exc_info=True)
+                await self._report("fail", {"error": f"{type(error).__name__}: {error}"})
+                return
+            await self._report(*_ending(output))
+        except Exception:
+            _log.exception("job %s: its end could not be reported", self._lease["job"]["id"])
+        finally:
+            beats.cancel()
+
+    async def _call(self, handler: Handler) -> Any:
+        arguments = (self._payload(), self._context)[: _takes(handler)]
+        if inspect.iscoroutinefunction(handler):
+            self._work = asyncio.ensure_future(handler(*arguments))
+            return await self._work
+        # A thread cannot be stopped from outside: the handler looks at `context.cancelled`.
+        return await self._loop.run_in_executor(self._threads, lambda: handler(*arguments))
+
+    def _payload(self) -> Any:
+        binary = self._lease.get("payload_base64")
+        return base64.b64decode(binary) if binary is not None else self._lease.get("payload")
+
+    async def _beat(self) -> None:
+        every, heard = self._lease["heartbeat_ms"] / 1000, time.monotonic()
+        while True:
+            await asyncio.sleep(every)
+            try:
+                response = await self._http.post(f"{self._path}/heartbeat", json=self._token)
+            except httpx.HTTPError as error:
+                if time.monotonic() - heard >= self._term_s:
+                    self._lose(f"no heartbeat came through for a whole term: {error}")
+                    return
+                continue
+            if response.status_code >= 500:
+                continue
+            heard = time.monotonic()
+            said = response.json()
+            state = said.get("state")
+            if state == "cancel":
+                self._stop(str(said.get("reason")))
+            elif state != "held":
+                self._lose(str(said.get("reason") or said.get("detail") or state))
+                return
+
+    def _lose(self, why: str) -> None:
+        self._lost = True
+        _log.warning("job %s: its lease is lost: %s", self._lease["job"]["id"], why)
+        self._stop(why)
+
+    def _stop(self, why: str) -> None:
+        self._context._cancel(why)
+        if self._work is not None:
+            self._work.cancel()
+
+    def _progress(self, fraction: float | None, note: str) -> None:
+        def send() -> None:
+            body = {**self._token, "fraction": fraction, "note": note}
+            sign = asyncio.ensure_future(self._quietly("progress", body))
+            self._signs.add(sign)
+            sign.add_done_callback(self._signs.discard)
+
+        self._loop.call_soon_threadsafe(send)
+
+    async def _quietly(self, verb: str, body: Mapping[str, Any]) -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            await self._http.post(f"{self._path}/{verb}", json=body)
+
+    async def _report(self, verb: str, body: Mapping[str, Any]) -> None:
+        """Says how it ended until the gateway has understood, for as long as the lease can last."""
+        until, pause = time.monotonic() + self._term_s, 0.1
+        # The text, once: said again it must be the same.
+        content = json.dumps({**self._token, **body}, allow_nan=False)
+        headers = {"content-type": "application/json"}
+        while not self._lost:
+            try:
+                response = await self._http.post(f"{self._path}/{verb}", content=content, headers=headers)
+                if response.status_code < 500:
+                    if not response.is_success:
+                        _log.warning("job %s: %s does not count: %s", self._lease["job"]["id"], verb, response.text[:300])
+                    return
+            except httpx.HTTPError as error:
+                _log.warning("job %s: %s: %s", self._lease["job"]["id"], verb, error)
+            if time.monotonic() >= until:
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+
+def _ending(output: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(output, bytes):
+        return "complete", {"result_base64": base64.b64encode(output).decode()}
+    try:
+        json.dumps(output, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return "fail", {"error": f"the result cannot be written as JSON: {error}"}
+    return "complete", {"result": output}
+
+
+def _takes(handler: Handler) -> int:
+    """One or two arguments."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    wanted = [one for one in inspect.signature(handler).parameters.values() if one.kind in kinds]
+    return min(len(wanted), 2)

@@ -1,0 +1,151 @@
+"""Workers, through the real binary."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import tidegate
+from conftest import Dev
+
+
+def test_jobs_run_at_once_in_the_loop_and_in_threads_and_progress_is_told() -> None:
+    async def main() -> None:
+        worker = tidegate.Worker(concurrency=4)
+        here, both = 0, asyncio.Event()
+
+        @worker.capability("count")
+        async def count(payload: Any, context: tidegate.Context) -> Any:
+            nonlocal here
+            context.progress(0.5, "half")
+            here += 1
+            if here == 2:
+                both.set()
+            await both.wait()
+            return {"tenant": context.job["tenant"], "n": payload}
+
+        @worker.capability("bytes")
+        def reverse(payload: bytes) -> bytes:
+            assert threading.current_thread() is not threading.main_thread()
+            return payload[::-1]
+
+        async with worker.running(), tidegate.Client(tenant="acme") as client:
+            jobs = [await client.submit(topic="job.demo.count", capability="count", payload=n) for n in (1, 2)]
+            # Neither ends before the other has begun.
+            assert [(await job.result(30))["n"] for job in jobs] == [1, 2]
+            binary = await client.submit(topic="job.demo.bytes", capability="bytes", payload=b"abc")
+            assert await binary.result(30) == "Y2Jh"
+
+    asyncio.run(main())
+
+
+def test_what_a_handler_raises_or_cannot_say_is_a_failure_with_its_reason() -> None:
+    async def main() -> None:
+        worker = tidegate.Worker()
+
+        @worker.capability("fail")
+        async def fail(payload: Any) -> None:
+            raise ValueError("not today")
+
+        @worker.capability("nan")
+        def nan(payload: Any) -> float:
+            return float("nan")
+
+        async with worker.running(), tidegate.Client(tenant="acme") as client:
+            job = await client.submit(topic="job.demo.fail", capability="fail")
+            with pytest.raises(tidegate.Failed, match="ValueError: not today"):
+                await job.result(30)
+            job = await client.submit(topic="job.demo.fail", capability="nan")
+            with pytest.raises(tidegate.Failed, match="cannot be written as JSON"):
+                await job.result(30)
+
+    asyncio.run(main())
+
+
+def test_a_job_past_its_runtime_is_stopped_in_the_loop_and_told_in_a_thread() -> None:
+    async def main() -> None:
+        worker = tidegate.Worker()
+        told: list[str] = []
+
+        @worker.capability("slow")
+        async def slow(payload: Any) -> None:
+            await asyncio.sleep(60)
+
+        @worker.capability("stubborn")
+        def stubborn(payload: Any, context: tidegate.Context) -> None:
+            until = time.monotonic() + 30
+            while not context.cancelled and time.monotonic() < until:
+                time.sleep(0.01)
+            told.append(context.cancelled)
+            raise RuntimeError("stopped")
+
+        async with worker.running(), tidegate.Client(tenant="acme") as client:
+            jobs = [await client.submit(topic="job.demo.short", capability=name) for name in ("slow", "stubborn")]
+            for job in jobs:
+                with pytest.raises(tidegate.TimedOut):
+                    await job.result(30)
+        assert told == ["it ran for as long as its constraints allow"]
+
+    asyncio.run(main())
+
+
+def test_sigterm_lets_what_runs_finish_and_takes_nothing_new(dev: Dev) -> None:
+    program = textwrap.dedent("""\
+        import threading, sys, tidegate
+        worker = tidegate.Worker(concurrency=1)
+
+        @worker.capability("drained")
+        def drained(payload):
+            print("begun", flush=True)
+            assert sys.stdin.readline() == "go on\\n"
+            return payload
+
+        worker.run()
+        print("drained", flush=True)
+    """)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], env=dev.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdin is not None and process.stdout is not None
+        with tidegate.BlockingClient(tenant="acme") as client:
+            first = client.submit(topic="job.demo.drained", capability="drained", payload=1)
+            assert process.stdout.readline() == "begun\n"
+            second = client.submit(topic="job.demo.drained", capability="drained", payload=2)
+            process.send_signal(signal.SIGTERM)
+            process.stdin.write("go on\n")
+            process.stdin.flush()
+            assert first.result(30) == 1
+            assert (process.stdout.readline(), process.wait(30)) == ("drained\n", 0)
+            story = second.story()
+            assert story is not None and story["state"] == "approved"
+            # Nobody's any more: called off, so that no later test gets it.
+            with pytest.raises(tidegate.NotFinished):
+                second.result(0.2)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_worker_without_handler_or_with_two_of_a_kind_is_refused() -> None:
+    worker = tidegate.Worker()
+    with pytest.raises(tidegate.TidegateError, match="at least one capability"):
+        asyncio.run(worker.serve())
+    worker.capability("greet")(lambda payload: payload)
+    with pytest.raises(ValueError, match="has a handler already"):
+        worker.capability("greet")(lambda payload: payload)
+
+
+def test_a_key_that_does_not_cover_what_is_asked_for_ends_the_worker_with_the_reason() -> None:
+    worker = tidegate.Worker(pool="other")
+    worker.capability("greet")(lambda payload: payload)
+    with pytest.raises(tidegate.TidegateError, match="not_covered"):
+        asyncio.run(worker.serve())
