@@ -46,7 +46,8 @@ impl Kernel {
         };
         let mut memory = self.memory.borrow_mut();
         let memory = &mut *memory;
-        let Reading { input_hash, outcome } = memory.reader.read(&self.config.source, position.clone(), arrival.record);
+        let Reading { input_hash, outcome } =
+            memory.reader.read(&self.config.source, position.clone(), arrival.record, at.millis());
         let (job, payload) = match outcome {
             Ok(read) => read,
             Err(refusal) => {

@@ -74,7 +74,7 @@ impl World {
             Change::Job(needs, priority) => {
                 self.arrivals += 1;
                 let class = self.placement.class(&set(needs));
-                self.ready.insert(&position(self.arrivals), class, false, priority, None);
+                self.ready.insert(&position(self.arrivals), class, false, priority);
                 self.jobs.insert(self.arrivals, (needs, priority, class));
                 self.head_changed(class);
             }
@@ -128,7 +128,7 @@ fn among_equally_loaded_workers_the_one_that_waited_longest_is_next() {
     let mut placement = Placement::default();
     let mut ready = Ready::default();
     let class = placement.class(&set(1));
-    ready.insert(&position(1), class, false, 5, None);
+    ready.insert(&position(1), class, false, 5);
     placement.set_head(class, ready.head(class).map(|(rank, _)| rank));
     for (name, last_grant) in [("x", 7), ("y", 3), ("z", 5)] {
         placement.set_worker(&worker(name), &set(1), Some(Load { share: 1, last_grant }));
@@ -142,7 +142,7 @@ fn classes_without_jobs_are_dropped_and_found_again() {
     let mut ready = Ready::default();
     placement.set_worker(&worker("w"), &set(1), Some(Load { share: 0, last_grant: 0 }));
     let kept = placement.class(&set(1));
-    ready.insert(&position(1), kept, false, 5, None);
+    ready.insert(&position(1), kept, false, 5);
     placement.set_head(kept, ready.head(kept).map(|(rank, _)| rank));
     for n in 0..5_000 {
         placement.class(&Arc::from(vec![Capability::new(format!("c{n}")).unwrap()]));

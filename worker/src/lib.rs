@@ -36,4 +36,5 @@ pub mod worker;
 pub use context::{Cancel, Context};
 pub use handler::{Ending, Failure, Handler, TypedHandler};
 pub use run::{Drained, RunError};
+pub use session::Retry;
 pub use worker::{Builder, Settings, SettingsError, Worker};

@@ -8,6 +8,7 @@ use tidegate_protocol::job::{Actor, DEFAULT_PRIORITY, InputHash, Job, SourcePosi
 use tidegate_protocol::outcome::DeadReason;
 
 use super::refusal::{Refusal, quoted};
+use super::timing::{Times, Timing};
 use crate::sources::{Source, Tenants};
 
 /// Longest topic of a job, in bytes.
@@ -33,7 +34,7 @@ pub(crate) struct Draft {
     pub(crate) risk_tags: Vec<String>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) priority: Option<u8>,
-    pub(crate) deadline: Option<u64>,
+    pub(crate) timing: Timing,
     pub(crate) parent: Option<JobId>,
     pub(crate) payload: Option<PayloadAt>,
 }
@@ -98,13 +99,14 @@ impl Draft {
         Ok(())
     }
 
-    /// Checks what no format checks by itself and makes the job.
+    /// Checks what no format checks by itself and makes the job. `at_ms` is when the kernel reads it, `submitted_ms` when
+    /// its record was appended.
     pub(crate) fn finish(
         self,
         source: &Source,
         position: SourcePosition,
         input_hash: InputHash,
-        submitted_ms: u64,
+        (at_ms, submitted_ms): (u64, u64),
         made_id: Option<JobId>,
     ) -> Result<(Job, PayloadAt), Refusal> {
         let missing = |field: &str| Refusal::field(field, "is missing");
@@ -118,6 +120,7 @@ impl Draft {
             Some(id) => id,
             None => named("id", JobId::new(position.to_string()))?,
         };
+        let Times { not_before, deadline } = self.timing.at(at_ms)?;
         let job = Job {
             id,
             tenant,
@@ -128,7 +131,10 @@ impl Draft {
             risk_tags: self.risk_tags,
             labels: self.labels,
             priority: self.priority.unwrap_or(DEFAULT_PRIORITY),
-            deadline: self.deadline,
+            deadline,
+            not_before,
+            ordering_key: self.timing.ordering_key,
+            retry: self.timing.retry,
             parent: self.parent,
             source: position,
             input_hash,
@@ -179,4 +185,5 @@ fn attribute_bytes(job: &Job) -> usize {
         + job.risk_tags.iter().map(|t| t.len() + 3).sum::<usize>()
         + job.labels.iter().map(|(k, v)| k.len() + v.len() + 6).sum::<usize>()
         + job.parent.as_ref().map_or(0, |p| p.as_str().len())
+        + optional(&job.ordering_key)
 }

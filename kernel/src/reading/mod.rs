@@ -20,6 +20,7 @@ mod line;
 mod mapped;
 mod refusal;
 mod seen;
+mod timing;
 
 use bytes::Bytes;
 use tidegate_protocol::decision::PayloadAt;
@@ -35,6 +36,7 @@ pub use draft::{MAX_ATTRIBUTE_BYTES, MAX_ENTRIES, MAX_TEXT_BYTES, MAX_TOPIC_BYTE
 pub use line::envelope_of_line;
 pub use refusal::Refusal;
 pub(crate) use refusal::quoted;
+pub use timing::{MAX_AHEAD_MS, MAX_ORDERING_KEY_BYTES};
 
 use crate::sources::{Format, Mapping, Source};
 use document::{Document, NotJson};
@@ -87,8 +89,8 @@ impl ReaderMemory {
         }
     }
 
-    /// Reads a record of `source` at `position`.
-    pub(crate) fn read(&mut self, source: &Source, position: SourcePosition, record: &Record) -> Reading {
+    /// Reads a record of `source` at `position`; times from now on count from `at_ms`.
+    pub(crate) fn read(&mut self, source: &Source, position: SourcePosition, record: &Record, at_ms: u64) -> Reading {
         let value = record.value.as_deref().unwrap_or_default();
         let manner = match source.format() {
             Format::Mapped(mapping) => Manner::Mapped(mapping),
@@ -98,14 +100,13 @@ impl ReaderMemory {
         };
         let raw = attributes(manner, record);
         let input_hash = InputHash::of(value, raw.iter().map(|(name, value)| (*name, &***value)));
-        let outcome = self.job(source, position, record, manner, &raw, input_hash);
+        let outcome = self.job((source, position, at_ms), record, manner, &raw, input_hash);
         Reading { input_hash, outcome }
     }
 
     fn job(
         &mut self,
-        source: &Source,
-        position: SourcePosition,
+        (source, position, at_ms): (&Source, SourcePosition, u64),
         record: &Record,
         manner: Manner<'_>,
         raw: &[(&str, &Bytes)],
@@ -126,7 +127,7 @@ impl ReaderMemory {
         let headers = texts(raw)?;
         let (draft, made_id) = self.draft(source, value, manner, &headers)?;
         let submitted_ms = u64::try_from(record.timestamp_ms).unwrap_or(0);
-        draft.finish(source, position, input_hash, submitted_ms, made_id)
+        draft.finish(source, position, input_hash, (at_ms, submitted_ms), made_id)
     }
 
     fn draft(

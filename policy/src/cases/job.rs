@@ -62,7 +62,12 @@ const KNOWN: &[&str] = &[
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Job> {
     let what = format!("`job` of {what}");
     let fields = reader.fields(node, &what)?;
-    reader.only(fields, &what, KNOWN, &["parent", "payload_base64"]);
+    reader.only(
+        fields,
+        &what,
+        KNOWN,
+        &["parent", "payload_base64", "ttl_ms", "not_before", "delay_ms", "ordering_key", "retry"],
+    );
     let actor = fields.get("actor").and_then(|node| reader.fields(node, &format!("`actor` of {what}")));
     if let Some(actor) = actor {
         reader.only(actor, &format!("`actor` of {what}"), &["id", "type"], &[]);

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::context::{Cancel, CancelSignal};
 use crate::handler::{AnyHandler, Ending};
-use crate::session::{Ended, JobKey};
+use crate::session::{Ended, JobKey, Retry};
 use crate::{Context, handler};
 
 /// Which job: shard of the pool and assignment.
@@ -128,16 +128,17 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// What a handler's ending means for the job, given what it was told meanwhile.
 fn conclude(ending: Ending, cancel: Option<Cancel>, max_output: usize) -> Option<Ended> {
-    let (outcome, mut reason, output) = match (ending, cancel) {
-        (Ending::Succeeded(output), _) => (Outcome::Succeeded, String::new(), output),
+    let never = Retry::Never;
+    let (outcome, mut reason, output, retry) = match (ending, cancel) {
+        (Ending::Succeeded(output), _) => (Outcome::Succeeded, String::new(), output, never),
         // Stopped for the worker's sake, not the job's: it runs again elsewhere.
         (_, Some(Cancel::Draining)) => return None,
         (
             Ending::Failed { reason, .. } | Ending::Cancelled { reason },
             Some(why @ (Cancel::Deadline | Cancel::MaxRuntime)),
-        ) => (Outcome::TimedOut, format!("{}: {reason}", why.sentence()), None),
-        (Ending::Failed { reason, output }, _) => (Outcome::Failed, reason, output),
-        (Ending::Cancelled { reason }, _) => (Outcome::Cancelled, reason, None),
+        ) => (Outcome::TimedOut, format!("{}: {reason}", why.sentence()), None, never),
+        (Ending::Failed { reason, output, retry }, _) => (Outcome::Failed, reason, output, retry),
+        (Ending::Cancelled { reason }, _) => (Outcome::Cancelled, reason, None, never),
     };
     handler::cut(&mut reason, handler::REASON);
     match output {
@@ -145,6 +146,6 @@ fn conclude(ending: Ending, cancel: Option<Cancel>, max_output: usize) -> Option
             let bytes = output.get().len();
             Some(Ended::failed(format!("output of {bytes} bytes is larger than the limit of {max_output} bytes")))
         }
-        output => Some(Ended { outcome, reason, output }),
+        output => Some(Ended { outcome, reason, output, retry }),
     }
 }
