@@ -139,7 +139,15 @@ pub(crate) fn whole(story: &Story) -> String {
     }
     say("pool", story.pool.as_ref().map_or_else(String::new, ToString::to_string));
     for attempt in &story.attempts {
+        let failed = attempt.failed.as_deref();
         let ended = match (attempt.ended_ms, attempt.lost) {
+            (Some(at), None) if failed.is_some() => {
+                format!(
+                    "failed after {}, to be tried again ({})",
+                    span(attempt.leased_ms, at),
+                    failed.unwrap_or_default()
+                )
+            }
             (Some(at), None) => format!("ended after {}", span(attempt.leased_ms, at)),
             (Some(at), Some(lost)) => format!("lost after {} ({})", span(attempt.leased_ms, at), word(&lost)),
             (None, _) => "holds it".to_owned(),

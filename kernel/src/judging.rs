@@ -50,7 +50,8 @@ impl Kernel {
         };
         let mut memory = self.memory.borrow_mut();
         let memory = &mut *memory;
-        let Reading { input_hash, outcome } = memory.reader.read(&self.config.source, position.clone(), arrival.record);
+        let Reading { input_hash, outcome } =
+            memory.reader.read(&self.config.source, position.clone(), arrival.record, at.millis());
         let Found { mut job, payload, parent_ticket } = match outcome {
             Ok(found) => found,
             Err(refusal) => {

@@ -58,7 +58,7 @@ pub use identity::WindowBounds;
 pub use kept::{KeptBounds, MAX_KEPT_RECORD_BYTES};
 pub use kernel::{Kernel, KernelRefused};
 pub use meters::describe_metrics;
-pub use reading::{Refusal, envelope_of_line};
+pub use reading::{MAX_AHEAD_MS, MAX_ORDERING_KEY_BYTES, Refusal, envelope_of_line};
 pub use routes::{ANY_CAPABILITY, Pool, Routes, RoutesRefused};
 pub use sources::{Format, Mapping, MappingWritten, ParentTickets, Source, SourceRefused, SourceWritten, Tenants};
 pub use standing::{PolicyStanding, StandingView};

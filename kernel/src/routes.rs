@@ -109,12 +109,13 @@ impl Routes {
     }
 
     /// The bucket of a job in a pool: the tenant has `tenant_buckets` neighbouring ones from the hash of its name on,
-    /// and the job's id chooses among them. `None` when there is no such pool any more.
+    /// and the job's ordering key, else its id, chooses among them, so that one scheduler shard sees all jobs of a key. `None` when there is no such pool any more.
     pub(crate) fn bucket(&self, pool: &PoolName, job: &Job) -> Option<TopicPartition> {
         let routed = self.pools.iter().find(|routed| routed.pool.name == *pool)?;
         let Pool { buckets, tenant_buckets, .. } = routed.pool;
         let first = partition_of(job.tenant.as_str().as_bytes(), buckets);
-        let chosen = partition_of(job.id.as_str().as_bytes(), tenant_buckets);
+        let chooses = job.ordering_key.as_deref().unwrap_or(job.id.as_str());
+        let chosen = partition_of(chooses.as_bytes(), tenant_buckets);
         Some(routed.approved.partition((first + chosen) % buckets))
     }
 

@@ -313,11 +313,11 @@ pub enum SchedulerFact {
         number: u64,
         /// The lane.
         lane: u32,
-        /// The record from `approved`: on the job's first lease only, later ones find it in the state.
+        /// The record from `approved`: only when the state does not have it yet (from an earlier lease, or a delay).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         work: Option<Box<RawValue>>,
     },
-    /// A lease ended without result; the job is ready again.
+    /// A lease ended without result; the job is ready again, at once or later.
     LeaseExpired {
         /// The job.
         source: SourcePosition,
@@ -325,6 +325,38 @@ pub enum SchedulerFact {
         token: Token,
         /// Why.
         end: LeaseEnd,
+        /// Not before this time; absent: at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
+    /// An attempt failed and another may go better: it waits for that. Emits `Settled` (accepted).
+    JobRetried {
+        /// The job.
+        source: SourcePosition,
+        /// Who had it, its token and lane.
+        by: Holder,
+        /// Not before this time.
+        until: Timestamp,
+        /// Why it failed, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// What the worker says it used.
+        #[serde(default, skip_serializing_if = "Usage::is_empty")]
+        usage: Usage,
+    },
+    /// A job is not to start yet: it leaves its log and waits in the state.
+    JobDelayed {
+        /// The job.
+        source: SourcePosition,
+        /// Not before this time.
+        until: Timestamp,
+        /// Its record.
+        work: Box<RawValue>,
+    },
+    /// The time of a job that was delayed or waited for its next attempt has come: it is ready.
+    JobDue {
+        /// The job.
+        source: SourcePosition,
     },
     /// A job ended. Emits `finished`, for `Outcome::Dead` also `dead`, and `Settled` to the worker's lane.
     JobFinished {

@@ -164,6 +164,15 @@ pub struct Job {
     /// Milliseconds since the Unix epoch after which nobody wants the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
+    /// Milliseconds since the Unix epoch before which it must not start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<u64>,
+    /// Of the jobs of its tenant with the same key in one pool at most one is leased at a time, in the order of their arrival.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering_key: Option<String>,
+    /// How it is tried again.
+    #[serde(default, skip_serializing_if = "Retry::is_default")]
+    pub retry: Retry,
     /// The job that spawned it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<JobId>,
@@ -187,6 +196,29 @@ impl Job {
     pub fn latest_ms(&self) -> Option<u64> {
         let chain_ends = self.delegation.as_ref().map(|delegation| delegation.expires_ms);
         [self.deadline, chain_ends].into_iter().flatten().min()
+    }
+}
+
+/// How a job wants to be tried again, within what its pool allows; what is absent is as the pool says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Most attempts, the first included; at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// Longest pause before the second attempt, milliseconds; it doubles with every further one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff_ms: Option<u64>,
+    /// What the pause does not grow beyond, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_backoff_ms: Option<u64>,
+}
+
+impl Retry {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

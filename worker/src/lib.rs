@@ -42,4 +42,5 @@ pub use context::{Cancel, Context};
 pub use demand::Demand;
 pub use handler::{Ending, Failure, Handler, TypedHandler};
 pub use run::{Drained, RunError};
+pub use session::Retry;
 pub use worker::{Builder, Settings, SettingsError, Worker};

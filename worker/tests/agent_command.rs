@@ -68,6 +68,14 @@ async fn the_exit_code_is_the_outcome_and_stdout_the_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn exit_code_75_alone_asks_for_another_attempt() {
+    for (script, retryable) in [("echo busy >&2; exit 75", true), ("exit 74", false), ("kill -9 $$", false)] {
+        let said = run(sh(script), "1").await;
+        assert_eq!((said.outcome, said.retryable), (Outcome::Failed, retryable), "{script}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_is_missing_fails_its_job_and_an_empty_command_is_refused() {
     let said = run(CommandHandler::new(["/no/such/program"]).unwrap(), "1").await;
     assert_eq!(said.outcome, Outcome::Failed);

@@ -139,6 +139,12 @@ struct FailBody {
     error: String,
     #[serde(default)]
     result: Option<Box<RawValue>>,
+    /// Another attempt may go better.
+    #[serde(default)]
+    retryable: bool,
+    /// It will, so long from now; as if `retryable` were said as well.
+    #[serde(default)]
+    retry_after_ms: Option<u64>,
 }
 
 type Body = Result<Bytes, BytesRejection>;
@@ -259,9 +265,14 @@ pub(super) async fn fail(
     Path(id): Path<String>,
     body: Body,
 ) -> Answer {
-    let (FailBody { token, error, result }, body) = read(body)?;
-    let ending = match Ending::failed(error) {
-        Ending::Failed { reason, .. } => Ending::Failed { reason, output: result },
+    let (FailBody { token, error, result, retryable, retry_after_ms }, body) = read(body)?;
+    let failed = match (retry_after_ms, retryable) {
+        (Some(wait), _) => Ending::retryable_after(error, Duration::from_millis(wait)),
+        (None, true) => Ending::retryable(error),
+        (None, false) => Ending::failed(error),
+    };
+    let ending = match failed {
+        Ending::Failed { reason, retry, .. } => Ending::Failed { reason, output: result, retry },
         other => other,
     };
     report(&api, (&key.id, &id, &token), ending, "fail", &body).await

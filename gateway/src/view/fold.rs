@@ -148,13 +148,15 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
                 leased_ms: now,
                 ended_ms: None,
                 lost: None,
+                failed: None,
+                again_ms: None,
             };
             if story.attempts.len() == ATTEMPTS {
                 story.attempts.remove(0);
             }
             story.attempts.push(attempt);
         }),
-        SchedulerFact::LeaseExpired { source, token, end } => shelf.change(&source, |story| {
+        SchedulerFact::LeaseExpired { source, token, end, until } => shelf.change(&source, |story| {
             if story.state == State::Running {
                 story.state = State::Approved;
             }
@@ -163,6 +165,18 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
             {
                 lease.ended_ms = Some(millis(at));
                 lease.lost = Some(end);
+                lease.again_ms = until.map(millis);
+            }
+        }),
+        SchedulerFact::JobRetried { source, by, until, reason, .. } => shelf.change(&source, |story| {
+            if story.state == State::Running {
+                story.state = State::Approved;
+            }
+            let token = (by.token.epoch, by.token.attempt);
+            if let Some(lease) = story.attempts.iter_mut().find(|a| (a.epoch, a.attempt) == token) {
+                lease.ended_ms = Some(millis(at));
+                lease.failed = Some(reason);
+                lease.again_ms = Some(millis(until));
             }
         }),
         SchedulerFact::JobFinished { source, job_id, tenant, outcome, reason, dead, output, by, .. } => {
@@ -196,6 +210,8 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::JobMoved { .. }
+        | SchedulerFact::JobDelayed { .. }
+        | SchedulerFact::JobDue { .. }
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => {}
     }

@@ -132,6 +132,12 @@ pub struct Attempt {
     /// Why it ended without a result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<LeaseEnd>,
+    /// Why it failed, when another was to follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// With `lost` or `failed`: before when the job was not ready again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_ms: Option<f64>,
 }
 
 /// When what happened, milliseconds since the Unix epoch.

@@ -10,6 +10,7 @@ use tidegate_protocol::outcome::DeadReason;
 
 use super::Found;
 use super::refusal::{Refusal, quoted};
+use super::timing::{Times, Timing};
 use crate::sources::{Source, Tenants};
 
 /// Longest topic of a job, in bytes.
@@ -35,7 +36,7 @@ pub(crate) struct Draft {
     pub(crate) risk_tags: Vec<String>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) priority: Option<u8>,
-    pub(crate) deadline: Option<u64>,
+    pub(crate) timing: Timing,
     pub(crate) parent: Option<JobId>,
     pub(crate) scope: Option<Box<Scope>>,
     pub(crate) parent_ticket: Option<Presented>,
@@ -117,13 +118,14 @@ impl Draft {
         Ok(())
     }
 
-    /// Checks what no format checks by itself and makes the job.
+    /// Checks what no format checks by itself and makes the job. `at_ms` is when the kernel reads it, `submitted_ms` when
+    /// its record was appended.
     pub(crate) fn finish(
         self,
         source: &Source,
         position: SourcePosition,
         input_hash: InputHash,
-        submitted_ms: u64,
+        (at_ms, submitted_ms): (u64, u64),
         made_id: Option<JobId>,
     ) -> Result<Found, Refusal> {
         let missing = |field: &str| Refusal::field(field, "is missing");
@@ -137,6 +139,7 @@ impl Draft {
             Some(id) => id,
             None => named("id", JobId::new(position.to_string()))?,
         };
+        let Times { not_before, deadline } = self.timing.at(at_ms)?;
         let job = Job {
             id,
             tenant,
@@ -147,7 +150,10 @@ impl Draft {
             risk_tags: self.risk_tags,
             labels: self.labels,
             priority: self.priority.unwrap_or(DEFAULT_PRIORITY),
-            deadline: self.deadline,
+            deadline,
+            not_before,
+            ordering_key: self.timing.ordering_key,
+            retry: self.timing.retry,
             parent: self.parent,
             scope: self.scope,
             delegation: None,
@@ -202,6 +208,7 @@ fn attribute_bytes(job: &Job) -> usize {
         + job.labels.iter().map(|(k, v)| k.len() + v.len() + 6).sum::<usize>()
         + job.parent.as_ref().map_or(0, |p| p.as_str().len())
         + job.scope.as_deref().map_or(0, scope_bytes)
+        + optional(&job.ordering_key)
 }
 
 fn scope_bytes(scope: &Scope) -> usize {

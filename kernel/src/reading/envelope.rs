@@ -1,5 +1,6 @@
 //! The job envelope: `{id, tenant, topic, actor: {id, type}, capability, requires[], risk_tags[], labels{}, priority,
-//! deadline, parent, parent_ticket, scope: {capabilities[], topics[]}, payload | payload_base64}`.
+//! deadline, ttl_ms, not_before | delay_ms, ordering_key, retry: {max_attempts, backoff_ms, max_backoff_ms}, parent,
+//! parent_ticket, scope: {capabilities[], topics[]}, payload | payload_base64}`.
 //!
 //! A field that is not in this list refuses the record: ignoring it could drop what its writer meant (a misspelt
 //! `deadline`, a restriction of a later version). A field that is `null` counts as absent, except `payload`, whose
@@ -15,8 +16,9 @@ use super::document::{Document, NodeAt, ROOT, Shape};
 use super::draft::{Draft, Presented, named, priority, room, text, topic};
 use super::refusal::{Refusal, quoted};
 use super::seen::Fields;
+use super::timing;
 
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 20] = [
     "id",
     "tenant",
     "topic",
@@ -27,6 +29,11 @@ const FIELDS: [&str; 15] = [
     "labels",
     "priority",
     "deadline",
+    "ttl_ms",
+    "not_before",
+    "delay_ms",
+    "ordering_key",
+    "retry",
     "parent",
     "parent_ticket",
     "scope",
@@ -70,7 +77,12 @@ pub(crate) fn read(document: Document<'_>, decoded: &mut Vec<u8>) -> Result<Draf
             }
             "labels" => labels(document, at, &mut draft)?,
             "priority" => draft.priority = Some(priority(whole(name, shape)?)?),
-            "deadline" => draft.deadline = Some(whole(name, shape)?),
+            "deadline" => draft.timing.deadline = Some(whole(name, shape)?),
+            "ttl_ms" => draft.timing.ttl_ms = Some(whole(name, shape)?),
+            "not_before" => draft.timing.not_before = Some(whole(name, shape)?),
+            "delay_ms" => draft.timing.delay_ms = Some(whole(name, shape)?),
+            "ordering_key" => draft.timing.ordering_key = Some(timing::ordering_key(name, string(name, shape)?)?),
+            "retry" => retry(document, at, &mut draft)?,
             "parent" => draft.parent = Some(named(name, JobId::new(string(name, shape)?))?),
             "parent_ticket" => {
                 let text = string(name, shape)?;
@@ -113,6 +125,20 @@ fn actor(document: Document<'_>, at: NodeAt, draft: &mut Draft) -> Result<(), Re
         let (field, slot) =
             if name == "id" { ("actor.id", &mut draft.actor.id) } else { ("actor.type", &mut draft.actor.kind) };
         *slot = Some(text(field, string(field, shape)?)?);
+    }
+    Ok(())
+}
+
+fn retry(document: Document<'_>, at: NodeAt, draft: &mut Draft) -> Result<(), Refusal> {
+    object("retry", document.shape(at))?;
+    let mut fields = Fields::within("retry", &["max_attempts", "backoff_ms", "max_backoff_ms"]);
+    for (name, at) in document.members(at) {
+        fields.meet(name)?;
+        let shape = document.shape(at);
+        if shape != Shape::Null {
+            let field = format!("retry.{name}");
+            timing::retry(&mut draft.timing.retry, name, &field, whole(&field, shape)?)?;
+        }
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ mod line;
 mod mapped;
 mod refusal;
 mod seen;
+mod timing;
 
 use bytes::Bytes;
 use tidegate_protocol::decision::PayloadAt;
@@ -36,6 +37,7 @@ pub use draft::{MAX_ATTRIBUTE_BYTES, MAX_ENTRIES, MAX_TEXT_BYTES, MAX_TOPIC_BYTE
 pub use line::envelope_of_line;
 pub use refusal::Refusal;
 pub(crate) use refusal::quoted;
+pub use timing::{MAX_AHEAD_MS, MAX_ORDERING_KEY_BYTES};
 
 use crate::sources::{Format, Mapping, Source};
 use document::{Document, NotJson};
@@ -96,8 +98,8 @@ impl ReaderMemory {
         }
     }
 
-    /// Reads a record of `source` at `position`.
-    pub(crate) fn read(&mut self, source: &Source, position: SourcePosition, record: &Record) -> Reading {
+    /// Reads a record of `source` at `position`; times from now on count from `at_ms`.
+    pub(crate) fn read(&mut self, source: &Source, position: SourcePosition, record: &Record, at_ms: u64) -> Reading {
         let value = record.value.as_deref().unwrap_or_default();
         let manner = match source.format() {
             Format::Mapped(mapping) => Manner::Mapped(mapping),
@@ -111,8 +113,8 @@ impl ReaderMemory {
         let (before, after) = presented.map_or((value, &[][..]), |presented| presented.around(value));
         let input_hash = InputHash::of_parts(&[before, after], raw.iter().map(|(name, value)| (*name, &***value)));
         let submitted_ms = u64::try_from(record.timestamp_ms).unwrap_or(0);
-        let outcome =
-            drafted.and_then(|(draft, made_id)| draft.finish(source, position, input_hash, submitted_ms, made_id));
+        let outcome = drafted
+            .and_then(|(draft, made_id)| draft.finish(source, position, input_hash, (at_ms, submitted_ms), made_id));
         Reading { input_hash, outcome }
     }
 

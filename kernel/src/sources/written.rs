@@ -124,6 +124,16 @@ pub struct MappingWritten {
     pub priority: Option<String>,
     /// Milliseconds since the Unix epoch.
     pub deadline: Option<String>,
+    /// Milliseconds from when the kernel reads it; of this and `deadline` the earlier holds.
+    pub ttl_ms: Option<String>,
+    /// Milliseconds since the Unix epoch before which it must not start.
+    pub not_before: Option<String>,
+    /// The same, from when the kernel reads it.
+    pub delay_ms: Option<String>,
+    /// Jobs of a tenant with the same key run one after the other, in their order.
+    pub ordering_key: Option<String>,
+    /// How it is tried again.
+    pub retry: RetryWritten,
     /// Id of the job that spawned it.
     pub parent: Option<String>,
     /// JSON Pointer to the payload; `""` is the whole record. Without it the job has none.
@@ -143,6 +153,18 @@ pub struct ActorWritten {
     /// Its kind.
     #[serde(rename = "type")]
     pub kind: Option<String>,
+}
+
+/// `retry:` of a mapping.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryWritten {
+    /// Most attempts.
+    pub max_attempts: Option<String>,
+    /// Longest first pause, milliseconds.
+    pub backoff_ms: Option<String>,
+    /// Longest pause, milliseconds.
+    pub max_backoff_ms: Option<String>,
 }
 
 /// `others:` of a mapping.

@@ -269,7 +269,19 @@ impl Scenario {
             KernelFact::JobDecided { job, decision, pool, observed, replaces, .. } => {
                 assert!(self.policies.contains(&decision.snapshot));
                 let job_json = serde_json::to_value(job).unwrap();
-                let fields = ["topic", "capability", "requires", "actor", "labels", "priority", "deadline", "parent"];
+                let fields = [
+                    "topic",
+                    "capability",
+                    "requires",
+                    "actor",
+                    "labels",
+                    "priority",
+                    "deadline",
+                    "not_before",
+                    "ordering_key",
+                    "retry",
+                    "parent",
+                ];
                 let rest: Vec<String> = fields
                     .iter()
                     .filter_map(|name| {

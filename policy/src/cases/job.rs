@@ -24,10 +24,16 @@ pub(super) struct Job {
     payload: Vec<u8>,
 }
 
+/// An actor's id and type.
+type ActorOf = (Option<Box<str>>, Option<Box<str>>);
+
+/// What to do about what a verdict does not depend on.
+const TIMES: &str = "remove it; when and how often a job is tried is no matter of its verdict";
+
 /// Whom it acts for: `{chain: [{id, type}, …], scope: [names]}`, root first. Without `scope` that is not known.
 #[derive(Default)]
 struct Delegated {
-    chain: Vec<(Option<Box<str>>, Option<Box<str>>)>,
+    chain: Vec<ActorOf>,
     scope: Option<TextSet>,
 }
 
@@ -89,6 +95,11 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<J
         &[
             ("parent", "remove it; what is judged of a job alone does not depend on its parent"),
             ("payload_base64", "write the payload as YAML under `payload`"),
+            ("ttl_ms", TIMES),
+            ("not_before", TIMES),
+            ("delay_ms", TIMES),
+            ("ordering_key", TIMES),
+            ("retry", TIMES),
         ],
     );
     let actor = fields.get("actor").and_then(|node| reader.fields(node, &format!("`actor` of {what}")));

@@ -4,11 +4,12 @@ use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::job::{InputHash, SourcePosition};
 use tidegate_protocol::limits::Usage;
 use tidegate_protocol::outcome::{DeadReason, Outcome};
+use tidegate_protocol::time::Timestamp;
 use tidegate_protocol::withdrawal::Withdrawal;
 use tidegate_spine::Record;
 use tidegate_stage::{Arrival, Decision, InputRef, Outbox};
 
-use super::Dead;
+use super::{Dead, delayed};
 use crate::Scheduler;
 use crate::transition::Phase;
 use crate::window::Origin;
@@ -26,7 +27,7 @@ pub(crate) enum Fate {
 }
 
 /// Takes a record in: into the window, or tells the fact that settles it.
-pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Origin) -> Fate {
+pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Origin, at: Timestamp) -> Fate {
     if scheduler.soft.window.at(arrival.at).is_some() {
         return Fate::Waits;
     }
@@ -60,9 +61,12 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
             settles: work.settles,
         }));
     }
+    if let Some(fact) = delayed::on_arrival(scheduler, &work, at) {
+        return Fate::Ends(Box::new(fact));
+    }
     let source = work.source.clone();
     scheduler.soft.window.insert(arrival.at, origin, work);
-    scheduler.offer(&source);
+    scheduler.offer(&source, at);
     Fate::Waits
 }
 
@@ -132,7 +136,7 @@ fn refused(arrival: &Arrival<'_>, reason: DeadReason, detail: String) -> Schedul
 /// The live job of that name, or the same record once more.
 fn live(scheduler: &Scheduler, work: &Work) -> Option<SourcePosition> {
     match scheduler.state.phase(&work.source) {
-        Phase::Leased | Phase::Requeued | Phase::Ended => return Some(work.source.clone()),
+        Phase::Leased | Phase::Requeued | Phase::Delayed | Phase::Ended => return Some(work.source.clone()),
         Phase::Waiting => {}
     }
     let name = (work.tenant.clone(), work.id.clone());
@@ -157,6 +161,9 @@ pub(crate) fn needs_input(fact: &SchedulerFact) -> bool {
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::LeaseGranted { .. }
         | SchedulerFact::LeaseExpired { .. }
+        | SchedulerFact::JobRetried { .. }
+        | SchedulerFact::JobDelayed { .. }
+        | SchedulerFact::JobDue { .. }
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::JobDuplicate { .. }

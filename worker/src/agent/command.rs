@@ -21,6 +21,8 @@ use crate::{Context, Ending, Handler};
 
 /// Bytes of stderr kept for the reason of a failure.
 const STDERR_TAIL: usize = 4 << 10;
+/// `EX_TEMPFAIL` of sysexits.h: "temporary failure, the user is invited to retry".
+const TEMPORARY: i32 = 75;
 /// After the command has ended, how long somebody outside its process group may still hold its pipes.
 const PIPES: Duration = Duration::from_secs(1);
 
@@ -270,6 +272,7 @@ fn conclude(status: ExitStatus, out: &[u8], err: &VecDeque<u8>, context: &Contex
     let reason = if said.is_empty() { how } else { format!("{how}: {said}") };
     match context.is_cancelled() {
         Some(why) => Ending::cancelled(format!("stopped because {} ({reason})", why.sentence())),
+        None if status.code() == Some(TEMPORARY) => Ending::retryable(reason),
         None => Ending::failed(reason),
     }
 }

@@ -13,7 +13,8 @@
 //! * **stdout**: the result. JSON if it parses as one value, otherwise a JSON string (one trailing newline taken off,
 //!   invalid UTF-8 replaced); nothing at all means no result. At most 256 KiB unless configured; more is a failure.
 //! * **stderr**: for people. Its last 4 KiB are the reason of a failure.
-//! * **exit code**: 0 is success. Any other, or death by a signal, is a failure; the scheduler decides about retries.
+//! * **exit code**: 0 is success. 75 (`EX_TEMPFAIL` of sysexits.h) is a failure that may have passed by the next attempt:
+//!   the job is tried again after a pause, until its attempts are used up. Any other, or death by a signal, is a final failure.
 //! * **cancel** (deadline, longest runtime, lost lease, drain limit): SIGTERM to its process group, SIGKILL after the grace (5 s unless
 //!   configured; keep it below the worker's `cancel_grace`). A command that then exits with 0 has succeeded.
 //! * **process group**: each command leads one of its own. What is left of the group when the command ends is killed,

@@ -21,7 +21,7 @@ use super::link::Link;
 use super::{Clock, Drained, RunError};
 use crate::context::{Cancel, CancelSignal, Origin, Sign};
 use crate::measures::Measures;
-use crate::session::{Action, Ended, Incarnation, JobKey};
+use crate::session::{Action, Ended, Incarnation, JobKey, Retry};
 use crate::{Context, Worker, constraints};
 
 /// Signs of progress that may wait for the loop.
@@ -300,7 +300,11 @@ impl Loop {
         };
         if judged.job.deadline.is_some_and(|deadline| deadline <= self.clock.now().millis()) {
             let reason = "its deadline had passed before it started".to_owned();
-            return self.ended(shard, &key, Ended { outcome: Outcome::TimedOut, reason, output: None });
+            return self.ended(
+                shard,
+                &key,
+                Ended { outcome: Outcome::TimedOut, reason, output: None, retry: Retry::Never },
+            );
         }
         if let Some(asked) = judged.decision.constraints.as_deref() {
             let unmet = constraints::unmet(asked, &self.worker.enforces);

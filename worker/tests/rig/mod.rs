@@ -144,6 +144,9 @@ pub(crate) fn job(offset: u64, capability: &str) -> Job {
         labels: [].into(),
         priority: 5,
         deadline: None,
+        not_before: None,
+        ordering_key: None,
+        retry: tidegate_protocol::job::Retry::default(),
         parent: None,
         scope: None,
         delegation: None,
@@ -160,6 +163,7 @@ pub(crate) struct Said {
     pub(crate) outcome: Outcome,
     pub(crate) reason: String,
     pub(crate) output: Option<String>,
+    pub(crate) retryable: bool,
 }
 
 impl Rig {
@@ -332,11 +336,12 @@ impl Rig {
     /// The next result.
     pub(crate) async fn result(&mut self, shard: usize) -> Said {
         let result = |report: &Report| match report {
-            Report::Result { source, token, outcome, reason, output, .. } => Some(Said {
+            Report::Result { source, token, outcome, reason, output, retryable, .. } => Some(Said {
                 job: JobKey { source: source.clone(), token: *token },
                 outcome: *outcome,
                 reason: reason.clone(),
                 output: output.as_ref().map(|output| output.get().to_owned()),
+                retryable: *retryable,
             }),
             _ => None,
         };

@@ -17,7 +17,7 @@ use tidegate_protocol::time::Timestamp;
 use tidegate_spine::inbox::Inbox;
 use tidegate_spine::{Headers, Landing, NewRecord, Producer, ProducerOptions, Record, Spine};
 use tidegate_worker::run::gate::Gate;
-use tidegate_worker::session::{Action, Ended, Identity, Incarnation, JobKey, Session};
+use tidegate_worker::session::{Action, Ended, Identity, Incarnation, JobKey, Retry, Session};
 
 use super::executions::{Execution, Executions};
 use super::families;
@@ -153,11 +153,15 @@ impl Life<'_> {
             .collect();
         for job in &done {
             self.running.remove(job);
-            let outcome = if self.chance.percent(85) { Outcome::Succeeded } else { Outcome::Failed };
+            let outcome = if self.chance.percent(80) { Outcome::Succeeded } else { Outcome::Failed };
+            let retry = match self.chance.percent(50) {
+                true => Retry::Backoff,
+                false => Retry::Never,
+            };
             if self.chance.percent(5) {
                 self.session.give_back(job);
             } else {
-                self.session.finished(job, Ended { outcome, reason: String::new(), output: None });
+                self.session.finished(job, Ended { outcome, reason: String::new(), output: None, retry });
             }
         }
         !done.is_empty()
