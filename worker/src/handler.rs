@@ -70,6 +70,12 @@ impl Ending {
         Self::failure(reason.into(), Retry::After(wait))
     }
 
+    /// A failure with what it gives back all the same; any other ending stays as it is.
+    #[must_use]
+    pub fn with_output(self, output: Option<Box<RawValue>>) -> Self {
+        if let Self::Failed { reason, retry, .. } = self { Self::Failed { reason, output, retry } } else { self }
+    }
+
     fn failure(mut reason: String, retry: Retry) -> Self {
         cut(&mut reason, REASON);
         Self::Failed { reason, output: None, retry }

@@ -271,11 +271,7 @@ pub(super) async fn fail(
         (None, true) => Ending::retryable(error),
         (None, false) => Ending::failed(error),
     };
-    let ending = match failed {
-        Ending::Failed { reason, retry, .. } => Ending::Failed { reason, output: result, retry },
-        other => other,
-    };
-    report(&api, (&key.id, &id, &token), ending, "fail", &body).await
+    report(&api, (&key.id, &id, &token), failed.with_output(result), "fail", &body).await
 }
 
 pub(super) async fn release(
