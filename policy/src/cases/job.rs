@@ -24,10 +24,13 @@ pub(super) struct Job {
     payload: Vec<u8>,
 }
 
+/// Somebody's id and kind.
+type Acting = (Option<Box<str>>, Option<Box<str>>);
+
 /// Whom it acts for: `{chain: [{id, type}, …], scope: [names]}`, root first. Without `scope` that is not known.
 #[derive(Default)]
 struct Delegated {
-    chain: Vec<(Option<Box<str>>, Option<Box<str>>)>,
+    chain: Vec<Acting>,
     scope: Option<TextSet>,
 }
 
