@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use proptest::prelude::*;
 use tidegate_kernel::{DelegationBounds, INPUT_COMMANDS, INPUT_GRANTS, Kernel, KernelConfig};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::command::{Action, Command, CommandRefusal};
-use tidegate_protocol::constraints::Constraints;
 use tidegate_protocol::decision::{Decision, Verdict};
 use tidegate_protocol::delegation::{ParentTicket, Scope};
 use tidegate_protocol::facts::KernelFact;
@@ -22,11 +20,11 @@ use crate::people::Ring;
 use crate::shard::{Outcome, Shard, config, pool, record, source, trusting};
 use crate::tickets::{KEYS, SENDER, STAMP, sent, signed};
 
-const ACCEPTS: &str = "{name: jobs.raw, tenants: any, parent_ticket: accepted}";
-const TTL: Duration = Duration::from_secs(60);
+pub(crate) const ACCEPTS: &str = "{name: jobs.raw, tenants: any, parent_ticket: accepted}";
+pub(crate) const TTL: Duration = Duration::from_secs(60);
 
 /// `mallory` may do nothing, `lena` needs an approval, work of `job.search` is cheap; the rest may run.
-const POLICY: &str = "
+pub(crate) const POLICY: &str = "
 id: agents
 revision: 1
 combine: most_restrictive
@@ -43,56 +41,56 @@ rules:
       constraints: { budgets: { max_tokens: 400 } } }
 ";
 
-fn configured(yaml: &str) -> KernelConfig {
+pub(crate) fn configured(yaml: &str) -> KernelConfig {
     let ring = Ring::read(&format!("{KEYS}\nann: approver\nbob: approver\nroot: approver\nolga: operator"));
     let pools = vec![pool("agents", &["plan", "pay", "search", "gpu"], &[])];
     KernelConfig { ticket_ttl: TTL, ..trusting(config(source(yaml), pools), &ring) }
 }
 
-fn shard_of(config: KernelConfig) -> Shard {
+pub(crate) fn shard_of(config: KernelConfig) -> Shard {
     let mut shard = Shard::new(config);
     shard.policy(POLICY);
     shard.kernel.observe(Signal::Owner { epoch: STAMP.epoch }, shard.at);
     shard
 }
 
-fn shard() -> Shard {
+pub(crate) fn shard() -> Shard {
     shard_of(configured(ACCEPTS))
 }
 
 /// An envelope of `acme` with these fields more.
-fn envelope(id: &str, more: &str) -> String {
+pub(crate) fn envelope(id: &str, more: &str) -> String {
     let comma = if more.is_empty() { "" } else { "," };
     format!(r#"{{"id":"{id}","tenant":"acme","payload":{{}}{comma}{more}}}"#)
 }
 
 /// What a planner that hands on nearly everything says of itself.
-const PLANNER: &str = r#""topic":"job.agent.plan","capability":"plan","actor":{"id":"root","type":"human"},
+pub(crate) const PLANNER: &str = r#""topic":"job.agent.plan","capability":"plan","actor":{"id":"root","type":"human"},
     "scope":{"capabilities":["plan","search","gpu"],"topics":["job.agent.>","job.search","job.shallow","job.vault"]}"#;
 /// A search that searches on.
-const SEARCHER: &str = r#""topic":"job.search","capability":"search","actor":{"id":"bot"},
+pub(crate) const SEARCHER: &str = r#""topic":"job.search","capability":"search","actor":{"id":"bot"},
     "scope":{"capabilities":["search"],"topics":["job.search","job.shallow"]}"#;
-const SEARCH: &str = r#""topic":"job.search","capability":"search","actor":{"id":"bot"}"#;
+pub(crate) const SEARCH: &str = r#""topic":"job.search","capability":"search","actor":{"id":"bot"}"#;
 
 /// The verdict on a record, and its message on `approved`.
-fn decided(outcome: &Outcome) -> (Job, Decision, Option<Message>) {
+pub(crate) fn decided(outcome: &Outcome) -> (Job, Decision, Option<Message>) {
     let Some(KernelFact::JobDecided { job, decision, .. }) = outcome.facts.last() else { panic!("{outcome:?}") };
     let approved = outcome.messages.iter().find(|m| m.to.topic.as_str().contains("approved"));
     (job.clone(), decision.clone(), approved.cloned())
 }
 
 /// Its record as its worker gets it, when it was allowed.
-fn ticket(outcome: &Outcome) -> String {
+pub(crate) fn ticket(outcome: &Outcome) -> String {
     let (.., approved) = decided(outcome);
     sent(&approved.unwrap_or_else(|| panic!("not allowed: {outcome:?}")), "node", SENDER)
 }
 
-fn child(parent: &str, envelope: &str) -> String {
+pub(crate) fn child(parent: &str, envelope: &str) -> String {
     String::from_utf8(ParentTicket::read(parent).unwrap().child(envelope.as_bytes()).unwrap()).unwrap()
 }
 
 /// A root planner's ticket.
-fn planner(shard: &mut Shard, more: &str) -> String {
+pub(crate) fn planner(shard: &mut Shard, more: &str) -> String {
     let more = if more.is_empty() { PLANNER.to_owned() } else { format!("{PLANNER},{more}") };
     let outcome = shard.job(&envelope("p", &more));
     ticket(&outcome)
@@ -122,7 +120,7 @@ fn grant(shard: &mut Shard, outcome: &Outcome, units: Option<u64>) -> Outcome {
 }
 
 /// A child's verdict, with whatever limits it asks for.
-fn run(shard: &mut Shard, value: &str) -> Outcome {
+pub(crate) fn run(shard: &mut Shard, value: &str) -> Outcome {
     let first = shard.job(value);
     let waits = matches!(first.facts.last(), Some(KernelFact::JobDeferred { .. }));
     if waits { grant(shard, &first, None) } else { first }
@@ -139,7 +137,7 @@ fn rejected(outcome: &Outcome) -> (DeadReason, String) {
     (*reason, detail.clone())
 }
 
-fn same_after_replay(shard: &Shard) {
+pub(crate) fn same_after_replay(shard: &Shard) {
     let live = shard.kernel.snapshot().unwrap();
     assert_eq!(shard.replayed().snapshot().unwrap(), live, "replay gives other bytes");
     let mut restored = Kernel::new(shard.config.clone()).unwrap();
@@ -512,242 +510,4 @@ fn the_same_child_under_a_later_ticket_of_its_parent_runs_once() {
     let same_parent = second.replace("\"parent\":\"p3\"", "\"parent\":\"p\"");
     let outcome = shard.job(&same_parent);
     assert!(matches!(outcome.facts.last(), Some(KernelFact::JobRepeated { .. })), "{outcome:?}");
-}
-
-/// Any subset of these.
-fn some(of: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
-    prop::sample::subsequence(of, 0..=of.len())
-}
-
-#[derive(Debug, Clone)]
-struct Link {
-    capability: &'static str,
-    topic: &'static str,
-    scope: Option<(Vec<&'static str>, Vec<&'static str>)>,
-    /// Milliseconds from the first job on.
-    deadline: Option<u64>,
-    wait_ms: u64,
-}
-
-fn link() -> impl Strategy<Value = Link> {
-    let everything = (vec!["plan", "search", "gpu"], vec!["job.agent.>", "job.search"]);
-    let drawn = (
-        some(&["plan", "search", "gpu", "pay"]),
-        some(&["job.>", "job.agent.>", "job.agent.plan", "job.search", "job.*"]),
-    );
-    let scope = prop_oneof![3 => Just(everything), 1 => drawn];
-    (
-        prop::sample::select(vec!["plan", "plan", "plan", "search"]),
-        prop::sample::select(vec!["job.agent.plan", "job.agent.plan", "job.search"]),
-        prop::option::weighted(0.8, scope),
-        prop::option::weighted(0.4, 20_000_u64..100_000),
-        0_u64..5_000,
-    )
-        .prop_map(|(capability, topic, scope, deadline, wait_ms)| Link {
-            capability,
-            topic,
-            scope,
-            deadline,
-            wait_ms,
-        })
-}
-
-impl Link {
-    fn envelope(&self, n: usize, begun: Timestamp) -> String {
-        let mut value = serde_json::json!({
-            "id": format!("j{n}"), "tenant": "acme", "capability": self.capability, "topic": self.topic,
-            "actor": {"id": format!("a{n}")}, "payload": {},
-        });
-        if let Some((capabilities, topics)) = &self.scope {
-            value["scope"] = serde_json::json!({"capabilities": capabilities, "topics": topics});
-        }
-        if let Some(ms) = self.deadline {
-            value["deadline"] = (begun.millis() + ms).into();
-        }
-        value.to_string()
-    }
-}
-
-/// Whether these keep to those.
-fn keeps_to(these: Option<&Constraints>, those: Option<&Constraints>) -> bool {
-    let tightest = |mut all: Constraints| {
-        all.tighten(&those.cloned().unwrap_or_default());
-        all
-    };
-    let these = these.cloned().unwrap_or_default();
-    tightest(these.clone()) == these
-}
-
-#[test]
-fn along_a_chain_nothing_grows() {
-    // Without token budgets, of which the first child takes all.
-    let policy = POLICY.replace("max_tokens: 1000, ", "").replace("max_tokens: 400", "max_artifact_bytes: 400");
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(400)
-    });
-    let deepest = std::cell::Cell::new(0);
-    let chains = prop::collection::vec(link(), 2..7);
-    let result = runner.run(&chains, |links| {
-        let mut shard = Shard::new(configured(ACCEPTS));
-        shard.policy(&policy);
-        shard.kernel.observe(Signal::Owner { epoch: STAMP.epoch }, shard.at);
-        let begun = shard.at;
-        let mut above: Option<(Job, Decision, String)> = None;
-        for (n, link) in links.iter().enumerate() {
-            shard.at = shard.at + Duration::from_millis(link.wait_ms);
-            let own = link.envelope(n, begun);
-            let value = above.as_ref().map_or_else(|| own.clone(), |(.., ticket)| child(ticket, &own));
-            let outcome = run(&mut shard, &value);
-            let Some(KernelFact::JobDecided { job, decision, .. }) = outcome.facts.last() else { break };
-            if !decision.verdict.permits() {
-                break;
-            }
-            if let Some((parent, said, _)) = &above {
-                let handed = Scope::handed_on_by(parent);
-                let delegation = job.delegation.as_deref().unwrap();
-                prop_assert_eq!(&delegation.scope, &handed);
-                prop_assert!(handed.admits(job).is_ok() && handed.covers(&Scope::handed_on_by(job)).is_ok());
-                prop_assert!(decision.expires_ms <= said.expires_ms && decision.expires_ms >= Some(shard.at.millis()));
-                prop_assert!(parent.deadline.is_none_or(|most| job.deadline.is_some_and(|own| own <= most)));
-                prop_assert!(keeps_to(decision.constraints.as_deref(), said.constraints.as_deref()));
-                let depth = parent.delegation.as_ref().map_or(0, |delegation| delegation.depth());
-                prop_assert_eq!(delegation.depth(), depth + 1);
-                deepest.set(deepest.get().max(delegation.depth()));
-                prop_assert_eq!(delegation.chain.last().map(|last| &last.job), Some(&parent.id));
-            }
-            above = Some((job.clone(), decision.clone(), ticket(&outcome)));
-        }
-        same_after_replay(&shard);
-        Ok(())
-    });
-    result.unwrap();
-    assert!(deepest.get() >= 4, "no chain was longer than {}", deepest.get());
-}
-
-/// An operator's word about the job at `source`.
-fn revoke(shard: &mut Shard, job: &Job, pool: Option<&str>) -> Outcome {
-    let ring = Ring::read(&format!("{KEYS}\nann: approver\nbob: approver\nroot: approver\nolga: operator"));
-    let command = Command {
-        v: 1,
-        id: CommandId::new(format!("revoke-{}", shard.offset)).unwrap(),
-        action: Action::Revoke,
-        source: job.source.clone(),
-        job_id: job.id.clone(),
-        tenant: job.tenant.clone(),
-        input_hash: job.input_hash,
-        snapshot: String::new(),
-        by: ring.key("olga").person(),
-        at_ms: 1,
-        reason: "it went astray".to_owned(),
-        pool: pool.map(|pool| pool.to_owned().try_into().unwrap()),
-    };
-    shard.feed(INPUT_COMMANDS, record(Some(&ring.key("olga").signs(&command)), Headers::new()))
-}
-
-/// What a revocation led to, in order.
-#[expect(clippy::wildcard_enum_match_arm, reason = "what has no word is shown whole")]
-fn words(outcome: &Outcome) -> Vec<String> {
-    let word = |fact: &KernelFact| match fact {
-        KernelFact::DelegationRevoked { job_id, by, .. } => format!("{job_id} revoked by {by}"),
-        KernelFact::JobWithdrawn { job_id, cause, .. } => format!("{job_id} withdrawn {}", cause.word()),
-        KernelFact::JobCancelled { job, cause, .. } => format!("{} cancelled {}", job.id, cause.word()),
-        KernelFact::CommandRefused { why, .. } => format!("refused {}", why.word()),
-        other => format!("{other:?}"),
-    };
-    outcome.facts.iter().map(word).collect()
-}
-
-#[test]
-fn what_a_revoked_job_spawned_and_has_not_begun_is_stopped_and_it_spawns_nothing_more() {
-    let mut shard = shard();
-    let root = shard.job(&envelope("p", PLANNER));
-    let (parent, record) = (decided(&root).0, ticket(&root));
-    let (.., other) = decided(&shard.job(&envelope("p2", PLANNER)));
-    let other = sent(&other.unwrap(), "node", SENDER);
-    // A released child and its own, one that is held, one that waits for a limit; one of another family.
-    let released = run(&mut shard, &child(&record, &envelope("released", SEARCHER)));
-    let deeper = run(&mut shard, &child(&ticket(&released), &envelope("deeper", SEARCH)));
-    assert!(decided(&deeper).1.verdict.permits());
-    let held = shard.job(&child(&record, &envelope("held", &SEARCH.replace("bot", "lena"))));
-    assert!(matches!(held.facts.last(), Some(KernelFact::JobHeld { .. })), "{held:?}");
-    let stranger = run(&mut shard, &child(&other, &envelope("stranger", SEARCH)));
-    assert!(decided(&stranger).1.verdict.permits());
-    same_after_replay(&shard);
-    let outcome = revoke(&mut shard, &parent, Some("agents"));
-    assert_eq!(
-        words(&outcome),
-        [
-            "p revoked by olga",
-            "p withdrawn revoked",
-            "released withdrawn revoked",
-            "deeper withdrawn revoked",
-            "held cancelled revoked"
-        ]
-    );
-    same_after_replay(&shard);
-    // Its ticket is as genuine as ever, and admits nobody; nor does its child's.
-    for (id, ticket) in [("late", &record), ("later", &ticket(&released))] {
-        let (job, decision, approved) = decided(&shard.job(&child(ticket, &envelope(id, SEARCH))));
-        assert!(job.delegation.is_some() && approved.is_none());
-        assert!(decision.verdict == Verdict::Deny && decision.reason.contains("was revoked by olga"), "{decision:?}");
-    }
-    // Others go on.
-    assert!(decided(&run(&mut shard, &child(&other, &envelope("more", SEARCH)))).1.verdict.permits());
-    assert_eq!(words(&revoke(&mut shard, &parent, None)), ["refused already_revoked"]);
-    // It is remembered for as long as it matters, and no longer.
-    shard.at = shard.at + TTL + Duration::from_secs(11);
-    assert_eq!(words(&revoke(&mut shard, &parent, None)).first().map(String::as_str), Some("p revoked by olga"));
-    same_after_replay(&shard);
-}
-
-#[test]
-fn a_job_of_another_shard_is_revoked_here_as_well() {
-    let mut shard = shard();
-    let root = shard.job(&envelope("p", PLANNER));
-    let (mut parent, record) = (decided(&root).0, ticket(&root));
-    // As if it stood elsewhere, and its child here.
-    let elsewhere = record.replace("\"jobs.raw/0@0\"", "\"jobs.raw/1@0\"");
-    let content = elsewhere.rsplit_once(",\"ticket\":").unwrap().0.to_owned() + "}";
-    let to = TopicName::new("tidegate.approved.agents").unwrap().partition(0);
-    let elsewhere = signed(content.as_bytes(), &to, "node", "kernel.jobs.raw/1");
-    assert!(decided(&run(&mut shard, &child(&elsewhere, &envelope("c", SEARCH)))).1.verdict.permits());
-    parent.source = "jobs.raw/1@0".parse().unwrap();
-    assert_eq!(words(&revoke(&mut shard, &parent, Some("agents"))), ["p revoked by olga", "c withdrawn revoked"]);
-    let (_, decision, _) = decided(&shard.job(&child(&elsewhere, &envelope("d", SEARCH))));
-    assert!(decision.reason.contains("was revoked"), "{}", decision.reason);
-    // One of this shard by the same number is another job.
-    assert!(decided(&run(&mut shard, &child(&record, &envelope("e", SEARCH)))).1.verdict.permits());
-    same_after_replay(&shard);
-}
-
-#[test]
-fn a_deferred_child_of_a_revoked_job_ends_and_a_wrong_name_revokes_nothing() {
-    let mut shard = shard();
-    let root = shard.job(&envelope("p", PLANNER));
-    let (parent, record) = (decided(&root).0, ticket(&root));
-    let waits = shard.job(&child(&record, &envelope("c", SEARCH)));
-    let Some(KernelFact::JobDeferred { job: deferred, .. }) = waits.facts.last() else { panic!("{waits:?}") };
-    let wrong = Job { id: "x".to_owned().try_into().unwrap(), ..deferred.clone() };
-    assert_eq!(words(&revoke(&mut shard, &wrong, None)), ["refused other_input"]);
-    assert_eq!(words(&revoke(&mut shard, &parent, None)), ["p revoked by olga", "c cancelled revoked"]);
-    same_after_replay(&shard);
-}
-
-#[test]
-fn a_family_of_any_size_is_stopped_in_bounded_steps() {
-    let policy = POLICY.replace("max_tokens: 1000, ", "").replace("max_tokens: 400", "max_artifact_bytes: 400");
-    let mut shard = Shard::new(configured(ACCEPTS));
-    shard.policy(&policy);
-    shard.kernel.observe(Signal::Owner { epoch: STAMP.epoch }, shard.at);
-    let root = shard.job(&envelope("p", PLANNER));
-    let (parent, record) = (decided(&root).0, ticket(&root));
-    for n in 0..250 {
-        let outcome = shard.job(&child(&record, &envelope(&format!("c{n}"), SEARCH)));
-        assert!(decided(&outcome).1.verdict.permits());
-    }
-    let outcome = revoke(&mut shard, &parent, None);
-    assert_eq!(words(&outcome).iter().filter(|word| word.ends_with("withdrawn revoked")).count(), 250);
-    assert!(outcome.largest <= 100, "one decision had {} facts", outcome.largest);
-    same_after_replay(&shard);
 }

@@ -9,6 +9,7 @@
 #![expect(clippy::disallowed_methods, reason = "the crate has no IO; its scenarios and golden files are files")]
 
 mod approvals;
+mod chains;
 mod delegation;
 mod kept;
 mod limits;
@@ -16,6 +17,7 @@ mod messages;
 mod people;
 mod properties;
 mod returned;
+mod revoking;
 mod scenarios;
 mod shard;
 mod spec;

@@ -24,8 +24,8 @@ pub(super) struct Job {
     payload: Vec<u8>,
 }
 
-/// An actor's id and type.
-type ActorOf = (Option<Box<str>>, Option<Box<str>>);
+/// Somebody's id and kind.
+type Acting = (Option<Box<str>>, Option<Box<str>>);
 
 /// What to do about what a verdict does not depend on.
 const TIMES: &str = "remove it; when and how often a job is tried is no matter of its verdict";
@@ -33,7 +33,7 @@ const TIMES: &str = "remove it; when and how often a job is tried is no matter o
 /// Whom it acts for: `{chain: [{id, type}, …], scope: [names]}`, root first. Without `scope` that is not known.
 #[derive(Default)]
 struct Delegated {
-    chain: Vec<ActorOf>,
+    chain: Vec<Acting>,
     scope: Option<TextSet>,
 }
 

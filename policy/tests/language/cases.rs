@@ -74,7 +74,7 @@ fn a_file_of_cases_is_read_as_strictly_as_a_bundle() {
         lines,
         [
             "bank.test.yaml:3: unknown field `tennant` in `job` of case `x`; remove or correct it; known here: id, tenant, \
-             topic, actor, capability, requires, risk_tags, labels, pack_id, priority, deadline, payload, payload_text",
+             topic, actor, capability, requires, risk_tags, labels, pack_id, priority, deadline, delegation, payload, payload_text",
             "bank.test.yaml:4: unknown verdict `maybe`; use one of: allow, allow_with_constraints, require_approval, throttle, \
              deny, waits",
             "bank.test.yaml:5: a case has no `name`; add `name`",

@@ -128,6 +128,17 @@ fn a_command_spawns_a_job_that_acts_for_it_and_gets_its_result() {
     assert_eq!(with("c4", &ticket, &[("parent_ticket", Value::Null)]), dead("parent_ticket_missing"));
     let (state, why) = with("c5", &ticket, &[("topic", json!("job.order"))]);
     assert!(state == "denied" && why.contains("was not handed on"), "{state}: {why}");
+
+    // Once its job is revoked the same ticket admits nobody. Shards hear of it one after the other.
+    let told = desk.home.run(&["jobs", "revoke", "--data", "data", "--reason", "it went astray", "k"]).unwrap();
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let tries = (0..100).map(|n| with(&format!("r{n}"), &ticket, &[]));
+    let (state, why) = tries.skip_while(|(state, _)| state == "succeeded").next().unwrap();
+    assert!(state == "denied" && why.contains("was revoked by approver"), "{state}: {why}");
+    let shown = desk.home.run(&["jobs", "get", "--data", "data", "k"]).unwrap().out;
+    assert!(shown.contains("by approver: it went astray"), "{shown}");
+    let again = desk.home.run(&["jobs", "revoke", "--data", "data", "k"]).unwrap();
+    assert!(again.code == Some(1) && again.out.contains("already_revoked"), "{again:?}");
 }
 
 #[test]

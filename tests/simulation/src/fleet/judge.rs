@@ -91,6 +91,11 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
     {
         all.push(held(4, &job.source));
     }
+    if let KernelFact::JobCancelled { job, replaces, .. } = fact
+        && replaces.was == KeptAs::Held
+    {
+        all.push(held(2, &job.source));
+    }
     all
 }
 
@@ -126,11 +131,14 @@ pub fn kernel_shard(
                 }
                 (Due::Child, KernelFact::JobDecided { job, decision, pool, .. }) => {
                     let by_chain = decision.verdict == Verdict::Deny && decision.reason.starts_with(BY_CHAIN);
-                    job.delegation.is_some() && (by_chain || (decision.verdict == Verdict::Allow && pool.is_some()))
+                    let asked = job.topic == "job.ask.x" && decision.verdict == Verdict::Deny;
+                    job.delegation.is_some()
+                        && (asked || by_chain || (decision.verdict == Verdict::Allow && pool.is_some()))
                 }
                 (Due::Spoilt, KernelFact::RecordRejected { reason, job, .. }) => {
                     *reason == DeadReason::ParentTicketForged && job.is_some()
                 }
+                (Due::Child, KernelFact::JobHeld { job, .. }) => job.topic == "job.ask.x" && job.delegation.is_some(),
                 (Due::Asked, KernelFact::JobHeld { .. }) => true,
                 (Due::Unroutable, KernelFact::RecordRejected { job, .. }) => job.is_some(),
                 (Due::Rejected, KernelFact::RecordRejected { job, .. }) => job.is_none(),

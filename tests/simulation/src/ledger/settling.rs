@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::control::AcceptedLoss;
 use tidegate_protocol::signature::Sign;
+use tidegate_protocol::withdrawal::Withdrawal;
 use tidegate_spine::Record;
 use tidegate_stage::{InputKind, ShardSpec};
 
@@ -42,6 +43,11 @@ pub fn inputs(broker: &Broker, spec: &ShardSpec, number: u32) -> Vec<Record> {
     }
 }
 
+/// Whether a record has to be settled by a fact: a withdrawal of a job that is not there leads to nothing.
+fn needs_a_fact(record: &Record) -> bool {
+    record.value.as_deref().is_none_or(|value| Withdrawal::read(value).is_none())
+}
+
 /// Every job input's record is settled by exactly one fact, and positions never pass one that is not.
 pub fn check<F>(broker: &Broker, spec: &ShardSpec, groups: &[ValidGroup<F>], verdicts: &mut Verdicts) {
     let all = settled(groups);
@@ -57,7 +63,7 @@ pub fn check<F>(broker: &Broker, spec: &ShardSpec, groups: &[ValidGroup<F>], ver
             let given_up = lost.iter().any(|(_, from, to)| (*from..*to).contains(&record.offset));
             let times = all.get(&(partition.clone(), record.offset)).map_or(0, Vec::len);
             verdicts.must(times <= 1, Invariant::I4, || format!("{partition}@{} settled {times} times", record.offset));
-            verdicts.must_in_the_end(times > 0 || given_up, Invariant::I1, || {
+            verdicts.must_in_the_end(times > 0 || given_up || !needs_a_fact(record), Invariant::I1, || {
                 format!("{partition}@{} is not settled", record.offset)
             });
         }
@@ -65,7 +71,7 @@ pub fn check<F>(broker: &Broker, spec: &ShardSpec, groups: &[ValidGroup<F>], ver
     facts::places(groups, |group, known| {
         for (partition, records) in &jobs {
             let Some(recorded) = known.get(partition) else { continue };
-            for record in records.iter().filter(|r| recorded.is_done(r.offset)) {
+            for record in records.iter().filter(|r| needs_a_fact(r) && recorded.is_done(r.offset)) {
                 let by = all.get(&(partition.clone(), record.offset)).and_then(|f| f.iter().map(|f| f.group).min());
                 let given_up = facts::lost(groups, partition)
                     .iter()
