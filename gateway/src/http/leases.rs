@@ -260,10 +260,10 @@ pub(super) async fn fail(
     body: Body,
 ) -> Answer {
     let (FailBody { token, error, result }, body) = read(body)?;
-    let ending = match Ending::failed(error) {
-        Ending::Failed { reason, .. } => Ending::Failed { reason, output: result },
-        other => other,
-    };
+    let mut ending = Ending::failed(error);
+    if let Ending::Failed { output, .. } = &mut ending {
+        *output = result;
+    }
     report(&api, (&key.id, &id, &token), ending, "fail", &body).await
 }
 

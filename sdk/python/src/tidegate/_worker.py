@@ -133,6 +133,7 @@ class Worker:
     async def running(self) -> AsyncIterator[Worker]:
         """Works beside the body of an `async with`, and drains at its end."""
         serving = asyncio.create_task(self.serve())
+        serving.add_done_callback(_said_why)
         try:
             yield self
         finally:
@@ -222,6 +223,11 @@ class Worker:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
+
+
+def _said_why(serving: asyncio.Task[None]) -> None:
+    if not serving.cancelled() and serving.exception() is not None:
+        _log.error("the worker has ended, and its jobs wait for another: %s", serving.exception())
 
 
 class _Retry(Exception):
