@@ -158,6 +158,9 @@ pub(crate) struct SubmitArgs {
     /// The source to submit to; the first of the configuration unless told
     #[arg(long, value_name = "NAME")]
     pub(crate) source: Option<String>,
+    /// Submit them as jobs that a running job spawns, by its ticket: in a worker's command, `"$TIDEGATE_TICKET_FILE"`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) parent_ticket: Option<PathBuf>,
     /// Wait for every job to end; exit 1 when one did not succeed
     #[arg(long)]
     pub(crate) wait: bool,
@@ -200,6 +203,8 @@ pub(crate) enum JobsCommand {
     /// Call off a job that is held or deferred, as an operator or a submitter of its tenant. What was released to its pool
     /// this version cannot stop: that is refused and said
     Cancel(SayArgs),
+    /// Revoke a job, as an operator: it delegates no longer, and neither it nor anything that acts for it begins any more
+    Revoke(SayArgs),
     /// Print jobs as they change, until Ctrl-C; with `--output json` one document a line
     Watch {
         /// Only of this tenant
@@ -231,6 +236,12 @@ pub(crate) struct WorkerArgs {
     /// `sandbox.isolated`, `sandbox.network_allowlist`, `sandbox.fs_read_only`, `sandbox.fs_read_write`
     #[arg(long, value_name = "CONSTRAINT", value_delimiter = ',')]
     pub(crate) enforces: Vec<Enforces>,
+    /// A gateway that commands may submit jobs to: they find it as `TIDEGATE_URL`
+    #[arg(long, value_name = "URL")]
+    pub(crate) gateway: Option<String>,
+    /// File with the key of that gateway, which commands then find as `TIDEGATE_KEY`: whatever it lets its holder do, they may
+    #[arg(long, value_name = "FILE", requires = "gateway")]
+    pub(crate) gateway_key_file: Option<PathBuf>,
     /// Instead of a command: `noop`, `echo` or `sleep:MS`
     #[arg(long, value_name = "NAME", conflicts_with = "command", required_unless_present = "command")]
     pub(crate) builtin: Option<Builtin>,

@@ -1,6 +1,8 @@
 //! Stories of jobs for people.
 
 use tidegate_node::gateway::view::Story;
+use tidegate_protocol::delegation::Ancestor;
+use tidegate_protocol::job::Job;
 
 /// Heads of [`row`].
 pub(crate) const HEAD: [&str; 7] = ["when", "id", "tenant", "topic", "state", "took", "why"];
@@ -68,6 +70,24 @@ fn hold_lines(story: &Story) -> Vec<(&'static str, String)> {
     lines
 }
 
+/// Whom it acts for, the root first, and within what.
+fn chain_lines(job: &Job) -> Vec<(&'static str, String)> {
+    let Some(delegation) = &job.delegation else { return Vec::new() };
+    let mut lines = Vec::new();
+    for Ancestor { job, source, actor, max_tokens } in &delegation.chain {
+        let who = [actor.kind.as_deref(), actor.id.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let who = if who.is_empty() { "nobody named".to_owned() } else { who };
+        let tokens = max_tokens.map_or_else(String::new, |most| format!(", {most} tokens for all below"));
+        lines.push(("acts for", format!("{who} ({job} at {source}{tokens})")));
+    }
+    let names = delegation.scope.capabilities.iter().map(ToString::to_string);
+    let names: Vec<String> = names.chain(delegation.scope.topics.iter().map(ToString::to_string)).collect();
+    lines.push(("may ask", names.join(", ")));
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are below 2^53")]
+    lines.push(("may start", format!("until {}", clock(Some(delegation.expires_ms as f64)))));
+    lines
+}
+
 /// Why it stands as it stands, in a sentence.
 pub(crate) fn why(story: &Story) -> String {
     match (&story.dead, &story.duplicate_of, &story.decision) {
@@ -93,6 +113,9 @@ pub(crate) fn whole(story: &Story) -> String {
         let actor = [job.actor.kind.as_deref(), job.actor.id.as_deref()];
         say("actor", actor.into_iter().flatten().collect::<Vec<_>>().join(" "));
         say("parent", job.parent.as_ref().map_or_else(String::new, ToString::to_string));
+        for (name, value) in chain_lines(job) {
+            say(name, value);
+        }
         say("input", format!("sha-256 {}", job.input_hash));
     }
     if let Some(decision) = &story.decision {
@@ -110,9 +133,21 @@ pub(crate) fn whole(story: &Story) -> String {
         let (action, why) = (refused.action.word(), refused.why.word());
         say("refused", format!("{} {action} by {} ({why})", clock(Some(refused.at_ms)), refused.by));
     }
+    if let Some(revoked) = &story.revoked {
+        let reason = if revoked.reason.is_empty() { String::new() } else { format!(": {}", revoked.reason) };
+        say("revoked", format!("{} by {}{reason}", clock(Some(revoked.at_ms)), revoked.by));
+    }
     say("pool", story.pool.as_ref().map_or_else(String::new, ToString::to_string));
     for attempt in &story.attempts {
+        let failed = attempt.failed.as_deref();
         let ended = match (attempt.ended_ms, attempt.lost) {
+            (Some(at), None) if failed.is_some() => {
+                format!(
+                    "failed after {}, to be tried again ({})",
+                    span(attempt.leased_ms, at),
+                    failed.unwrap_or_default()
+                )
+            }
             (Some(at), None) => format!("ended after {}", span(attempt.leased_ms, at)),
             (Some(at), Some(lost)) => format!("lost after {} ({})", span(attempt.leased_ms, at), word(&lost)),
             (None, _) => "holds it".to_owned(),
@@ -207,6 +242,23 @@ mod tests {
             assert_eq!(clock(Some(ms)), expected);
         }
         assert_eq!(clock(None), "");
+    }
+
+    #[test]
+    fn a_delegated_jobs_whole_chain_is_shown() {
+        let text = include_str!("../../protocol/tests/golden/job.delegated.json");
+        let job: Job = serde_json::from_str(text).unwrap();
+        let lines: Vec<String> =
+            chain_lines(&job).into_iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        assert_eq!(
+            lines,
+            [
+                "acts for: human ann (j0 at jobs.raw/0@6, 4000 tokens for all below)",
+                "acts for: nobody named (j1 at jobs.raw/0@7)",
+                "may ask: pay, sign, job.pay.>",
+                "may start: until 2023-11-14T22:23:20.000Z",
+            ]
+        );
     }
 
     #[test]

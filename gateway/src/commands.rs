@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidegate_protocol::address::TopicName;
-use tidegate_protocol::command::{Command, CommandRefusal, MAX_COMMAND_BYTES};
+use tidegate_protocol::address::{TopicName, TopicPartition};
+use tidegate_protocol::command::{Action, Command, CommandRefusal, MAX_COMMAND_BYTES};
 use tidegate_protocol::ids::{CommandId, SourceName};
 use tidegate_spine::{AppendError, NewRecord, Producer, ProducerOptions, Spine, SpineError};
 use tokio::sync::Mutex;
@@ -48,7 +48,7 @@ pub enum NotPassedOn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Became {
-    /// The approval counts; more may be needed.
+    /// It counts: the approval was taken, and more may be needed; or the pool of a released job was told to end it.
     Given,
     /// The job is no longer held: released, denied or called off.
     Ended,
@@ -76,10 +76,21 @@ pub struct Passed {
     pub job: Option<Story>,
 }
 
+/// Where the commands of a source go.
+#[derive(Debug, Clone)]
+pub struct CommandTopic {
+    /// The source.
+    pub source: SourceName,
+    /// Its topic of commands.
+    pub topic: TopicName,
+    /// Whether it takes delegated jobs, so that a revocation concerns all its shards.
+    pub delegates: bool,
+}
+
 /// Appends commands to `commands.<source>`.
 pub struct Commands {
     spine: Arc<dyn Spine>,
-    topics: Vec<(SourceName, TopicName)>,
+    topics: Vec<CommandTopic>,
     producer: Mutex<Option<Box<dyn Producer>>>,
 }
 
@@ -98,7 +109,7 @@ pub fn read(value: &[u8]) -> Result<Command, NotPassedOn> {
 impl Commands {
     /// To these topics.
     #[must_use]
-    pub fn new(spine: Arc<dyn Spine>, topics: Vec<(SourceName, TopicName)>) -> Self {
+    pub fn new(spine: Arc<dyn Spine>, topics: Vec<CommandTopic>) -> Self {
         Self { spine, topics, producer: Mutex::new(None) }
     }
 
@@ -110,8 +121,21 @@ impl Commands {
         let command = read(&value)?;
         let since = view.list(&Filter::default(), 1).next;
         let key = JobKey::Position(command.source.clone());
-        let waited = waits(view.get(&key).as_ref());
-        self.append(&command, value).await?;
+        let job = view.get(&key);
+        if let Some(ended) = job.as_ref().filter(|job| command.action == Action::Cancel && job.is_told()) {
+            let detail = format!("it has ended already: {}", ended.state.word());
+            return Ok(Passed {
+                command: command.id,
+                became: Became::Refused,
+                why: Some(CommandRefusal::NotKept),
+                detail,
+                job,
+            });
+        }
+        let waited = waits(job.as_ref());
+        for to in self.targets(&command).await? {
+            self.append(&command, &to, value.clone()).await?;
+        }
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let mut seen = since;
         loop {
@@ -125,10 +149,27 @@ impl Commands {
         }
     }
 
-    async fn append(&self, command: &Command, value: Bytes) -> Result<(), NotPassedOn> {
+    /// Where it goes: to the job's own shard; a revocation also to every other that may have jobs which act for the job, before
+    /// that, so that what its own shard says of it tells that it has landed everywhere.
+    async fn targets(&self, command: &Command) -> Result<Vec<TopicPartition>, NotPassedOn> {
         let source_name = command.source.source.clone();
-        let topic = self.topics.iter().find(|(name, _)| *name == source_name).map(|(_, topic)| topic);
-        let topic = topic.ok_or(NotPassedOn::NoSuchSource { source_name })?;
+        let own = self.topics.iter().find(|known| known.source == source_name);
+        let own = own.ok_or(NotPassedOn::NoSuchSource { source_name })?.topic.partition(command.source.partition);
+        let mut targets = Vec::new();
+        if command.action == Action::Revoke {
+            let topics: Vec<TopicName> =
+                self.topics.iter().filter(|known| known.delegates).map(|known| known.topic.clone()).collect();
+            let states = self.spine.describe(&topics).await.map_err(NotPassedOn::Away)?;
+            for (topic, state) in topics.iter().zip(states) {
+                targets.extend((0..state.map_or(0, |state| state.partitions)).map(|number| topic.partition(number)));
+            }
+            targets.retain(|target| *target != own);
+        }
+        targets.push(own);
+        Ok(targets)
+    }
+
+    async fn append(&self, command: &Command, to: &TopicPartition, value: Bytes) -> Result<(), NotPassedOn> {
         let record = NewRecord {
             key: Some(Bytes::from(command.source.to_string())),
             value: Some(value),
@@ -143,7 +184,7 @@ impl Commands {
                     none.insert(self.spine.producer(options).await.map_err(NotPassedOn::Away)?)
                 }
             };
-            producer.append(&topic.partition(command.source.partition), vec![record])
+            producer.append(to, vec![record])
         };
         match tokio::time::timeout(PATIENCE, landing).await {
             Ok(Ok(_)) => Ok(()),
@@ -170,6 +211,10 @@ fn told(command: &Command, job: Option<Story>, waited: bool) -> Passed {
     let refused = job.as_ref().and_then(|job| job.refused.iter().find(|refused| refused.command == id));
     let hold = job.as_ref().and_then(|job| job.hold.as_ref());
     let given = hold.is_some_and(|hold| hold.given.iter().any(|given| given.command == id));
+    let withdrawn = job.as_ref().and_then(|job| job.withdrawn.as_ref());
+    let given = given || withdrawn.is_some_and(|withdrawn| withdrawn.command == id);
+    let revoked = job.as_ref().and_then(|job| job.revoked.as_ref());
+    let given = given || revoked.is_some_and(|revoked| revoked.command == id);
     let ended = waited && !waits(job.as_ref());
     let (why, detail) = refused.map_or((None, String::new()), |r| (Some(r.why), r.detail.clone()));
     let became = match (refused.is_some(), given, ended) {

@@ -86,6 +86,19 @@ struct Names {
     id: Option<Box<RawValue>>,
     #[serde(default)]
     tenant: Option<Box<RawValue>>,
+    #[serde(default)]
+    parent: Option<Box<RawValue>>,
+    #[serde(default)]
+    parent_ticket: Option<serde::de::IgnoredAny>,
+}
+
+/// Names a submitter may have written.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    id: Option<JobId>,
+    tenant: Option<TenantId>,
+    /// Its parent, where it presents that one's ticket.
+    delegated_by: Option<JobId>,
 }
 
 /// Appends jobs to one source. Shared as `Arc`.
@@ -149,8 +162,10 @@ impl Submitter {
         if value.len() > limit {
             return Err(NotSubmitted::TooLarge { bytes: value.len(), limit });
         }
-        let (id, tenant) = names(&value)?;
-        let key = id.as_ref().map(|id| format!("{}/{id}", tenant.as_ref().map_or("", TenantId::as_str)));
+        let Said { id, tenant, delegated_by } = names(&value)?;
+        // All children of a job stand in one partition, so that a child that is submitted again meets itself.
+        let with = delegated_by.as_ref().or(id.as_ref());
+        let key = with.map(|id| format!("{}/{id}", tenant.as_ref().map_or("", TenantId::as_str)));
         let partition = match &key {
             Some(key) => partition_of(key.as_bytes(), self.source.partitions),
             None => self.next.fetch_add(1, Ordering::Relaxed) % self.source.partitions.max(1),
@@ -193,17 +208,22 @@ impl Begun {
     }
 }
 
-fn names(value: &[u8]) -> Result<(Option<JobId>, Option<TenantId>), NotSubmitted> {
+fn names(value: &[u8]) -> Result<Said, NotSubmitted> {
     let refused = |e: serde_json::Error| NotSubmitted::NotAnObject { reason: e.to_string() };
     let first = value.iter().find(|byte| !byte.is_ascii_whitespace());
     if first.is_some_and(|byte| *byte != b'{') {
         return Err(NotSubmitted::NotAnObject { reason: "it does not begin with `{`".into() });
     }
-    let Names { id, tenant } = serde_json::from_slice(value).map_err(refused)?;
+    let Names { id, tenant, parent, parent_ticket } = serde_json::from_slice(value).map_err(refused)?;
     // What is no text here is the kernel's to refuse, with a durable record of it.
     let text = |raw: Option<Box<RawValue>>| raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
     let bad = |e: tidegate_protocol::ids::BadName| NotSubmitted::BadName { reason: e.to_string() };
-    Ok((text(id).map(JobId::new).transpose().map_err(bad)?, text(tenant).map(TenantId::new).transpose().map_err(bad)?))
+    let parent = parent_ticket.and_then(|_| text(parent));
+    Ok(Said {
+        id: text(id).map(JobId::new).transpose().map_err(bad)?,
+        tenant: text(tenant).map(TenantId::new).transpose().map_err(bad)?,
+        delegated_by: parent.map(JobId::new).transpose().map_err(bad)?,
+    })
 }
 
 fn count(result: &Result<Submitted, NotSubmitted>) {
@@ -223,9 +243,16 @@ mod tests {
 
     #[test]
     fn only_objects_are_taken_and_what_the_kernel_judges_is_left_to_it() {
-        let (id, tenant) = names(br#" {"id":"a","tenant":"t","payload":{"id":3}}"#).unwrap();
-        assert_eq!((id.unwrap().as_str(), tenant.unwrap().as_str()), ("a", "t"));
-        assert_eq!(names(br#"{"id":7,"tenant":null}"#).unwrap(), (None, None));
+        let said = |text: &[u8]| {
+            let Said { id, tenant, delegated_by } = names(text).unwrap();
+            let text = |id: Option<JobId>| id.map(String::from);
+            (text(id), tenant.map(String::from), text(delegated_by))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(said(br#" {"id":"a","tenant":"t","payload":{"id":3}}"#), (some("a"), some("t"), None));
+        assert_eq!(said(br#"{"id":7,"tenant":null}"#), (None, None, None));
+        assert_eq!(said(br#"{"id":"a","parent":"p"}"#), (some("a"), None, None), "a name is no ticket");
+        assert_eq!(said(br#"{"id":"a","parent":"p","parent_ticket":"x"}"#), (some("a"), None, some("p")));
         for (bad, expected) in [
             (&b"[1]"[..], "does not begin with `{`"),
             (b"", "EOF while parsing"),

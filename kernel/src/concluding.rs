@@ -94,6 +94,8 @@ impl Kernel {
             Verdict::Allow | Verdict::AllowWithConstraints => match self.config.routes.route(&case.job).cloned() {
                 Some(pool) => {
                     let expires = (case.at + self.config.ticket_ttl).millis();
+                    let chain_ends = case.job.delegation.as_ref().map(|delegation| delegation.expires_ms);
+                    let expires = chain_ends.map_or(expires, |ends| ends.min(expires));
                     let leases = case.replaces().map_or(0, |replaced| replaced.leases);
                     let decision = Decision { expires_ms: Some(expires), leases, ..decision };
                     decided(case, decision, Some(pool), false)
@@ -132,7 +134,7 @@ impl Kernel {
                 let by: Vec<PersonId> = hold.given.iter().map(|given| given.by.clone()).collect();
                 return self.conclude(case, approved(decision, by));
             }
-            let until = hold.until.min(approvals::end(approval, case.job.deadline, case.at));
+            let until = hold.until.min(approvals::end(approval, case.job.latest_ms(), case.at));
             return KernelFact::HoldRenewed { source: case.job.source, decision: Box::new(decision), until };
         }
         let people = self.config.people.approvers(&case.job.tenant, case.at.millis());
@@ -143,7 +145,7 @@ impl Kernel {
         if !was_held && self.kept.is_full(KeptAs::Held) {
             return denied(case, decision, "there is no room for a further job that waits for approval");
         }
-        let until = approvals::end(approval, case.job.deadline, case.at);
+        let until = approvals::end(approval, case.job.latest_ms(), case.at);
         let (record, payload) = match case.kept_record() {
             Ok(kept) => kept,
             Err(Refusal { reason, detail }) => return case.rejected(reason, detail),

@@ -10,6 +10,7 @@ use tidegate_protocol::signature::Trust;
 use tidegate_protocol::topics::Topic;
 use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec, Writers};
 
+use crate::delegation::DelegationBounds;
 use crate::identity::WindowBounds;
 use crate::kept::KeptBounds;
 use crate::routes::Routes;
@@ -125,6 +126,8 @@ pub struct KernelConfig {
     pub wallet: WalletBounds,
     /// How long an allowed job may wait for a worker before it is judged again.
     pub ticket_ttl: Duration,
+    /// How far jobs may delegate.
+    pub delegation: DelegationBounds,
     /// Whose signatures count on commands.
     pub trust: Arc<dyn Trust>,
     /// Whose keys they are.

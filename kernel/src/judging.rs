@@ -6,13 +6,16 @@
 //! | no job | can | | `RecordRejected` |
 //! | a job | can | with the same input | `JobRepeated` |
 //! | a job | can | with another input | `RecordRejected` (`id_conflict`, no job: its end belongs to the first) |
+//! | a job | can | no, and its parent's ticket is worth nothing | `RecordRejected`, see [`delegation`](crate::delegation) |
 //! | a job | can | no | what [`concluding`](crate::concluding) says |
 //!
 //! A job that is kept is known for as long as it is kept. Each of these facts settles the record. `PolicyAdopted` goes before the first fact that a newer policy leads to.
 
 use std::collections::BTreeSet;
 
-use tidegate_policy::{Judgement as Verdicts, LimitView, NoLimits, Snapshot, Subject};
+use tidegate_policy::{
+    Delegation as Chain, Judgement as Verdicts, LimitView, NoLimits, Principal, Snapshot, Standing, Subject,
+};
 use tidegate_protocol::decision::{Decision as Judgement, PayloadAt, Verdict};
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::job::{Job, SourcePosition};
@@ -23,11 +26,12 @@ use tidegate_spine::Record;
 use tidegate_stage::{Arrival, Decision};
 
 use crate::concluding::{Case, defer, rejected};
+use crate::delegation::{attenuated, tokens};
 use crate::identity::Known;
 use crate::kept::{Deferral, awaited};
 use crate::kernel::{Kernel, Memory};
 use crate::limiting::Looking;
-use crate::reading::{Reading, Refusal, quoted};
+use crate::reading::{Found, Reading, Refusal, quoted};
 use crate::wallet::MOST_SPENDS;
 
 impl Kernel {
@@ -46,9 +50,10 @@ impl Kernel {
         };
         let mut memory = self.memory.borrow_mut();
         let memory = &mut *memory;
-        let Reading { input_hash, outcome } = memory.reader.read(&self.config.source, position.clone(), arrival.record);
-        let (job, payload) = match outcome {
-            Ok(read) => read,
+        let Reading { input_hash, outcome } =
+            memory.reader.read(&self.config.source, position.clone(), arrival.record, at.millis());
+        let Found { mut job, payload, parent_ticket } = match outcome {
+            Ok(found) => found,
             Err(refusal) => {
                 decision.settle(arrival.at, rejected(position, refusal, input_hash, None, None));
                 return;
@@ -65,6 +70,10 @@ impl Kernel {
                 rejected(position, Refusal::new(DeadReason::IdConflict, detail), input_hash, None, None)
             }
             Known::New => {
+                if let Err(refusal) = self.delegate(&mut job, parent_ticket.as_deref(), at, &mut memory.tickets) {
+                    decision.settle(arrival.at, rejected(position, refusal, input_hash, Some(job), None));
+                    return;
+                }
                 let said = self.say(policy, (&job, payload, arrival.record), at, false, memory, decision);
                 let case =
                     Case { job, payload, record: arrival.record, kept: None, returned: None, at, spends: Vec::new() };
@@ -117,17 +126,23 @@ impl Kernel {
         memory: &mut Memory,
         decision: &mut Decision<KernelFact>,
     ) -> Said {
+        if let Some(beyond) = self.beyond(job, at) {
+            return Said::Decided(Judgement::new(Verdict::Deny, beyond, policy.name()), Vec::new());
+        }
         let value = record.value.as_deref().unwrap_or_default();
-        let subject = subject(job, memory.reader.payload(payload, value));
+        let delegation = job.delegation.as_deref();
+        let principals: Vec<Principal<'_>> = delegation.map_or_else(Vec::new, |delegation| {
+            let actors = delegation.chain.iter().map(|ancestor| &ancestor.actor);
+            actors.map(|by| Principal { actor_id: by.id.as_deref(), actor_type: by.kind.as_deref() }).collect()
+        });
+        let chain = delegation.map(|delegation| Chain { chain: &principals, scope: Some(&delegation.scope) });
+        let subject = Subject { delegation: chain, ..subject(job, memory.reader.payload(payload, value)) };
         let mut looking = Looking { view: self.wallet.view(&job.tenant, at, self.epoch), last };
         let limits: &mut dyn LimitView = if self.config.source.observe() { &mut NoLimits } else { &mut looking };
         let said = policy.judge(&subject, at.millis(), limits, &mut memory.policy);
-        for request in looking.view.into_requests() {
-            decision.fact(request);
-        }
-        match said {
+        let said = match said {
             Verdicts::Decided(verdict) => {
-                let decision = policy.decision(&verdict);
+                let decision = attenuated(delegation, policy.decision(&verdict));
                 let mut spends: Vec<LimitUse> = Vec::with_capacity(verdict.spends.len());
                 // Several principals of a job may meet the same limit: the job takes of it once.
                 for wanted in verdict.spends {
@@ -140,7 +155,7 @@ impl Kernel {
                         format!("it would take of {} limits, a job takes of at most {MOST_SPENDS}", spends.len());
                     return Said::Decided(Judgement { verdict: Verdict::Deny, reason, ..decision }, Vec::new());
                 }
-                Said::Decided(decision, spends)
+                self.within_ancestors(job, &mut looking, decision, spends)
             }
             // When the first have answered it is judged again, and meets the others.
             Verdicts::Waits(wanted) => {
@@ -148,7 +163,39 @@ impl Kernel {
                     wanted.iter().take(MOST_SPENDS).map(|wanted| awaited(&wanted.limit, &wanted.key)).collect();
                 Said::Waits(awaited.into_iter().collect())
             }
+        };
+        for request in looking.view.into_requests() {
+            decision.fact(request);
         }
+        said
+    }
+
+    /// A job that may run takes of what its ancestors share out as well, or may not.
+    fn within_ancestors(
+        &self,
+        job: &Job,
+        looking: &mut Looking<'_>,
+        decision: Judgement,
+        mut spends: Vec<LimitUse>,
+    ) -> Said {
+        if !decision.verdict.permits() || self.config.source.observe() {
+            return Said::Decided(decision, spends);
+        }
+        let mut unknown = Vec::new();
+        for wanted in tokens(job, decision.constraints.as_deref(), self.config.ticket_ttl) {
+            match looking.standing(&wanted) {
+                Standing::Within if spends.len() < MOST_SPENDS => spends.push(wanted),
+                Standing::Unknown => unknown.push(awaited(&wanted.limit, &wanted.key)),
+                Standing::Within | Standing::Exceeded => {
+                    let reason = format!(
+                        "delegation: the jobs below one it acts for may use {} tokens together, and they are taken",
+                        wanted.definition.limit
+                    );
+                    return Said::Decided(Judgement { verdict: Verdict::Deny, reason, ..decision }, Vec::new());
+                }
+            }
+        }
+        if unknown.is_empty() { Said::Decided(decision, spends) } else { Said::Waits(unknown) }
     }
 
     /// The fact that follows.

@@ -16,6 +16,7 @@ use tidegate_stage::{Decision, Input, Outbox, Signal, Stage};
 
 use crate::approvals::{Hold, Refusals};
 use crate::config::{INPUT_COMMANDS, INPUT_GRANTS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig, LEAST_RECORD_BYTES};
+use crate::delegation::{Families, Revocation};
 use crate::identity::Window;
 use crate::kept::{Deferral, Kept, KeptJob, awaited};
 use crate::messages;
@@ -24,6 +25,7 @@ use crate::reading::ReaderMemory;
 use crate::standing::{Adopted, Policies, StandingView};
 use crate::state;
 use crate::wallet::{Wallet, WalletBugs};
+use crate::withdrawn::{Withdrawals, Withdrawn};
 
 /// The safety kernel of one source partition.
 pub struct Kernel {
@@ -40,6 +42,10 @@ pub struct Kernel {
     pub(crate) epoch: u64,
     /// Durable.
     pub(crate) refusals: Refusals,
+    /// Durable: what was revoked, and released jobs that act for others.
+    pub(crate) families: Families,
+    /// Durable: released jobs that were called off since.
+    pub(crate) withdrawn: Withdrawals,
     /// Reused by `decide`; holds nothing that a decision depends on.
     pub(crate) memory: RefCell<Memory>,
     pub(crate) meters: Meters,
@@ -80,6 +86,8 @@ impl Kernel {
             wallet: Wallet::new(config.wallet),
             epoch: 0,
             refusals: Refusals::default(),
+            families: Families::default(),
+            withdrawn: Withdrawals::default(),
             memory: RefCell::new(Memory {
                 reader: ReaderMemory::new(&config.source),
                 policy: tidegate_policy::Scratch::new(),
@@ -146,6 +154,33 @@ impl Kernel {
         self.window.remember(job, at);
     }
 
+    /// A fact that a job is no longer, or no longer so, where its family knew it.
+    fn leaves_its_family(&mut self, fact: &KernelFact) {
+        if self.families.is_empty() {
+            return;
+        }
+        let source = match fact {
+            KernelFact::JobDecided { job, .. }
+            | KernelFact::JobDeferred { job, .. }
+            | KernelFact::JobHeld { job, .. } => &job.source,
+            KernelFact::JobCancelled { job, .. } => &job.source,
+            KernelFact::RecordRejected { source, .. } | KernelFact::JobWithdrawn { source, .. } => source,
+            KernelFact::SpendSettled { told } => &told.source,
+            KernelFact::PolicyAdopted { .. }
+            | KernelFact::SliceRequested { .. }
+            | KernelFact::SliceGranted { .. }
+            | KernelFact::SliceReturned { .. }
+            | KernelFact::OutcomePassedOn { .. }
+            | KernelFact::HoldRenewed { .. }
+            | KernelFact::ApprovalGiven { .. }
+            | KernelFact::HoldEscalated { .. }
+            | KernelFact::CommandRefused { .. }
+            | KernelFact::DelegationRevoked { .. }
+            | KernelFact::JobRepeated { .. } => return,
+        };
+        self.families.leave(source.offset);
+    }
+
     /// A fact about a hold.
     fn kept_changes(&mut self, source: &SourcePosition, how: impl FnOnce(&mut KeptJob, &mut Hold)) {
         let changed = self.kept.change(source, |kept| {
@@ -187,7 +222,11 @@ impl Stage for Kernel {
                     self.end_overdue(*fresh, at, decision);
                 }
             }
-            Input::Poll => self.judge_next(at, decision),
+            Input::Poll => {
+                if !self.stop_revoked(decision) {
+                    self.judge_next(at, decision);
+                }
+            }
             // No record of the source waits in its log: it is settled or not read.
             Input::Evict(_) => {}
         }
@@ -195,6 +234,7 @@ impl Stage for Kernel {
 
     fn apply(&mut self, fact: &KernelFact, at: Timestamp) {
         self.wallet.apply(fact, at);
+        self.leaves_its_family(fact);
         match fact {
             KernelFact::SliceGranted { answer } => {
                 let (limit, key) = answer.about();
@@ -208,7 +248,16 @@ impl Stage for Kernel {
                 self.policies.adopt(Some(Adopted { revision: *revision, snapshot: snapshot.clone() }));
                 self.kept.adopt(snapshot);
             }
-            KernelFact::JobDecided { job, replaces, .. } => self.ended(job, was_kept(*replaces), at),
+            KernelFact::JobDecided { job, decision, pool, observed, replaces, .. } => {
+                if let Some(pool) = pool.as_ref().filter(|_| !observed && decision.verdict.permits()) {
+                    self.families.release(job, decision, pool, at);
+                }
+                self.ended(job, was_kept(*replaces), at);
+            }
+            KernelFact::DelegationRevoked { source, command, by, reason, until, .. } => {
+                let (command, by, reason) = (command.clone(), by.clone(), reason.clone());
+                self.families.revoke(source, Revocation { until: *until, command, by, reason }, &self.kept, at);
+            }
             KernelFact::RecordRejected { job: Some(job), replaces, .. } => self.ended(job, was_kept(*replaces), at),
             KernelFact::JobDeferred {
                 job,
@@ -252,7 +301,15 @@ impl Stage for Kernel {
             KernelFact::HoldEscalated { source, to } => {
                 self.kept_changes(source, |_, hold| hold.escalated.push(to.clone()));
             }
-            KernelFact::JobCancelled { job, .. } => self.ended(job, true, at),
+            KernelFact::JobCancelled { job, replaces, .. } => {
+                self.withdrawn.forget(&job.source);
+                self.ended(job, was_kept(Some(*replaces)), at);
+            }
+            KernelFact::JobWithdrawn { source, pool, command, by, reason, cause, .. } => {
+                let (source, pool, command) = (source.clone(), pool.clone(), command.clone());
+                let (by, reason, cause) = (by.clone(), reason.clone(), *cause);
+                self.withdrawn.remember(Withdrawn { source, pool, command, by, reason, cause });
+            }
             KernelFact::CommandRefused { .. } => self.refusals.count(at),
             KernelFact::JobRepeated { .. } | KernelFact::RecordRejected { job: None, .. } => {}
         }
@@ -299,14 +356,10 @@ impl Stage for Kernel {
     }
 
     fn snapshot(&self) -> Result<String, serde_json::Error> {
-        state::write(self.policies.adopted(), &self.window, &self.kept, &self.wallet, self.refusals)
+        state::write(self)
     }
 
     fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
-        let (adopted, refusals) = state::read(snapshot, &mut self.window, &mut self.kept, &mut self.wallet)?;
-        self.kept.adopt(adopted.as_ref().map_or("", |adopted| &adopted.snapshot));
-        self.policies.adopt(adopted);
-        self.refusals = refusals;
-        Ok(())
+        state::read(snapshot, self)
     }
 }

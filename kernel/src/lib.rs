@@ -27,11 +27,12 @@
 //! that is older than, or differs from, what was used before judges nothing ([`PolicyStanding`]).
 //!
 //! # Deliberately absent
-//! Delegation; revoking, redriving, and cancelling what was dispatched: such commands are refused by name.
+//! Revoking and redriving: such commands are refused by name.
 
 mod approvals;
 mod concluding;
 mod config;
+mod delegation;
 mod identity;
 mod judging;
 mod kept;
@@ -46,16 +47,18 @@ pub mod sources;
 mod standing;
 mod state;
 pub mod wallet;
+mod withdrawn;
 
 pub use config::{
     DEFAULT_RECORD_BYTES, DEFAULT_TICKET_TTL, INPUT_COMMANDS, INPUT_GRANTS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig,
     KernelTopics, LEAST_RECORD_BYTES, PartitionCounts, shard_spec,
 };
+pub use delegation::DelegationBounds;
 pub use identity::WindowBounds;
 pub use kept::{KeptBounds, MAX_KEPT_RECORD_BYTES};
 pub use kernel::{Kernel, KernelRefused};
 pub use meters::describe_metrics;
-pub use reading::{Refusal, envelope_of_line};
-pub use routes::{ANY_CAPABILITY, BadTopicGlob, Pool, Routes, RoutesRefused, TopicGlob};
-pub use sources::{Format, Mapping, MappingWritten, Source, SourceRefused, SourceWritten, Tenants};
+pub use reading::{MAX_AHEAD_MS, MAX_ORDERING_KEY_BYTES, Refusal, envelope_of_line};
+pub use routes::{ANY_CAPABILITY, Pool, Routes, RoutesRefused};
+pub use sources::{Format, Mapping, MappingWritten, ParentTickets, Source, SourceRefused, SourceWritten, Tenants};
 pub use standing::{PolicyStanding, StandingView};

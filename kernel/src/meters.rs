@@ -24,6 +24,8 @@ const HELD: &str = "tidegate_kernel_held_jobs";
 const DEFERRED: &str = "tidegate_kernel_deferred_jobs";
 const HOLDS: &str = "tidegate_kernel_holds_total";
 const RETURNED: &str = "tidegate_kernel_returned_jobs_total";
+const DELEGATION: &str = "tidegate_kernel_delegation_total";
+const WITHDRAWN: &str = "tidegate_kernel_jobs_withdrawn_total";
 const DEFERRALS: &str = "tidegate_kernel_deferrals_total";
 const POLICY_REVISION: &str = "tidegate_kernel_policy_revision";
 
@@ -42,8 +44,13 @@ pub fn describe_metrics() {
         ),
         (
             RETURNED,
-            "Jobs that came back because their ticket expired, by what they were then: decided, held, deferred or rejected.",
+            "Jobs that came back because their ticket expired, by what they were then: decided, held, deferred, cancelled or rejected.",
         ),
+        (
+            DELEGATION,
+            "Delegation, by event: jobs with a parent's ticket that were allowed, that were denied; jobs that were revoked.",
+        ),
+        (WITHDRAWN, "Released jobs that were called off: their pool was told, by cause (cancelled, revoked)."),
         (DEAD, "Records that could not be jobs and went to `dead`, by reason."),
         (
             COMMANDS_REFUSED,
@@ -72,7 +79,10 @@ pub(crate) fn tally(fact: &KernelFact, count: &mut dyn FnMut(&'static str, &'sta
     }
     match fact {
         KernelFact::PolicyAdopted { .. } => {}
-        KernelFact::JobDecided { decision, observed, replaces, .. } => {
+        KernelFact::JobDecided { job, decision, observed, replaces, .. } => {
+            if job.delegation.is_some() {
+                count(DELEGATION, "event", if decision.verdict.permits() { "allowed" } else { "denied" });
+            }
             if replaces.is_none() {
                 count(RECORDS, "outcome", if *observed { "observed" } else { "decided" });
             }
@@ -93,7 +103,13 @@ pub(crate) fn tally(fact: &KernelFact, count: &mut dyn FnMut(&'static str, &'sta
         KernelFact::HoldRenewed { .. } => count(HOLDS, "event", "renewed"),
         KernelFact::ApprovalGiven { .. } => count(HOLDS, "event", "approved"),
         KernelFact::HoldEscalated { .. } => count(HOLDS, "event", "escalated"),
-        KernelFact::JobCancelled { .. } => count(HOLDS, "event", "cancelled"),
+        KernelFact::JobCancelled { replaces, .. } => {
+            if replaces.was != KeptAs::Released {
+                count(HOLDS, "event", "cancelled");
+            }
+        }
+        KernelFact::JobWithdrawn { cause, .. } => count(WITHDRAWN, "cause", cause.word()),
+        KernelFact::DelegationRevoked { .. } => count(DELEGATION, "event", "revoked"),
         KernelFact::CommandRefused { .. } => {}
         KernelFact::JobDeferred { why, replaces, .. } => {
             if replaces.is_none() {
@@ -117,6 +133,7 @@ fn returned(fact: &KernelFact) -> Option<&'static str> {
         KernelFact::JobHeld { replaces, .. } => (replaces, "held"),
         KernelFact::JobDeferred { replaces, .. } => (replaces, "deferred"),
         KernelFact::RecordRejected { replaces, .. } => (replaces, "rejected"),
+        KernelFact::JobCancelled { replaces, .. } if replaces.was == KeptAs::Released => return Some("cancelled"),
         KernelFact::PolicyAdopted { .. }
         | KernelFact::SliceRequested { .. }
         | KernelFact::SliceGranted { .. }
@@ -128,6 +145,8 @@ fn returned(fact: &KernelFact) -> Option<&'static str> {
         | KernelFact::HoldEscalated { .. }
         | KernelFact::CommandRefused { .. }
         | KernelFact::JobCancelled { .. }
+        | KernelFact::JobWithdrawn { .. }
+        | KernelFact::DelegationRevoked { .. }
         | KernelFact::JobRepeated { .. } => return None,
     };
     replaces.is_some_and(|replaced| replaced.was == KeptAs::Released).then_some(became)

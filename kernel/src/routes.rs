@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use tidegate_protocol::address::{BadTopicName, TopicName, TopicPartition};
-use tidegate_protocol::ids::{Capability, PoolName};
+use tidegate_protocol::ids::{Capability, PoolName, TenantId};
 use tidegate_protocol::job::Job;
+use tidegate_protocol::topic_glob::TopicGlob;
 use tidegate_protocol::topics::{Topic, partition_of};
 
 /// The capability of a pool that takes every capability: for consumers of one's own behind `approved.<pool>`.
@@ -68,59 +69,6 @@ pub enum RoutesRefused {
     },
 }
 
-/// A glob over dotted job topics.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TopicGlob(Box<str>);
-
-/// Text that is no glob.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no topic glob: {problem}")]
-pub struct BadTopicGlob {
-    /// As written.
-    pub text: String,
-    /// What is wrong.
-    pub problem: &'static str,
-}
-
-impl TopicGlob {
-    /// Checks `text`: dotted segments, `*` for exactly one, a last `>` for one or more.
-    ///
-    /// # Errors
-    /// [`BadTopicGlob`] with what is wrong.
-    pub fn new(text: &str) -> Result<Self, BadTopicGlob> {
-        let bad = |problem| Err(BadTopicGlob { text: text.chars().take(200).collect(), problem });
-        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return bad("it has white space or a control character");
-        }
-        let mut segments = text.split('.').peekable();
-        while let Some(segment) = segments.next() {
-            match segment {
-                "" => return bad("a segment is empty"),
-                ">" if segments.peek().is_some() => return bad("`>` may only be the last segment"),
-                "*" | ">" => {}
-                _ if segment.contains(['*', '>']) => return bad("a wildcard must be a whole segment"),
-                _ => {}
-            }
-        }
-        Ok(Self(text.into()))
-    }
-
-    /// Whether it stands for `topic`.
-    #[must_use]
-    pub fn matches(&self, topic: &str) -> bool {
-        let mut given = topic.split('.');
-        for wanted in self.0.split('.') {
-            match (wanted, given.next()) {
-                (">", Some(_)) => return true,
-                ("*", Some(_)) => {}
-                (wanted, Some(segment)) if wanted == segment => {}
-                _ => return false,
-            }
-        }
-        given.next().is_none()
-    }
-}
-
 impl Pool {
     /// Whether this pool's workers can do what the job needs, and the job is about topics it takes.
     fn takes(&self, job: &Job) -> bool {
@@ -161,13 +109,29 @@ impl Routes {
     }
 
     /// The bucket of a job in a pool: the tenant has `tenant_buckets` neighbouring ones from the hash of its name on,
-    /// and the job's id chooses among them. `None` when there is no such pool any more.
+    /// and the job's ordering key, else its id, chooses among them, so that one scheduler shard sees all jobs of a key. `None` when there is no such pool any more.
     pub(crate) fn bucket(&self, pool: &PoolName, job: &Job) -> Option<TopicPartition> {
         let routed = self.pools.iter().find(|routed| routed.pool.name == *pool)?;
         let Pool { buckets, tenant_buckets, .. } = routed.pool;
         let first = partition_of(job.tenant.as_str().as_bytes(), buckets);
-        let chosen = partition_of(job.id.as_str().as_bytes(), tenant_buckets);
+        let chooses = job.ordering_key.as_deref().unwrap_or(job.id.as_str());
+        let chosen = partition_of(chooses.as_bytes(), tenant_buckets);
         Some(routed.approved.partition((first + chosen) % buckets))
+    }
+
+    /// Whether jobs may be sent there.
+    pub(crate) fn has(&self, to: &TopicPartition) -> bool {
+        self.pools.iter().any(|routed| routed.approved == to.topic && to.partition < routed.pool.buckets)
+    }
+
+    /// The buckets of a tenant in a pool: every job of its stands in one of them. None when there is no such pool.
+    pub(crate) fn tenant_buckets(&self, pool: &PoolName, tenant: &TenantId) -> impl Iterator<Item = TopicPartition> {
+        let routed = self.pools.iter().find(|routed| routed.pool.name == *pool);
+        routed.into_iter().flat_map(|routed| {
+            let Pool { buckets, tenant_buckets, .. } = routed.pool;
+            let first = partition_of(tenant.as_str().as_bytes(), buckets);
+            (0..tenant_buckets).map(move |chosen| routed.approved.partition((first + chosen) % buckets))
+        })
     }
 
     /// Every bucket of every pool.

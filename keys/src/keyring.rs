@@ -113,7 +113,13 @@ impl Trusted {
         };
         let role = |role: &Role| match role {
             Role::ApproverAs(role) => Some(role.to_string()),
-            Role::AnyStage | Role::Stage(_) | Role::Approver | Role::Submitter | Role::Worker | Role::Operator => None,
+            Role::AnyStage
+            | Role::Stage(_)
+            | Role::Approver
+            | Role::Submitter
+            | Role::Worker
+            | Role::Operator
+            | Role::Policy => None,
         };
         Some(Person { id, roles: self.roles.iter().filter_map(role).collect() })
     }

@@ -28,7 +28,7 @@ use crate::config::{
 use crate::process::{Node, StartError, start};
 use crate::roles::Role;
 use crate::topics::{apply, plan, wanted};
-use crate::workers::{Runs, WorkerSpec, Workers, build, last_of_each};
+use crate::workers::{Gateway, Runs, Surroundings, WorkerSpec, Workers, build, last_of_each};
 
 /// The policy written at the first start.
 pub const EXAMPLE_POLICY: &str = include_str!("dev/example.yaml");
@@ -162,7 +162,11 @@ fn start_workers(
     concurrency: u32,
 ) -> Result<(), StartError> {
     let (Some(pool), false) = (pool, specs.is_empty()) else { return Ok(()) };
-    let worker = build(pool, "dev", specs, concurrency, &[], node.keys().trust())?;
+    // Whoever runs this owns the folder with the key: commands may have it.
+    let key = std::fs::read_to_string(node.config().data.join("key")).ok().map(|key| key.trim().to_owned());
+    let gateway = Gateway { url: format!("http://{}", node.address()), key };
+    let around = Surroundings { enforces: Vec::new(), gateway: Some(gateway) };
+    let worker = build(pool, "dev", specs, concurrency, &around, node.keys().trust())?;
     workers.start(worker, node.spine(), &node.config().prefix);
     Ok(())
 }

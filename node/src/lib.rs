@@ -6,7 +6,7 @@
 //! | [`spine`] | opens the adapter a URL names |
 //! | [`topics`] | plan, apply, export; the preflight of every process |
 //! | [`roles`] | kernel, scheduler, gateway; shards come and go with a group |
-//! | [`policy_folder`] | bundles, read again when a file changes |
+//! | [`policy_folder`], [`policy_signature`] | bundles, read again when a file changes, and by whom they are signed |
 //! | [`process`] | start, readiness, stop in order |
 //! | [`dev`] | everything in one process on the embedded spine |
 //! | [`workers`] | workers inside a process |
@@ -23,6 +23,7 @@ pub mod dev;
 pub mod losses;
 pub mod metrics;
 pub mod policy_folder;
+pub mod policy_signature;
 pub mod process;
 mod readiness;
 pub mod roles;

@@ -1,17 +1,19 @@
 //! The folder of policy bundles: read at start and again whenever a file changes.
 //!
-//! A set that is refused changes nothing: every problem is logged and the last good snapshot stays. What was used before
+//! A set that is refused, or whose signature does not hold ([`policy_signature`](crate::policy_signature)), changes
+//! nothing: every problem is logged and the last good snapshot stays. What was used before
 //! a restart is the kernel's own fact, checked by the kernel; here only this process's last good set counts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidegate_policy::{InUse, Refused, Snapshot, is_bundle_file, load};
 use tokio::sync::watch;
 
 use crate::metrics;
+use crate::policy_signature::{self, BadPolicySignature, Demand};
 
 /// How often the folder is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -30,6 +32,46 @@ pub enum PolicyError {
     /// What is in it was refused.
     #[error("{0}")]
     Refused(Refused),
+    /// Its signature does not hold.
+    #[error(transparent)]
+    Signature(#[from] BadPolicySignature),
+}
+
+/// What is read of a folder.
+#[derive(Debug, PartialEq, Eq)]
+struct Read {
+    /// Bundles, path and text.
+    files: BTreeMap<String, String>,
+    /// The text of [`policy_signature::FILE`], where there is one.
+    signature: Option<Vec<u8>>,
+}
+
+impl Read {
+    fn of(folder: &Path) -> Result<Self, PolicyError> {
+        Ok(Self { files: read_files(folder)?, signature: read_signature(folder)? })
+    }
+
+    fn check(&self, demand: &Demand) -> Result<(), BadPolicySignature> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        if let Some(key) = demand.check(&self.files, self.signature.as_deref(), now_ms)? {
+            tracing::info!(%key, "the policy's signature holds");
+        }
+        Ok(())
+    }
+}
+
+fn read_signature(folder: &Path) -> Result<Option<Vec<u8>>, PolicyError> {
+    let path = folder.join(policy_signature::FILE);
+    let mut text = Vec::new();
+    let read = std::fs::File::open(&path).and_then(|file| {
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, policy_signature::MAX_BYTES), &mut text)
+    });
+    match read {
+        Ok(_) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PolicyError::Folder { folder: path, source }),
+    }
 }
 
 /// The files of a folder that hold bundles, name and text, by name.
@@ -49,10 +91,10 @@ pub fn read_files(folder: &Path) -> Result<BTreeMap<String, String>, PolicyError
     Ok(files)
 }
 
-/// Loads a folder.
+/// Loads a folder, whoever signed it.
 ///
 /// # Errors
-/// [`PolicyError`].
+/// [`PolicyError`], never `Signature`.
 pub fn load_folder(folder: &Path, in_use: Option<&InUse>) -> Result<Snapshot, PolicyError> {
     load(read_files(folder)?, in_use).map_err(PolicyError::Refused)
 }
@@ -62,9 +104,9 @@ pub type Current = watch::Receiver<Option<Arc<Snapshot>>>;
 
 /// Follows a folder until the returned receiver and its clones are gone.
 #[must_use]
-pub fn follow(folder: PathBuf) -> (Current, tokio::task::JoinHandle<()>) {
+pub fn follow(folder: PathBuf, demand: Demand) -> (Current, tokio::task::JoinHandle<()>) {
     let (told, current) = watch::channel(None);
-    let mut folder = Folder { path: folder, seen: None, in_use: None };
+    let mut folder = Folder { path: folder, demand, seen: None, in_use: None };
     if let Some(first) = folder.look() {
         told.send_replace(Some(first));
     }
@@ -88,16 +130,17 @@ pub fn follow(folder: PathBuf) -> (Current, tokio::task::JoinHandle<()>) {
 
 struct Folder {
     path: PathBuf,
+    demand: Demand,
     /// What was last read, good or bad; `None` when it could not be read.
-    seen: Option<BTreeMap<String, String>>,
+    seen: Option<Read>,
     in_use: Option<InUse>,
 }
 
 impl Folder {
     /// A new good policy, if there is one since the last look.
     fn look(&mut self) -> Option<Arc<Snapshot>> {
-        let files = match read_files(&self.path) {
-            Ok(files) => files,
+        let read = match Read::of(&self.path) {
+            Ok(read) => read,
             Err(error) => {
                 if self.seen.take().is_some() || self.in_use.is_none() {
                     report(&error);
@@ -105,11 +148,14 @@ impl Folder {
                 return None;
             }
         };
-        if self.seen.as_ref() == Some(&files) {
+        if self.seen.as_ref() == Some(&read) {
             return None;
         }
-        let loaded = load(&files, self.in_use.as_ref());
-        self.seen = Some(files);
+        let loaded = match read.check(&self.demand) {
+            Ok(()) => load(&read.files, self.in_use.as_ref()).map_err(PolicyError::Refused),
+            Err(bad) => Err(bad.into()),
+        };
+        self.seen = Some(read);
         match loaded {
             Ok(snapshot) => {
                 let snapshot = Arc::new(snapshot);
@@ -127,8 +173,8 @@ impl Folder {
                 );
                 Some(snapshot)
             }
-            Err(refused) => {
-                report(&PolicyError::Refused(refused));
+            Err(error) => {
+                report(&error);
                 None
             }
         }
@@ -143,6 +189,10 @@ fn report(error: &PolicyError) {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_keys::{Keyring, SecretKey, Trusted};
+    use tidegate_protocol::ids::KeyId;
+    use tidegate_protocol::signature::{Role, Sign};
+
     use super::*;
 
     fn bundle(revision: u64, decision: &str) -> String {
@@ -151,11 +201,48 @@ mod tests {
         )
     }
 
+    fn author() -> SecretKey {
+        SecretKey::from_seed(KeyId::new("author").unwrap(), &[1; 32])
+    }
+
+    fn demand(required: bool) -> Demand {
+        let trusted = Trusted {
+            id: author().key().clone(),
+            public: author().public(),
+            person: None,
+            roles: vec![Role::Policy],
+            tenants: None,
+            until_ms: None,
+        };
+        Demand { trust: Arc::new(Keyring::new([trusted]).unwrap()), required }
+    }
+
+    #[test]
+    fn a_folder_that_needs_a_signature_is_used_as_it_was_signed_and_not_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut follow = Folder { path: folder.path().to_owned(), demand: demand(true), seen: None, in_use: None };
+        let sign = || {
+            let text = policy_signature::sign(&author(), &read_files(folder.path()).unwrap()).unwrap();
+            std::fs::write(folder.path().join(policy_signature::FILE), text).unwrap();
+        };
+        let file = folder.path().join("b.yaml");
+        std::fs::write(&file, bundle(1, "deny")).unwrap();
+        assert!(follow.look().is_none(), "not signed");
+        sign();
+        assert_eq!(follow.look().unwrap().revision(), 1);
+        std::fs::write(&file, bundle(2, "allow")).unwrap();
+        assert!(follow.look().is_none(), "changed by somebody else");
+        sign();
+        assert_eq!(follow.look().unwrap().revision(), 2);
+        std::fs::write(folder.path().join("c.yaml"), bundle(3, "allow").replace("id: b", "id: c")).unwrap();
+        assert!(follow.look().is_none(), "put in by somebody else");
+    }
+
     #[test]
     fn a_better_set_replaces_a_bad_one_changes_nothing_and_nothing_is_reported_twice() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("b.yaml");
-        let mut follow = Folder { path: folder.path().to_owned(), seen: None, in_use: None };
+        let mut follow = Folder { path: folder.path().to_owned(), demand: demand(false), seen: None, in_use: None };
         assert!(follow.look().is_none(), "an empty folder is no policy");
         std::fs::write(&file, bundle(1, "allow")).unwrap();
         assert_eq!(follow.look().unwrap().revision(), 1);

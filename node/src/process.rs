@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_gateway::commands::Commands;
+use tidegate_gateway::commands::{CommandTopic, Commands};
 use tidegate_gateway::http::{self, Api, Health};
 use tidegate_gateway::key::{Key, KeyError};
 use tidegate_gateway::leasing::{Leasing, Place, Terms};
 use tidegate_gateway::submit::{SubmitSource, Submitter};
 use tidegate_gateway::view::tail::ViewTopics;
 use tidegate_gateway::view::{Bounds, View, tail};
+use tidegate_kernel::ParentTickets;
 use tidegate_protocol::topics::Topic;
 use tidegate_spine::{Spine, SpineError};
 use tidegate_telemetry::Metrics;
@@ -25,6 +26,7 @@ use crate::checkpoint_file::CheckpointFile;
 use crate::clock::TokioClock;
 use crate::config::{Config, Keys, KeysError};
 use crate::policy_folder;
+use crate::policy_signature::Demand;
 use crate::readiness::Board;
 use crate::roles::{Ground, Hosting, Role, RoleError, Roles, kernels, limits, schedulers};
 use crate::topics::{Named, Plan, WantedError, plan, wanted};
@@ -155,7 +157,8 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
     let board = Arc::new(Board::new());
     let mut tasks = Vec::new();
     let (policy, following) = if roles.contains(&Role::Kernel) {
-        policy_folder::follow(config.policy.clone())
+        let demand = Demand { trust: keys.trust(), required: config.require_signed_policy };
+        policy_folder::follow(config.policy.clone(), demand)
     } else {
         (tokio::sync::watch::channel(None).1, tokio::spawn(async {}))
     };
@@ -363,7 +366,12 @@ pub async fn submitters(config: &Config, spine: &Arc<dyn Spine>) -> Result<Vec<S
 /// [`StartError`] when a topic has no name.
 pub fn commands(config: &Config, spine: &Arc<dyn Spine>) -> Result<Commands, StartError> {
     let named = Named::of(config).map_err(WantedError::Name)?;
-    let topics = named.sources.into_iter().map(|source| (source.name, source.commands)).collect();
+    let topics = config.sources.iter().zip(named.sources).map(|(source, topics)| CommandTopic {
+        source: topics.name,
+        topic: topics.commands,
+        delegates: source.parent_tickets() != ParentTickets::Refused,
+    });
+    let topics = topics.collect();
     Ok(Commands::new(Arc::clone(spine), topics))
 }
 

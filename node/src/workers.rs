@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tidegate_protocol::ids::{PoolName, WorkerId};
 use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
+pub use tidegate_worker::agent::Gateway;
 use tidegate_worker::agent::{Builtin, CommandHandler};
 use tidegate_worker::constraints::Enforces;
 use tidegate_worker::{RunError, Worker};
@@ -71,7 +72,16 @@ impl FromStr for WorkerSpec {
     }
 }
 
-/// A worker of `pool` with these capabilities, whose surroundings enforce so much, and which believes whom `trust` trusts.
+/// What there is around a worker.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// What they enforce.
+    pub enforces: Vec<Enforces>,
+    /// A gateway that its commands may submit jobs to.
+    pub gateway: Option<Gateway>,
+}
+
+/// A worker of `pool` with these capabilities and surroundings, which believes whom `trust` trusts.
 ///
 /// # Errors
 /// [`StartError::Worker`] names what is wrong.
@@ -80,17 +90,22 @@ pub fn build(
     id: &str,
     specs: &[WorkerSpec],
     concurrency: u32,
-    enforces: &[Enforces],
+    around: &Surroundings,
     trust: Arc<dyn Trust>,
 ) -> Result<Worker, StartError> {
     let error = |reason: String| StartError::Worker { reason };
     let id = WorkerId::new(id).map_err(|e| error(e.to_string()))?;
-    let mut builder = Worker::builder(pool, id, trust).concurrency(concurrency).enforces(enforces.iter().copied());
+    let enforced = around.enforces.iter().copied();
+    let mut builder = Worker::builder(pool, id, trust).concurrency(concurrency).enforces(enforced);
     for spec in specs {
         builder = match &spec.runs {
             Runs::Builtin(builtin) => builder.capability(&spec.capability, *builtin),
             Runs::Command(words) => {
                 let command = CommandHandler::new(words).map_err(|e| error(e.to_string()))?;
+                let command = match &around.gateway {
+                    Some(gateway) => command.gateway(gateway.clone()),
+                    None => command,
+                };
                 builder.capability(&spec.capability, command)
             }
         };

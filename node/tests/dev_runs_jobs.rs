@@ -158,7 +158,8 @@ async fn with(folder: &std::path::Path, ttl_ms: u64, worker: &str) -> DevNode {
     std::fs::create_dir_all(&policy).unwrap();
     std::fs::write(policy.join("constrained.yaml"), CONSTRAINED).unwrap();
     let mut how = Dev::new(folder.join("data"));
-    how.config = Some(Written { tickets: TicketsWritten { ttl_ms }, policy, ..Written::default() });
+    how.config =
+        Some(Written { tickets: TicketsWritten { ttl_ms, ..TicketsWritten::default() }, policy, ..Written::default() });
     how.listen = Some("127.0.0.1:0".parse().unwrap());
     how.workers = vec![worker.parse().unwrap()];
     how.concurrency = 1;

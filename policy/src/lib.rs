@@ -82,8 +82,8 @@
 //! [`Snapshot::evaluate`] cannot fail.
 //!
 //! # Deliberately absent
-//! Signatures of bundles. What the kernel of this version does not honour yet ([`Supported`]) is refused by name when a set
-//! is loaded.
+//! Signatures of bundles, which stand beside them. What the kernel of this version does not honour yet ([`Supported`]) is
+//! refused by name when a set is loaded.
 
 mod cases;
 mod compile;

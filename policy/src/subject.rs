@@ -1,12 +1,22 @@
 //! What is judged: a borrowed view of a job, so that the caller copies nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use tidegate_protocol::delegation::Scope;
 use tidegate_protocol::job::DEFAULT_PRIORITY;
 
 /// A set of names (`requires`, claimed risk tags), visited in the caller's own representation.
 pub trait Names {
     /// Calls `visit` once for each name.
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str));
+}
+
+/// The names that `required_scope` is about: a scope's capabilities, and its topic globs as they are written.
+impl Names for Scope {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
+        let Self { capabilities, topics } = self;
+        capabilities.iter().for_each(|capability| visit(capability.as_str()));
+        topics.iter().for_each(|glob| visit(glob.as_str()));
+    }
 }
 
 impl<S: AsRef<str>> Names for [S] {

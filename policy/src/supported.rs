@@ -41,7 +41,8 @@ impl Supported {
     ]);
 
     /// What the kernel of this version honours. A feature is added here with the change that makes it work.
-    pub const BY_KERNEL: Self = Self(&[Feature::Approvals, Feature::Throttling, Feature::Constraints, Feature::Limits]);
+    pub const BY_KERNEL: Self =
+        Self(&[Feature::Approvals, Feature::Throttling, Feature::Constraints, Feature::Limits, Feature::Delegation]);
 
     /// Whether the feature is among them.
     pub fn has(self, feature: Feature) -> bool {

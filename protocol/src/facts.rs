@@ -14,6 +14,7 @@ use crate::kept::{DeferredWhy, KeptRecord, Replaced};
 use crate::limits::{LimitAnswer, LimitRequest, OutcomeTold, Spend, Usage};
 use crate::outcome::{DeadReason, Outcome};
 use crate::time::Timestamp;
+use crate::withdrawal::Cause;
 
 /// A fact of a kernel shard (`decisions.<source>`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +168,7 @@ pub enum KernelFact {
         /// Why, for people.
         detail: String,
     },
-    /// A held or deferred job was called off. Emits to `finished`.
+    /// A held or deferred job was called off, or one that came back after it was withdrawn. Emits to `finished`.
     JobCancelled {
         /// The job.
         job: Box<Job>,
@@ -180,6 +181,49 @@ pub enum KernelFact {
         reason: String,
         /// How it was kept.
         replaces: Replaced,
+        /// Why it shall not run.
+        #[serde(default, skip_serializing_if = "Cause::is_cancelled")]
+        cause: Cause,
+    },
+    /// A released job was called off: its pool is told, and ends it unless it has ended. Emits to `approved.<pool>`.
+    JobWithdrawn {
+        /// The job.
+        source: SourcePosition,
+        /// Its id.
+        job_id: JobId,
+        /// Its tenant.
+        tenant: TenantId,
+        /// Where it went.
+        pool: PoolName,
+        /// The command that said so.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// Why it shall not run.
+        #[serde(default, skip_serializing_if = "Cause::is_cancelled")]
+        cause: Cause,
+    },
+    /// A job, of this shard or of another, may delegate no longer: no job that acts for it is let run here, and what acts for
+    /// it and has not begun is stopped by facts of its own. Emits nothing.
+    DelegationRevoked {
+        /// Where the job's record stands.
+        source: SourcePosition,
+        /// Its id.
+        job_id: JobId,
+        /// Its tenant.
+        tenant: TenantId,
+        /// The command that said so.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// Then no ticket that it had can be valid any more.
+        until: Timestamp,
     },
     /// The same job (tenant, id, input hash) again: its first verdict stands and it runs once.
     JobRepeated {
@@ -269,11 +313,11 @@ pub enum SchedulerFact {
         number: u64,
         /// The lane.
         lane: u32,
-        /// The record from `approved`: on the job's first lease only, later ones find it in the state.
+        /// The record from `approved`: only when the state does not have it yet (from an earlier lease, or a delay).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         work: Option<Box<RawValue>>,
     },
-    /// A lease ended without result; the job is ready again.
+    /// A lease ended without result; the job is ready again, at once or later.
     LeaseExpired {
         /// The job.
         source: SourcePosition,
@@ -281,6 +325,38 @@ pub enum SchedulerFact {
         token: Token,
         /// Why.
         end: LeaseEnd,
+        /// Not before this time; absent: at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
+    /// An attempt failed and another may go better: it waits for that. Emits `Settled` (accepted).
+    JobRetried {
+        /// The job.
+        source: SourcePosition,
+        /// Who had it, its token and lane.
+        by: Holder,
+        /// Not before this time.
+        until: Timestamp,
+        /// Why it failed, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// What the worker says it used.
+        #[serde(default, skip_serializing_if = "Usage::is_empty")]
+        usage: Usage,
+    },
+    /// A job is not to start yet: it leaves its log and waits in the state.
+    JobDelayed {
+        /// The job.
+        source: SourcePosition,
+        /// Not before this time.
+        until: Timestamp,
+        /// Its record.
+        work: Box<RawValue>,
+    },
+    /// The time of a job that was delayed or waited for its next attempt has come: it is ready.
+    JobDue {
+        /// The job.
+        source: SourcePosition,
     },
     /// A job ended. Emits `finished`, for `Outcome::Dead` also `dead`, and `Settled` to the worker's lane.
     JobFinished {

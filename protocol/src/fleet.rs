@@ -84,6 +84,12 @@ pub enum Report {
         /// What it used, where it knows.
         #[serde(default, skip_serializing_if = "Usage::is_empty")]
         usage: Usage,
+        /// Of a failure: another attempt may go better. Without it a failure is final.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        retryable: bool,
+        /// With `retryable`: not before so many milliseconds have passed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
         /// As in a heartbeat: a result frees a slot, so it carries the new credit.
         credit: u64,
     },

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::address::Offset;
+use crate::delegation::{Delegation, Scope};
 use crate::hex;
 use crate::ids::{Capability, JobId, SourceName, TenantId};
 
@@ -89,8 +90,14 @@ impl InputHash {
     /// in front (little-endian u64) so that no two inputs run together. A record without such attributes hashes
     /// to the plain SHA-256 of its value.
     pub fn of<'a>(value: &[u8], attributes: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        Self::of_parts(&[value], attributes)
+    }
+
+    /// The same of a value given in parts: a delegated job's hash leaves out the parent's ticket it came with, so that a
+    /// parent that runs again, by a later ticket, spawns the same children.
+    pub fn of_parts<'a>(parts: &[&[u8]], attributes: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         let mut hash = Sha256::new();
-        hash.update(value);
+        parts.iter().for_each(|part| hash.update(part));
         for (name, value) in attributes {
             for part in [name.as_bytes(), value] {
                 hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
@@ -157,15 +164,62 @@ pub struct Job {
     /// Milliseconds since the Unix epoch after which nobody wants the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
+    /// Milliseconds since the Unix epoch before which it must not start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<u64>,
+    /// Of the jobs of its tenant with the same key in one pool at most one is leased at a time, in the order of their arrival.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering_key: Option<String>,
+    /// How it is tried again.
+    #[serde(default, skip_serializing_if = "Retry::is_default")]
+    pub retry: Retry,
     /// The job that spawned it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<JobId>,
+    /// What it hands on to the jobs it spawns, as its submitter wrote; without it what it may do itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Box<Scope>>,
+    /// On whose behalf it acts, proven by its parent's ticket; nobody's when absent, whatever `parent` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation: Option<Box<Delegation>>,
     /// Where its record stands.
     pub source: SourcePosition,
     /// What an approval or a ticket binds.
     pub input_hash: InputHash,
     /// When its record was appended (the record's own timestamp: data), milliseconds since the Unix epoch.
     pub submitted_ms: u64,
+}
+
+impl Job {
+    /// When it is too late for a verdict to let it run: its deadline, or the end of its chain's time.
+    #[must_use]
+    pub fn latest_ms(&self) -> Option<u64> {
+        let chain_ends = self.delegation.as_ref().map(|delegation| delegation.expires_ms);
+        [self.deadline, chain_ends].into_iter().flatten().min()
+    }
+}
+
+/// How a job wants to be tried again, within what its pool allows; what is absent is as the pool says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Most attempts, the first included; at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// Longest pause before the second attempt, milliseconds; it doubles with every further one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff_ms: Option<u64>,
+    /// What the pause does not grow beyond, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_backoff_ms: Option<u64>,
+}
+
+impl Retry {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The priority of a job that names none.

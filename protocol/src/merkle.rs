@@ -10,6 +10,12 @@ pub type Hash = [u8; 32];
 /// The longest path: a tree of 2^32 leaves has no longer one.
 pub const LONGEST_PATH: usize = 32;
 
+/// The plain SHA-256 of some bytes, as `sha256sum` gives it.
+#[must_use]
+pub fn digest(data: &[u8]) -> Hash {
+    Sha256::digest(data).into()
+}
+
 /// The hash of a leaf, whose data is given in parts that are hashed as one.
 #[must_use]
 pub fn leaf(parts: &[&[u8]]) -> Hash {

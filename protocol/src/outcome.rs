@@ -109,6 +109,16 @@ pub enum DeadReason {
     FormerOwner,
     /// Its ticket's time is over.
     Expired,
+    /// Its source takes delegated jobs alone, and it has no parent's ticket.
+    ParentTicketMissing,
+    /// Its source takes no parent's tickets.
+    ParentTicketRefused,
+    /// What it gives as its parent's ticket is not what a kernel signed.
+    ParentTicketForged,
+    /// A genuine ticket, but of another job, tenant or installation than its parent's.
+    ParentTicketMismatch,
+    /// The time of its parent's ticket, or the parent's own, is over.
+    ParentTicketExpired,
 }
 
 impl From<Refused> for DeadReason {
@@ -145,6 +155,11 @@ impl DeadReason {
             Self::Replayed => "replayed",
             Self::FormerOwner => "former_owner",
             Self::Expired => "expired",
+            Self::ParentTicketMissing => "parent_ticket_missing",
+            Self::ParentTicketRefused => "parent_ticket_refused",
+            Self::ParentTicketForged => "parent_ticket_forged",
+            Self::ParentTicketMismatch => "parent_ticket_mismatch",
+            Self::ParentTicketExpired => "parent_ticket_expired",
         }
     }
 }

@@ -33,12 +33,14 @@ pub enum Role {
     Worker,
     /// Cancels, revokes, redrives, accepts losses.
     Operator,
+    /// Publishes policy: signs folders of bundles.
+    Policy,
 }
 
 /// Text that names no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no role; write `stage`, `stage:kernel` (or another), `approver`, `approver:finance` (or another), `submitter`, `worker` or `operator`"
+    "`{text}` is no role; write `stage`, `stage:kernel` (or another), `approver`, `approver:finance` (or another), `submitter`, `worker`, `operator` or `policy`"
 )]
 pub struct BadRole {
     /// As written (cut at 80 characters).
@@ -54,6 +56,7 @@ impl FromStr for Role {
             "submitter" => Ok(Self::Submitter),
             "worker" => Ok(Self::Worker),
             "operator" => Ok(Self::Operator),
+            "policy" => Ok(Self::Policy),
             _ => match text.split_once(':') {
                 Some(("stage", stage))
                     if !stage.is_empty() && stage.len() <= 40 && stage.bytes().all(|b| b.is_ascii_lowercase()) =>
@@ -84,6 +87,7 @@ impl fmt::Display for Role {
             Self::Submitter => f.write_str("submitter"),
             Self::Worker => f.write_str("worker"),
             Self::Operator => f.write_str("operator"),
+            Self::Policy => f.write_str("policy"),
         }
     }
 }
@@ -101,6 +105,8 @@ pub enum Capacity<'a> {
     Worker,
     /// As an operator.
     Operator,
+    /// As somebody who publishes policy.
+    Policy,
 }
 
 impl<'a> Capacity<'a> {
@@ -115,7 +121,7 @@ impl<'a> Capacity<'a> {
     pub const fn tenant(&self) -> Option<&'a TenantId> {
         match self {
             Self::Approver(tenant) | Self::Submitter(tenant) => Some(tenant),
-            Self::Stage(_) | Self::Worker | Self::Operator => None,
+            Self::Stage(_) | Self::Worker | Self::Operator | Self::Policy => None,
         }
     }
 }
@@ -135,7 +141,8 @@ impl Role {
             | (Self::Approver | Self::ApproverAs(_), Capacity::Approver(_))
             | (Self::Submitter, Capacity::Submitter(_))
             | (Self::Worker, Capacity::Worker)
-            | (Self::Operator, Capacity::Operator) => true,
+            | (Self::Operator, Capacity::Operator)
+            | (Self::Policy, Capacity::Policy) => true,
             (Self::Stage(own), Capacity::Stage(stage)) => &**own == stage,
             (
                 Self::AnyStage
@@ -144,12 +151,14 @@ impl Role {
                 | Self::ApproverAs(_)
                 | Self::Submitter
                 | Self::Worker
-                | Self::Operator,
+                | Self::Operator
+                | Self::Policy,
                 Capacity::Stage(_)
                 | Capacity::Approver(_)
                 | Capacity::Submitter(_)
                 | Capacity::Worker
-                | Capacity::Operator,
+                | Capacity::Operator
+                | Capacity::Policy,
             ) => false,
         }
     }
@@ -365,15 +374,17 @@ mod tests {
             Capacity::Submitter(&tenant),
             Capacity::Worker,
             Capacity::Operator,
+            Capacity::Policy,
         ];
         for (text, covers) in [
-            ("stage", [true, true, false, false, false, false]),
-            ("stage:kernel", [true, false, false, false, false, false]),
-            ("approver", [false, false, true, false, false, false]),
-            ("approver:finance", [false, false, true, false, false, false]),
-            ("submitter", [false, false, false, true, false, false]),
-            ("worker", [false, false, false, false, true, false]),
-            ("operator", [false, false, false, false, false, true]),
+            ("stage", [true, true, false, false, false, false, false]),
+            ("stage:kernel", [true, false, false, false, false, false, false]),
+            ("approver", [false, false, true, false, false, false, false]),
+            ("approver:finance", [false, false, true, false, false, false, false]),
+            ("submitter", [false, false, false, true, false, false, false]),
+            ("worker", [false, false, false, false, true, false, false]),
+            ("operator", [false, false, false, false, false, true, false]),
+            ("policy", [false, false, false, false, false, false, true]),
         ] {
             let role: Role = text.parse().unwrap();
             assert_eq!(role.to_string(), text);

@@ -7,6 +7,7 @@
 //! | group of facts | `tidegate group v1`, sender, epoch, root |
 //! | chunk of a snapshot | `tidegate snapshot v1`, the chunk's text |
 //! | accepted loss | `tidegate loss v1`, its text |
+//! | folder of policy bundles | `tidegate policy v1`, the text of its list of files |
 //! | checkpoint of a facts log | `tidegate checkpoint v1`, the checkpoint's text ([`crate::checkpoint`]) |
 //! | messages of a group | `tidegate messages v1`, sender, epoch, offset of the group, root ([`crate::proof`]) |
 //!
@@ -26,6 +27,9 @@ pub const CLAIM_COUNTS_MS: u64 = 60_000;
 
 /// Kind of a snapshot's chunk.
 pub const SNAPSHOT: &str = "tidegate snapshot v1";
+
+/// Kind of the list of files of a folder of policy bundles.
+pub const POLICY: &str = "tidegate policy v1";
 
 /// Kind of an accepted loss.
 pub const LOSS: &str = "tidegate loss v1";

@@ -26,6 +26,7 @@ use tidegate_protocol::limits::{LimitAnswer, LimitDefinition, LimitRequest, Limi
 use tidegate_protocol::outcome::Finished;
 use tidegate_protocol::proof::Ticket;
 use tidegate_protocol::returned::JobReturned;
+use tidegate_protocol::withdrawal::Withdrawal;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -92,6 +93,8 @@ fn kernel_word(fact: &KernelFact) -> &'static str {
         KernelFact::HoldEscalated { .. } => "hold_escalated",
         KernelFact::CommandRefused { .. } => "command_refused",
         KernelFact::JobCancelled { .. } => "job_cancelled",
+        KernelFact::JobWithdrawn { .. } => "job_withdrawn",
+        KernelFact::DelegationRevoked { .. } => "delegation_revoked",
         KernelFact::JobRepeated { .. } => "job_repeated",
         KernelFact::RecordRejected { .. } => "record_rejected",
     }
@@ -103,6 +106,9 @@ fn scheduler_word(fact: &SchedulerFact) -> &'static str {
         SchedulerFact::LeaseGranted { .. } => "lease_granted",
         SchedulerFact::LeaseExpired { .. } => "lease_expired",
         SchedulerFact::JobFinished { .. } => "job_finished",
+        SchedulerFact::JobRetried { .. } => "job_retried",
+        SchedulerFact::JobDelayed { .. } => "job_delayed",
+        SchedulerFact::JobDue { .. } => "job_due",
         SchedulerFact::ResultRefused { .. } => "result_refused",
         SchedulerFact::JobDuplicate { .. } => "job_duplicate",
         SchedulerFact::JobMoved { .. } => "job_moved",
@@ -198,6 +204,7 @@ fn every_record_is_read_and_written_as_ever() {
                 assert_eq!(serde_json::to_string(&value).unwrap(), text, "{name} is written differently");
                 drop_in(value)
             }
+            "withdrawal" => drop_in(same::<Withdrawal>(&name)),
             "outcome_told" => drop_in(same::<OutcomeTold>(&name)),
             "report" => report_word(&same(&name)),
             "order" => order_word(&same(&name)),
@@ -220,6 +227,7 @@ fn every_record_is_read_and_written_as_ever() {
         "judged.",
         "kernel_fact.approval_given",
         "kernel_fact.command_refused",
+        "kernel_fact.delegation_revoked",
         "kernel_fact.hold_escalated",
         "kernel_fact.hold_renewed",
         "kernel_fact.job_cancelled",
@@ -227,6 +235,7 @@ fn every_record_is_read_and_written_as_ever() {
         "kernel_fact.job_deferred",
         "kernel_fact.job_held",
         "kernel_fact.job_repeated",
+        "kernel_fact.job_withdrawn",
         "kernel_fact.outcome_passed_on",
         "kernel_fact.policy_adopted",
         "kernel_fact.record_rejected",
@@ -259,9 +268,12 @@ fn every_record_is_read_and_written_as_ever() {
         "report.hello",
         "report.progress",
         "report.result",
+        "scheduler_fact.job_delayed",
+        "scheduler_fact.job_due",
         "scheduler_fact.job_duplicate",
         "scheduler_fact.job_finished",
         "scheduler_fact.job_moved",
+        "scheduler_fact.job_retried",
         "scheduler_fact.job_returned",
         "scheduler_fact.lease_expired",
         "scheduler_fact.lease_granted",
@@ -274,6 +286,7 @@ fn every_record_is_read_and_written_as_ever() {
         "snapshot_chunk.",
         "term.",
         "ticket.",
+        "withdrawal.",
     ];
     assert_eq!(met.iter().map(String::as_str).collect::<Vec<_>>(), expected, "a record has no golden file");
 }

@@ -45,6 +45,11 @@ impl<K: Ord + Clone> Clock<K> {
         }
     }
 
+    /// Keys with a due time.
+    pub(crate) fn len(&self) -> usize {
+        self.due.len()
+    }
+
     /// The earliest due time.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.order.first().map(|(due, _)| *due)

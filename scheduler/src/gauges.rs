@@ -16,6 +16,8 @@ pub struct Gauges {
     pub leased: usize,
     /// Jobs whose lease ended without result and that are ready again.
     pub requeued: usize,
+    /// Jobs that are not ready yet: a later start, or the pause before the next attempt.
+    pub delayed: usize,
     /// Workers known.
     pub workers: usize,
     /// Workers that reported under this epoch and are neither silent nor draining.
@@ -53,6 +55,12 @@ pub struct Counts {
     pub moved: u64,
     /// Jobs that went back to their kernel.
     pub returned: u64,
+    /// Withdrawals of released jobs that were met.
+    pub withdrawals: u64,
+    /// Failures that are retried.
+    pub retried: u64,
+    /// Jobs that left their log to start later.
+    pub delayed: u64,
     /// Records on job inputs that are no allowed job.
     pub work_refused: u64,
     /// Reports that cannot be read or name what is not there.

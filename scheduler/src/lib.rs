@@ -6,10 +6,11 @@
 //!
 //! # Words
 //! *Waiting*: a job read but never leased; it stays in its log and in a bounded, soft [`window`]. *Leased*: a worker has
-//! it. *Requeued*: its lease ended without a result; it is [`ready`] again, before all others. *Token*: (epoch of the
+//! it. *Requeued*: its lease ended without a result; it is [`ready`] again, before all others. *Delayed*: it is not ready
+//! before a certain time, a later start or the pause between two attempts ([`retry`]). *Token*: (epoch of the
 //! granting owner, lease count of the job); it rises with every lease. *Welcome*: tells a worker this owner's epoch.
-//! *Credit*: the worker's total of assignments it accepts in this epoch. *Strike*: a lease that ended in silence, a
-//! restart or a loss. *Returned*: its ticket expired before it could be leased; its kernel judges it again.
+//! *Credit*: the worker's total of assignments it accepts in this epoch. *Strike*: an attempt that failed and may be
+//! retried, or a lease that ended in silence, a restart or a loss. *Returned*: its ticket expired before it could be leased; its kernel judges it again.
 //!
 //! # Invariants
 //! - A job has at most one holder, and ends once ([`transition`] is the whole table; I5, I1).
@@ -17,7 +18,8 @@
 //! - Nothing is assigned to a worker before its heartbeat under this epoch, beyond its credit, beyond its capacity, or
 //!   without every capability the job needs ([`place`]).
 //! - Replay of the facts gives the same snapshot, byte for byte (I7): [`state`] is changed by facts alone.
-//! - Memory is bounded (I10): the window, the workers known, the ended jobs remembered; leases by the workers' capacity.
+//! - Memory is bounded (I10): the window, the workers known, the ended jobs remembered, delayed jobs (by not reading on);
+//!   leases by the workers' capacity.
 //!
 //! # Failure
 //! A new owner knows which jobs are leased but nothing of the present: every lease has a full term, every worker is
@@ -27,8 +29,7 @@
 //! ([`Gauges::impossible_facts`]).
 //!
 //! # Deliberately absent
-//! Fair queueing across tenants and ordering keys (they change `ready`), delays between attempts, cancellation,
-//! progress timeouts.
+//! Fair queueing across tenants and ordering keys (they change `ready`), cancellation, progress timeouts.
 
 mod clock;
 mod fleet;
@@ -38,6 +39,7 @@ mod place;
 mod pool;
 mod ready;
 mod reports;
+mod retry;
 mod scheduler;
 mod state;
 mod transition;

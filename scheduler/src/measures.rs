@@ -7,9 +7,13 @@ use crate::gauges::{Gauges, end_word};
 use crate::transitions::refused::{BAD_OUTCOME, FINISHED, NOT_HOLDER, STALE_FENCE, UNKNOWN_JOB};
 
 /// Name and sentence of every counter, for the exporter.
-pub const COUNTERS: [(&str, &str); 7] = [
+pub const COUNTERS: [(&str, &str); 8] = [
     ("tidegate_scheduler_leases_granted_total", "Jobs handed to workers, `again` when a lease before had ended."),
     ("tidegate_scheduler_leases_expired_total", "Leases that ended without a result, by why."),
+    (
+        "tidegate_scheduler_jobs_retried_total",
+        "Attempts that failed and are followed by another, by why (worker: it said so).",
+    ),
     ("tidegate_scheduler_jobs_finished_total", "Jobs that ended, by outcome."),
     (
         "tidegate_scheduler_results_refused_total",
@@ -24,9 +28,13 @@ pub const COUNTERS: [(&str, &str); 7] = [
 ];
 
 /// Name and sentence of every gauge, for the exporter.
-pub const GAUGES: [(&str, &str); 6] = [
+pub const GAUGES: [(&str, &str); 7] = [
     ("tidegate_scheduler_waiting_jobs", "Jobs that wait in memory; more may wait in the log (see lag)."),
     ("tidegate_scheduler_requeued_jobs", "Jobs whose lease ended without result and that are ready again."),
+    (
+        "tidegate_scheduler_delayed_jobs",
+        "Jobs that are not ready yet: a later start, or the pause before the next attempt.",
+    ),
     ("tidegate_scheduler_leases_active", "Jobs leased now."),
     ("tidegate_scheduler_workers_present", "Workers that reported to this owner and are neither silent nor draining."),
     ("tidegate_scheduler_free_credit", "Assignments that workers would take now."),
@@ -46,12 +54,13 @@ fn refusal_word(reason: &str) -> &'static str {
 
 /// What of a landed fact is counted.
 pub(crate) fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'static str, &'static str)) {
-    let [granted, expired, finished, refused, moved, returned, dead] = COUNTERS.map(|(name, _)| name);
+    let [granted, expired, retried, finished, refused, moved, returned, dead] = COUNTERS.map(|(name, _)| name);
     match fact {
         SchedulerFact::LeaseGranted { work, .. } => {
             count(granted, "again", if work.is_some() { "no" } else { "yes" });
         }
         SchedulerFact::LeaseExpired { end, .. } => count(expired, "why", end_word(*end)),
+        SchedulerFact::JobRetried { .. } => count(retried, "why", "worker"),
         SchedulerFact::JobFinished { outcome, dead: reason, .. } => {
             count(finished, "outcome", outcome.word());
             if let Some(reason) = reason {
@@ -63,6 +72,8 @@ pub(crate) fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'
         SchedulerFact::JobReturned { .. } => count(returned, "why", "ticket"),
         SchedulerFact::WorkRefused { reason, .. } => count(dead, "reason", reason.word()),
         SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::JobDelayed { .. }
+        | SchedulerFact::JobDue { .. }
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::JobDuplicate { .. }
         | SchedulerFact::WorkerForgotten { .. } => {}
@@ -77,6 +88,7 @@ pub(crate) fn figures(gauges: &Gauges, publish: &mut dyn FnMut(&'static str, f64
     let values = [
         gauges.waiting,
         gauges.requeued,
+        gauges.delayed,
         gauges.leased,
         gauges.workers_present,
         whole(gauges.free_credit),

@@ -164,7 +164,7 @@ fn among_equally_loaded_workers_the_one_that_waited_longest_is_next() {
     let mut placement = Placement::default();
     let mut ready = Ready::default();
     let class = placement.class(&set(1), &tenant(0));
-    ready.insert(&position(1), class, false, 5, None);
+    ready.insert(&position(1), class, false, 5);
     placement.set_head(class, ready.head(class).map(|(rank, _)| rank));
     for (name, last_grant) in [("x", 7), ("y", 3), ("z", 5)] {
         placement.set_worker(&worker(name), &can(1, None), Some(Load { share: 1, last_grant }));
@@ -178,7 +178,7 @@ fn classes_without_jobs_are_dropped_and_found_again() {
     let mut ready = Ready::default();
     placement.set_worker(&worker("w"), &can(1, None), Some(Load { share: 0, last_grant: 0 }));
     let kept = placement.class(&set(1), &tenant(0));
-    ready.insert(&position(1), kept, false, 5, None);
+    ready.insert(&position(1), kept, false, 5);
     placement.set_head(kept, ready.head(kept).map(|(rank, _)| rank));
     for n in 0..5_000 {
         placement.class(&Arc::from(vec![Capability::new(format!("c{n}")).unwrap()]), &tenant(0));

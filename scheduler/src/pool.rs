@@ -10,6 +10,9 @@ use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::topics::Topic;
 use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec, Writers};
 
+use crate::retry::Policy;
+use crate::work::Work;
+
 /// What a pool's file may say about scheduling; every field has a default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -18,9 +21,20 @@ pub struct Tuning {
     pub lease_ms: u64,
     /// A worker reports at least this often, milliseconds; at most a third of the lease. Default: a quarter of it.
     pub heartbeat_ms: Option<u64>,
-    /// Leases that may end badly (silence, a restart of the worker, lost) before the job is dead, at least 1. What a
-    /// worker gave back does not count, but four times as many leases are the most of all.
+    /// Attempts that may fail and be retried, or end badly (silence, a restart of the worker, lost), before the job is
+    /// dead, at least 1. What a worker gave back does not count, but four times as many leases are the most of all. A job
+    /// may ask for fewer.
     pub max_attempts: u32,
+    /// Longest pause after the first failed attempt, milliseconds; it doubles with every further one. The pause is drawn
+    /// between nothing and this (full jitter). A job may ask for another, up to `max_backoff_ms`.
+    pub backoff_ms: u64,
+    /// What a pause does not grow beyond, milliseconds, at most a day.
+    pub max_backoff_ms: u64,
+    /// Most jobs that wait in the state for a later start; further ones wait in the window and in the log. Nothing more is
+    /// read while twice as many are delayed, pauses between attempts included.
+    pub delayed_jobs: usize,
+    /// Most bytes of them; the same.
+    pub delayed_bytes: usize,
     /// Most jobs that wait in memory, a shard; the rest waits in the log.
     pub window_jobs: usize,
     /// Most bytes of them.
@@ -41,6 +55,10 @@ impl Default for Tuning {
             lease_ms: 10_000,
             heartbeat_ms: None,
             max_attempts: 5,
+            backoff_ms: 1_000,
+            max_backoff_ms: 60_000,
+            delayed_jobs: 10_000,
+            delayed_bytes: 64 << 20,
             window_jobs: 10_000,
             window_bytes: 64 << 20,
             max_workers: 100_000,
@@ -111,7 +129,10 @@ pub struct Pool {
     pub(crate) layout: Layout,
     pub(crate) lease: Duration,
     pub(crate) heartbeat: Duration,
-    pub(crate) max_attempts: u32,
+    /// Before a job's own wish.
+    retry: Policy,
+    pub(crate) delayed_jobs: usize,
+    pub(crate) delayed_bytes: usize,
     pub(crate) window_jobs: usize,
     pub(crate) window_bytes: usize,
     pub(crate) max_workers: usize,
@@ -160,6 +181,10 @@ impl Pool {
         let heartbeat_ms = tuning.heartbeat_ms.unwrap_or(tuning.lease_ms / 4);
         check("heartbeat_ms", heartbeat_ms, 1, tuning.lease_ms / 3)?;
         check("max_attempts", tuning.max_attempts.into(), 1, 1_000)?;
+        check("max_backoff_ms", tuning.max_backoff_ms, 0, 86_400_000)?;
+        check("backoff_ms", tuning.backoff_ms, 0, tuning.max_backoff_ms)?;
+        check("delayed_jobs", tuning.delayed_jobs as u64, 0, 1_000_000)?;
+        check("delayed_bytes", tuning.delayed_bytes as u64, 0, 1 << 30)?;
         check("window_jobs", tuning.window_jobs as u64, 1, 10_000_000)?;
         check("window_bytes", tuning.window_bytes as u64, 1, 1 << 40)?;
         check("max_workers", tuning.max_workers as u64, 1, 10_000_000)?;
@@ -189,7 +214,13 @@ impl Pool {
         Ok(Self {
             lease: Duration::from_millis(tuning.lease_ms),
             heartbeat: Duration::from_millis(heartbeat_ms),
-            max_attempts: tuning.max_attempts,
+            retry: Policy {
+                attempts: tuning.max_attempts,
+                backoff: Duration::from_millis(tuning.backoff_ms),
+                max_backoff: Duration::from_millis(tuning.max_backoff_ms),
+            },
+            delayed_jobs: tuning.delayed_jobs,
+            delayed_bytes: tuning.delayed_bytes,
             window_jobs: tuning.window_jobs,
             window_bytes: tuning.window_bytes,
             max_workers: tuning.max_workers,
@@ -201,9 +232,14 @@ impl Pool {
         })
     }
 
+    /// How a job is tried again.
+    pub(crate) fn policy_of(&self, work: &Work) -> Policy {
+        self.retry.tightened(work.retry, work.max_retries)
+    }
+
     /// Whether a job with so many strikes and leases gets no further one.
-    pub(crate) const fn is_spent(&self, strikes: u32, leases: u32) -> bool {
-        strikes >= self.max_attempts || leases / 4 >= self.max_attempts
+    pub(crate) fn is_spent(&self, work: &Work, strikes: u32, leases: u32) -> bool {
+        strikes >= self.policy_of(work).attempts || leases / 4 >= self.retry.attempts
     }
 
     /// Where the kernel that decided about `source` is told of its end; `None` when its source is not configured.

@@ -6,9 +6,7 @@
 use std::collections::BTreeMap;
 
 use tidegate_protocol::job::SourcePosition;
-use tidegate_protocol::time::Timestamp;
 
-use crate::clock::Clock;
 use crate::place::ClassId;
 
 /// A job's place in the order; lower is sooner. No two jobs have the same.
@@ -27,20 +25,12 @@ pub(crate) struct Rank {
 pub(crate) struct Ready {
     entries: BTreeMap<SourcePosition, (ClassId, Rank)>,
     queues: BTreeMap<ClassId, BTreeMap<Rank, SourcePosition>>,
-    deadlines: Clock<SourcePosition>,
     arrivals: u64,
 }
 
 impl Ready {
     /// Adds a job behind those of its rank. One that is already in is left where it is.
-    pub(crate) fn insert(
-        &mut self,
-        source: &SourcePosition,
-        class: ClassId,
-        leased_before: bool,
-        priority: u8,
-        deadline: Option<Timestamp>,
-    ) {
+    pub(crate) fn insert(&mut self, source: &SourcePosition, class: ClassId, leased_before: bool, priority: u8) {
         if self.entries.contains_key(source) {
             return;
         }
@@ -48,23 +38,19 @@ impl Ready {
         let rank = Rank { first_time: !leased_before, patience: 9_u8.saturating_sub(priority), arrival: self.arrivals };
         self.entries.insert(source.clone(), (class, rank));
         self.queues.entry(class).or_default().insert(rank, source.clone());
-        if let Some(deadline) = deadline {
-            self.deadlines.set(source, deadline);
-        }
     }
 
     /// Adds a job at that place among those of its priority.
     #[cfg(test)]
     pub(crate) fn insert_at(&mut self, source: &SourcePosition, class: ClassId, priority: u8, arrival: u64) {
         let before = std::mem::replace(&mut self.arrivals, arrival - 1);
-        self.insert(source, class, false, priority, None);
+        self.insert(source, class, false, priority);
         self.arrivals = before.max(arrival);
     }
 
     /// Takes a job out; its class, when it was in.
     pub(crate) fn remove(&mut self, source: &SourcePosition) -> Option<ClassId> {
         let (class, rank) = self.entries.remove(source)?;
-        self.deadlines.stop(source);
         if let Some(queue) = self.queues.get_mut(&class) {
             queue.remove(&rank);
             if queue.is_empty() {
@@ -82,16 +68,6 @@ impl Ready {
     /// Every job, in no order.
     pub(crate) fn all(&self) -> impl Iterator<Item = (Rank, &SourcePosition)> {
         self.entries.iter().map(|(source, (_, rank))| (*rank, source))
-    }
-
-    /// When the next job's deadline passes.
-    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.next()
-    }
-
-    /// Jobs whose deadline is at or before `now`.
-    pub(crate) fn overdue(&self, now: Timestamp) -> impl Iterator<Item = &SourcePosition> {
-        self.deadlines.due(now)
     }
 }
 
@@ -117,7 +93,7 @@ mod tests {
         for (offset, before, priority) in
             [(1, false, 5), (2, false, 9), (3, true, 0), (4, false, 5), (5, true, 1), (6, false, 9), (7, false, 200)]
         {
-            ready.insert(&position(offset), CLASS, before, priority, None);
+            ready.insert(&position(offset), CLASS, before, priority);
         }
         assert_eq!(drain(&mut ready), [5, 3, 2, 6, 7, 1, 4]);
         assert!(ready.queues.is_empty() && ready.entries.is_empty());
@@ -126,21 +102,10 @@ mod tests {
     #[test]
     fn classes_have_queues_of_their_own() {
         let mut ready = Ready::default();
-        ready.insert(&position(1), ClassId(2), false, 9, None);
-        ready.insert(&position(2), CLASS, false, 1, None);
+        ready.insert(&position(1), ClassId(2), false, 9);
+        ready.insert(&position(2), CLASS, false, 1);
         assert_eq!(ready.head(CLASS).map(|(_, source)| source.offset), Some(2));
         assert_eq!(ready.remove(&position(1)), Some(ClassId(2)));
         assert_eq!(ready.remove(&position(1)), None);
-    }
-
-    #[test]
-    fn a_deadline_is_known_for_as_long_as_the_job_is_ready() {
-        let mut ready = Ready::default();
-        ready.insert(&position(1), CLASS, false, 5, Some(Timestamp(10)));
-        ready.insert(&position(2), CLASS, false, 5, Some(Timestamp(20)));
-        assert_eq!(ready.next_deadline(), Some(Timestamp(10)));
-        assert_eq!(ready.overdue(Timestamp(10)).cloned().collect::<Vec<_>>(), [position(1)]);
-        ready.remove(&position(1));
-        assert_eq!(ready.next_deadline(), Some(Timestamp(20)));
     }
 }

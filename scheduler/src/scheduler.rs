@@ -21,7 +21,9 @@ use crate::ready::Ready;
 use crate::reports::Heard;
 use crate::state::State;
 use crate::transition::{self, Event};
-use crate::transitions::{arrived, ended, expired, forgotten, granted, moved, refused, returned, welcomed};
+use crate::transitions::{
+    arrived, delayed, ended, expired, forgotten, granted, moved, refused, retried, returned, welcomed,
+};
 use crate::window::{Origin, Window};
 
 /// See the crate.
@@ -45,6 +47,12 @@ pub(crate) struct Soft {
     pub(crate) fleet: Fleet,
     /// When leases end.
     pub(crate) leases: Clock<SourcePosition>,
+    /// When jobs without a lease have waited for too long.
+    pub(crate) deadlines: Clock<SourcePosition>,
+    /// When delayed jobs are due.
+    pub(crate) wakes: Clock<SourcePosition>,
+    /// The same of jobs that wait in the window: no fact tells of it.
+    pub(crate) sleepers: Clock<SourcePosition>,
     /// When workers count as silent.
     pub(crate) silence: Clock<WorkerId>,
     /// When workers that hold nothing are forgotten.
@@ -65,6 +73,9 @@ impl Soft {
             placement: Placement::default(),
             fleet: BTreeMap::new(),
             leases: Clock::default(),
+            deadlines: Clock::default(),
+            wakes: Clock::default(),
+            sleepers: Clock::default(),
             silence: Clock::default(),
             forget: Clock::default(),
             doomed: BTreeSet::new(),
@@ -101,6 +112,7 @@ impl Scheduler {
             waiting_bytes: self.soft.window.bytes(),
             leased: self.state.leased(),
             requeued: self.state.requeued(),
+            delayed: self.state.delayed().0 + self.soft.sleepers.len(),
             workers: self.state.workers().len(),
             workers_present: self.soft.fleet.values().filter(counted).count(),
             workers_free: self.soft.placement.free_workers(),
@@ -141,11 +153,11 @@ impl Scheduler {
         } else {
             soft.forget.stop(worker);
         }
-        self.set_apart();
+        self.set_apart(at);
     }
 
     /// Ready jobs of tenants that are apart since a moment go where workers of these tenants look, in their order.
-    fn set_apart(&mut self) {
+    fn set_apart(&mut self, at: Timestamp) {
         let apart = self.soft.placement.take_newly_apart();
         if apart.is_empty() {
             return;
@@ -160,27 +172,40 @@ impl Scheduler {
         let theirs: Vec<SourcePosition> = theirs.into_iter().map(|(_, source)| source.clone()).collect();
         for source in theirs {
             self.withdraw(&source);
-            self.offer(&source);
+            self.offer(&source, at);
         }
     }
 
-    /// Puts a job that waits or was requeued where it can be leased.
-    pub(crate) fn offer(&mut self, source: &SourcePosition) {
+    /// Puts a job without a lease where it can be leased, or where it waits for its time.
+    pub(crate) fn offer(&mut self, source: &SourcePosition, at: Timestamp) {
         let soft = &mut self.soft;
-        let (work, again) = match (self.state.job(source), soft.window.get(source)) {
-            (Some(job), _)
-                if self.pool.is_spent(job.strikes, job.token.attempt)
-                    || job.work.max_retries.is_some_and(|most| job.strikes > most) =>
-            {
+        let (work, again, until) = match (self.state.job(source), soft.window.get(source)) {
+            (Some(job), _) if self.pool.is_spent(&job.work, job.strikes, job.token.attempt) => {
                 soft.doomed.insert(source.clone());
                 return;
             }
-            (Some(job), _) => (&job.work, true),
-            (None, Some(waiting)) => (&waiting.work, false),
+            (Some(job), _) => (&job.work, job.was_leased(), job.until),
+            (None, Some(waiting)) => {
+                if let Some(until) = waiting.work.not_before.filter(|until| *until > at) {
+                    soft.sleepers.set(source, until);
+                    if let Some(deadline) = waiting.work.deadline {
+                        soft.deadlines.set(source, deadline);
+                    }
+                    return;
+                }
+                (&waiting.work, false, None)
+            }
             (None, None) => return,
         };
+        if let Some(deadline) = work.deadline {
+            soft.deadlines.set(source, deadline);
+        }
+        if let Some(until) = until {
+            soft.wakes.set(source, until);
+            return;
+        }
         let class = soft.placement.class(&work.requirement, &work.tenant);
-        soft.ready.insert(source, class, again, work.priority, work.deadline);
+        soft.ready.insert(source, class, again, work.priority);
         soft.placement.set_head(class, soft.ready.head(class).map(|(rank, _)| rank));
     }
 
@@ -188,9 +213,18 @@ impl Scheduler {
     pub(crate) fn withdraw(&mut self, source: &SourcePosition) {
         let soft = &mut self.soft;
         soft.doomed.remove(source);
+        soft.deadlines.stop(source);
+        soft.wakes.stop(source);
+        soft.sleepers.stop(source);
         if let Some(class) = soft.ready.remove(source) {
             soft.placement.set_head(class, soft.ready.head(class).map(|(rank, _)| rank));
         }
+    }
+
+    /// Pauses between attempts are not refused any room, so nothing more is read while there are too many of them.
+    fn is_full_of_delayed(&self) -> bool {
+        let (jobs, bytes) = self.state.delayed();
+        jobs > 2 * self.pool.delayed_jobs || bytes > 2 * self.pool.delayed_bytes
     }
 
     /// A new ownership: nothing is known of the present, every lease and every worker has a full term.
@@ -206,7 +240,7 @@ impl Scheduler {
             }
         }
         for source in requeued {
-            self.offer(&source);
+            self.offer(&source, at);
         }
         for worker in self.state.workers() {
             if self.state.in_flight(worker) == 0 {
@@ -223,7 +257,8 @@ impl Scheduler {
         }
     }
 
-    /// Workers not heard of for a lease get nothing until they report again.
+    /// Workers not heard of for a lease get nothing until they report again; jobs in the window whose time has come may be
+    /// leased.
     fn sweep(&mut self, at: Timestamp) {
         let silent: Vec<WorkerId> = self.soft.silence.due(at).cloned().collect();
         for worker in silent {
@@ -233,6 +268,11 @@ impl Scheduler {
             }
             self.refresh(&worker, at);
         }
+        let due: Vec<SourcePosition> = self.soft.sleepers.due(at).cloned().collect();
+        for source in due {
+            self.soft.sleepers.stop(&source);
+            self.offer(&source, at);
+        }
     }
 }
 
@@ -240,7 +280,11 @@ impl Scheduler {
 fn about(fact: &SchedulerFact) -> Option<(&SourcePosition, Event)> {
     match fact {
         SchedulerFact::LeaseGranted { source, .. } => Some((source, Event::Granted)),
-        SchedulerFact::LeaseExpired { source, .. } => Some((source, Event::Expired)),
+        SchedulerFact::LeaseExpired { source, until: None, .. } => Some((source, Event::Expired)),
+        SchedulerFact::LeaseExpired { source, until: Some(_), .. } => Some((source, Event::Paused)),
+        SchedulerFact::JobRetried { source, .. } => Some((source, Event::Paused)),
+        SchedulerFact::JobDelayed { source, .. } => Some((source, Event::Delayed)),
+        SchedulerFact::JobDue { source } => Some((source, Event::Due)),
         SchedulerFact::JobFinished { source, .. } => Some((source, Event::Finished)),
         SchedulerFact::JobMoved { source, .. } => Some((source, Event::Moved)),
         SchedulerFact::JobReturned { source, .. } => Some((source, Event::Returned)),
@@ -263,10 +307,11 @@ impl Stage for Scheduler {
             return;
         };
         match input {
-            Input::Record(arrival) => self.decide_record(arrival.at, epoch, decision),
+            Input::Record(arrival) => self.decide_record(arrival.at, (epoch, at), decision),
             Input::Refused(arrival, reason) => arrived::refuse(arrival, *reason, decision),
             Input::Tick { fresh } => {
-                expired::tick(self, *fresh, decision);
+                expired::tick(self, *fresh, at, decision);
+                delayed::tick(self, *fresh, decision);
                 ended::tick(self, *fresh, decision);
                 forgotten::tick(self, *fresh, decision);
             }
@@ -294,7 +339,12 @@ impl Stage for Scheduler {
                 let lease = crate::state::Lease { worker: worker.clone(), incarnation: *incarnation, number: *number };
                 granted::apply(self, source, lease, *token, work.as_deref(), at);
             }
-            SchedulerFact::LeaseExpired { source, end, .. } => expired::apply(self, source, *end, at),
+            SchedulerFact::LeaseExpired { source, end, until, .. } => expired::apply(self, source, *end, *until, at),
+            SchedulerFact::JobRetried { source, by, until, usage, .. } => {
+                retried::apply(self, source, by, *until, *usage, at);
+            }
+            SchedulerFact::JobDelayed { source, until, work } => delayed::apply(self, source, *until, work, at),
+            SchedulerFact::JobDue { source } => delayed::due(self, source, at),
             SchedulerFact::JobFinished { source, outcome, by, .. } => {
                 ended::apply(self, source, *outcome, by.as_ref(), at);
             }
@@ -320,7 +370,11 @@ impl Stage for Scheduler {
             SchedulerFact::JobReturned { .. } => returned::emit(self, fact, at, outbox),
             SchedulerFact::WorkRefused { .. } => arrived::emit(self, fact, input, outbox),
             SchedulerFact::JobDuplicate { .. } => ended::duplicate(self, fact, at, outbox),
-            SchedulerFact::LeaseExpired { .. } | SchedulerFact::WorkerForgotten { .. } => {}
+            SchedulerFact::JobRetried { source, by, .. } => retried::emit(self, source, by, outbox),
+            SchedulerFact::LeaseExpired { .. }
+            | SchedulerFact::JobDelayed { .. }
+            | SchedulerFact::JobDue { .. }
+            | SchedulerFact::WorkerForgotten { .. } => {}
         }
     }
 
@@ -342,12 +396,12 @@ impl Stage for Scheduler {
 
     fn next_due(&self) -> Option<Timestamp> {
         let soft = &self.soft;
-        [soft.leases.next(), soft.ready.next_deadline(), soft.forget.next()].into_iter().flatten().min()
+        [soft.leases.next(), soft.deadlines.next(), soft.wakes.next(), soft.forget.next()].into_iter().flatten().min()
     }
 
     fn admits(&self, input: u32) -> bool {
         match self.input(input) {
-            InputIs::Jobs(origin) => self.soft.window.admits(origin),
+            InputIs::Jobs(origin) => self.soft.window.admits(origin) && !self.is_full_of_delayed(),
             InputIs::Reports => true,
         }
     }

@@ -1,4 +1,4 @@
-//! The durable state: jobs that are leased or requeued, the workers known, and who ended what of late.
+//! The durable state: jobs that are leased, requeued or delayed, the workers known, and who ended what of late.
 //!
 //! Changed by facts alone, so replay and snapshot give the same bytes (I7). Waiting jobs are not in it: they stay in
 //! their log until a fact takes them out.
@@ -9,9 +9,11 @@ use std::sync::Arc;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tidegate_protocol::facts::{LeaseEnd, Token};
+use tidegate_protocol::facts::{Holder, LeaseEnd, Token};
 use tidegate_protocol::ids::{JobId, TenantId, WorkerId};
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::limits::Usage;
+use tidegate_protocol::time::Timestamp;
 
 use crate::transition::Phase;
 use crate::work::Work;
@@ -28,7 +30,7 @@ pub(crate) struct Lease {
     pub(crate) number: u64,
 }
 
-/// A job that was leased at least once and has not ended.
+/// A job that was leased at least once, or is not to start yet, and has not ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
     pub(crate) work: Work,
@@ -36,8 +38,21 @@ pub(crate) struct Job {
     pub(crate) token: Token,
     /// Leases that ended in a way that speaks against the job.
     pub(crate) strikes: u32,
-    /// `None`: requeued.
+    /// `None`: requeued or delayed.
     pub(crate) lease: Option<Lease>,
+    /// Not to be leased before this time.
+    pub(crate) until: Option<Timestamp>,
+    /// Whose result of the last token was taken, without ending the job.
+    pub(crate) answered: Option<WorkerId>,
+    /// What attempts that ended said they used.
+    pub(crate) used: Usage,
+}
+
+impl Job {
+    /// Whether it had a lease under its present ticket.
+    pub(crate) fn was_leased(&self) -> bool {
+        self.token.epoch > 0
+    }
 }
 
 /// What must be known of a worker over owners.
@@ -59,13 +74,16 @@ pub(crate) struct State {
     ended: BTreeMap<SourcePosition, Option<(WorkerId, Token)>>,
     ended_order: VecDeque<SourcePosition>,
     leased: usize,
+    delayed: usize,
+    delayed_bytes: usize,
 }
 
 impl State {
     pub(crate) fn phase(&self, source: &SourcePosition) -> Phase {
         match self.jobs.get(source) {
             Some(Job { lease: Some(_), .. }) => Phase::Leased,
-            Some(Job { lease: None, .. }) => Phase::Requeued,
+            Some(Job { until: Some(_), .. }) => Phase::Delayed,
+            Some(Job { lease: None, until: None, .. }) => Phase::Requeued,
             None if self.ended.contains_key(source) => Phase::Ended,
             None => Phase::Waiting,
         }
@@ -84,9 +102,14 @@ impl State {
         self.leased
     }
 
-    /// Jobs whose lease ended and that are ready again.
+    /// Jobs without a lease that are ready.
     pub(crate) fn requeued(&self) -> usize {
-        self.jobs.len() - self.leased
+        self.jobs.len() - self.leased - self.delayed
+    }
+
+    /// Jobs that are not ready yet, and bytes of their records.
+    pub(crate) fn delayed(&self) -> (usize, usize) {
+        (self.delayed, self.delayed_bytes)
     }
 
     /// The live job of that name, when it was leased before.
@@ -126,10 +149,13 @@ impl State {
         if let Some(job) = self.jobs.get_mut(source) {
             job.token = token;
             job.lease = Some(lease);
+            job.answered = None;
         } else {
             let Some(work) = work else { return false };
             self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
-            self.jobs.insert(source.clone(), Job { work, token, strikes: 0, lease: Some(lease) });
+            let (until, answered, used) = (None, None, Usage::default());
+            let job = Job { work, token, strikes: 0, lease: Some(lease), until, answered, used };
+            self.jobs.insert(source.clone(), job);
         }
         self.held.entry(worker).or_default().insert(source.clone());
         self.leased += 1;
@@ -137,19 +163,72 @@ impl State {
     }
 
     /// Ends a lease; the worker that had it.
-    pub(crate) fn expire(&mut self, source: &SourcePosition, end: LeaseEnd) -> Option<WorkerId> {
+    pub(crate) fn expire(
+        &mut self,
+        source: &SourcePosition,
+        end: LeaseEnd,
+        until: Option<Timestamp>,
+    ) -> Option<WorkerId> {
         let job = self.jobs.get_mut(source)?;
         let lease = job.lease.take()?;
-        job.strikes += match end {
-            LeaseEnd::Silent | LeaseEnd::NewIncarnation | LeaseEnd::NotHeld => 1,
-            LeaseEnd::GivenBack => 0,
-        };
+        job.strikes = job.strikes.saturating_add(strike(end));
         self.let_go(&lease.worker, source);
+        self.pause(source, until);
         Some(lease.worker)
+    }
+
+    /// Ends a lease by a failure that may be retried; the worker that had it.
+    pub(crate) fn retry(
+        &mut self,
+        source: &SourcePosition,
+        by: &Holder,
+        until: Option<Timestamp>,
+        usage: Usage,
+    ) -> Option<WorkerId> {
+        let job = self.jobs.get_mut(source)?;
+        let lease = job.lease.take()?;
+        job.strikes = job.strikes.saturating_add(1);
+        job.answered = Some(by.worker.clone());
+        job.used = job.used.plus(usage);
+        self.let_go(&lease.worker, source);
+        self.pause(source, until);
+        Some(lease.worker)
+    }
+
+    /// Takes in a job that is not to start yet.
+    pub(crate) fn delay(&mut self, work: Work, until: Timestamp) {
+        let source = work.source.clone();
+        self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
+        // No owner's epoch is 0: it was not leased, but its tokens go on where those of its earlier tickets ended.
+        let token = Token { epoch: 0, attempt: work.leases };
+        let job = Job { work, token, strikes: 0, lease: None, until: None, answered: None, used: Usage::default() };
+        self.jobs.insert(source.clone(), job);
+        self.pause(&source, Some(until));
+    }
+
+    /// Its time has come.
+    pub(crate) fn wake(&mut self, source: &SourcePosition) {
+        if let Some(job) = self.jobs.get_mut(source)
+            && job.until.take().is_some()
+        {
+            self.delayed -= 1;
+            self.delayed_bytes -= job.work.bytes();
+        }
+    }
+
+    fn pause(&mut self, source: &SourcePosition, until: Option<Timestamp>) {
+        if let Some(job) = self.jobs.get_mut(source)
+            && until.is_some()
+        {
+            job.until = until;
+            self.delayed += 1;
+            self.delayed_bytes += job.work.bytes();
+        }
     }
 
     /// Forgets a job that has no lease: it went back to its kernel, and comes again or ends there.
     pub(crate) fn release(&mut self, source: &SourcePosition) {
+        self.wake(source);
         let Some(job) = self.jobs.remove(source) else { return };
         let name = (job.work.tenant, job.work.id);
         if self.live.get(&name) == Some(source) {
@@ -166,6 +245,7 @@ impl State {
         {
             self.ended.remove(&oldest);
         }
+        self.wake(source);
         let job = self.jobs.remove(source)?;
         let name = (job.work.tenant, job.work.id);
         if self.live.get(&name) == Some(source) {
@@ -195,6 +275,14 @@ impl State {
     }
 }
 
+/// What a lease's end counts against its job.
+pub(crate) const fn strike(end: LeaseEnd) -> u32 {
+    match end {
+        LeaseEnd::Silent | LeaseEnd::NewIncarnation | LeaseEnd::NotHeld => 1,
+        LeaseEnd::GivenBack => 0,
+    }
+}
+
 #[derive(Serialize)]
 struct SnapshotOut<'a> {
     v: u32,
@@ -209,6 +297,12 @@ struct JobOut<'a> {
     strikes: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<&'a Lease>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answered: Option<&'a WorkerId>,
+    #[serde(skip_serializing_if = "Usage::is_empty")]
+    used: Usage,
     work: &'a RawValue,
 }
 
@@ -226,6 +320,12 @@ struct JobIn {
     strikes: u32,
     #[serde(default)]
     lease: Option<Lease>,
+    #[serde(default)]
+    until: Option<Timestamp>,
+    #[serde(default)]
+    answered: Option<WorkerId>,
+    #[serde(default)]
+    used: Usage,
     work: Box<RawValue>,
 }
 
@@ -236,6 +336,9 @@ impl State {
             token: job.token,
             strikes: job.strikes,
             lease: job.lease.as_ref(),
+            until: job.until,
+            answered: job.answered.as_ref(),
+            used: job.used,
             work: &job.work.text,
         });
         let ended = self.ended_order.iter().filter_map(|source| Some((source, self.ended.get(source)?.as_ref())));
@@ -254,7 +357,7 @@ impl State {
             return Err(serde_json::Error::custom(format!("snapshot version {} is not known here", snapshot.v)));
         }
         let mut state = Self::default();
-        for JobIn { token, strikes, lease, work } in snapshot.jobs {
+        for JobIn { token, strikes, lease, until, answered, used, work } in snapshot.jobs {
             let work = Work::of(Arc::from(work)).map_err(|no| serde_json::Error::custom(no.detail))?;
             let source = work.source.clone();
             state.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
@@ -262,7 +365,8 @@ impl State {
                 state.held.entry(lease.worker.clone()).or_default().insert(source.clone());
                 state.leased += 1;
             }
-            state.jobs.insert(source, Job { work, token, strikes, lease });
+            state.jobs.insert(source.clone(), Job { work, token, strikes, lease, until: None, answered, used });
+            state.pause(&source, until);
         }
         for (worker, incarnation, lane) in snapshot.workers {
             state.welcome(&worker, incarnation, lane);

@@ -7,8 +7,10 @@ pub(crate) enum Phase {
     Waiting,
     /// A worker has it.
     Leased,
-    /// Its lease ended without a result; it is ready again.
+    /// It is in the state, without a lease, and ready: its lease ended without a result, or its time came.
     Requeued,
+    /// It is in the state and not ready before a certain time: a later start, or the pause before its next attempt.
+    Delayed,
     /// It ended.
     Ended,
 }
@@ -18,8 +20,14 @@ pub(crate) enum Phase {
 pub(crate) enum Event {
     /// `LeaseGranted`.
     Granted,
-    /// `LeaseExpired`.
+    /// `LeaseExpired`, ready at once.
     Expired,
+    /// `LeaseExpired` or `JobRetried`, ready later.
+    Paused,
+    /// `JobDelayed`.
+    Delayed,
+    /// `JobDue`.
+    Due,
     /// `JobFinished`.
     Finished,
     /// `JobMoved`.
@@ -32,11 +40,14 @@ pub(crate) enum Event {
 
 /// Where the event leads; `None` when it cannot happen: then the fact is not believed and counted.
 pub(crate) const fn next(from: Phase, event: Event) -> Option<Phase> {
-    use Event::{Aside, Expired, Finished, Granted, Moved, Returned};
-    use Phase::{Ended, Leased, Requeued, Waiting};
+    use Event::{Aside, Due, Expired, Finished, Granted, Moved, Paused, Returned};
+    use Phase::{Delayed, Ended, Leased, Requeued, Waiting};
     match (from, event) {
         (Waiting, Granted) => Some(Leased),
         (Waiting, Expired) => None,
+        (Waiting, Paused) => None,
+        (Waiting, Event::Delayed) => Some(Delayed),
+        (Waiting, Due) => None,
         (Waiting, Finished) => Some(Ended), // its deadline passed, or it is too large
         (Waiting, Moved) => Some(Waiting),  // in `overflow` from now on
         (Waiting, Returned) => Some(Waiting), // back with the kernel; judged anew, it comes again
@@ -44,6 +55,9 @@ pub(crate) const fn next(from: Phase, event: Event) -> Option<Phase> {
 
         (Leased, Granted) => None, // never two holders
         (Leased, Expired) => Some(Requeued),
+        (Leased, Paused) => Some(Delayed),
+        (Leased, Event::Delayed) => None,
+        (Leased, Due) => None,
         (Leased, Finished) => Some(Ended),
         (Leased, Moved) => None,
         (Leased, Returned) => None, // a lease outlives its ticket
@@ -51,13 +65,29 @@ pub(crate) const fn next(from: Phase, event: Event) -> Option<Phase> {
 
         (Requeued, Granted) => Some(Leased),
         (Requeued, Expired) => None,
+        (Requeued, Paused) => None,
+        (Requeued, Event::Delayed) => None,
+        (Requeued, Due) => None,
         (Requeued, Finished) => Some(Ended), // deadline, or too many attempts; never a result
         (Requeued, Moved) => None,           // its bytes are in the state, it pins no log
         (Requeued, Returned) => Some(Waiting),
         (Requeued, Aside) => Some(Requeued),
 
+        (Delayed, Granted) => None, // never before its time
+        (Delayed, Expired) => None,
+        (Delayed, Paused) => None,
+        (Delayed, Event::Delayed) => None,
+        (Delayed, Due) => Some(Requeued),
+        (Delayed, Finished) => Some(Ended), // deadline
+        (Delayed, Moved) => None,
+        (Delayed, Returned) => None, // noticed when its turn comes
+        (Delayed, Aside) => Some(Delayed),
+
         (Ended, Granted) => None,
         (Ended, Expired) => None,
+        (Ended, Paused) => None,
+        (Ended, Event::Delayed) => None,
+        (Ended, Due) => None,
         (Ended, Finished) => None, // I5: one completion
         (Ended, Moved) => None,
         (Ended, Returned) => None,

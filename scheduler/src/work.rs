@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use tidegate_protocol::constraints::Budgets;
 use tidegate_protocol::decision::Verdict;
 use tidegate_protocol::ids::{Capability, JobId, TenantId};
-use tidegate_protocol::job::{Job, SourcePosition};
+use tidegate_protocol::job::{Job, Retry, SourcePosition};
 use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::time::Timestamp;
 
@@ -25,6 +25,10 @@ pub(crate) struct Work {
     pub(crate) requirement: Requirement,
     pub(crate) priority: u8,
     pub(crate) deadline: Option<Timestamp>,
+    /// It is not to start before.
+    pub(crate) not_before: Option<Timestamp>,
+    /// How it wants to be tried again.
+    pub(crate) retry: Retry,
     /// The kernel waits for its end.
     pub(crate) settles: bool,
     /// Leases it had under earlier tickets.
@@ -96,15 +100,30 @@ impl Work {
                 return Err(no(DeadReason::Forged, "its verdict is not allow".into()));
             }
         }
-        let Job { id, tenant, capability, mut requires, priority, deadline, source, .. } = lean.job;
+        let Job { id, tenant, capability, mut requires, priority, deadline, not_before, retry, source, .. } = lean.job;
         requires.push(capability);
         requires.sort_unstable();
         requires.dedup();
         let time = |ms: u64| Timestamp(ms.saturating_mul(1_000));
-        let (deadline, expires) = (deadline.map(time), lean.decision.expires_ms.map(time));
+        let (deadline, not_before) = (deadline.map(time), not_before.map(time));
+        let expires = lean.decision.expires_ms.map(time);
         let LeanDecision { settles, leases, constraints, .. } = lean.decision;
         let (requirement, max_retries) = (requires.into(), constraints.budgets.max_retries);
-        Ok(Self { source, tenant, id, requirement, priority, deadline, settles, leases, max_retries, expires, text })
+        Ok(Self {
+            source,
+            tenant,
+            id,
+            requirement,
+            priority,
+            deadline,
+            not_before,
+            retry,
+            settles,
+            leases,
+            max_retries,
+            expires,
+            text,
+        })
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -10,11 +10,17 @@ use world::{Op, World};
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let who = 0..3_usize;
     let op = prop_oneof![
-        4 => (any::<bool>(), 0..10_u8, prop::option::weighted(0.1, 1..40_u64))
-            .prop_map(|(gpu, priority, deadline_s)| Op::Job { gpu, priority, deadline_s }),
+        4 => (
+            any::<bool>(),
+            0..10_u8,
+            prop::option::weighted(0.1, 1..40_u64),
+            prop::option::weighted(0.3, 1..9_000_u64),
+        )
+            .prop_map(|(gpu, priority, deadline_s, delay_ms)| Op::Job { gpu, priority, deadline_s, delay_ms }),
         6 => (who.clone(), 1..4_usize).prop_map(|(who, messages)| Op::Receive { who, messages }),
         5 => who.clone().prop_map(Op::Heartbeat),
-        5 => (who.clone(), 0..4_usize).prop_map(|(who, which)| Op::Finish { who, which }),
+        5 => (who.clone(), 0..4_usize, any::<bool>())
+            .prop_map(|(who, which, retryable)| Op::Finish { who, which, retryable }),
         1 => (who.clone(), 0..4_usize).prop_map(|(who, which)| Op::GiveBack { who, which }),
         1 => who.clone().prop_map(Op::Restart),
         1 => (who.clone(), any::<bool>()).prop_map(|(who, draining)| Op::Drain { who, draining }),

@@ -32,9 +32,11 @@ impl Trust for Cheap {
         match capacity {
             _ if key != self.0.as_str() => Err(Distrust::UnknownKey),
             Capacity::Stage(_) => Ok(()),
-            Capacity::Approver(_) | Capacity::Submitter(_) | Capacity::Worker | Capacity::Operator => {
-                Err(Distrust::WrongRole)
-            }
+            Capacity::Approver(_)
+            | Capacity::Submitter(_)
+            | Capacity::Worker
+            | Capacity::Operator
+            | Capacity::Policy => Err(Distrust::WrongRole),
         }
     }
 

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 use tidegate_protocol::constraints::Constraints;
 use tidegate_protocol::decision::{Decision, Judged};
+use tidegate_protocol::delegation::{NoChild, ParentTicket};
 use tidegate_protocol::job::Job;
 use tokio::sync::{mpsc, watch};
 
+use crate::children::{Children, NotSpawned, Spawned};
 use crate::session::JobKey;
 
 /// Why a job is to stop.
@@ -67,11 +70,20 @@ struct Inner {
     key: JobKey,
     job: Job,
     decision: Decision,
-    record: Box<RawValue>,
     payload: Box<RawValue>,
     base64: bool,
+    /// Its record as it came, and where jobs it spawns go.
+    origin: Origin,
     cancel: watch::Receiver<Option<Cancel>>,
     signs: mpsc::Sender<Sign>,
+}
+
+/// What a job needs to spawn others.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// The job's record from `approved`, byte for byte.
+    pub(crate) record: Box<RawValue>,
+    pub(crate) children: Option<Children>,
 }
 
 /// A running job, as its handler sees it. Cheap to clone.
@@ -83,7 +95,7 @@ impl Context {
         shard: usize,
         key: JobKey,
         judged: Judged,
-        record: Box<RawValue>,
+        origin: Origin,
         cancel: watch::Receiver<Option<Cancel>>,
         signs: mpsc::Sender<Sign>,
     ) -> Result<Self, serde_json::Error> {
@@ -94,7 +106,7 @@ impl Context {
             (None, Some(text)) => serde_json::value::to_raw_value(&text)?,
             (None, None) => serde_json::value::to_raw_value(&())?,
         };
-        Ok(Self(Arc::new(Inner { shard, key, job, decision, record, payload, base64, cancel, signs })))
+        Ok(Self(Arc::new(Inner { shard, key, job, decision, payload, base64, origin, cancel, signs })))
     }
 
     /// The job.
@@ -143,13 +155,36 @@ impl Context {
     /// The approved record as it came, ticket included: what proves to others that the job may run.
     #[must_use]
     pub fn record(&self) -> &RawValue {
-        &self.0.record
+        &self.0.origin.record
     }
 
     /// The job's record and the token of this attempt.
     #[must_use]
     pub fn key(&self) -> &JobKey {
         &self.0.key
+    }
+
+    /// What the job presents to spawn others: its record with its ticket. Whoever has it may submit jobs in its name, within its
+    /// scope, until the ticket's time is over.
+    ///
+    /// # Errors
+    /// [`NoChild::TooLarge`]: a job with so large a payload cannot delegate.
+    pub fn ticket(&self) -> Result<ParentTicket, NoChild> {
+        ParentTicket::read(self.0.origin.record.get())
+    }
+
+    /// Spawns a job: submits `job`, a job envelope without `parent`, `parent_ticket` and (unless it is another's) `tenant`, with
+    /// this job's ticket. It acts for this job: the kernel lets it ask for no more than this job may hand on, and judges everybody
+    /// it is done for. Returns when its record has landed, before it is judged; how it ends stands in `finished`.
+    ///
+    /// This job may run more than once (see the crate's documentation): an `id` made from this job's own makes sure that each child
+    /// does not. While the spine is away this waits.
+    ///
+    /// # Errors
+    /// [`NotSpawned`].
+    pub async fn spawn(&self, job: &(impl Serialize + Sync)) -> Result<Spawned, NotSpawned> {
+        let children = self.0.origin.children.as_ref().ok_or(NotSpawned::NoSource)?;
+        children.spawn(&self.ticket()?, job).await
     }
 
     /// When nobody wants the result any more.

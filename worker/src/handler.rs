@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use crate::Context;
+use crate::session::Retry;
 
 /// Longest reason that is sent, bytes.
 pub(crate) const REASON: usize = 8 << 10;
@@ -25,6 +27,8 @@ pub enum Ending {
         reason: String,
         /// What it gives back all the same.
         output: Option<Box<RawValue>>,
+        /// Whether another attempt may go better.
+        retry: Retry,
     },
     /// It stopped because it was told to, or because whatever it does was cancelled.
     Cancelled {
@@ -47,12 +51,28 @@ impl Ending {
         }
     }
 
-    /// A failure without output.
+    /// A final failure without output: another attempt would fail as well.
     #[must_use]
     pub fn failed(reason: impl Into<String>) -> Self {
-        let mut reason = reason.into();
+        Self::failure(reason.into(), Retry::Never)
+    }
+
+    /// A failure that may have passed by the next attempt (a peer that is away, a rate limit). The scheduler tries the job
+    /// again after a pause, until its attempts are used up.
+    #[must_use]
+    pub fn retryable(reason: impl Into<String>) -> Self {
+        Self::failure(reason.into(), Retry::Backoff)
+    }
+
+    /// The same, when it is known how long it will last (an HTTP `Retry-After`).
+    #[must_use]
+    pub fn retryable_after(reason: impl Into<String>, wait: Duration) -> Self {
+        Self::failure(reason.into(), Retry::After(wait))
+    }
+
+    fn failure(mut reason: String, retry: Retry) -> Self {
         cut(&mut reason, REASON);
-        Self::Failed { reason, output: None }
+        Self::Failed { reason, output: None, retry }
     }
 
     /// Stopped.
@@ -91,15 +111,31 @@ where
     }
 }
 
-/// Why a typed handler's run failed. Made from any error by `?`, with the whole chain of causes.
+/// Why a typed handler's run failed. Made from any error by `?`, with the whole chain of causes; final unless
+/// [`Failure::retryable`] says otherwise.
 #[derive(Debug)]
-pub struct Failure(String);
+pub struct Failure {
+    reason: String,
+    retry: Retry,
+}
 
 impl Failure {
-    /// A failure in one's own words.
+    /// A final failure in one's own words.
     #[must_use]
     pub fn new(reason: impl Into<String>) -> Self {
-        Self(reason.into())
+        Self { reason: reason.into(), retry: Retry::Never }
+    }
+
+    /// The same failure as one that may have passed by the next attempt: `.map_err(|e| Failure::from(e).retryable())?`.
+    #[must_use]
+    pub fn retryable(self) -> Self {
+        Self { retry: Retry::Backoff, ..self }
+    }
+
+    /// The same, when it is known how long it will last.
+    #[must_use]
+    pub fn retryable_after(self, wait: Duration) -> Self {
+        Self { retry: Retry::After(wait), ..self }
     }
 }
 
@@ -111,7 +147,7 @@ impl<E: Error> From<E> for Failure {
             text = format!("{text}: {cause}");
             source = cause.source();
         }
-        Self(text)
+        Self::new(text)
     }
 }
 
@@ -139,8 +175,8 @@ impl<T: TypedHandler> Handler for Typed<T> {
         };
         match self.0.run(input, context.clone()).await {
             Ok(output) => Ending::succeeded(&output),
-            Err(Failure(reason)) if context.is_cancelled().is_some() => Ending::cancelled(reason),
-            Err(Failure(reason)) => Ending::failed(reason),
+            Err(Failure { reason, .. }) if context.is_cancelled().is_some() => Ending::cancelled(reason),
+            Err(Failure { reason, retry }) => Ending::failure(reason, retry),
         }
     }
 }

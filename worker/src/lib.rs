@@ -12,6 +12,7 @@
 //! | [`handler`] | what a user writes: raw, typed, or a closure |
 //! | [`context`] | what a handler is told: job, payload, deadline, cancel signal, progress |
 //! | [`demand`] | how many jobs are asked for, where somebody else takes them up |
+//! | [`children`] | jobs that a job spawns, with its ticket |
 //! | [`constraints`] | who sees to it that a job keeps to its constraints |
 //! | [`worker`] | settings, checked |
 //! | [`run`] | the loop: lane in, reports out, jobs as tasks; drain |
@@ -26,6 +27,7 @@
 //! Absent on purpose: any broker client, retries (the scheduler's), policy (the kernel's).
 
 pub mod agent;
+pub mod children;
 pub mod constraints;
 pub mod context;
 pub mod demand;
@@ -35,8 +37,10 @@ pub mod run;
 pub mod session;
 pub mod worker;
 
+pub use children::{Children, NotSpawned, Spawned};
 pub use context::{Cancel, Context};
 pub use demand::Demand;
 pub use handler::{Ending, Failure, Handler, TypedHandler};
 pub use run::{Drained, RunError};
+pub use session::Retry;
 pub use worker::{Builder, Settings, SettingsError, Worker};

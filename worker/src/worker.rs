@@ -9,6 +9,7 @@ use tidegate_protocol::ids::{BadName, Capability, PoolName, TenantId, WorkerId};
 use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
 
+use crate::children::Children;
 use crate::constraints::Enforces;
 use crate::demand::Demand;
 use crate::handler::{AnyHandler, Handler, Typed, TypedHandler};
@@ -89,6 +90,7 @@ pub struct Worker {
     pub(crate) tenants: Option<Vec<TenantId>>,
     pub(crate) demand: Option<Demand>,
     pub(crate) settled: Option<Box<OnSettled>>,
+    pub(crate) children: Option<Children>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -118,6 +120,7 @@ impl Worker {
             tenants: None,
             demand: None,
             settled: None,
+            children: None,
         }
     }
 
@@ -149,6 +152,7 @@ pub struct Builder {
     tenants: Option<Vec<TenantId>>,
     demand: Option<Demand>,
     settled: Option<Box<OnSettled>>,
+    children: Option<Children>,
 }
 
 impl Builder {
@@ -200,6 +204,13 @@ impl Builder {
         self
     }
 
+    /// Says where jobs go that its jobs spawn ([`Context::spawn`](crate::Context::spawn)).
+    #[must_use]
+    pub fn children(mut self, children: Children) -> Self {
+        self.children = Some(children);
+        self
+    }
+
     /// Replaces all settings.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -212,7 +223,7 @@ impl Builder {
     /// # Errors
     /// [`SettingsError`]: the first thing that is wrong.
     pub fn build(self) -> Result<Worker, SettingsError> {
-        let Self { pool, id, settings, handlers: offered, trust, enforces, tenants, demand, settled } = self;
+        let Self { pool, id, settings, handlers: offered, trust, enforces, tenants, demand, settled, children } = self;
         if !(1..=100_000).contains(&settings.concurrency) {
             return Err(SettingsError::Concurrency { worker: id, concurrency: settings.concurrency });
         }
@@ -226,6 +237,6 @@ impl Builder {
         if handlers.is_empty() {
             return Err(SettingsError::NoCapability { worker: id });
         }
-        Ok(Worker { pool, id, settings, handlers, trust, enforces, tenants, demand, settled })
+        Ok(Worker { pool, id, settings, handlers, trust, enforces, tenants, demand, settled, children })
     }
 }

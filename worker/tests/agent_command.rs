@@ -13,7 +13,7 @@ use tidegate_protocol::decision::{Decision, Verdict};
 use tidegate_protocol::ids::{Capability, JobId};
 use tidegate_protocol::outcome::Outcome;
 use tidegate_worker::agent::environment::VARIABLES;
-use tidegate_worker::agent::{CommandHandler, EmptyCommand};
+use tidegate_worker::agent::{CommandHandler, EmptyCommand, Gateway};
 
 fn sh(script: &str) -> CommandHandler {
     CommandHandler::new(["sh", "-c", script]).unwrap()
@@ -64,6 +64,14 @@ async fn the_exit_code_is_the_outcome_and_stdout_the_result() {
     for (script, outcome, reason, output) in table {
         let said = run(sh(script), r#"{"n":1}"#).await;
         assert_eq!((said.outcome, said.reason.as_str(), said.output.as_deref()), (outcome, reason, output), "{script}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_code_75_alone_asks_for_another_attempt() {
+    for (script, retryable) in [("echo busy >&2; exit 75", true), ("exit 74", false), ("kill -9 $$", false)] {
+        let said = run(sh(script), "1").await;
+        assert_eq!((said.outcome, said.retryable), (Outcome::Failed, retryable), "{script}");
     }
 }
 
@@ -163,7 +171,8 @@ async fn a_dropped_worker_takes_its_processes_with_it_and_leaves_no_zombie() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_environment_tells_the_job_and_the_documented_list_is_complete() {
-    let (mut rig, _running) = agent(sh("env -0")).await;
+    let gateway = Gateway { url: "http://127.0.0.1:1".into(), key: Some("k".into()) };
+    let (mut rig, _running) = agent(sh("env -0").gateway(gateway)).await;
     let mut full = job(1, "run");
     full.id = JobId::new("id with spaces").unwrap();
     full.actor.id = Some("agent-7".into());
@@ -196,4 +205,21 @@ async fn the_environment_tells_the_job_and_the_documented_list_is_complete() {
     ] {
         assert_eq!(found.get(name), Some(&value), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_finds_its_ticket_in_a_file_of_its_own_which_goes_with_the_job() {
+    let script = "stat -c %a $TIDEGATE_TICKET_FILE; echo $TIDEGATE_TICKET_FILE; cat $TIDEGATE_TICKET_FILE";
+    let (mut rig, _running) = agent(sh(script)).await;
+    let decision = Decision::new(Verdict::Allow, "test", "s1");
+    let record = ticketed(&job(1, "run"), &decision, "1");
+    rig.assign_text(0, 5, &job(1, "run"), record.clone()).await;
+    let output: String = serde_json::from_str(&rig.result(0).await.output.unwrap()).unwrap();
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!((lines[0], lines[2].as_bytes()), ("600", &*record), "exactly as it came");
+    assert!(!Path::new(lines[1]).exists(), "{} is left", lines[1]);
+    // One that is too large to delegate has none, and runs all the same.
+    let large = serde_json::to_string(&"x".repeat(300 << 10)).unwrap();
+    let said = run(sh("echo ${TIDEGATE_TICKET_FILE-none}"), &large).await;
+    assert_eq!((said.outcome, said.output.as_deref()), (Outcome::Succeeded, Some("\"none\"")));
 }

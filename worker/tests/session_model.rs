@@ -13,7 +13,7 @@ use tidegate_protocol::fleet::{Order, Report};
 use tidegate_protocol::ids::{Capability, WorkerId};
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
-use tidegate_worker::session::{Action, Ended, Identity, Incarnation, JobKey, Session};
+use tidegate_worker::session::{Action, Ended, Identity, Incarnation, JobKey, Retry, Session};
 
 const CAPACITY: u32 = 3;
 const LEASE: u64 = 300;
@@ -208,7 +208,8 @@ fn play(steps: Vec<Step>) {
             }
             Step::Finish(index) => {
                 if let Some((job, live)) = pick(model.running.clone(), &index) {
-                    let ended = Ended { outcome: Outcome::Succeeded, reason: String::new(), output: None };
+                    let ended =
+                        Ended { outcome: Outcome::Succeeded, reason: String::new(), output: None, retry: Retry::Never };
                     assert_eq!(session.finished(&job, ended), live, "a lost job has no result, a live one has");
                     model.running.remove(&job);
                     if live {

@@ -10,7 +10,9 @@ use tidegate_protocol::ids::{Capability, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
-use tidegate_worker::session::{Action, Ended, FIRST_HEARTBEAT, Identity, Ignored, Incarnation, JobKey, Session};
+use tidegate_worker::session::{
+    Action, Ended, FIRST_HEARTBEAT, Identity, Ignored, Incarnation, JobKey, Retry, Session,
+};
 
 const LIFE: u64 = 7;
 const BEAT: u64 = 1_000;
@@ -47,7 +49,7 @@ fn settled(job: &JobKey, accepted: bool) -> Order {
 }
 
 fn done() -> Ended {
-    Ended { outcome: Outcome::Succeeded, reason: String::new(), output: None }
+    Ended { outcome: Outcome::Succeeded, reason: String::new(), output: None, retry: Retry::Never }
 }
 
 /// A session that is welcomed under `epoch` and has said so at `ms(0)`.
@@ -281,7 +283,10 @@ fn a_result_that_is_too_large_becomes_a_failure_that_says_so() {
     let job = key(1, 5, 1);
     session.order(assignment(1, &job), Some(5), ms(1));
     let output: Box<RawValue> = to_raw_value("much").unwrap();
-    session.finished(&job, Ended { outcome: Outcome::Succeeded, reason: String::new(), output: Some(output) });
+    session.finished(
+        &job,
+        Ended { outcome: Outcome::Succeeded, reason: String::new(), output: Some(output), retry: Retry::Never },
+    );
     session.tick(ms(2));
     assert_eq!(session.too_large("limit 1 MiB"), 1);
     let again = session.tick(ms(3));

@@ -11,10 +11,14 @@ use rig::{Rig, job, now_ms, spec, within, worker};
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::decision::Verdict;
+use tidegate_protocol::delegation::MAX_PARENT_TICKET_BYTES;
 use tidegate_protocol::fleet::{Order, Report};
+use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_worker::agent::Builtin;
-use tidegate_worker::{Cancel, Context, Drained, Ending, Failure, RunError, Settings, TypedHandler};
+use tidegate_worker::{
+    Cancel, Children, Context, Drained, Ending, Failure, NotSpawned, RunError, Settings, Spawned, TypedHandler,
+};
 use tokio::sync::mpsc;
 
 /// Runs until told to stop and says why.
@@ -265,4 +269,81 @@ async fn a_missing_topic_is_an_error_at_the_start_that_says_what_to_do() {
     rig.spine.delete(&TopicName::new("t.reports.p").unwrap()).await.unwrap();
     let error = rig.start(worker().capability("echo", Builtin::Echo)).ended().await.unwrap_err();
     assert_eq!(error.to_string(), "worker `w1`: topic `t.reports.p` does not exist; run `tidegate topics apply`");
+}
+
+/// Spawns every job its payload lists, and says what came of it.
+async fn spawn(context: Context) -> Ending {
+    let jobs: Vec<Box<serde_json::value::RawValue>> = serde_json::from_str(context.payload().get()).unwrap();
+    let mut spawned = Vec::new();
+    for job in jobs {
+        match context.spawn(&job).await {
+            Ok(Spawned { source, id }) => spawned.push((source, id)),
+            Err(NotSpawned::NoSource) => return Ending::failed("no source"),
+            Err(error) => return Ending::failed(error.to_string()),
+        }
+    }
+    Ending::succeeded(&spawned)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_spawns_others_with_its_own_ticket_into_one_partition() {
+    let mut rig = Rig::new(1).await;
+    let topic = TopicName::new("t.jobs.children").unwrap();
+    rig.spine.create(&spec(&topic, 7)).await.unwrap();
+    let children = Children::new(Arc::clone(&rig.spine), "jobs.children".to_owned().try_into().unwrap(), topic.clone());
+    let _running = rig.start(worker().capability("x", spawn).children(children));
+    rig.welcome(0, 5).await;
+    rig.credit(0, 5).await;
+    let child = |id: &str| format!(r#"{{"id":"{id}", "topic":"job.y","capability":"y","payload": {{"n":  1.50}}}}"#);
+    rig.assign(0, 5, &job(1, "x"), &format!("[{},{}]", child("a"), child("b"))).await;
+    let said = rig.result(0).await;
+    assert_eq!(said.outcome, Outcome::Succeeded, "{}", said.reason);
+    let spawned: Vec<(SourcePosition, String)> = serde_json::from_str(&said.output.unwrap()).unwrap();
+    let [(first, a), (second, b)] = &*spawned else { panic!("{spawned:?}") };
+    assert_eq!((a.as_str(), b.as_str()), ("a", "b"));
+    assert_eq!(
+        (first.partition, second.offset),
+        (second.partition, first.offset + 1),
+        "a job's children stand together"
+    );
+    let records = rig.read_all(&topic.partition(first.partition), 2).await;
+    for (record, id) in records.iter().zip(["a", "b"]) {
+        let text = std::str::from_utf8(record.value.as_ref().unwrap()).unwrap();
+        assert!(
+            text.starts_with(&format!(r#"{{"id":"{id}", "topic":"job.y","capability":"y","payload": {{"n":  1.50}},"#))
+        );
+        let child: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!((&child["tenant"], &child["parent"]), (&"acme".into(), &"job-1".into()));
+        let parent: serde_json::Value = serde_json::from_str(child["parent_ticket"].as_str().unwrap()).unwrap();
+        assert_eq!((&parent["job"]["id"], parent["ticket"].is_object()), (&"job-1".into(), true));
+        assert_eq!(record.key.as_deref(), Some(&b"acme/job-1"[..]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_spawned_says_why() {
+    let mut rig = Rig::new(1).await;
+    let topic = TopicName::new("t.none").unwrap();
+    let children = Children::new(Arc::clone(&rig.spine), "jobs.children".to_owned().try_into().unwrap(), topic);
+    let _running = rig.start(worker().capability("x", spawn).children(children));
+    rig.welcome(0, 5).await;
+    rig.credit(0, 5).await;
+    let large = format!(r#"[{{"payload":"{}"}}]"#, "x".repeat(MAX_PARENT_TICKET_BYTES));
+    let rows = [
+        (r#"[{"topic":"job.y"}]"#, "`t.none` does not exist"),
+        (r#"[{"parent":"me"}]"#, "`parent` of its own"),
+        ("[1]", "cannot be written as JSON"),
+        (&*large, "cannot delegate"),
+    ];
+    for (n, (payload, part)) in (1..).zip(rows) {
+        rig.assign(0, 5, &job(n, "x"), payload).await;
+        let said = rig.result(0).await;
+        assert!(said.outcome == Outcome::Failed && said.reason.contains(part), "{}", said.reason);
+    }
+    let mut rig = Rig::new(1).await;
+    let _running = rig.start(worker().capability("x", spawn));
+    rig.welcome(0, 5).await;
+    rig.credit(0, 5).await;
+    rig.assign(0, 5, &job(1, "x"), "[{}]").await;
+    assert_eq!(rig.result(0).await.reason, "no source");
 }

@@ -37,7 +37,8 @@ pub(crate) fn run(global: &Global, command: JobsCommand) -> Result<Exit, Failure
             }
             Ok(Exit::Done)
         }
-        JobsCommand::Cancel(args) => cancel(global, &args),
+        JobsCommand::Cancel(args) => tell(global, Action::Cancel, &args),
+        JobsCommand::Revoke(args) => tell(global, Action::Revoke, &args),
         JobsCommand::Watch { tenant, changes, reach: whom } => watch(global, tenant, changes, &whom),
     }
 }
@@ -49,8 +50,8 @@ fn known(backend: &dyn Backend, job: &str, tenant: Option<&str>, wait: Duration)
     })
 }
 
-fn cancel(global: &Global, args: &SayArgs) -> Result<Exit, Failure> {
-    say(global, Action::Cancel, args, |backend| known(backend, &args.job, args.tenant.as_deref(), Duration::ZERO))
+fn tell(global: &Global, action: Action, args: &SayArgs) -> Result<Exit, Failure> {
+    say(global, action, args, |backend| known(backend, &args.job, args.tenant.as_deref(), Duration::ZERO))
 }
 
 fn watch(global: &Global, tenant: Option<String>, most: Option<usize>, whom: &Reach) -> Result<Exit, Failure> {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tidegate_node::gateway::http::Refusal;
 use tidegate_node::gateway::submit::Submitted;
 use tidegate_node::gateway::view::{State, Story};
+use tidegate_protocol::delegation::ParentTicket;
 
 use crate::args::{Global, Output, SubmitArgs};
 use crate::backend::{Backend, reach};
@@ -48,7 +49,10 @@ struct Summary {
 
 pub(crate) fn run(global: &Global, args: &SubmitArgs) -> Result<Exit, Failure> {
     let backend = reach(global, &args.reach)?;
-    let input = lines(&args.file)?;
+    let mut input = lines(&args.file)?;
+    if let Some(file) = &args.parent_ticket {
+        delegate(file, &mut input)?;
+    }
     if input.is_empty() {
         return Err(Failure::say(Exit::Data, "the input has no lines; give JSON lines, one job each"));
     }
@@ -90,6 +94,20 @@ fn lines(file: &Path) -> Result<Vec<(usize, Vec<u8>)>, Failure> {
         }
     }
     Ok(lines)
+}
+
+/// Makes the lines children of the job whose ticket is in `file`.
+fn delegate(file: &Path, input: &mut [(usize, Vec<u8>)]) -> Result<(), Failure> {
+    let unread = |problem: String| {
+        let hint = "a worker's command finds its job's ticket in the file that `TIDEGATE_TICKET_FILE` names";
+        Failure::say(Exit::Data, format!("`{}`: {problem}; {hint}", file.display()))
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| unread(format!("it cannot be read: {error}")))?;
+    let ticket = ParentTicket::read(&text).map_err(|error| unread(error.to_string()))?;
+    for (number, line) in input {
+        *line = ticket.child(line).map_err(|error| Failure::say(Exit::Data, format!("line {number}: {error}")))?;
+    }
+    Ok(())
 }
 
 fn submit(

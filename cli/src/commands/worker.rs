@@ -1,7 +1,7 @@
 //! `tidegate worker`.
 
 use tidegate_node::StartError;
-use tidegate_node::workers::{Runs, WorkerSpec, build};
+use tidegate_node::workers::{Gateway, Runs, Surroundings, WorkerSpec, build};
 use tidegate_protocol::ids::PoolName;
 use tidegate_worker::RunError;
 
@@ -21,7 +21,8 @@ pub(crate) fn run(global: &Global, args: &WorkerArgs) -> Result<Exit, Failure> {
     let specs: Vec<WorkerSpec> = args.capabilities.iter().map(spec).collect();
     let id = args.id.clone().unwrap_or_else(|| usual_id(&args.capabilities));
     let trust = config.keys.read().and_then(|keys| keys.trust_in_stages()).map_err(StartError::Keys)?;
-    let worker = build(pool, &id, &specs, args.concurrency, &args.enforces, trust)?;
+    let around = Surroundings { enforces: args.enforces.clone(), gateway: gateway(args)? };
+    let worker = build(pool, &id, &specs, args.concurrency, &around, trust)?;
     let drained = runtime()?.block_on(async {
         let spine = tidegate_node::spine::open(&config.spine).await?;
         worker.run(spine, &config.prefix, told_to_stop()).await.map_err(failed)
@@ -30,6 +31,17 @@ pub(crate) fn run(global: &Global, args: &WorkerArgs) -> Result<Exit, Failure> {
         output::json(&serde_json::json!({ "worker": id, "unsettled": drained.unsettled }));
     }
     Ok(Exit::Done)
+}
+
+/// The gateway that commands may submit to.
+fn gateway(args: &WorkerArgs) -> Result<Option<Gateway>, Failure> {
+    let Some(url) = args.gateway.clone() else { return Ok(None) };
+    let read = |file: &std::path::PathBuf| {
+        let text = std::fs::read_to_string(file).map(|text| text.trim().to_owned());
+        text.map_err(|error| Failure::say(Exit::Config, format!("`{}` cannot be read: {error}", file.display())))
+    };
+    let key = args.gateway_key_file.as_ref().map(read).transpose()?;
+    Ok(Some(Gateway { url, key }))
 }
 
 fn usual_id(capabilities: &[String]) -> String {

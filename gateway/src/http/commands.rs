@@ -38,15 +38,16 @@ pub(super) async fn cancel(State(api): State<Arc<Api>>, Path(name): Path<String>
     say(&api, Action::Cancel, body, is_this).await
 }
 
-/// Words that are taken and mean nothing yet: refused here already, so that nobody waits for them.
-pub(super) async fn revoke() -> Refused {
-    later(
-        Action::Revoke,
-        "cancel what is held or deferred; for the rest stop its workers, and deny the like with a new policy revision",
-    )
+pub(super) async fn revoke(State(api): State<Arc<Api>>, Path(name): Path<String>, body: Body) -> Answer {
+    let key = job_key(&name, None)?;
+    let is_this = |command: &Command| match &key {
+        JobKey::Position(at) => command.source == *at,
+        JobKey::Id { id, .. } => command.job_id == *id,
+    };
+    say(&api, Action::Revoke, body, is_this).await
 }
 
-/// As [`revoke`].
+/// A word that is taken and means nothing yet: refused here already, so that nobody waits for it.
 pub(super) async fn redrive() -> Refused {
     later(Action::Redrive, "submit the job again under another id: it goes through the kernel like any other")
 }

@@ -139,6 +139,12 @@ struct FailBody {
     error: String,
     #[serde(default)]
     result: Option<Box<RawValue>>,
+    /// Another attempt may go better.
+    #[serde(default)]
+    retryable: bool,
+    /// It will, so long from now; as if `retryable` were said as well.
+    #[serde(default)]
+    retry_after_ms: Option<u64>,
 }
 
 type Body = Result<Bytes, BytesRejection>;
@@ -259,8 +265,12 @@ pub(super) async fn fail(
     Path(id): Path<String>,
     body: Body,
 ) -> Answer {
-    let (FailBody { token, error, result }, body) = read(body)?;
-    let mut ending = Ending::failed(error);
+    let (FailBody { token, error, result, retryable, retry_after_ms }, body) = read(body)?;
+    let mut ending = match (retry_after_ms, retryable) {
+        (Some(wait), _) => Ending::retryable_after(error, Duration::from_millis(wait)),
+        (None, true) => Ending::retryable(error),
+        (None, false) => Ending::failed(error),
+    };
     if let Ending::Failed { output, .. } = &mut ending {
         *output = result;
     }

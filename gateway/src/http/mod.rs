@@ -9,7 +9,8 @@
 //! | `GET /v1/approvals?limit=&tenant=`, `GET /v1/approvals/{source position}` | jobs that wait for people |
 //! | `POST /v1/approvals/{source position}/approve`, `/reject` | one signed command, passed on to the kernel |
 //! | `POST /v1/jobs/{id}/cancel` | the same, by id or by source position: calls off a job that is held or deferred |
-//! | `POST /v1/jobs/{id}/revoke`, `/redrive` | refused (`not_available`): they come with a later version |
+//! | `POST /v1/jobs/{id}/revoke` | one signed command: the job delegates no longer, and what acts for it does not begin |
+//! | `POST /v1/jobs/{id}/redrive` | refused (`not_available`): it comes with a later version |
 //! | `GET /v1/dead?limit=`, `GET /v1/dead/{at}` | what could not be handled |
 //! | `GET /v1/limits?limit=`, `GET /v1/limits/{of}` | limits as they are lent out; those whose id begins with `of` |
 //! | `POST /v1/pools/{pool}/lease` | a worker asks for jobs, and waits for the first |

@@ -9,7 +9,7 @@ use tidegate_protocol::kept::{KeptAs, Replaced};
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
-use super::hold::{GivenApproval, RefusedCommand};
+use super::hold::{GivenApproval, RefusedCommand, RevokedStory, WithdrawnStory};
 use super::shelf::Shelf;
 use super::story::{Attempt, DeadCause, State, Story, millis};
 
@@ -47,7 +47,8 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
                 take_job(story, job);
                 story.times.decided_ms = Some(millis(at));
                 story.decision = Some(decision);
-                story.pool = story.pool.take().or(pool);
+                // Judged anew it may go elsewhere.
+                story.pool = pool.or(story.pool.take());
             });
         }
         KernelFact::JobDeferred { job, decision, replaces, .. } => {
@@ -95,13 +96,25 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
             }
             story.refused.push(refused);
         }),
-        KernelFact::JobCancelled { job, command: _, by, reason, replaces: _ } => {
+        KernelFact::JobCancelled { job, command: _, by, reason, replaces: _, cause } => {
             shelf.change(&job.source.clone(), |story| {
                 story.state = State::Cancelled;
-                let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-                end(story, at, Outcome::Cancelled, &format!("cancelled by {by}{why}"));
+                end(story, at, Outcome::Cancelled, &cause.sentence(&by, &reason));
                 take_job(story, *job);
                 story.times.decided_ms.get_or_insert(millis(at));
+            });
+        }
+        KernelFact::JobWithdrawn { source, job_id: _, tenant: _, pool, command, by, reason, cause } => {
+            shelf.change(&source, |story| {
+                story.withdrawn =
+                    Some(Box::new(WithdrawnStory { pool, command, by, reason, cause, at_ms: millis(at) }));
+            });
+        }
+        KernelFact::DelegationRevoked { source, job_id: _, tenant: _, command, by, reason, until: _ } => {
+            // Every shard that heard of it says so: the first stands.
+            shelf.change(&source, |story| {
+                let revoked = RevokedStory { command, by, reason, at_ms: millis(at) };
+                story.revoked.get_or_insert_with(|| Box::new(revoked));
             });
         }
         KernelFact::JobRepeated { source, duplicate_of, job_id: _, tenant: _ } => shelf.repeat(&source, &duplicate_of),
@@ -135,13 +148,15 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
                 leased_ms: now,
                 ended_ms: None,
                 lost: None,
+                failed: None,
+                again_ms: None,
             };
             if story.attempts.len() == ATTEMPTS {
                 story.attempts.remove(0);
             }
             story.attempts.push(attempt);
         }),
-        SchedulerFact::LeaseExpired { source, token, end } => shelf.change(&source, |story| {
+        SchedulerFact::LeaseExpired { source, token, end, until } => shelf.change(&source, |story| {
             if story.state == State::Running {
                 story.state = State::Approved;
             }
@@ -150,6 +165,18 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
             {
                 lease.ended_ms = Some(millis(at));
                 lease.lost = Some(end);
+                lease.again_ms = until.map(millis);
+            }
+        }),
+        SchedulerFact::JobRetried { source, by, until, reason, .. } => shelf.change(&source, |story| {
+            if story.state == State::Running {
+                story.state = State::Approved;
+            }
+            let token = (by.token.epoch, by.token.attempt);
+            if let Some(lease) = story.attempts.iter_mut().find(|a| (a.epoch, a.attempt) == token) {
+                lease.ended_ms = Some(millis(at));
+                lease.failed = Some(reason);
+                lease.again_ms = Some(millis(until));
             }
         }),
         SchedulerFact::JobFinished { source, job_id, tenant, outcome, reason, dead, output, by, .. } => {
@@ -183,6 +210,8 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::JobMoved { .. }
+        | SchedulerFact::JobDelayed { .. }
+        | SchedulerFact::JobDue { .. }
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => {}
     }

@@ -9,7 +9,7 @@ use tidegate_protocol::job::{Job, SourcePosition};
 use tidegate_protocol::outcome::{DeadReason, Outcome};
 use tidegate_protocol::time::Timestamp;
 
-use super::hold::{HoldStory, RefusedCommand};
+use super::hold::{HoldStory, RefusedCommand, RevokedStory, WithdrawnStory};
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -132,6 +132,12 @@ pub struct Attempt {
     /// Why it ended without a result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<LeaseEnd>,
+    /// Why it failed, when another was to follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// With `lost` or `failed`: before when the job was not ready again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_ms: Option<f64>,
 }
 
 /// When what happened, milliseconds since the Unix epoch.
@@ -186,6 +192,12 @@ pub struct Story {
     /// Genuine commands that had no effect, the last 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedCommand>,
+    /// It was released and called off since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<Box<WithdrawnStory>>,
+    /// It may delegate no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Box<RevokedStory>>,
     /// The pool it went to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolName>,
@@ -230,6 +242,8 @@ impl Story {
             decision: None,
             hold: None,
             refused: Vec::new(),
+            withdrawn: None,
+            revoked: None,
             pool: None,
             attempts: Vec::new(),
             outcome: None,

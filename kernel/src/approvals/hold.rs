@@ -111,7 +111,9 @@ impl Hold {
 
 /// Everybody a job is made by or for: none of them may approve it.
 pub(crate) fn is_principal(job: &Job, person: &Person) -> bool {
-    job.actor.id.as_deref().is_some_and(|actor| actor.eq_ignore_ascii_case(person.id.as_str()))
+    let above = job.delegation.iter().flat_map(|delegation| delegation.chain.iter().map(|ancestor| &ancestor.actor));
+    let mut principals = std::iter::once(&job.actor).chain(above).filter_map(|actor| actor.id.as_deref());
+    principals.any(|actor| actor.eq_ignore_ascii_case(person.id.as_str()))
 }
 
 /// Whether people who exist could give this approval to this job, now or after every escalation.

@@ -12,10 +12,15 @@
 //! | | they have approved it before | `already_given` |
 //! | | enough people have, and it is about to be judged again | `enough` |
 //! | | held | `ApprovalGiven` |
-//! | cancel | neither held nor deferred here | `not_kept` |
-//! | | of another id, tenant or input | `other_input` |
+//! | cancel | kept, of another id, tenant or input | `other_input` |
 //! | | kept | `JobCancelled` |
-//! | revoke, redrive | any | `not_available` |
+//! | | not kept, and no pool, or none that is here, is named | `not_kept` |
+//! | | withdrawn from that pool before | `already_withdrawn` |
+//! | | else | `JobWithdrawn`: its pool is told |
+//! | revoke | revoked before | `already_revoked` |
+//! | | of this shard, kept, of another id, tenant or input | `other_input` |
+//! | | else | `DelegationRevoked`; the job itself, where it stands here, as if it was cancelled; see [`delegation`](crate::delegation) |
+//! | redrive | any | `not_available` |
 //!
 //! | time or policy | facts |
 //! |---|---|
@@ -37,6 +42,7 @@
 mod authentic;
 mod cancel;
 mod hold;
+mod revoke;
 mod say;
 mod spared;
 mod timer;
@@ -50,6 +56,7 @@ pub(crate) use view::held;
 use tidegate_protocol::command::{Action, Command, CommandRefusal};
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::time::Timestamp;
+use tidegate_protocol::withdrawal::Cause;
 use tidegate_stage::{Arrival, Decision};
 
 use crate::kernel::Kernel;
@@ -74,8 +81,12 @@ impl Kernel {
         let said = match command.action {
             Action::Approve => self.approve(&command, &person, at),
             Action::Reject => self.reject(&command, &person, at),
-            Action::Cancel => self.cancel(&command),
-            Action::Revoke | Action::Redrive => refused(
+            Action::Cancel => self.cancel(&command, Cause::Cancelled),
+            Action::Revoke => match self.revoke(&command, at) {
+                Ok(facts) => return facts.into_iter().for_each(|fact| decision.fact(fact)),
+                Err(refused) => Err(refused),
+            },
+            Action::Redrive => refused(
                 CommandRefusal::NotAvailable,
                 format!("`{}` comes with a later version; nothing was changed", command.action.word()),
             ),

@@ -7,7 +7,9 @@
 //! | `ce_type` | `topic`, and `capability` unless `ce_capability` says otherwise |
 //! | `ce_tenant`, `ce_capability`, `ce_actorid`, `ce_actortype`, `ce_parent` | the attribute of that name |
 //! | `ce_requires`, `ce_risktags` | lists, separated by commas |
-//! | `ce_priority`, `ce_deadline` | numbers |
+//! | `ce_priority`, `ce_deadline`, `ce_ttlms`, `ce_notbefore`, `ce_delayms` | numbers |
+//! | `ce_orderingkey` | `ordering_key` |
+//! | `ce_maxattempts`, `ce_backoffms`, `ce_maxbackoffms` | numbers, of `retry` |
 //! | every other `ce_*` (`ce_time`, `ce_subject`, extensions) | a label of that name, so nothing said is lost |
 //!
 //! `traceparent` is no attribute: it differs between retries of one event, so it is neither hashed nor judged; it goes
@@ -18,6 +20,7 @@ use tidegate_protocol::job::InputHash;
 
 use super::draft::{Draft, named, priority, room, text, topic};
 use super::refusal::{Refusal, quoted};
+use super::timing;
 
 /// The header that makes a record a CloudEvent.
 pub(crate) const SPEC_VERSION: &str = "ce_specversion";
@@ -59,7 +62,16 @@ pub(crate) fn read(headers: &[(&str, &str)]) -> Result<Draft, Refusal> {
                 }
             }
             "ce_priority" => draft.priority = Some(priority(whole("ce_priority", value)?)?),
-            "ce_deadline" => draft.deadline = Some(whole("ce_deadline", value)?),
+            "ce_deadline" => draft.timing.deadline = Some(whole("ce_deadline", value)?),
+            "ce_ttlms" => draft.timing.ttl_ms = Some(whole("ce_ttlms", value)?),
+            "ce_notbefore" => draft.timing.not_before = Some(whole("ce_notbefore", value)?),
+            "ce_delayms" => draft.timing.delay_ms = Some(whole("ce_delayms", value)?),
+            "ce_orderingkey" => {
+                draft.timing.ordering_key = Some(timing::ordering_key("ce_orderingkey", value)?);
+            }
+            "ce_maxattempts" => retry(&mut draft, "max_attempts", "ce_maxattempts", value)?,
+            "ce_backoffms" => retry(&mut draft, "backoff_ms", "ce_backoffms", value)?,
+            "ce_maxbackoffms" => retry(&mut draft, "max_backoff_ms", "ce_maxbackoffms", value)?,
             other => {
                 room("labels", draft.labels.len())?;
                 draft.labels.insert(text(other, other)?, text(other, value)?);
@@ -86,6 +98,10 @@ pub(crate) fn id(headers: &[(&str, &str)]) -> Option<JobId> {
     let (source, id) = (value(SOURCE)?, value(ID)?);
     let plain = if source.contains('#') { None } else { JobId::new(format!("{source}#{id}")).ok() };
     plain.or_else(|| JobId::new(format!("ce-{}", InputHash::of(source.as_bytes(), [(ID, id.as_bytes())]))).ok())
+}
+
+fn retry(draft: &mut Draft, name: &str, header: &str, value: &str) -> Result<(), Refusal> {
+    timing::retry(&mut draft.timing.retry, name, header, whole(header, value)?)
 }
 
 fn entries(value: &str) -> impl Iterator<Item = &str> {

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use tidegate_protocol::decision::PayloadAt;
+use tidegate_protocol::delegation::Scope;
 use tidegate_protocol::ids::{BadName, Capability, JobId, TenantId};
 use tidegate_protocol::job::{Actor, DEFAULT_PRIORITY, InputHash, Job, SourcePosition};
 use tidegate_protocol::outcome::DeadReason;
 
+use super::Found;
 use super::refusal::{Refusal, quoted};
+use super::timing::{Times, Timing};
 use crate::sources::{Source, Tenants};
 
 /// Longest topic of a job, in bytes.
@@ -33,9 +36,26 @@ pub(crate) struct Draft {
     pub(crate) risk_tags: Vec<String>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) priority: Option<u8>,
-    pub(crate) deadline: Option<u64>,
+    pub(crate) timing: Timing,
     pub(crate) parent: Option<JobId>,
+    pub(crate) scope: Option<Box<Scope>>,
+    pub(crate) parent_ticket: Option<Presented>,
     pub(crate) payload: Option<PayloadAt>,
+}
+
+/// A text given as a parent's ticket, and where it stands in the value, `[start, end)`.
+#[derive(Debug)]
+pub(crate) struct Presented {
+    pub(crate) text: String,
+    pub(crate) at: (u32, u32),
+}
+
+impl Presented {
+    /// What stands before it and behind it.
+    pub(super) fn around<'v>(&self, value: &'v [u8]) -> (&'v [u8], &'v [u8]) {
+        let (start, end) = (self.at.0 as usize, self.at.1 as usize);
+        (value.get(..start).unwrap_or(value), value.get(end..).unwrap_or_default())
+    }
 }
 
 /// A name that its kind does not allow, for field `field`.
@@ -98,15 +118,16 @@ impl Draft {
         Ok(())
     }
 
-    /// Checks what no format checks by itself and makes the job.
+    /// Checks what no format checks by itself and makes the job. `at_ms` is when the kernel reads it, `submitted_ms` when
+    /// its record was appended.
     pub(crate) fn finish(
         self,
         source: &Source,
         position: SourcePosition,
         input_hash: InputHash,
-        submitted_ms: u64,
+        (at_ms, submitted_ms): (u64, u64),
         made_id: Option<JobId>,
-    ) -> Result<(Job, PayloadAt), Refusal> {
+    ) -> Result<Found, Refusal> {
         let missing = |field: &str| Refusal::field(field, "is missing");
         let topic = self.topic.ok_or_else(|| missing("topic"))?;
         let capability = self.capability.ok_or_else(|| missing("capability"))?;
@@ -118,6 +139,7 @@ impl Draft {
             Some(id) => id,
             None => named("id", JobId::new(position.to_string()))?,
         };
+        let Times { not_before, deadline } = self.timing.at(at_ms)?;
         let job = Job {
             id,
             tenant,
@@ -128,8 +150,13 @@ impl Draft {
             risk_tags: self.risk_tags,
             labels: self.labels,
             priority: self.priority.unwrap_or(DEFAULT_PRIORITY),
-            deadline: self.deadline,
+            deadline,
+            not_before,
+            ordering_key: self.timing.ordering_key,
+            retry: self.timing.retry,
             parent: self.parent,
+            scope: self.scope,
+            delegation: None,
             source: position,
             input_hash,
             submitted_ms,
@@ -139,7 +166,8 @@ impl Draft {
             let detail = format!("everything but the payload has {bytes} bytes, more than {MAX_ATTRIBUTE_BYTES}");
             return Err(Refusal::new(DeadReason::InvalidField, detail));
         }
-        Ok((job, self.payload.unwrap_or(PayloadAt::None)))
+        let parent_ticket = self.parent_ticket.map(|presented| presented.text);
+        Ok(Found { job, payload: self.payload.unwrap_or(PayloadAt::None), parent_ticket })
     }
 }
 
@@ -179,4 +207,11 @@ fn attribute_bytes(job: &Job) -> usize {
         + job.risk_tags.iter().map(|t| t.len() + 3).sum::<usize>()
         + job.labels.iter().map(|(k, v)| k.len() + v.len() + 6).sum::<usize>()
         + job.parent.as_ref().map_or(0, |p| p.as_str().len())
+        + job.scope.as_deref().map_or(0, scope_bytes)
+        + optional(&job.ordering_key)
+}
+
+fn scope_bytes(scope: &Scope) -> usize {
+    scope.capabilities.iter().map(|c| c.as_str().len() + 3).sum::<usize>()
+        + scope.topics.iter().map(|t| t.as_str().len() + 3).sum::<usize>()
 }

@@ -1,20 +1,24 @@
 //! The job envelope: `{id, tenant, topic, actor: {id, type}, capability, requires[], risk_tags[], labels{}, priority,
-//! deadline, parent, payload | payload_base64}`.
+//! deadline, ttl_ms, not_before | delay_ms, ordering_key, retry: {max_attempts, backoff_ms, max_backoff_ms}, parent,
+//! parent_ticket, scope: {capabilities[], topics[]}, payload | payload_base64}`.
 //!
 //! A field that is not in this list refuses the record: ignoring it could drop what its writer meant (a misspelt
 //! `deadline`, a restriction of a later version). A field that is `null` counts as absent, except `payload`, whose
 //! `null` is a payload. A field that stands twice refuses the record: two readers might pick different ones.
 
 use tidegate_protocol::decision::PayloadAt;
+use tidegate_protocol::delegation::{MAX_PARENT_TICKET_BYTES, Scope};
 use tidegate_protocol::ids::{Capability, JobId, TenantId};
+use tidegate_protocol::topic_glob::TopicGlob;
 
 use super::base64;
 use super::document::{Document, NodeAt, ROOT, Shape};
-use super::draft::{Draft, named, priority, room, text, topic};
+use super::draft::{Draft, Presented, named, priority, room, text, topic};
 use super::refusal::{Refusal, quoted};
 use super::seen::Fields;
+use super::timing;
 
-const FIELDS: [&str; 13] = [
+const FIELDS: [&str; 20] = [
     "id",
     "tenant",
     "topic",
@@ -25,7 +29,14 @@ const FIELDS: [&str; 13] = [
     "labels",
     "priority",
     "deadline",
+    "ttl_ms",
+    "not_before",
+    "delay_ms",
+    "ordering_key",
+    "retry",
     "parent",
+    "parent_ticket",
+    "scope",
     "payload",
     "payload_base64",
 ];
@@ -66,8 +77,22 @@ pub(crate) fn read(document: Document<'_>, decoded: &mut Vec<u8>) -> Result<Draf
             }
             "labels" => labels(document, at, &mut draft)?,
             "priority" => draft.priority = Some(priority(whole(name, shape)?)?),
-            "deadline" => draft.deadline = Some(whole(name, shape)?),
+            "deadline" => draft.timing.deadline = Some(whole(name, shape)?),
+            "ttl_ms" => draft.timing.ttl_ms = Some(whole(name, shape)?),
+            "not_before" => draft.timing.not_before = Some(whole(name, shape)?),
+            "delay_ms" => draft.timing.delay_ms = Some(whole(name, shape)?),
+            "ordering_key" => draft.timing.ordering_key = Some(timing::ordering_key(name, string(name, shape)?)?),
+            "retry" => retry(document, at, &mut draft)?,
             "parent" => draft.parent = Some(named(name, JobId::new(string(name, shape)?))?),
+            "parent_ticket" => {
+                let text = string(name, shape)?;
+                if text.len() > MAX_PARENT_TICKET_BYTES {
+                    let problem = format!("has {} bytes, more than {MAX_PARENT_TICKET_BYTES}", text.len());
+                    return Err(Refusal::field(name, problem));
+                }
+                draft.parent_ticket = Some(Presented { text: text.to_owned(), at: place(document, name, at)? });
+            }
+            "scope" => draft.scope = Some(Box::new(scope(document, at)?)),
             "payload" => {
                 let (start, end) = place(document, name, at)?;
                 Draft::once("payload", &mut draft.payload, PayloadAt::Json(start, end))?;
@@ -104,6 +129,20 @@ fn actor(document: Document<'_>, at: NodeAt, draft: &mut Draft) -> Result<(), Re
     Ok(())
 }
 
+fn retry(document: Document<'_>, at: NodeAt, draft: &mut Draft) -> Result<(), Refusal> {
+    object("retry", document.shape(at))?;
+    let mut fields = Fields::within("retry", &["max_attempts", "backoff_ms", "max_backoff_ms"]);
+    for (name, at) in document.members(at) {
+        fields.meet(name)?;
+        let shape = document.shape(at);
+        if shape != Shape::Null {
+            let field = format!("retry.{name}");
+            timing::retry(&mut draft.timing.retry, name, &field, whole(&field, shape)?)?;
+        }
+    }
+    Ok(())
+}
+
 fn labels(document: Document<'_>, at: NodeAt, draft: &mut Draft) -> Result<(), Refusal> {
     object("labels", document.shape(at))?;
     for (key, at) in document.members(at) {
@@ -116,6 +155,30 @@ fn labels(document: Document<'_>, at: NodeAt, draft: &mut Draft) -> Result<(), R
         }
     }
     Ok(())
+}
+
+fn scope(document: Document<'_>, at: NodeAt) -> Result<Scope, Refusal> {
+    object("scope", document.shape(at))?;
+    let mut scope = Scope::default();
+    let mut fields = Fields::within("scope", &["capabilities", "topics"]);
+    for (name, at) in document.members(at) {
+        fields.meet(name)?;
+        let field = if name == "topics" { "scope.topics" } else { "scope.capabilities" };
+        for item in list(document, field, at)? {
+            let text = string(field, document.shape(item))?;
+            if name == "topics" {
+                room(field, scope.topics.len())?;
+                let glob = TopicGlob::new(text).map_err(|bad| {
+                    Refusal::field(field, format!("has `{}`, no topic glob: {}", quoted(text), bad.problem))
+                })?;
+                scope.topics.insert(glob);
+            } else {
+                room(field, scope.capabilities.len())?;
+                scope.capabilities.insert(named(field, Capability::new(text))?);
+            }
+        }
+    }
+    Ok(scope)
 }
 
 pub(crate) fn string<'a>(field: &str, shape: Shape<'a>) -> Result<&'a str, Refusal> {

@@ -4,6 +4,7 @@
 use serde::Serialize;
 use tidegate_protocol::decision::PayloadAt;
 use tidegate_protocol::ids::JobId;
+use tidegate_protocol::job::Retry;
 use tidegate_protocol::outcome::DeadReason;
 
 use super::document::ParserMemory;
@@ -33,6 +34,16 @@ struct Attributes<'a> {
     priority: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delay_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ordering_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Retry::is_default")]
+    retry: &'a Retry,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<&'a str>,
 }
@@ -65,7 +76,12 @@ fn write(draft: &Draft, line: &[u8], id: Option<&JobId>) -> Result<Vec<u8>, serd
         risk_tags: &draft.risk_tags,
         labels: &draft.labels,
         priority: draft.priority,
-        deadline: draft.deadline,
+        deadline: draft.timing.deadline,
+        ttl_ms: draft.timing.ttl_ms,
+        not_before: draft.timing.not_before,
+        delay_ms: draft.timing.delay_ms,
+        ordering_key: draft.timing.ordering_key.as_deref(),
+        retry: &draft.timing.retry,
         parent: draft.parent.as_ref().map(JobId::as_str),
     };
     let mut out = Vec::with_capacity(line.len() + 128);

@@ -10,6 +10,7 @@ use super::document::{Document, ROOT, Shape};
 use super::draft::{Draft, named, priority, room, text, topic};
 use super::envelope::place;
 use super::refusal::{Refusal, quoted};
+use super::timing;
 use crate::sources::{Hole, Mapping, Origin, Others, Template};
 
 /// A record and its headers, as far as templates see them.
@@ -74,7 +75,25 @@ pub(crate) fn read(mapping: &Mapping, filling: &Filling<'_>) -> Result<Draft, Re
         draft.priority = Some(priority(whole("priority", &value)?)?);
     }
     if let Some(value) = filling.optional("deadline", mapping.deadline.as_ref())? {
-        draft.deadline = Some(whole("deadline", &value)?);
+        draft.timing.deadline = Some(whole("deadline", &value)?);
+    }
+    if let Some(value) = filling.optional("ttl_ms", mapping.ttl_ms.as_ref())? {
+        draft.timing.ttl_ms = Some(whole("ttl_ms", &value)?);
+    }
+    if let Some(value) = filling.optional("not_before", mapping.not_before.as_ref())? {
+        draft.timing.not_before = Some(whole("not_before", &value)?);
+    }
+    if let Some(value) = filling.optional("delay_ms", mapping.delay_ms.as_ref())? {
+        draft.timing.delay_ms = Some(whole("delay_ms", &value)?);
+    }
+    if let Some(value) = filling.optional("ordering_key", mapping.ordering_key.as_ref())? {
+        draft.timing.ordering_key = Some(timing::ordering_key("ordering_key", &value)?);
+    }
+    for (name, template) in &mapping.retry {
+        if let Some(value) = filling.optional(name, Some(template))? {
+            let field = format!("retry.{name}");
+            timing::retry(&mut draft.timing.retry, name, &field, whole(&field, &value)?)?;
+        }
     }
     if let Some(pointer) = &mapping.payload {
         let field = &*pointer.text;

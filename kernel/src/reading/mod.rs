@@ -9,7 +9,8 @@
 //! # Identity of a record's content
 //! The input hash covers the value and the headers that may become attributes, sorted by name: in binary mode every
 //! `ce_*` header, in a mapped source the headers its mapping names, and everywhere `ce_source` and `ce_id` when both
-//! are there, as they make the id of a record without one. `traceparent` is never part of it.
+//! are there, as they make the id of a record without one. `traceparent` is never part of it, nor is a parent's ticket: of
+//! a delegated job the hash is that of its value without the text of `parent_ticket`.
 
 mod base64;
 mod cloudevents;
@@ -20,6 +21,7 @@ mod line;
 mod mapped;
 mod refusal;
 mod seen;
+mod timing;
 
 use bytes::Bytes;
 use tidegate_protocol::decision::PayloadAt;
@@ -35,6 +37,7 @@ pub use draft::{MAX_ATTRIBUTE_BYTES, MAX_ENTRIES, MAX_TEXT_BYTES, MAX_TOPIC_BYTE
 pub use line::envelope_of_line;
 pub use refusal::Refusal;
 pub(crate) use refusal::quoted;
+pub use timing::{MAX_AHEAD_MS, MAX_ORDERING_KEY_BYTES};
 
 use crate::sources::{Format, Mapping, Source};
 use document::{Document, NotJson};
@@ -49,7 +52,15 @@ pub(crate) struct ReaderMemory {
 /// What a record turned out to be.
 pub(crate) struct Reading {
     pub(crate) input_hash: InputHash,
-    pub(crate) outcome: Result<(Job, PayloadAt), Refusal>,
+    pub(crate) outcome: Result<Found, Refusal>,
+}
+
+/// A job as its record has it.
+pub(crate) struct Found {
+    pub(crate) job: Job,
+    pub(crate) payload: PayloadAt,
+    /// What it gives as its parent's ticket; not looked at yet.
+    pub(crate) parent_ticket: Option<String>,
 }
 
 /// How this record's attributes are found.
@@ -87,8 +98,8 @@ impl ReaderMemory {
         }
     }
 
-    /// Reads a record of `source` at `position`.
-    pub(crate) fn read(&mut self, source: &Source, position: SourcePosition, record: &Record) -> Reading {
+    /// Reads a record of `source` at `position`; times from now on count from `at_ms`.
+    pub(crate) fn read(&mut self, source: &Source, position: SourcePosition, record: &Record, at_ms: u64) -> Reading {
         let value = record.value.as_deref().unwrap_or_default();
         let manner = match source.format() {
             Format::Mapped(mapping) => Manner::Mapped(mapping),
@@ -97,20 +108,23 @@ impl ReaderMemory {
             Format::TidegateJson => Manner::Envelope,
         };
         let raw = attributes(manner, record);
-        let input_hash = InputHash::of(value, raw.iter().map(|(name, value)| (*name, &***value)));
-        let outcome = self.job(source, position, record, manner, &raw, input_hash);
+        let drafted = self.drafted(source, record, manner, &raw);
+        let presented = drafted.as_ref().ok().and_then(|(draft, _)| draft.parent_ticket.as_ref());
+        let (before, after) = presented.map_or((value, &[][..]), |presented| presented.around(value));
+        let input_hash = InputHash::of_parts(&[before, after], raw.iter().map(|(name, value)| (*name, &***value)));
+        let submitted_ms = u64::try_from(record.timestamp_ms).unwrap_or(0);
+        let outcome = drafted
+            .and_then(|(draft, made_id)| draft.finish(source, position, input_hash, (at_ms, submitted_ms), made_id));
         Reading { input_hash, outcome }
     }
 
-    fn job(
+    fn drafted(
         &mut self,
         source: &Source,
-        position: SourcePosition,
         record: &Record,
         manner: Manner<'_>,
         raw: &[(&str, &Bytes)],
-        input_hash: InputHash,
-    ) -> Result<(Job, PayloadAt), Refusal> {
+    ) -> Result<(Draft, Option<JobId>), Refusal> {
         if record.headers.get(KIND).is_some() {
             let detail =
                 format!("a `{KIND}` header marks control records, which only stages write, on their own topics");
@@ -123,10 +137,7 @@ impl ReaderMemory {
             let detail = format!("the value has {} bytes, the source takes {}", value.len(), source.max_bytes());
             return Err(Refusal::new(DeadReason::TooLarge, detail));
         }
-        let headers = texts(raw)?;
-        let (draft, made_id) = self.draft(source, value, manner, &headers)?;
-        let submitted_ms = u64::try_from(record.timestamp_ms).unwrap_or(0);
-        draft.finish(source, position, input_hash, submitted_ms, made_id)
+        self.draft(source, value, manner, &texts(raw)?)
     }
 
     fn draft(

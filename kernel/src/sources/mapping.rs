@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::written::{MappingWritten, OthersWritten};
+use super::written::{MappingWritten, OthersWritten, RetryWritten};
 use super::{Hole, Origin, Pointer, Template};
 
 /// A checked mapping from a foreign JSON record to a job; what may be written is in
@@ -20,6 +20,12 @@ pub struct Mapping {
     pub(crate) labels: Vec<(Box<str>, Template)>,
     pub(crate) priority: Option<Template>,
     pub(crate) deadline: Option<Template>,
+    pub(crate) ttl_ms: Option<Template>,
+    pub(crate) not_before: Option<Template>,
+    pub(crate) delay_ms: Option<Template>,
+    pub(crate) ordering_key: Option<Template>,
+    /// By the name of the field.
+    pub(crate) retry: Vec<(&'static str, Template)>,
     pub(crate) parent: Option<Template>,
     pub(crate) payload: Option<Pointer>,
     pub(crate) others: Others,
@@ -65,6 +71,11 @@ impl Mapping {
                 .collect::<Result<_, Wrong>>()?,
             priority: optional("priority", written.priority.as_deref())?,
             deadline: optional("deadline", written.deadline.as_deref())?,
+            ttl_ms: optional("ttl_ms", written.ttl_ms.as_deref())?,
+            not_before: optional("not_before", written.not_before.as_deref())?,
+            delay_ms: optional("delay_ms", written.delay_ms.as_deref())?,
+            ordering_key: optional("ordering_key", written.ordering_key.as_deref())?,
+            retry: retry(&written.retry)?,
             parent: optional("parent", written.parent.as_deref())?,
             payload,
             others: Others::Ignored,
@@ -84,7 +95,9 @@ impl Mapping {
         [&self.topic, &self.capability]
             .into_iter()
             .chain([&self.id, &self.tenant, &self.actor_id, &self.actor_type].into_iter().flatten())
-            .chain([&self.priority, &self.deadline, &self.parent].into_iter().flatten())
+            .chain([&self.priority, &self.deadline, &self.parent, &self.ordering_key].into_iter().flatten())
+            .chain([&self.ttl_ms, &self.not_before, &self.delay_ms].into_iter().flatten())
+            .chain(self.retry.iter().map(|(_, template)| template))
             .chain(&self.requires)
             .chain(&self.risk_tags)
             .chain(self.labels.iter().map(|(_, template)| template))
@@ -150,6 +163,14 @@ fn required(field: &'static str, text: &str) -> Result<Template, Wrong> {
         return Err((field, "it is missing, and every job has one".to_owned()));
     }
     template(field, text)
+}
+
+fn retry(written: &RetryWritten) -> Result<Vec<(&'static str, Template)>, Wrong> {
+    let RetryWritten { max_attempts, backoff_ms, max_backoff_ms } = written;
+    [("max_attempts", max_attempts), ("backoff_ms", backoff_ms), ("max_backoff_ms", max_backoff_ms)]
+        .into_iter()
+        .filter_map(|(name, text)| Some(template("retry", text.as_deref()?).map(|template| (name, template))))
+        .collect()
 }
 
 fn list(field: &'static str, texts: &[String]) -> Result<Vec<Template>, Wrong> {

@@ -22,8 +22,8 @@ pub(crate) use template::{Hole, Origin, Pointer, Template};
 pub(crate) use tenants::TenantRefused;
 pub use tenants::Tenants;
 pub use written::{
-    ActorWritten, FormatWritten, MappingWritten, OthersWritten, SourceLimitsWritten, SourceRefused, SourceWritten,
-    TenantsWritten,
+    ActorWritten, FormatWritten, MappingWritten, OthersWritten, ParentTickets, SourceLimitsWritten, SourceRefused,
+    SourceWritten, TenantsWritten,
 };
 
 use tidegate_protocol::address::{BadTopicName, TopicName};
@@ -49,6 +49,7 @@ pub struct Source {
     pub(crate) format: Format,
     pub(crate) tenants: Tenants,
     pub(crate) observe: bool,
+    pub(crate) parent_tickets: ParentTickets,
     pub(crate) max_bytes: usize,
     pub(crate) max_depth: usize,
 }
@@ -81,6 +82,12 @@ impl Source {
     #[must_use]
     pub const fn observe(&self) -> bool {
         self.observe
+    }
+
+    /// Whether its jobs may, or must, be delegated ones.
+    #[must_use]
+    pub const fn parent_tickets(&self) -> ParentTickets {
+        self.parent_tickets
     }
 
     /// Whom it may speak for.

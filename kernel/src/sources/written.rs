@@ -35,9 +35,26 @@ pub struct SourceWritten {
     /// Judge and audit, release nothing.
     #[serde(default)]
     pub observe: bool,
+    /// Whether its jobs present the tickets of the jobs that spawned them (`parent_ticket` of the job envelope): `required`
+    /// (a topic for delegated jobs alone), `accepted` (roots too; what comes without a ticket is one), `refused`.
+    #[serde(default)]
+    pub parent_ticket: ParentTickets,
     /// Bounds of a record.
     #[serde(default)]
     pub limits: SourceLimitsWritten,
+}
+
+/// `parent_ticket:` of a source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ParentTickets {
+    /// A record without one is no job here.
+    Required,
+    /// A record with one is a delegated job, any other a root.
+    Accepted,
+    /// A record with one is no job here.
+    #[default]
+    Refused,
 }
 
 /// `format:` of a source.
@@ -107,6 +124,16 @@ pub struct MappingWritten {
     pub priority: Option<String>,
     /// Milliseconds since the Unix epoch.
     pub deadline: Option<String>,
+    /// Milliseconds from when the kernel reads it; of this and `deadline` the earlier holds.
+    pub ttl_ms: Option<String>,
+    /// Milliseconds since the Unix epoch before which it must not start.
+    pub not_before: Option<String>,
+    /// The same, from when the kernel reads it.
+    pub delay_ms: Option<String>,
+    /// Jobs of a tenant with the same key run one after the other, in their order.
+    pub ordering_key: Option<String>,
+    /// How it is tried again.
+    pub retry: RetryWritten,
     /// Id of the job that spawned it.
     pub parent: Option<String>,
     /// JSON Pointer to the payload; `""` is the whole record. Without it the job has none.
@@ -126,6 +153,18 @@ pub struct ActorWritten {
     /// Its kind.
     #[serde(rename = "type")]
     pub kind: Option<String>,
+}
+
+/// `retry:` of a mapping.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryWritten {
+    /// Most attempts.
+    pub max_attempts: Option<String>,
+    /// Longest first pause, milliseconds.
+    pub backoff_ms: Option<String>,
+    /// Longest pause, milliseconds.
+    pub max_backoff_ms: Option<String>,
 }
 
 /// `others:` of a mapping.
@@ -207,6 +246,14 @@ impl SourceWritten {
                 ));
             }
         };
+        if self.parent_ticket != ParentTickets::Refused && self.format != FormatWritten::TidegateJson {
+            let problem = "only the job envelope carries a parent's ticket".to_owned();
+            return Err(refused(
+                "`parent_ticket`",
+                problem,
+                "set `format: tidegate-json`, or `parent_ticket: refused`",
+            ));
+        }
         let SourceLimitsWritten { max_bytes, max_depth } = self.limits;
         if !(1..=MOST_BYTES).contains(&max_bytes) {
             let problem = format!("`{max_bytes}` is not 1 to {MOST_BYTES}");
@@ -216,7 +263,16 @@ impl SourceWritten {
             let problem = format!("`{max_depth}` is not 1 to {MOST_DEPTH}");
             return Err(refused("`limits.max_depth`", problem, "64 is plenty for tool calls"));
         }
-        Ok(Source { name, topic, format, tenants, observe: self.observe, max_bytes, max_depth })
+        Ok(Source {
+            name,
+            topic,
+            format,
+            tenants,
+            observe: self.observe,
+            parent_tickets: self.parent_ticket,
+            max_bytes,
+            max_depth,
+        })
     }
 }
 

@@ -176,6 +176,8 @@ impl Wallet {
             | KernelFact::ApprovalGiven { .. }
             | KernelFact::HoldEscalated { .. }
             | KernelFact::CommandRefused { .. }
+            | KernelFact::JobWithdrawn { .. }
+            | KernelFact::DelegationRevoked { .. }
             | KernelFact::JobRepeated { .. } => {}
             KernelFact::JobDeferred { job, .. } | KernelFact::JobHeld { job, .. } => {
                 self.replaced(job.source.offset, at);

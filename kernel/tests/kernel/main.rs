@@ -9,6 +9,7 @@
 #![expect(clippy::disallowed_methods, reason = "the crate has no IO; its scenarios and golden files are files")]
 
 mod approvals;
+mod delegation;
 mod kept;
 mod limits;
 mod messages;
@@ -18,3 +19,4 @@ mod returned;
 mod scenarios;
 mod shard;
 mod spec;
+mod tickets;

@@ -91,7 +91,13 @@ impl People for Ring {
         let key = self.0.get(key)?;
         let role = |role: &Role| match role {
             Role::ApproverAs(role) => Some(role.to_string()),
-            Role::AnyStage | Role::Stage(_) | Role::Approver | Role::Submitter | Role::Worker | Role::Operator => None,
+            Role::AnyStage
+            | Role::Stage(_)
+            | Role::Approver
+            | Role::Submitter
+            | Role::Worker
+            | Role::Operator
+            | Role::Policy => None,
         };
         Some(Person { id: key.person(), roles: key.roles.iter().filter_map(role).collect() })
     }

@@ -50,6 +50,11 @@ fn near_job() -> impl Strategy<Value = String> {
         "labels",
         "priority",
         "deadline",
+        "ttl_ms",
+        "not_before",
+        "delay_ms",
+        "ordering_key",
+        "retry",
         "parent",
         "payload",
         "payload_base64",
@@ -139,6 +144,8 @@ fn check(shard: &mut Shard, value: Option<&[u8]>, headers: Headers) -> Result<()
             | KernelFact::HoldEscalated { .. }
             | KernelFact::CommandRefused { .. }
             | KernelFact::JobCancelled { .. }
+            | KernelFact::JobWithdrawn { .. }
+            | KernelFact::DelegationRevoked { .. }
             | KernelFact::SliceRequested { .. }
             | KernelFact::SliceGranted { .. }
             | KernelFact::SliceReturned { .. }

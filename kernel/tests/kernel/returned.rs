@@ -5,25 +5,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tidegate_kernel::{INPUT_OUTCOMES, KeptBounds, Kernel, KernelConfig};
-use tidegate_protocol::control::Stamp;
 use tidegate_protocol::decision::{Decision, Verdict};
 use tidegate_protocol::facts::KernelFact;
-use tidegate_protocol::ids::SenderId;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::kept::{DeferredWhy, FactPlace, KeptAs, Replaced};
 use tidegate_protocol::outcome::DeadReason;
-use tidegate_protocol::proof::{Emission, Ticket};
 use tidegate_protocol::returned::{JobReturned, Returned};
 use tidegate_spine::Headers;
-use tidegate_stage::{Delivery, Message, Stage};
+use tidegate_stage::{Message, Stage};
 
 use crate::people::Ring;
 use crate::shard::{Outcome, PLAIN, POLICY, Shard, config, pool, record, source, trusting};
+use crate::tickets::{SENDER, sent};
 
 const VALUE: &str =
     r#"{"id":"j1","tenant":"acme","topic":"job.pay.wire","capability":"pay","payload":{"amount": 20.50}}"#;
 const TTL: Duration = Duration::from_secs(60);
-const SENDER: &str = "kernel.jobs.raw/0";
 
 fn configured() -> KernelConfig {
     let ring = Ring::read("node: stage/kernel\nother: stage/scheduler");
@@ -35,19 +32,6 @@ fn shard() -> Shard {
     let mut shard = Shard::new(configured());
     shard.policy(POLICY);
     shard
-}
-
-/// The record on `approved` as it is once the runner has sent it, signed by the key `key` for the shard `sender`.
-fn sent(message: &Message, key: &str, sender: &str) -> String {
-    assert_eq!(message.delivery, Delivery::Ticketed);
-    let text = message.value.as_ref().unwrap();
-    let stamp = Stamp { epoch: 5, sequence: 3, group: 12, index: 7 * 256 };
-    let mut emission = Emission::default();
-    emission.push(&message.to, stamp.sequence, stamp.index, &Ticket::content(text));
-    let signer = Ring::read("node: stage/kernel\nother: stage/scheduler").key(key);
-    let sealed = emission.seal(&signer, sender, stamp.epoch, stamp.group).unwrap();
-    let ticket = Ticket::new(sealed.proof(0), SenderId::new(sender).unwrap(), message.to.clone(), stamp);
-    String::from_utf8(ticket.splice(text).unwrap()).unwrap()
 }
 
 /// An allowed job and its record on `approved`.
@@ -204,4 +188,22 @@ fn a_job_of_another_partition_or_a_record_that_gives_nothing_back_says_nothing()
     }
     assert!(shard.feed(INPUT_OUTCOMES, record(Some(b"\xff"), Headers::new())).facts.is_empty());
     assert!(shard.feed(INPUT_OUTCOMES, record(None, Headers::new())).facts.is_empty());
+}
+
+#[test]
+fn a_job_that_was_called_off_while_it_came_back_ends_and_is_not_judged() {
+    let mut shard = shard();
+    let (_, work) = allowed(&mut shard, VALUE);
+    let withdrawn = r#"{"job_withdrawn":{"source":"jobs.raw/0@0","job_id":"j1","tenant":"acme","pool":"bank","command":"c1","by":"olga","reason":"ordered twice"}}"#;
+    shard.fact(&serde_json::from_str(withdrawn).unwrap());
+    same_after_replay(&shard);
+    let forged = back(&mut shard, &work.replace("20.50", "20.51"), 1);
+    assert!(matches!(&forged.facts[..], [KernelFact::RecordRejected { .. }]), "{forged:?}");
+    let Outcome { facts, messages, settling, .. } = back(&mut shard, &work, 2);
+    let [KernelFact::JobCancelled { by, reason, replaces, .. }] = &facts[..] else { panic!("{facts:?}") };
+    assert_eq!((by.as_str(), &**reason, replaces.was, settling), ("olga", "ordered twice", KeptAs::Released, 1));
+    assert_eq!(topics(&messages), ["tidegate.finished #0"]);
+    same_after_replay(&shard);
+    // Once: what would come back a second time is an ordinary return.
+    assert!(matches!(&back(&mut shard, &work, 2).facts[..], [KernelFact::JobDecided { .. }]));
 }

@@ -206,6 +206,7 @@ impl Scenario {
             by: key.person(),
             at_ms: self.shard.at.millis(),
             reason: String::new(),
+            pool: None,
         };
         let (mut unsigned, mut forged, mut repeats, mut padded) = (false, false, 1, false);
         for word in words {
@@ -268,7 +269,19 @@ impl Scenario {
             KernelFact::JobDecided { job, decision, pool, observed, replaces, .. } => {
                 assert!(self.policies.contains(&decision.snapshot));
                 let job_json = serde_json::to_value(job).unwrap();
-                let fields = ["topic", "capability", "requires", "actor", "labels", "priority", "deadline", "parent"];
+                let fields = [
+                    "topic",
+                    "capability",
+                    "requires",
+                    "actor",
+                    "labels",
+                    "priority",
+                    "deadline",
+                    "not_before",
+                    "ordering_key",
+                    "retry",
+                    "parent",
+                ];
                 let rest: Vec<String> = fields
                     .iter()
                     .filter_map(|name| {
@@ -353,6 +366,12 @@ impl Scenario {
             KernelFact::HoldEscalated { source, to } => format!("hold_escalated {source} to {to}"),
             KernelFact::CommandRefused { source, action, by, why, detail, .. } => {
                 format!("command_refused {} {source} by {by}: {}: {detail}", action.word(), why.word())
+            }
+            KernelFact::JobWithdrawn { source, job_id, tenant, pool, by, reason, .. } => {
+                format!("job_withdrawn {tenant}/{job_id} at {source} from {pool} by {by}: {reason}")
+            }
+            KernelFact::DelegationRevoked { source, job_id, tenant, by, reason, .. } => {
+                format!("delegation_revoked {tenant}/{job_id} at {source} by {by}: {reason}")
             }
             KernelFact::JobCancelled { job, by, reason, replaces, .. } => {
                 format!("job_cancelled {}/{} by {by}: {reason}{}", job.tenant, job.id, was(Some(*replaces)))

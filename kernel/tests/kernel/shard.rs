@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_kernel::{
     DEFAULT_RECORD_BYTES, INPUT_JOBS, KeptBounds, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes,
-    Source, SourceWritten, TopicGlob, WindowBounds,
+    Source, SourceWritten, WindowBounds,
 };
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::ids::{Capability, PoolName};
 use tidegate_protocol::time::Timestamp;
+use tidegate_protocol::topic_glob::TopicGlob;
 use tidegate_spine::{Headers, Record};
 use tidegate_stage::{Arrival, Decision, Input, InputRef, Message, Outbox, Signal, Stage};
 
@@ -39,12 +40,15 @@ pub(crate) struct Outcome {
     pub(crate) settling: usize,
     pub(crate) waits: bool,
     pub(crate) messages: Vec<Message>,
+    /// Most facts of one decision.
+    pub(crate) largest: usize,
 }
 
 impl Outcome {
-    fn then(&mut self, later: Self) {
+    pub(crate) fn then(&mut self, later: Self) {
         self.facts.extend(later.facts);
         self.messages.extend(later.messages);
+        self.largest = self.largest.max(later.largest);
     }
 }
 
@@ -84,6 +88,7 @@ pub(crate) fn config(source: Source, pools: Vec<Pool>) -> KernelConfig {
         kept: KeptBounds::default(),
         wallet: tidegate_kernel::wallet::WalletBounds::default(),
         ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
+        delegation: tidegate_kernel::DelegationBounds::default(),
         trust: Arc::new(Ring::default()),
         people: Arc::new(Ring::default()),
     }
@@ -181,6 +186,7 @@ impl Shard {
             settling: decision.facts().iter().filter(|(_, s)| s.is_some() && *s == present.map(|(at, _)| at)).count(),
             waits: decision.waits(),
             messages: Vec::new(),
+            largest: decision.facts().len(),
         };
         for (fact, settles) in decision.facts() {
             // As it would come back from the log.

@@ -2,11 +2,12 @@
 
 use tidegate_kernel::{
     DEFAULT_RECORD_BYTES, INPUT_JOBS, Kernel, KernelRefused, Mapping, MappingWritten, Routes, RoutesRefused,
-    SourceWritten, TopicGlob, envelope_of_line, shard_spec,
+    SourceWritten, envelope_of_line, shard_spec,
 };
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::ids::JobId;
 use tidegate_protocol::outcome::DeadReason;
+use tidegate_protocol::topic_glob::TopicGlob;
 use tidegate_spine::Headers;
 use tidegate_stage::{InputKind, Pace, Stage};
 
@@ -19,6 +20,10 @@ fn refused(yaml: &str) -> String {
 #[test]
 fn a_source_that_cannot_be_used_says_where_why_and_what_to_do() {
     for (yaml, parts) in [
+        (
+            "{name: a, tenants: {constant: x}, format: cloudevents, parent_ticket: accepted}",
+            ["`parent_ticket`", "only the job envelope", "parent_ticket: refused"],
+        ),
         ("{name: 'a b', tenants: any}", ["`name`", "`a b` is not", "choose another name"]),
         ("{name: a, topic: 'x y', tenants: any}", ["`topic`", "`x y` is not", "full name"]),
         ("{name: a, tenants: {allowed: []}}", ["`tenants`", "lets no record in", "write `any`"]),
@@ -74,7 +79,7 @@ fn a_source_shows_its_defaults() {
     let written: SourceWritten = serde_saphyr::from_str(PLAIN).unwrap();
     assert_eq!(
         serde_json::to_string(&written).unwrap(),
-        r#"{"name":"jobs.raw","topic":null,"format":"tidegate-json","mapping":null,"tenants":"any","observe":false,"limits":{"max_bytes":1000000,"max_depth":64}}"#
+        r#"{"name":"jobs.raw","topic":null,"format":"tidegate-json","mapping":null,"tenants":"any","observe":false,"parent_ticket":"refused","limits":{"max_bytes":1000000,"max_depth":64}}"#
     );
 }
 

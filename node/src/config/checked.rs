@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_kernel::wallet::WalletBounds;
-use tidegate_kernel::{KeptBounds, Routes, Source, TopicGlob, WindowBounds};
+use tidegate_kernel::{DelegationBounds, KeptBounds, Routes, Source, WindowBounds};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::ids::{Capability, PoolName, SourceName};
+use tidegate_protocol::topic_glob::TopicGlob;
 use tidegate_scheduler::Tuning;
 use tidegate_stage::Pace;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub pools: Vec<PoolConfig>,
     /// Folder of policy bundles.
     pub policy: PathBuf,
+    /// Whether it needs a signature.
+    pub require_signed_policy: bool,
     /// Address of the HTTP API.
     pub listen: SocketAddr,
     /// This process's own files.
@@ -137,6 +140,8 @@ pub struct RecordLimits {
 pub struct Tickets {
     /// How long one is valid.
     pub ttl: Duration,
+    /// How far jobs may delegate.
+    pub delegation: DelegationBounds,
 }
 
 /// How work is shared.
@@ -219,11 +224,15 @@ impl Config {
             sources,
             pools,
             policy: written.policy.clone(),
+            require_signed_policy: written.require_signed_policy,
             listen,
             data: written.data.clone(),
             keys,
             topics,
-            tickets: Tickets { ttl: Duration::from_millis(written.tickets.ttl_ms) },
+            tickets: Tickets {
+                ttl: Duration::from_millis(written.tickets.ttl_ms),
+                delegation: DelegationBounds { max_depth: written.tickets.max_depth },
+            },
             limits: RecordLimits {
                 record_bytes: limits.record_bytes,
                 body_bytes: limits.body_bytes,
@@ -364,12 +373,13 @@ fn numbers(check: &mut Check<'_>, written: &Written) {
     let Written { topics, tickets, limits, membership, .. } = written;
     let many = u64::MAX;
     let wide = |n: usize| u64::try_from(n).unwrap_or(many);
-    let table: [(&str, &str, u64, u64, u64); 17] = [
+    let table: [(&str, &str, u64, u64, u64); 18] = [
         ("topics", "source_partitions", topics.source_partitions.into(), 1, 10_000),
         ("topics", "shared_partitions", topics.shared_partitions.into(), 1, 10_000),
         ("topics", "replication", topics.replication.unwrap_or(1).into(), 1, 100),
         ("topics", "record_bytes", wide(topics.record_bytes), 256 << 10, 1 << 30),
         ("tickets", "ttl_ms", tickets.ttl_ms, 1_000, 7 * 86_400_000),
+        ("tickets", "max_depth", tickets.max_depth.into(), 0, tidegate_protocol::delegation::MAX_DEPTH.into()),
         (
             "limits",
             "record_bytes",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tidegate_kernel::sources::{FormatWritten, SourceLimitsWritten, TenantsWritten};
-use tidegate_kernel::{DEFAULT_TICKET_TTL, SourceWritten};
+use tidegate_kernel::sources::{FormatWritten, ParentTickets, SourceLimitsWritten, TenantsWritten};
+use tidegate_kernel::{DEFAULT_TICKET_TTL, DelegationBounds, SourceWritten};
 use tidegate_scheduler::Tuning;
 
 use super::setting::Settings;
@@ -24,6 +24,8 @@ pub struct Written {
     pub pools: Vec<PoolWritten>,
     /// Folder of policy bundles (`*.yaml`), read again when a file changes.
     pub policy: PathBuf,
+    /// Whether the folder needs a signature by a key that is trusted for the role `policy`.
+    pub require_signed_policy: bool,
     /// Address of the HTTP API, metrics and health.
     pub listen: String,
     /// Folder of this process's own files: the HTTP key, the spine of `tidegate dev`.
@@ -50,6 +52,7 @@ impl Default for Written {
             sources: vec![default_source()],
             pools: vec![PoolWritten::default()],
             policy: "policy".into(),
+            require_signed_policy: false,
             listen: "127.0.0.1:7070".into(),
             data: ".tidegate".into(),
             keys: KeysWritten::default(),
@@ -70,6 +73,7 @@ fn default_source() -> SourceWritten {
         mapping: None,
         tenants: TenantsWritten::Any,
         observe: false,
+        parent_ticket: ParentTickets::Accepted,
         limits: SourceLimitsWritten::default(),
     }
 }
@@ -244,13 +248,19 @@ impl Default for TopicsWritten {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TicketsWritten {
-    /// An allowed job that waits longer than this for a worker is judged again before it may run; milliseconds.
+    /// An allowed job that waits longer than this for a worker is judged again before it may run; milliseconds. It is also
+    /// how long a job may spawn others.
     pub ttl_ms: u64,
+    /// Jobs a chain of delegations may have above a job; 0 for no delegation.
+    pub max_depth: u32,
 }
 
 impl Default for TicketsWritten {
     fn default() -> Self {
-        Self { ttl_ms: u64::try_from(DEFAULT_TICKET_TTL.as_millis()).unwrap_or(u64::MAX) }
+        Self {
+            ttl_ms: u64::try_from(DEFAULT_TICKET_TTL.as_millis()).unwrap_or(u64::MAX),
+            max_depth: DelegationBounds::default().max_depth,
+        }
     }
 }
 

@@ -34,6 +34,7 @@ impl Kernels {
             kept: self.ground.config.limits.kept,
             wallet: self.ground.config.limits.wallet,
             ticket_ttl: self.ground.config.tickets.ttl,
+            delegation: self.ground.config.tickets.delegation,
             trust: self.ground.keys.trust(),
             people: self.ground.keys.people(),
         }

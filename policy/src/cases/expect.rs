@@ -115,7 +115,12 @@ const KNOWN: &[&str] = &["verdict", "rule", "rules", "tags", "uncertain_tags", "
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node, what: &str, snapshot: &Snapshot) -> Option<Expect> {
     let what = format!("`expect` of {what}");
     let fields = reader.fields(node, &what)?;
-    reader.only(fields, &what, KNOWN, &["reason"]);
+    reader.only(
+        fields,
+        &what,
+        KNOWN,
+        &[("reason", "remove it; a case is about the verdict and the rules that gave it")],
+    );
     let node = reader.required(fields, "verdict", &what)?;
     let words: Vec<(&str, Option<Effect>)> =
         [Effect::Allow, Effect::AllowWithConstraints, Effect::RequireApproval, Effect::Throttle, Effect::Deny]

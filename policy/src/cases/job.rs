@@ -2,7 +2,7 @@
 
 use crate::language::TextSet;
 use crate::source::{Fields, Node, Reader, Value};
-use crate::subject::Subject;
+use crate::subject::{Delegation, Principal, Subject};
 use std::collections::BTreeMap;
 
 /// A job as a submitter writes it.
@@ -20,12 +20,36 @@ pub(super) struct Job {
     pack_id: Option<Box<str>>,
     priority: Option<u8>,
     deadline_ms: Option<u64>,
+    delegation: Option<Delegated>,
     payload: Vec<u8>,
 }
 
+/// An actor's id and type.
+type ActorOf = (Option<Box<str>>, Option<Box<str>>);
+
+/// What to do about what a verdict does not depend on.
+const TIMES: &str = "remove it; when and how often a job is tried is no matter of its verdict";
+
+/// Whom it acts for: `{chain: [{id, type}, …], scope: [names]}`, root first. Without `scope` that is not known.
+#[derive(Default)]
+struct Delegated {
+    chain: Vec<ActorOf>,
+    scope: Option<TextSet>,
+}
+
 impl Job {
-    /// As policy sees it.
-    pub(super) fn subject(&self) -> Subject<'_> {
+    /// Those it acts for.
+    pub(super) fn principals(&self) -> Vec<Principal<'_>> {
+        let chain = self.delegation.iter().flat_map(|delegation| &delegation.chain);
+        chain.map(|(id, kind)| Principal { actor_id: id.as_deref(), actor_type: kind.as_deref() }).collect()
+    }
+
+    /// As policy sees it, acting for these.
+    pub(super) fn subject<'a>(&'a self, principals: &'a [Principal<'a>]) -> Subject<'a> {
+        let delegation = self.delegation.as_ref().map(|delegation| Delegation {
+            chain: principals,
+            scope: delegation.scope.as_ref().map(|scope| scope as &dyn crate::subject::Names),
+        });
         let subject = Subject::new(&self.tenant, &self.topic, &self.capability);
         Subject {
             job_id: self.id.as_deref(),
@@ -37,6 +61,7 @@ impl Job {
             pack_id: self.pack_id.as_deref(),
             priority: self.priority.unwrap_or(subject.priority),
             deadline_ms: self.deadline_ms,
+            delegation,
             payload: &self.payload,
             ..subject
         }
@@ -55,6 +80,7 @@ const KNOWN: &[&str] = &[
     "pack_id",
     "priority",
     "deadline",
+    "delegation",
     "payload",
     "payload_text",
 ];
@@ -62,7 +88,20 @@ const KNOWN: &[&str] = &[
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Job> {
     let what = format!("`job` of {what}");
     let fields = reader.fields(node, &what)?;
-    reader.only(fields, &what, KNOWN, &["parent", "payload_base64"]);
+    reader.only(
+        fields,
+        &what,
+        KNOWN,
+        &[
+            ("parent", "remove it; what is judged of a job alone does not depend on its parent"),
+            ("payload_base64", "write the payload as YAML under `payload`"),
+            ("ttl_ms", TIMES),
+            ("not_before", TIMES),
+            ("delay_ms", TIMES),
+            ("ordering_key", TIMES),
+            ("retry", TIMES),
+        ],
+    );
     let actor = fields.get("actor").and_then(|node| reader.fields(node, &format!("`actor` of {what}")));
     if let Some(actor) = actor {
         reader.only(actor, &format!("`actor` of {what}"), &["id", "type"], &[]);
@@ -96,8 +135,29 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<J
         pack_id: reader.optional_text(fields, "pack_id", &what),
         priority,
         deadline_ms: fields.get("deadline").and_then(|node| reader.whole(node, &format!("`deadline` of {what}"))),
+        delegation: fields.get("delegation").map_or(Some(None), |node| delegation(reader, node, &what).map(Some))?,
         payload: payload(reader, fields, &what),
     })
+}
+
+fn delegation(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Delegated> {
+    let what = format!("`delegation` of {what}");
+    let fields = reader.fields(node, &what)?;
+    reader.only(fields, &what, &["chain", "scope"], &[]);
+    let chain = reader.required(fields, "chain", &what)?;
+    let links = reader.filled_list(chain, &format!("`chain` of {what}"))?;
+    let mut chain = Vec::with_capacity(links.len());
+    for link in links {
+        let what = format!("an entry of `chain` in {what}");
+        let actor = reader.fields(link, &what)?;
+        reader.only(actor, &what, &["id", "type"], &[]);
+        chain.push((reader.optional_text(actor, "id", &what), reader.optional_text(actor, "type", &what)));
+    }
+    let scope = match fields.get("scope") {
+        None => None,
+        Some(_) => Some(reader.texts(fields, "scope", &what)?),
+    };
+    Some(Delegated { chain, scope })
 }
 
 fn payload(reader: &mut Reader<'_>, fields: Fields<'_>, what: &str) -> Vec<u8> {

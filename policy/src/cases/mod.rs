@@ -12,7 +12,8 @@
 //!
 //! `at` is the instant of the judgement, 1970 unless told. `state` says where the job stands with limits, by the rule that
 //! has them (`RULE`, or `RULE#N` for its nth, from 0): `within`, `exceeded` or `unknown`; what is not named is within.
-//! `payload_text` gives the exact text instead of `payload`, for what is not JSON.
+//! `payload_text` gives the exact text instead of `payload`, for what is not JSON. A delegated job says whom it acts for, root
+//! first, and what was handed on to it: `delegation: { chain: [{ id: a1, type: agent }], scope: [pay] }`.
 //!
 //! In `expect`, `verdict` is one of the five, or `waits` where an unknown limit decides; `rule` must be among the winning
 //! rules (`default` means that no rule decided), `rules` are exactly these; `tags` are exactly the derived ones,
@@ -98,7 +99,8 @@ impl LimitView for State {
 
 impl Case {
     fn run(mut self, snapshot: &Snapshot, file: &str, scratch: &mut Scratch, coverage: &mut Coverage) -> CaseResult {
-        let subject = self.job.subject();
+        let principals = self.job.principals();
+        let subject = self.job.subject(&principals);
         let judgement = snapshot.judge(&subject, self.at_ms, &mut self.state, scratch);
         coverage.note(&snapshot.explain(&subject, self.at_ms, &mut self.state));
         let failure = self.expect.differs(&judgement);

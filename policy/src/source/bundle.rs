@@ -39,7 +39,7 @@ fn read_root(reader: &mut Reader<'_>, root: &yaml::Node) -> Option<Bundle> {
         fields,
         &what,
         &["id", "revision", "params", "combine", "topic_syntax", "schemas", "tenants", "grants", "derivers", "rules"],
-        &["signature"],
+        &[("signature", "take it out and sign the folder (`tidegate policy sign`): signatures stand beside bundles")],
     );
     let revision = revision(reader, fields, &what);
     let combine = match fields.get("combine") {

@@ -44,7 +44,12 @@ fn read(
     let fields = reader.fields(node, "a deriver")?;
     let tag = reader.required(fields, "tag", "a deriver").and_then(|node| reader.name(node, "`tag` of a deriver"));
     let what = tag.map_or_else(|| "a deriver".to_owned(), |tag| format!("the deriver of `{tag}`"));
-    reader.only(fields, &what, &["tag", "topics", "field", "test", "value", "optional"], &["when"]);
+    reader.only(
+        fields,
+        &what,
+        &["tag", "topics", "field", "test", "value", "optional"],
+        &[("when", "remove it; a deriver has one `test` of one `field`")],
+    );
     let topics = reader.required(fields, "topics", &what);
     let topics = topics.and_then(|node| reader.globs_of(node, syntax, &format!("`topics` of {what}")));
     let field = reader.required(fields, "field", &what).and_then(|node| pointer(reader, node, &what));

@@ -66,17 +66,22 @@ impl<'f> Reader<'f> {
         }
     }
 
-    /// Refuses fields that are neither known nor announced; those of a later version are named as such.
-    pub(crate) fn only(&mut self, fields: Fields<'_>, what: impl Display + Copy, known: &[&str], later: &[&str]) {
+    /// Refuses fields that are not known; for those that people may look for here, with what to do instead.
+    pub(crate) fn only(
+        &mut self,
+        fields: Fields<'_>,
+        what: impl Display + Copy,
+        known: &[&str],
+        instead: &[(&str, &str)],
+    ) {
         for (key, _) in fields.iter() {
             let name = key.name.as_str();
             if known.contains(&name) {
                 continue;
             }
-            if later.contains(&name) {
-                self.later(key.line, format_args!("`{name}` in {what}"));
-            } else {
-                self.unknown(key, what, known);
+            match instead.iter().find(|(looked_for, _)| *looked_for == name) {
+                Some((_, remedy)) => self.wrong(key.line, format!("{what} cannot have `{name}`"), *remedy),
+                None => self.unknown(key, what, known),
             }
         }
     }
@@ -87,15 +92,6 @@ impl<'f> Reader<'f> {
             key.line,
             format!("unknown field `{}` in {what}", excerpt(&key.name)),
             format!("remove or correct it; known here: {}", known.join(", ")),
-        );
-    }
-
-    /// Refuses something of the language that this version cannot honour.
-    pub(crate) fn later(&mut self, line: u32, what: impl Display + Copy) {
-        self.wrong(
-            line,
-            format!("{what} is not supported yet by this version"),
-            "remove it; nothing is ignored silently, so the whole set stays refused until then",
         );
     }
 

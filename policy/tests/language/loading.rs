@@ -53,7 +53,6 @@ fn a_wrong_rule_is_refused_with_line_reason_and_remedy() {
             format!("`constraints.budgets.max_concurrent_jobs` in rule `r` {LATER}"),
         ),
         ("match: { pack_ids: [x] }, decision: deny", format!("`pack_ids` in rule `r` {LATER}")),
-        ("match: { delegation: { max_depth: 1 } }, decision: deny", format!("`delegation` in rule `r` {LATER}")),
         (
             "match: {}, decision: allow_with_constraints",
             "rule `r` allows with constraints and has none; add `constraints`, or write `decision: allow`".into(),
@@ -260,8 +259,8 @@ fn a_wrong_bundle_is_refused_with_line_reason_and_remedy() {
         (
             format!("id: b\nrevision: 1\nsignature: x\n{rule}"),
             &[
-                "p.yaml:3: `signature` in bundle `b` is not supported yet by this version; remove it; nothing is ignored \
-            silently, so the whole set stays refused until then",
+                "p.yaml:3: bundle `b` cannot have `signature`; take it out and sign the folder (`tidegate policy sign`): \
+                 signatures stand beside bundles",
             ],
         ),
     ];

@@ -95,4 +95,14 @@ impl Usage {
     pub const fn is_empty(&self) -> bool {
         self.tokens.is_none() && self.money.is_none()
     }
+
+    /// Both together, of a job's attempts; what is beyond an amount counts as the largest.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let sum = |a: Option<Amount>, b: Option<Amount>| match (a, b) {
+            (Some(a), Some(b)) => Some(Amount(a.0.saturating_add(b.0))),
+            (a, b) => a.or(b),
+        };
+        Self { tokens: sum(self.tokens, other.tokens), money: sum(self.money, other.money) }
+    }
 }

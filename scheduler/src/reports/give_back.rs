@@ -2,10 +2,12 @@
 
 use tidegate_protocol::facts::{LeaseEnd, SchedulerFact};
 use tidegate_protocol::fleet::Report;
+use tidegate_protocol::time::Timestamp;
 use tidegate_stage::{Decision, InputRef};
 
 use super::heartbeat::holds;
 use crate::Scheduler;
+use crate::transitions::expired;
 
 /// Soft: counts what cannot be given back.
 pub(crate) fn note(scheduler: &mut Scheduler, report: &Report) {
@@ -15,10 +17,17 @@ pub(crate) fn note(scheduler: &mut Scheduler, report: &Report) {
     }
 }
 
-pub(crate) fn decide(scheduler: &Scheduler, report: &Report, record: InputRef, decision: &mut Decision<SchedulerFact>) {
+pub(crate) fn decide(
+    scheduler: &Scheduler,
+    report: &Report,
+    at: Timestamp,
+    record: InputRef,
+    decision: &mut Decision<SchedulerFact>,
+) {
     let Report::GiveBack { worker, source, token, .. } = report else { return };
-    if holds(scheduler, worker, source, *token) {
-        let fact = SchedulerFact::LeaseExpired { source: source.clone(), token: *token, end: LeaseEnd::GivenBack };
-        decision.settle(record, fact);
+    if holds(scheduler, worker, source, *token)
+        && let Some(job) = scheduler.state.job(source)
+    {
+        decision.settle(record, expired::fact(scheduler, job, LeaseEnd::GivenBack, at));
     }
 }

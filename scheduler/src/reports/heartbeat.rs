@@ -14,7 +14,7 @@ use super::settle;
 use crate::Scheduler;
 use crate::fleet::{MOST_HELD, Offer};
 use crate::place::Can;
-use crate::transitions::refused;
+use crate::transitions::{expired, refused};
 
 /// Most entries of one heartbeat that are told to be dropped; the rest is by a later one.
 const DROPPED_AT_ONCE: usize = 100;
@@ -53,7 +53,7 @@ pub(crate) fn note(scheduler: &mut Scheduler, report: &Report, at: Timestamp) {
 pub(crate) fn decide(
     scheduler: &Scheduler,
     report: &Report,
-    epoch: u64,
+    (epoch, at): (u64, Timestamp),
     record: InputRef,
     decision: &mut Decision<SchedulerFact>,
 ) {
@@ -63,8 +63,7 @@ pub(crate) fn decide(
     for (source, job, lease) in scheduler.state.held(worker) {
         let has_met = job.token.epoch < epoch || lease.number <= *received;
         if has_met && !listed.contains(&(source, job.token)) {
-            let (source, token) = (source.clone(), job.token);
-            facts.push(SchedulerFact::LeaseExpired { source, token, end: LeaseEnd::NotHeld });
+            facts.push(expired::fact(scheduler, job, LeaseEnd::NotHeld, at));
         }
     }
     let told = scheduler.soft.fleet.get(worker).map(|present| &present.told);
@@ -90,8 +89,9 @@ fn to_drop(scheduler: &Scheduler, worker: &WorkerId, source: &SourcePosition, to
     if holds(scheduler, worker, source, token) {
         return None;
     }
-    if scheduler.state.job(source).is_some() {
-        return Some(refused::STALE_FENCE);
+    if let Some(job) = scheduler.state.job(source) {
+        let taken = job.token == token && job.answered.as_ref() == Some(worker);
+        return (!taken).then_some(refused::STALE_FENCE);
     }
     match scheduler.state.ended(source) {
         Some(Some((by, accepted))) if by == worker && *accepted == token => None,

@@ -99,7 +99,7 @@ impl Scheduler {
     /// Takes in what a record says of the present.
     pub(crate) fn hear(&mut self, arrival: &Arrival<'_>, at: Timestamp) {
         let heard = match self.input(arrival.at.input) {
-            InputIs::Jobs(origin) => Heard::Work(arrived::hear(self, arrival, origin)),
+            InputIs::Jobs(origin) => Heard::Work(arrived::hear(self, arrival, origin, at)),
             InputIs::Reports => match read(arrival.record) {
                 Some(report) => {
                     let standing = self.standing(&report, at);
@@ -116,11 +116,16 @@ impl Scheduler {
     }
 
     /// The facts of a record just heard.
-    pub(crate) fn decide_record(&self, record: InputRef, epoch: u64, decision: &mut Decision<SchedulerFact>) {
+    pub(crate) fn decide_record(
+        &self,
+        record: InputRef,
+        now: (u64, Timestamp),
+        decision: &mut Decision<SchedulerFact>,
+    ) {
         match &self.soft.heard {
             Some((at, Heard::Work(fate))) if *at == record => arrived::decide(fate, record, decision),
             Some((at, Heard::Report(report, standing))) if *at == record => {
-                self.decide_report(report, *standing, record, epoch, decision);
+                self.decide_report(report, *standing, record, now, decision);
             }
             Some((at, Heard::Noise)) if *at == record => {}
             // Not heard: against the contract of `Stage`. It stays in its log.
@@ -202,19 +207,19 @@ impl Scheduler {
         report: &Report,
         standing: Standing,
         record: InputRef,
-        epoch: u64,
+        (epoch, at): (u64, Timestamp),
         decision: &mut Decision<SchedulerFact>,
     ) {
         match standing {
             Standing::Present => match report {
-                Report::Heartbeat { .. } => heartbeat::decide(self, report, epoch, record, decision),
-                Report::Result { .. } => result::decide(self, report, record, decision),
-                Report::GiveBack { .. } => give_back::decide(self, report, record, decision),
+                Report::Heartbeat { .. } => heartbeat::decide(self, report, (epoch, at), record, decision),
+                Report::Result { .. } => result::decide(self, report, at, record, decision),
+                Report::GiveBack { .. } => give_back::decide(self, report, at, record, decision),
                 Report::Hello { .. } | Report::Progress { .. } => {}
             },
             Standing::ToWelcome(lane) => {
                 if let Some(Sender { worker, incarnation, .. }) = sender(report) {
-                    welcomed::decide(self, worker, incarnation, lane, epoch, record, decision);
+                    welcomed::decide(self, worker, incarnation, lane, (epoch, at), record, decision);
                 }
             }
             Standing::Awaited | Standing::OldIncarnation | Standing::Ahead | Standing::NoRoom | Standing::Bad => {}

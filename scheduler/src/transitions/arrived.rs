@@ -4,10 +4,12 @@ use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::job::{InputHash, SourcePosition};
 use tidegate_protocol::limits::Usage;
 use tidegate_protocol::outcome::{DeadReason, Outcome};
+use tidegate_protocol::time::Timestamp;
+use tidegate_protocol::withdrawal::Withdrawal;
 use tidegate_spine::Record;
 use tidegate_stage::{Arrival, Decision, InputRef, Outbox};
 
-use super::Dead;
+use super::{Dead, delayed};
 use crate::Scheduler;
 use crate::transition::Phase;
 use crate::window::Origin;
@@ -20,12 +22,18 @@ pub(crate) enum Fate {
     Waits,
     /// This fact settles it.
     Ends(Box<SchedulerFact>),
+    /// It is about a job and none itself: settled by having been read.
+    Aside,
 }
 
 /// Takes a record in: into the window, or tells the fact that settles it.
-pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Origin) -> Fate {
+pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Origin, at: Timestamp) -> Fate {
     if scheduler.soft.window.at(arrival.at).is_some() {
         return Fate::Waits;
+    }
+    if arrival.record.value.as_ref().is_some_and(|value| Withdrawal::read(value).is_some()) {
+        scheduler.soft.counts.withdrawals += 1;
+        return Fate::Aside;
     }
     let read = Work::read(arrival.record.value.as_ref());
     let work = match read.and_then(|work| sent_by_its_own(scheduler, arrival, origin, work)) {
@@ -53,9 +61,12 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
             settles: work.settles,
         }));
     }
+    if let Some(fact) = delayed::on_arrival(scheduler, &work, at) {
+        return Fate::Ends(Box::new(fact));
+    }
     let source = work.source.clone();
     scheduler.soft.window.insert(arrival.at, origin, work);
-    scheduler.offer(&source);
+    scheduler.offer(&source, at);
     Fate::Waits
 }
 
@@ -101,7 +112,12 @@ pub(crate) fn refuse(arrival: &Arrival<'_>, reason: DeadReason, decision: &mut D
         | DeadReason::ControlRecord
         | DeadReason::Unroutable
         | DeadReason::MaxAttempts
-        | DeadReason::Expired => "it is not believed",
+        | DeadReason::Expired
+        | DeadReason::ParentTicketMissing
+        | DeadReason::ParentTicketRefused
+        | DeadReason::ParentTicketForged
+        | DeadReason::ParentTicketMismatch
+        | DeadReason::ParentTicketExpired => "it is not believed",
     };
     decision.settle(arrival.at, refused(arrival, reason, detail.into()));
 }
@@ -120,7 +136,7 @@ fn refused(arrival: &Arrival<'_>, reason: DeadReason, detail: String) -> Schedul
 /// The live job of that name, or the same record once more.
 fn live(scheduler: &Scheduler, work: &Work) -> Option<SourcePosition> {
     match scheduler.state.phase(&work.source) {
-        Phase::Leased | Phase::Requeued | Phase::Ended => return Some(work.source.clone()),
+        Phase::Leased | Phase::Requeued | Phase::Delayed | Phase::Ended => return Some(work.source.clone()),
         Phase::Waiting => {}
     }
     let name = (work.tenant.clone(), work.id.clone());
@@ -130,6 +146,7 @@ fn live(scheduler: &Scheduler, work: &Work) -> Option<SourcePosition> {
 pub(crate) fn decide(fate: &Fate, at: InputRef, decision: &mut Decision<SchedulerFact>) {
     match fate {
         Fate::Waits => decision.wait(),
+        Fate::Aside => {}
         Fate::Ends(fact) => decision.settle(at, (**fact).clone()),
     }
 }
@@ -144,6 +161,9 @@ pub(crate) fn needs_input(fact: &SchedulerFact) -> bool {
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::LeaseGranted { .. }
         | SchedulerFact::LeaseExpired { .. }
+        | SchedulerFact::JobRetried { .. }
+        | SchedulerFact::JobDelayed { .. }
+        | SchedulerFact::JobDue { .. }
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::JobDuplicate { .. }
@@ -198,6 +218,16 @@ mod tests {
         assert_eq!(dead.headers.text(headers::DEAD_TOPIC), Some("tg.approved.p"));
         assert_eq!((shard.unsettled(), shard.stage.gauges().waiting), (0, 0));
         assert_eq!(shard.stage.gauges().counts, Counts { work_refused: 1, ..Counts::default() });
+    }
+
+    #[test]
+    fn a_withdrawal_is_no_job_and_settled_by_having_been_read() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        let withdrawal =
+            br#"{"v":1,"withdrawn":{"source":"jobs/0@1","tenant":"acme","id":"a","cause":"cancelled","by":"olga"}}"#;
+        assert!(shard.approved(bytes::Bytes::from_static(withdrawal)).facts.is_empty());
+        assert_eq!(shard.stage.gauges().counts, Counts { withdrawals: 1, ..Counts::default() });
+        assert_eq!((shard.unsettled(), shard.stage.gauges().waiting), (0, 0));
     }
 
     #[test]

@@ -43,21 +43,40 @@ pub(crate) fn by_result(
         by: Some(by),
         attempts: job.token.attempt,
         work: (!fits).then(|| job.work.text.as_ref().to_owned()),
-        usage,
+        usage: job.used.plus(usage),
         settles: job.work.settles,
     }
 }
 
-/// Ready jobs whose deadline has passed.
+/// The end of `job` by a failure that might have been retried, had it attempts left.
+pub(crate) fn by_last_failure(job: &Job, by: Holder, (reason, usage): (&str, Usage)) -> SchedulerFact {
+    let (failures, attempts) = (job.strikes.saturating_add(1), job.token.attempt);
+    SchedulerFact::JobFinished {
+        source: job.work.source.clone(),
+        job_id: job.work.id.clone(),
+        tenant: job.work.tenant.clone(),
+        outcome: Outcome::Dead,
+        reason: format!("failed in {failures} of {attempts} attempts, at last: {reason}"),
+        dead: Some(DeadReason::MaxAttempts),
+        output: None,
+        by: Some(by),
+        attempts,
+        work: Some(job.work.text.as_ref().to_owned()),
+        usage: job.used.plus(usage),
+        settles: job.work.settles,
+    }
+}
+
+/// Jobs without a lease whose deadline has passed.
 pub(crate) fn tick(scheduler: &Scheduler, fresh: Timestamp, decision: &mut Decision<SchedulerFact>) {
-    for source in scheduler.soft.ready.overdue(fresh).take(AT_ONCE) {
+    for source in scheduler.soft.deadlines.due(fresh).take(AT_ONCE) {
         timed_out(scheduler, source, decision);
     }
 }
 
 /// The end of a job that waits, or waits again, beyond its deadline.
 pub(crate) fn timed_out(scheduler: &Scheduler, source: &SourcePosition, decision: &mut Decision<SchedulerFact>) {
-    let end = |work: &Work, attempts| SchedulerFact::JobFinished {
+    let end = |work: &Work, attempts, usage| SchedulerFact::JobFinished {
         source: work.source.clone(),
         job_id: work.id.clone(),
         tenant: work.tenant.clone(),
@@ -68,13 +87,13 @@ pub(crate) fn timed_out(scheduler: &Scheduler, source: &SourcePosition, decision
         by: None,
         attempts,
         work: None,
-        usage: Usage::default(),
+        usage,
         settles: work.settles,
     };
     if let Some(job) = scheduler.state.job(source) {
-        decision.fact(end(&job.work, job.token.attempt));
+        decision.fact(end(&job.work, job.token.attempt, job.used));
     } else if let Some(waiting) = scheduler.soft.window.get(source) {
-        decision.settle(waiting.input, end(&waiting.work, 0));
+        decision.settle(waiting.input, end(&waiting.work, waiting.work.leases, Usage::default()));
     }
 }
 
@@ -92,7 +111,7 @@ pub(crate) fn doomed(scheduler: &Scheduler, decision: &mut Decision<SchedulerFac
         by: None,
         attempts: job.token.attempt,
         work: Some(job.work.text.as_ref().to_owned()),
-        usage: Usage::default(),
+        usage: job.used,
         settles: job.work.settles,
     });
     true

@@ -1,4 +1,4 @@
-//! `LeaseExpired`: a lease ended without a result, the job is ready again.
+//! `LeaseExpired`: a lease ended without a result, the job is ready again, at once or after a pause.
 
 use tidegate_protocol::facts::{LeaseEnd, SchedulerFact};
 use tidegate_protocol::job::SourcePosition;
@@ -6,22 +6,39 @@ use tidegate_protocol::time::Timestamp;
 use tidegate_stage::Decision;
 
 use crate::Scheduler;
+use crate::state::{Job, strike};
 
 /// Most facts of a kind in one tick; the rest is still due at the next.
 pub(crate) const AT_ONCE: usize = 1_000;
 
 /// Leases whose term is over, by a clock all reports up to which have been read.
-pub(crate) fn tick(scheduler: &Scheduler, fresh: Timestamp, decision: &mut Decision<SchedulerFact>) {
+pub(crate) fn tick(scheduler: &Scheduler, fresh: Timestamp, at: Timestamp, decision: &mut Decision<SchedulerFact>) {
     for source in scheduler.soft.leases.due(fresh).take(AT_ONCE) {
         if let Some(job) = scheduler.state.job(source) {
-            let (source, token) = (source.clone(), job.token);
-            decision.fact(SchedulerFact::LeaseExpired { source, token, end: LeaseEnd::Silent });
+            decision.fact(fact(scheduler, job, LeaseEnd::Silent, at));
         }
     }
 }
 
-pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, end: LeaseEnd, at: Timestamp) {
-    let Some(worker) = scheduler.state.expire(source, end) else { return };
+/// The end of a job's lease, and when the job is ready again.
+pub(crate) fn fact(scheduler: &Scheduler, job: &Job, end: LeaseEnd, at: Timestamp) -> SchedulerFact {
+    let (source, token) = (job.work.source.clone(), job.token);
+    let strikes = job.strikes.saturating_add(strike(end));
+    // What gets no further lease ends at once.
+    let spent = scheduler.pool.is_spent(&job.work, strikes, token.attempt);
+    let pause = scheduler.pool.policy_of(&job.work).after_lost(end, strikes, &source, token.attempt);
+    let until = (!spent && !pause.is_zero()).then(|| at + pause);
+    SchedulerFact::LeaseExpired { source, token, end, until }
+}
+
+pub(crate) fn apply(
+    scheduler: &mut Scheduler,
+    source: &SourcePosition,
+    end: LeaseEnd,
+    until: Option<Timestamp>,
+    at: Timestamp,
+) {
+    let Some(worker) = scheduler.state.expire(source, end, until) else { return };
     let soft = &mut scheduler.soft;
     if soft.epoch.is_none() {
         return;
@@ -33,7 +50,7 @@ pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, end: Lea
     {
         present.silent = true;
     }
-    scheduler.offer(source);
+    scheduler.offer(source, at);
     scheduler.refresh(&worker, at);
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn apply(
     scheduler.withdraw(source);
     let waited = scheduler.soft.window.remove(source).map(|waiting| waiting.work);
     let work = match (scheduler.state.phase(source), waited, work) {
-        (Phase::Requeued, ..) => None,
+        (Phase::Requeued | Phase::Delayed, ..) => None,
         // What the window holds is what the fact was made of.
         (Phase::Waiting | Phase::Leased | Phase::Ended, Some(work), _) => Some(work),
         (Phase::Waiting | Phase::Leased | Phase::Ended, None, Some(text)) => Work::of(Arc::from(text.to_owned())).ok(),

@@ -10,18 +10,22 @@
 //! | `ResultRefused`, `ResultRepeated` | [`refused`] |
 //! | `JobMoved` | [`moved`] |
 //! | `JobReturned` | [`returned`] |
+//! | `JobRetried` | [`retried`] |
+//! | `JobDelayed`, `JobDue` | [`delayed`] |
 //! | `WorkerForgotten` | [`forgotten`] |
 //!
 //! Ordinals of messages (fixed for ever): 0 for the only one a fact emits; of `JobFinished`: `finished` 0, `dead` 1,
 //! `Settled` 2, the kernel's outcome 3; of `JobReturned`: the outcome 0, the job 1.
 
 pub(crate) mod arrived;
+pub(crate) mod delayed;
 pub(crate) mod ended;
 pub(crate) mod expired;
 pub(crate) mod forgotten;
 pub(crate) mod granted;
 pub(crate) mod moved;
 pub(crate) mod refused;
+pub(crate) mod retried;
 pub(crate) mod returned;
 pub(crate) mod welcomed;
 

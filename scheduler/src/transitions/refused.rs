@@ -39,6 +39,9 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::LeaseGranted { .. }
         | SchedulerFact::LeaseExpired { .. }
+        | SchedulerFact::JobRetried { .. }
+        | SchedulerFact::JobDelayed { .. }
+        | SchedulerFact::JobDue { .. }
         | SchedulerFact::JobFinished { .. }
         | SchedulerFact::JobDuplicate { .. }
         | SchedulerFact::JobMoved { .. }

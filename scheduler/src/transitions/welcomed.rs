@@ -8,6 +8,7 @@ use tidegate_protocol::ids::WorkerId;
 use tidegate_protocol::time::Timestamp;
 use tidegate_stage::{Decision, InputRef, Outbox};
 
+use super::expired;
 use crate::Scheduler;
 use crate::fleet::Present;
 
@@ -17,17 +18,13 @@ pub(crate) fn decide(
     worker: &WorkerId,
     incarnation: u64,
     lane: u32,
-    epoch: u64,
+    (epoch, at): (u64, Timestamp),
     report: InputRef,
     decision: &mut Decision<SchedulerFact>,
 ) {
-    for (source, job, lease) in scheduler.state.held(worker) {
+    for (_, job, lease) in scheduler.state.held(worker) {
         if lease.incarnation < incarnation {
-            decision.fact(SchedulerFact::LeaseExpired {
-                source: source.clone(),
-                token: job.token,
-                end: LeaseEnd::NewIncarnation,
-            });
+            decision.fact(expired::fact(scheduler, job, LeaseEnd::NewIncarnation, at));
         }
     }
     decision.settle(report, SchedulerFact::WorkerWelcomed { worker: worker.clone(), incarnation, epoch, lane });

@@ -36,7 +36,12 @@ pub fn job(id: &str, offset: u64) -> Job {
         labels: BTreeMap::new(),
         priority: DEFAULT_PRIORITY,
         deadline: None,
+        not_before: None,
+        ordering_key: None,
+        retry: tidegate_protocol::job::Retry::default(),
         parent: None,
+        scope: None,
+        delegation: None,
         source: position(offset),
         input_hash: InputHash::of(id.as_bytes(), []),
         submitted_ms: 0,
@@ -161,6 +166,8 @@ impl Says {
             reason: String::new(),
             output: None,
             usage: tidegate_protocol::limits::Usage::default(),
+            retryable: false,
+            retry_after_ms: None,
             credit: self.credit,
         }
     }

@@ -1,13 +1,14 @@
 //! The language of the stories.
 //!
 //! ```text
-//! pool lease=10s attempts=5 window=100 workers=10     first line, when the defaults do not do
+//! pool lease=10s attempts=5 window=100 workers=10     first line, when the defaults do not do (`backoff=1s`: most)
 //! > job a needs=gpu priority=9 deadline=30s source=4  appears on `approved` (`on=overflow`; times from the start)
+//! > job a not-before=5s attempts=2                    is not to start before; wants so many attempts at most
 //! > bytes approved {"v":1}                            any bytes on `approved` or `reports`; `null` for a null value
 //! > forged fence on reports                           a record that looks like a control record
 //! > w1 hello incarnation=2 lane=1 can=echo,gpu capacity=2
 //! > w1 heartbeat epoch=1 running=a:1/1 received=1 credit=2 draining
-//! > w1 result a token=1/1 epoch=1 outcome=failed output=7
+//! > w1 result a token=1/1 epoch=1 outcome=failed output=7 (`retryable`, `after=2s`: another attempt may go better)
 //! > w1 gives-back a token=1/1 epoch=1
 //! > wait 5s                                           and a tick with all reports read
 //! > stale tick after 5s                               time passes, but reports were read up to before only
@@ -113,6 +114,9 @@ impl Story {
             tuning.lease_ms = words.get("lease").map_or(tuning.lease_ms, millis);
             tuning.forget_after_ms = words.get("forget").map_or(tuning.forget_after_ms, millis);
             tuning.max_attempts = words.number("attempts").map_or(tuning.max_attempts, |n| u32::try_from(n).unwrap());
+            if let Some(most) = words.get("backoff").map(millis) {
+                (tuning.backoff_ms, tuning.max_backoff_ms) = (most, most);
+            }
             tuning.window_jobs = words.number("window").map_or(tuning.window_jobs, |n| usize::try_from(n).unwrap());
             tuning.max_workers = words.number("workers").map_or(tuning.max_workers, |n| usize::try_from(n).unwrap());
             tuning.max_work_bytes =
@@ -203,6 +207,8 @@ impl Story {
         job.priority = words.number("priority").map_or(job.priority, |n| u8::try_from(n).unwrap());
         // Stories begin at second 1.
         job.deadline = words.get("deadline").map(|text| u64::try_from(duration(text).as_millis()).unwrap() + 1_000);
+        job.not_before = words.get("not-before").map(|text| u64::try_from(duration(text).as_millis()).unwrap() + 1_000);
+        job.retry.max_attempts = words.number("attempts").map(|n| u32::try_from(n).unwrap());
         let input = if words.get("on") == Some("overflow") { 2 } else { 0 };
         let payload = words.get("payload").unwrap_or("1");
         let at = self.shard.append(input, Some(approved(&job, payload)), Headers::new());
@@ -234,10 +240,13 @@ impl Story {
                 let outcome = words.get("outcome").unwrap_or("succeeded");
                 let outcome: Outcome = serde_json::from_str(&format!("\"{outcome}\"")).unwrap();
                 let mut report = says.result(source(words.0[2]), token(words.get("token").unwrap()), outcome);
-                if let (tidegate_protocol::fleet::Report::Result { output, .. }, Some(text)) =
-                    (&mut report, words.get("output"))
+                if let tidegate_protocol::fleet::Report::Result { output, retryable, retry_after_ms, .. } = &mut report
                 {
-                    *output = Some(serde_json::value::RawValue::from_string(text.to_owned()).unwrap());
+                    *output = words
+                        .get("output")
+                        .map(|text| serde_json::value::RawValue::from_string(text.to_owned()).unwrap());
+                    *retryable = words.has("retryable");
+                    *retry_after_ms = words.get("after").map(|text| u64::try_from(duration(text).as_millis()).unwrap());
                 }
                 report
             }

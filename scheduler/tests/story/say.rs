@@ -5,6 +5,7 @@ use tidegate_protocol::fleet::Order;
 use tidegate_protocol::headers;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Finished;
+use tidegate_protocol::time::Timestamp;
 use tidegate_scheduler::Gauges;
 use tidegate_stage::Message;
 
@@ -16,6 +17,11 @@ fn token(token: Token) -> String {
 
 fn by(by: &Holder) -> String {
     format!("{}'s {}", by.worker.as_str(), token(by.token))
+}
+
+/// Stories begin at second 1.
+fn since_start(until: Timestamp) -> u64 {
+    until.millis() - 1_000
 }
 
 pub(super) fn fact(fact: &SchedulerFact, name: Name<'_>) -> String {
@@ -30,9 +36,17 @@ pub(super) fn fact(fact: &SchedulerFact, name: Name<'_>) -> String {
             token(*t),
             if work.is_some() { ", with its record" } else { "" }
         ),
-        SchedulerFact::LeaseExpired { source, token: t, end } => {
-            format!("LeaseExpired {} token {}: {end:?}", name(source), token(*t))
+        SchedulerFact::LeaseExpired { source, token: t, end, until } => {
+            let pause = if until.is_some() { ", then a pause" } else { "" };
+            format!("LeaseExpired {} token {}: {end:?}{pause}", name(source), token(*t))
         }
+        SchedulerFact::JobRetried { source, by: holder, until, reason, .. } => {
+            format!("JobRetried {} from {}, not before {} ms ({reason})", name(source), by(holder), since_start(*until))
+        }
+        SchedulerFact::JobDelayed { source, until, .. } => {
+            format!("JobDelayed {} until {} ms", name(source), since_start(*until))
+        }
+        SchedulerFact::JobDue { source } => format!("JobDue {}", name(source)),
         SchedulerFact::JobFinished { source, outcome, reason, dead, by: holder, attempts, work, output, .. } => {
             let mut text = format!("JobFinished {} {} after {attempts}", name(source), outcome.word());
             if let Some(dead) = dead {
@@ -111,6 +125,7 @@ pub(super) fn gauges(gauges: &Gauges) -> Vec<String> {
         ("waiting", gauges.waiting as u64),
         ("leased", gauges.leased as u64),
         ("requeued", gauges.requeued as u64),
+        ("delayed", gauges.delayed as u64),
         ("workers", gauges.workers as u64),
         ("workers present", gauges.workers_present as u64),
         ("workers free", gauges.workers_free as u64),
@@ -118,6 +133,7 @@ pub(super) fn gauges(gauges: &Gauges) -> Vec<String> {
         ("granted", counts.granted),
         ("stale fences", counts.stale_fences),
         ("repeated", counts.repeated),
+        ("retried", counts.retried),
         ("welcomed", counts.welcomed),
         ("forgotten", counts.forgotten),
         ("duplicates", counts.duplicates),

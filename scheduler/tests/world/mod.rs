@@ -11,6 +11,7 @@ use tidegate_protocol::facts::Token;
 use tidegate_protocol::fleet::Report;
 use tidegate_protocol::ids::Capability;
 use tidegate_protocol::outcome::Outcome;
+use tidegate_protocol::time::Timestamp;
 use tidegate_scheduler::Tuning;
 use tidegate_spine::Headers;
 use tidegate_stage::InputRef;
@@ -25,6 +26,7 @@ pub(crate) enum Op {
         gpu: bool,
         priority: u8,
         deadline_s: Option<u64>,
+        delay_ms: Option<u64>,
     },
     Receive {
         who: usize,
@@ -34,6 +36,7 @@ pub(crate) enum Op {
     Finish {
         who: usize,
         which: usize,
+        retryable: bool,
     },
     GiveBack {
         who: usize,
@@ -75,7 +78,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let tuning = Tuning { lease_ms: 10_000, max_attempts: 3, window_jobs: 16, ..Tuning::default() };
+        let tuning =
+            Tuning { lease_ms: 10_000, max_attempts: 3, window_jobs: 16, delayed_jobs: 3, ..Tuning::default() };
         let members = vec![
             Member::new("w0", 0, &["echo"], 2),
             Member::new("w1", 1, &["echo", "gpu"], 3),
@@ -92,7 +96,7 @@ impl World {
 
     pub(crate) fn act(&mut self, op: &Op) {
         match *op {
-            Op::Job { gpu, priority, deadline_s } => {
+            Op::Job { gpu, priority, deadline_s, delay_ms } => {
                 let mut new = job(&format!("j{}", self.jobs), self.jobs);
                 new.priority = priority;
                 if gpu {
@@ -101,7 +105,9 @@ impl World {
                 new.deadline = deadline_s.map(|s| self.shard.at.millis() + s * 1_000);
                 self.jobs += 1;
                 let needs = if gpu { vec!["echo", "gpu"] } else { vec!["echo"] };
-                self.model.submitted(&new.source, &needs);
+                new.not_before = delay_ms.map(|ms| self.shard.at.millis() + ms);
+                let until = new.not_before.map(|ms| Timestamp(ms * 1_000));
+                self.model.submitted(&new.source, &needs, until);
                 let step = self.shard.approved(approved(&new, "1"));
                 self.after(step, None);
             }
@@ -114,8 +120,13 @@ impl World {
                 let report = self.members[who].speak();
                 self.send(&report);
             }
-            Op::Finish { who, which } => {
-                if let Some(report) = self.members[who].finish(which) {
+            Op::Finish { who, which, retryable } => {
+                if let Some(mut report) = self.members[who].finish(which) {
+                    if let Report::Result { outcome, retryable: again, .. } = &mut report
+                        && retryable
+                    {
+                        (*outcome, *again) = (Outcome::Failed, true);
+                    }
                     self.send(&report);
                 }
             }
@@ -220,6 +231,7 @@ impl World {
     }
 
     fn believe(&mut self, step: &Step, report: Option<&Report>) {
+        self.model.now = self.shard.at;
         for fact in &step.facts {
             self.model.fact(fact, report);
         }

@@ -6,6 +6,7 @@ use tidegate_protocol::facts::{SchedulerFact, Token};
 use tidegate_protocol::fleet::Report;
 use tidegate_protocol::ids::WorkerId;
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::time::Timestamp;
 
 #[derive(Debug, Default)]
 struct Job {
@@ -13,6 +14,12 @@ struct Job {
     last: Option<Token>,
     holder: Option<(WorkerId, u64)>,
     ended: Option<Option<(WorkerId, Token)>>,
+    /// Not to be leased before, by its own wish or a pause.
+    until: Option<Timestamp>,
+    /// Its record is in the state.
+    kept: bool,
+    /// Whose failure was taken.
+    answered: Option<(WorkerId, Token)>,
 }
 
 #[derive(Debug)]
@@ -32,6 +39,7 @@ pub(crate) struct Model {
     workers: BTreeMap<(WorkerId, u64), Worker>,
     sent: BTreeMap<(WorkerId, u64), u64>,
     newest: BTreeMap<WorkerId, u64>,
+    pub(crate) now: Timestamp,
 }
 
 impl Model {
@@ -41,9 +49,9 @@ impl Model {
         self.sent.clear();
     }
 
-    pub(crate) fn submitted(&mut self, source: &SourcePosition, needs: &[&str]) {
+    pub(crate) fn submitted(&mut self, source: &SourcePosition, needs: &[&str], until: Option<Timestamp>) {
         let needs = needs.iter().map(ToString::to_string).collect();
-        self.jobs.insert(source.clone(), Job { needs, ..Job::default() });
+        self.jobs.insert(source.clone(), Job { needs, until, ..Job::default() });
     }
 
     /// What the shard may know from now on.
@@ -82,10 +90,29 @@ impl Model {
             SchedulerFact::LeaseGranted { source, worker, incarnation, token, number, work, .. } => {
                 self.granted(source, worker, *incarnation, *token, *number, work.is_some());
             }
-            SchedulerFact::LeaseExpired { source, token, .. } => {
+            SchedulerFact::LeaseExpired { source, token, until, .. } => {
                 let job = self.jobs.get_mut(source).unwrap();
                 assert_eq!(job.last, Some(*token));
                 assert!(job.holder.take().is_some(), "only a lease can expire");
+                job.until = *until;
+            }
+            SchedulerFact::JobRetried { source, by, until, .. } => {
+                let job = self.jobs.get_mut(source).unwrap();
+                assert_eq!(job.last, Some(by.token), "I5: the current token");
+                assert!(matches!(report, Some(Report::Result { retryable: true, .. })));
+                assert_eq!(job.holder.take().map(|(who, _)| who).as_ref(), Some(&by.worker));
+                job.until = Some(*until);
+                job.answered = Some((by.worker.clone(), by.token));
+            }
+            SchedulerFact::JobDelayed { source, until, .. } => {
+                let job = self.jobs.get_mut(source).unwrap();
+                assert!(job.last.is_none() && job.ended.is_none() && job.until == Some(*until));
+                job.kept = true;
+            }
+            SchedulerFact::JobDue { source } => {
+                let job = self.jobs.get_mut(source).unwrap();
+                let until = job.until.take();
+                assert!(until.is_some_and(|until| until <= self.now), "never before its time");
             }
             SchedulerFact::JobFinished { source, by, .. } => {
                 let job = self.jobs.get_mut(source).unwrap();
@@ -105,8 +132,10 @@ impl Model {
                 job.holder = None;
             }
             SchedulerFact::ResultRepeated { source, by } => {
-                let won = self.jobs[source].ended.as_ref().and_then(Option::as_ref);
-                assert_eq!(won, Some(&(by.worker.clone(), by.token)));
+                let job = &self.jobs[source];
+                let won = job.ended.as_ref().and_then(Option::as_ref);
+                let by = Some((by.worker.clone(), by.token));
+                assert!(won == by.as_ref() || job.answered == by, "what was taken before");
             }
             SchedulerFact::ResultRefused { source, by, .. } => {
                 if let Some(job) = self.jobs.get(source)
@@ -150,7 +179,8 @@ impl Model {
         let job = self.jobs.get_mut(source).unwrap();
         assert!(job.holder.is_none() && job.ended.is_none(), "one holder, none after the end");
         assert!(Some(token) > job.last && token.epoch == self.epoch, "I5: tokens rise");
-        assert_eq!(first, job.last.is_none(), "the record is in the first lease's fact");
+        assert_eq!(first, job.last.is_none() && !job.kept, "the record is in the fact when the state has it not");
+        assert!(job.until.is_none_or(|until| until <= self.now), "never before its time");
         assert_eq!(token.attempt, job.last.map_or(0, |last| last.attempt) + 1);
         let known = self.workers.get_mut(&key).unwrap_or_else(|| panic!("nothing before a heartbeat under this epoch"));
         assert!(!known.draining && job.needs.is_subset(&known.can), "only to who can and will");

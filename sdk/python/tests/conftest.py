@@ -42,7 +42,7 @@ rules:
 """
 
 CAPABILITIES = [
-    "greet", "count", "fail", "bytes", "slow", "stubborn", "drained", "pay", "pay-async", "approve", "unserved", "nan",
+    "greet", "count", "fail", "bytes", "slow", "stubborn", "drained", "pay", "pay-async", "approve", "unserved", "nan", "again",
 ]  # fmt: skip
 
 

@@ -16,6 +16,8 @@ pub enum Plant {
     OtherInput,
     /// A worker runs what stands in its lane, whoever wrote it.
     TicketUnchecked,
+    /// A ticket admits children whatever was revoked.
+    RevokedLives,
 }
 
 /// A planted bug.
@@ -72,6 +74,7 @@ pub fn bugs() -> Vec<Bug> {
         Bug { plant: Plant::StaleToken, ..bug("accept a stale token", good) },
         Bug { plant: Plant::OtherInput, ..bug("approve for another input", good) },
         Bug { plant: Plant::TicketUnchecked, ..bug("ticket not checked", good) },
+        Bug { plant: Plant::RevokedLives, ..bug("a child of a revoked parent", good) },
     ]
 }
 

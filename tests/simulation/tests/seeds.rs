@@ -91,4 +91,5 @@ planted! {
     accepting_a_stale_token_is_found: "accept a stale token";
     approving_for_another_input_is_found: "approve for another input";
     a_ticket_not_checked_is_found: "ticket not checked";
+    a_child_of_a_revoked_parent_is_found: "a child of a revoked parent";
 }

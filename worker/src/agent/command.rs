@@ -2,25 +2,27 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use tidegate_protocol::constraints::Sandbox;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{environment, output};
 use crate::{Context, Ending, Handler};
 
 /// Bytes of stderr kept for the reason of a failure.
 const STDERR_TAIL: usize = 4 << 10;
+/// `EX_TEMPFAIL` of sysexits.h: "temporary failure, the user is invited to retry".
+const TEMPORARY: i32 = 75;
 /// After the command has ended, how long somebody outside its process group may still hold its pipes.
 const PIPES: Duration = Duration::from_secs(1);
 
@@ -31,6 +33,23 @@ pub struct CommandHandler {
     args: Vec<OsString>,
     output_limit: usize,
     grace: Duration,
+    gateway: Option<Gateway>,
+}
+
+/// A gateway that commands may submit jobs to.
+#[derive(Clone)]
+pub struct Gateway {
+    /// Its address.
+    pub url: String,
+    /// Its key, where commands are to have it: with it they may do whatever the key's holder may.
+    pub key: Option<String>,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key = self.key.as_ref().map(|_| "…");
+        f.debug_struct("Gateway").field("url", &self.url).field("key", &key).finish()
+    }
 }
 
 /// A command without a program.
@@ -46,7 +65,8 @@ impl CommandHandler {
     pub fn new(command: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, EmptyCommand> {
         let mut words = command.into_iter().map(Into::into);
         let program = words.next().filter(|program| !program.is_empty()).ok_or(EmptyCommand)?;
-        Ok(Self { program, args: words.collect(), output_limit: 256 << 10, grace: Duration::from_secs(5) })
+        let (output_limit, grace) = (256 << 10, Duration::from_secs(5));
+        Ok(Self { program, args: words.collect(), output_limit, grace, gateway: None })
     }
 
     /// Largest stdout in bytes. Default 256 KiB.
@@ -63,7 +83,14 @@ impl CommandHandler {
         self
     }
 
-    fn spawn(&self, context: &Context, folder: Option<&Path>) -> io::Result<Child> {
+    /// Tells commands where they may submit jobs. Default: nowhere.
+    #[must_use]
+    pub fn gateway(mut self, gateway: Gateway) -> Self {
+        self.gateway = Some(gateway);
+        self
+    }
+
+    fn spawn(&self, context: &Context, folder: Option<&Path>, ticket: Option<&Path>) -> io::Result<Child> {
         let mut command = match folder {
             // A relative path means the worker's folder, not the job's.
             Some(_) if Path::new(&self.program).components().count() > 1 => {
@@ -84,6 +111,10 @@ impl CommandHandler {
                     command.envs(std::env::var_os(name).map(|value| (name, value)));
                 }
             }
+        }
+        command.envs(ticket.map(|file| ("TIDEGATE_TICKET_FILE", file)));
+        if let Some(Gateway { url, key }) = &self.gateway {
+            command.env("TIDEGATE_URL", url).envs(key.as_ref().map(|key| ("TIDEGATE_KEY", key)));
         }
         command.envs(environment::of(context)).process_group(0).kill_on_drop(true).spawn()
     }
@@ -141,8 +172,11 @@ impl Handler for CommandHandler {
             Ok(folder) => folder,
             Err(error) => return Ending::failed(format!("no folder could be made for the job: {error}")),
         };
+        let ticket = ticket_file(&context);
         let output_limit = context.max_output().map_or(self.output_limit, |most| most.min(self.output_limit));
-        let mut child = match self.spawn(&context, folder.as_ref().map(TempDir::path)) {
+        let spawned =
+            self.spawn(&context, folder.as_ref().map(TempDir::path), ticket.as_ref().map(NamedTempFile::path));
+        let mut child = match spawned {
             Ok(child) => child,
             Err(error) => return self.failed_to_start(&error),
         };
@@ -203,6 +237,20 @@ impl CommandHandler {
     }
 }
 
+/// The job's ticket in a file that its owner alone may read, removed when the job is over. `None`, and said, when there is none to
+/// be had: most commands do not delegate.
+fn ticket_file(context: &Context) -> Option<NamedTempFile> {
+    if let Err(why) = context.ticket() {
+        debug!(job = %context.key(), %why, "the job cannot delegate");
+        return None;
+    }
+    let written = tempfile::Builder::new().prefix("tidegate-ticket-").tempfile().and_then(|mut file| {
+        file.write_all(context.record().get().as_bytes())?;
+        Ok(file)
+    });
+    written.inspect_err(|error| warn!(job = %context.key(), %error, "no file could be made for the job's ticket")).ok()
+}
+
 /// Writes the payload and closes the pipe. A command that does not read it, or not all of it, is none of our business.
 async fn feed(mut stdin: ChildStdin, payload: &str) {
     let _not_read = stdin.write_all(payload.as_bytes()).await;
@@ -224,6 +272,7 @@ fn conclude(status: ExitStatus, out: &[u8], err: &VecDeque<u8>, context: &Contex
     let reason = if said.is_empty() { how } else { format!("{how}: {said}") };
     match context.is_cancelled() {
         Some(why) => Ending::cancelled(format!("stopped because {} ({reason})", why.sentence())),
+        None if status.code() == Some(TEMPORARY) => Ending::retryable(reason),
         None => Ending::failed(reason),
     }
 }

@@ -28,6 +28,12 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("TIDEGATE_INPUT_HASH", "SHA-256 of what was submitted, 64 hex digits"),
     ("TIDEGATE_POLICY_SNAPSHOT", "hash of the policy that let it run"),
     ("TIDEGATE_CONSTRAINTS", "optional: what the job must keep to, as a JSON object of the policy's words"),
+    (
+        "TIDEGATE_TICKET_FILE",
+        "optional: a file with the job's ticket, for `tidegate submit --parent-ticket`; absent when the job is too large to delegate",
+    ),
+    ("TIDEGATE_URL", "optional: where to submit jobs, when the worker was told a gateway"),
+    ("TIDEGATE_KEY", "optional: the key of that gateway, when the worker was told one to hand on"),
     ("TIDEGATE_PAYLOAD_ENCODING", "`json`, or `base64` when stdin holds a JSON string of base64"),
 ];
 

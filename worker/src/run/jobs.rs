@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::context::{Cancel, CancelSignal};
 use crate::handler::{AnyHandler, Ending};
-use crate::session::{Ended, JobKey};
+use crate::session::{Ended, JobKey, Retry};
 use crate::{Context, handler};
 
 /// Which job: shard of the pool and assignment.
@@ -138,17 +138,18 @@ fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// What a handler's ending means for the job, given what it was told meanwhile.
 fn conclude(ending: Ending, cancel: Option<Cancel>, max_output: usize) -> End {
-    let (outcome, mut reason, output) = match (ending, cancel) {
-        (Ending::Succeeded(output), _) => (Outcome::Succeeded, String::new(), output),
+    let never = Retry::Never;
+    let (outcome, mut reason, output, retry) = match (ending, cancel) {
+        (Ending::Succeeded(output), _) => (Outcome::Succeeded, String::new(), output, never),
         // Stopped for the worker's sake, not the job's: it runs again elsewhere.
         (_, Some(Cancel::Draining)) | (Ending::GivenBack, _) => return End::GivenBack,
         (Ending::Abandoned, _) => return End::Abandoned,
         (
             Ending::Failed { reason, .. } | Ending::Cancelled { reason },
             Some(why @ (Cancel::Deadline | Cancel::MaxRuntime)),
-        ) => (Outcome::TimedOut, format!("{}: {reason}", why.sentence()), None),
-        (Ending::Failed { reason, output }, _) => (Outcome::Failed, reason, output),
-        (Ending::Cancelled { reason }, _) => (Outcome::Cancelled, reason, None),
+        ) => (Outcome::TimedOut, format!("{}: {reason}", why.sentence()), None, never),
+        (Ending::Failed { reason, output, retry }, _) => (Outcome::Failed, reason, output, retry),
+        (Ending::Cancelled { reason }, _) => (Outcome::Cancelled, reason, None, never),
     };
     handler::cut(&mut reason, handler::REASON);
     match output {
@@ -157,6 +158,6 @@ fn conclude(ending: Ending, cancel: Option<Cancel>, max_output: usize) -> End {
             let reason = format!("output of {bytes} bytes is larger than the limit of {max_output} bytes");
             End::Result(Ended::failed(reason))
         }
-        output => End::Result(Ended { outcome, reason, output }),
+        output => End::Result(Ended { outcome, reason, output, retry }),
     }
 }

@@ -19,9 +19,9 @@ use super::jobs::{Done, End, Jobs};
 use super::lane::{Event, Lane};
 use super::link::Link;
 use super::{Clock, Drained, RunError};
-use crate::context::{Cancel, CancelSignal, Sign};
+use crate::context::{Cancel, CancelSignal, Origin, Sign};
 use crate::measures::Measures;
-use crate::session::{Action, Ended, Incarnation, JobKey};
+use crate::session::{Action, Ended, Incarnation, JobKey, Retry};
 use crate::{Context, Worker, constraints};
 
 /// Signs of progress that may wait for the loop.
@@ -307,7 +307,11 @@ impl Loop {
         };
         if judged.job.deadline.is_some_and(|deadline| deadline <= self.clock.now().millis()) {
             let reason = "its deadline had passed before it started".to_owned();
-            return self.ended(shard, &key, Ended { outcome: Outcome::TimedOut, reason, output: None });
+            return self.ended(
+                shard,
+                &key,
+                Ended { outcome: Outcome::TimedOut, reason, output: None, retry: Retry::Never },
+            );
         }
         if let Some(asked) = judged.decision.constraints.as_deref() {
             let unmet = constraints::unmet(asked, &self.worker.enforces);
@@ -326,7 +330,8 @@ impl Loop {
             }
         }
         let (signal, cancel) = CancelSignal::new();
-        match Context::new(shard, key.clone(), judged, work.to_owned(), cancel, self.signs.0.clone()) {
+        let origin = Origin { record: work.to_owned(), children: self.worker.children.clone() };
+        match Context::new(shard, key.clone(), judged, origin, cancel, self.signs.0.clone()) {
             Ok(context) => {
                 self.started += 1;
                 self.jobs.start((shard, key), handler, context, signal, self.worker.settings.cancel_grace);

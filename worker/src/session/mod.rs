@@ -91,13 +91,27 @@ pub struct Ended {
     pub reason: String,
     /// What it gives back.
     pub output: Option<Box<RawValue>>,
+    /// Of a failure: whether another attempt may go better.
+    pub retry: Retry,
+}
+
+/// Whether a failure is final. How often and when a job is tried again is the scheduler's to say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Retry {
+    /// It is: the job ends as failed.
+    #[default]
+    Never,
+    /// Another attempt may go better.
+    Backoff,
+    /// The same, but not before so much time has passed.
+    After(Duration),
 }
 
 impl Ended {
-    /// A failure without output.
+    /// A final failure without output.
     #[must_use]
     pub fn failed(reason: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Failed, reason: reason.into(), output: None }
+        Self { outcome: Outcome::Failed, reason: reason.into(), output: None, retry: Retry::Never }
     }
 }
 

@@ -6,7 +6,7 @@ use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
-use super::{Flight, JobKey, PROGRESS_EVERY, Session};
+use super::{Flight, JobKey, PROGRESS_EVERY, Retry, Session};
 
 /// Most results in one append, and most bytes of output in it (one larger output goes alone).
 const BATCH: (usize, usize) = (1_000, 4 << 20);
@@ -166,6 +166,13 @@ impl Session {
                     break;
                 }
                 bytes = bytes.saturating_sub(size);
+                let (retryable, retry_after_ms) = match (ended.outcome, ended.retry) {
+                    (Outcome::Failed, Retry::Backoff) => (true, None),
+                    (Outcome::Failed, Retry::After(wait)) => {
+                        (true, Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
+                    }
+                    (_, Retry::Never | Retry::Backoff | Retry::After(_)) => (false, None),
+                };
                 reports.push(Report::Result {
                     worker: self.identity.worker.clone(),
                     incarnation: self.incarnation.number,
@@ -177,6 +184,8 @@ impl Session {
                     reason: ended.reason.clone(),
                     output: ended.output.clone(),
                     usage: super::usage::of_output(ended.output.as_deref()),
+                    retryable,
+                    retry_after_ms,
                     credit,
                 });
                 self.flight.results.push(job.clone());

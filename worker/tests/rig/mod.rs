@@ -144,7 +144,12 @@ pub(crate) fn job(offset: u64, capability: &str) -> Job {
         labels: [].into(),
         priority: 5,
         deadline: None,
+        not_before: None,
+        ordering_key: None,
+        retry: tidegate_protocol::job::Retry::default(),
         parent: None,
+        scope: None,
+        delegation: None,
         source: format!("jobs/0@{offset}").parse().unwrap(),
         input_hash: InputHash([7; 32]),
         submitted_ms: 0,
@@ -158,6 +163,7 @@ pub(crate) struct Said {
     pub(crate) outcome: Outcome,
     pub(crate) reason: String,
     pub(crate) output: Option<String>,
+    pub(crate) retryable: bool,
 }
 
 impl Rig {
@@ -216,6 +222,24 @@ impl Rig {
                 let read = |value: &[u8]| serde_json::from_slice::<Report>(value).unwrap();
                 queue.extend(records.iter().map(|record| read(record.value.as_ref().unwrap())));
             }
+        };
+        within(find).await
+    }
+
+    /// The first records of a partition.
+    pub(crate) async fn read_all(
+        &mut self,
+        of: &tidegate_protocol::address::TopicPartition,
+        count: usize,
+    ) -> Vec<tidegate_spine::Record> {
+        let mut reader = self.spine.reader("rig-2").await.unwrap();
+        let handle = reader.open(of, Start::Earliest);
+        let find = async {
+            let mut records = Vec::new();
+            while records.len() < count {
+                poll_fn(|cx| reader.poll_read(handle, 100, cx, &mut records)).await.unwrap();
+            }
+            records
         };
         within(find).await
     }
@@ -312,11 +336,12 @@ impl Rig {
     /// The next result.
     pub(crate) async fn result(&mut self, shard: usize) -> Said {
         let result = |report: &Report| match report {
-            Report::Result { source, token, outcome, reason, output, .. } => Some(Said {
+            Report::Result { source, token, outcome, reason, output, retryable, .. } => Some(Said {
                 job: JobKey { source: source.clone(), token: *token },
                 outcome: *outcome,
                 reason: reason.clone(),
                 output: output.as_ref().map(|output| output.get().to_owned()),
+                retryable: *retryable,
             }),
             _ => None,
         };

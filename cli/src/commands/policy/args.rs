@@ -19,6 +19,8 @@ pub(crate) enum PolicyCommand {
     Diff(DiffArgs),
     /// Turn a safety.yaml of another agent-governance kernel into a bundle; exit 65 when it cannot be carried over whole
     Import(ImportArgs),
+    /// Sign a folder: write `policy.sig` into it, the list of its bundles, which kernels ask for with `require_signed_policy`
+    Sign(SignArgs),
     /// Time policy engines on the same rules and jobs, after their verdicts are found to be equal
     Bench(PolicyBenchArgs),
 }
@@ -45,6 +47,18 @@ pub(crate) struct TestArgs {
     /// Also write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SignArgs {
+    /// The folder; the configuration's unless told
+    pub(crate) folder: Option<PathBuf>,
+    /// The key's name, as `keys.trusted` has it
+    #[arg(long, value_name = "ID")]
+    pub(crate) key: String,
+    /// The key's secret (`tidegate keys create --role policy --file FILE`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: PathBuf,
 }
 
 /// What a judgement takes as given.

@@ -101,7 +101,8 @@ fn compare(
     };
     let (mut scratch, now) = (Scratch::new(), at::now());
     for recorded in records {
-        let subject = recorded.job.subject();
+        let principals = recorded.job.principals();
+        let subject = recorded.job.subject(&principals);
         // Close to when it was judged; policies with windows are asked about that hour.
         let at_ms = recorded.job.submitted_ms.unwrap_or(now);
         let was = judge(old, &subject, at_ms, args.limits, &mut scratch);

@@ -14,7 +14,8 @@ pub(super) fn run(global: &Global, args: &ExplainArgs) -> Result<Exit, Failure> 
     let recorded = job::one(&args.job)?;
     let at_ms = args.given.at.unwrap_or_else(at::now);
     let mut limits = args.given.limits;
-    let explanation = policy.explain(&recorded.job.subject(), at_ms, &mut limits);
+    let principals = recorded.job.principals();
+    let explanation = policy.explain(&recorded.job.subject(&principals), at_ms, &mut limits);
     match global.output {
         Output::Json => output::json(&document(&explanation, at_ms, args.near)),
         Output::Text => output::text_line(&told(&explanation, args.near)),

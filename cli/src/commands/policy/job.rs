@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tidegate_policy::Subject;
+use tidegate_policy::{Delegation, Principal, Subject};
 use tidegate_protocol::decision::Decision;
 
 use crate::exit::{Exit, Failure};
@@ -38,6 +38,8 @@ pub(super) struct Job {
     pack_id: Option<String>,
     #[serde(default)]
     pub(super) submitted_ms: Option<u64>,
+    #[serde(default)]
+    delegation: Option<tidegate_protocol::delegation::Delegation>,
     #[serde(default)]
     payload: Option<Box<RawValue>>,
     #[serde(default)]
@@ -73,8 +75,14 @@ struct Shape {
 }
 
 impl Job {
-    /// As policy sees it.
-    pub(super) fn subject(&self) -> Subject<'_> {
+    /// Those it acts for, root first.
+    pub(super) fn principals(&self) -> Vec<Principal<'_>> {
+        let actors = self.delegation.iter().flat_map(|delegation| delegation.chain.iter().map(|above| &above.actor));
+        actors.map(|actor| Principal { actor_id: actor.id.as_deref(), actor_type: actor.kind.as_deref() }).collect()
+    }
+
+    /// As policy sees it, acting for these.
+    pub(super) fn subject<'a>(&'a self, principals: &'a [Principal<'a>]) -> Subject<'a> {
         let mut subject = Subject::new(&self.tenant, &self.topic, &self.capability);
         subject.job_id = self.id.as_deref();
         subject.actor_id = self.actor.id.as_deref();
@@ -85,6 +93,8 @@ impl Job {
         subject.priority = self.priority.unwrap_or(subject.priority);
         subject.deadline_ms = self.deadline;
         subject.pack_id = self.pack_id.as_deref();
+        subject.delegation =
+            self.delegation.as_ref().map(|chain| Delegation { chain: principals, scope: Some(&chain.scope) });
         subject.payload = self.payload.as_ref().map_or(b"null", |payload| payload.get().as_bytes());
         subject
     }

@@ -10,6 +10,7 @@ mod import;
 mod job;
 mod judge;
 mod junit;
+mod sign;
 mod simulate;
 mod test;
 
@@ -32,6 +33,7 @@ pub(crate) fn run(global: &Global, command: PolicyCommand) -> Result<Exit, Failu
         PolicyCommand::Simulate(args) => simulate::run(global, &args),
         PolicyCommand::Diff(args) => diff::run(global, &args),
         PolicyCommand::Import(args) => import::run(global, &args),
+        PolicyCommand::Sign(args) => sign::run(global, args),
         PolicyCommand::Bench(args) => bench::run(global, &args),
     }
 }

@@ -60,7 +60,8 @@ pub(super) fn run(global: &Global, args: &SimulateArgs) -> Result<Exit, Failure>
     let mut scratch = Scratch::new();
     let wants_each = args.each || jobs.len() == 1;
     for recorded in &jobs {
-        let judged = judge(&policy, &recorded.job.subject(), at_ms, args.given.limits, &mut scratch);
+        let principals = recorded.job.principals();
+        let judged = judge(&policy, &recorded.job.subject(&principals), at_ms, args.given.limits, &mut scratch);
         let outcome = match judged {
             Ok(verdict) => {
                 for (rule, effect, _) in &verdict.shadow {

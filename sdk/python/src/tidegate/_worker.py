@@ -21,7 +21,7 @@ from urllib.parse import quote
 import httpx
 
 from . import _connect
-from ._errors import TidegateError
+from ._errors import Retryable, TidegateError
 
 _log = logging.getLogger("tidegate")
 
@@ -272,6 +272,12 @@ class _Held:
                 else:
                     # The worker is shutting down and waited long enough.
                     await asyncio.shield(self._report("release", {}))
+                return
+            except Retryable as error:
+                again: dict[str, Any] = {"error": str(error), "retryable": True}
+                if error.after_s is not None:
+                    again["retry_after_ms"] = max(0, round(error.after_s * 1000))
+                await self._report("fail", again)
                 return
             except Exception as error:
                 _log.warning("job %s failed", self._lease["job"]["id"], exc_info=True)

@@ -79,6 +79,12 @@ pub enum Fact {
         /// The job.
         source: Position,
     },
+    /// Scheduler: an attempt failed, another follows.
+    JobRetried(IgnoredAny),
+    /// Scheduler: a later start.
+    JobDelayed(IgnoredAny),
+    /// Scheduler: its time has come.
+    JobDue(IgnoredAny),
     /// Scheduler: the end.
     JobFinished {
         /// The job.

@@ -344,6 +344,9 @@ impl Ledger {
             Fact::WorkRefused { detail, .. } => bail!("a record on `approved` was refused: {detail}"),
             Fact::ResultRefused(_) => self.refused += 1,
             Fact::PolicyAdopted(_)
+            | Fact::JobRetried(_)
+            | Fact::JobDelayed(_)
+            | Fact::JobDue(_)
             | Fact::SliceRequested(_)
             | Fact::SliceGranted(_)
             | Fact::SliceReturned(_)

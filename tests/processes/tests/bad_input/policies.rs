@@ -105,3 +105,44 @@ fn a_worse_policy_changes_nothing() {
         }
     }
 }
+
+/// With `require_signed_policy` an unsigned folder is none, a signed one is used, and one that somebody changed
+/// afterwards leaves the last good policy in force.
+#[test]
+fn a_policy_that_must_be_signed_is_used_as_it_was_signed() {
+    let home = Home::new(&bundle(1, "match: { topics: [job.demo.>] }, decision: deny")).unwrap();
+    let create = ["keys", "create", "--output", "json", "--role", "policy", "--id", "author", "--file", "author.key"];
+    let made = home.run(&create).unwrap();
+    must_end(&made, 0, &[]);
+    let made: serde_json::Value = serde_json::from_str(made.out.lines().last().unwrap()).unwrap();
+    let config = format!(
+        "require_signed_policy: true\npools: [{{ name: default, capabilities: [echo] }}]\nkeys:\n  trusted:\n    - {{ id: \
+         author, public: {}, roles: {} }}\n",
+        made["public"], made["roles"]
+    );
+    home.write("tidegate.yaml", &config).unwrap();
+    let dev = Dev::listening(&home, "dev", &["--policy", "policy", "--worker", "echo=builtin:echo"]).unwrap();
+    let refused = |said: &str| {
+        until(PATIENCE, said, || Ok(dev.process.err().contains(said).then_some(()))).unwrap();
+    };
+    refused("the policy is not signed and `require_signed_policy` is on");
+    assert!(!dev.http.is_ready());
+
+    let sign = || home.run(&["policy", "sign", "policy", "--key", "author", "--key-file", "author.key"]).unwrap();
+    must_end(&sign(), 0, &[]);
+    let state = |id: &str| {
+        let job = json!({"id": id, "tenant": "acme", "topic": "job.demo.x", "capability": "echo"});
+        let (_, taken) = dev.submit(job.to_string().as_bytes()).unwrap();
+        dev.story(taken["source"].as_str().unwrap()).unwrap()["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state("a"), "denied");
+    home.write("policy/p.yaml", &bundle(2, "match: { topics: [job.demo.>] }, decision: allow")).unwrap();
+    refused("changed: `p.yaml`");
+    assert_eq!(state("b"), "denied");
+    must_end(&sign(), 0, &[]);
+    until(PATIENCE, "the signed change is used", || {
+        Ok((dev.http.metric("tidegate_node_policy_loads_total", &["loaded"])? > 1.5).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(state("c"), "succeeded");
+}

@@ -112,6 +112,8 @@ pub fn check(
             | KernelFact::SpendSettled { .. }
             | KernelFact::OutcomePassedOn { .. }
             | KernelFact::HoldEscalated { .. }
+            | KernelFact::JobWithdrawn { .. }
+            | KernelFact::DelegationRevoked { .. }
             | KernelFact::CommandRefused { .. } => {}
         }
     }

@@ -8,12 +8,14 @@ use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::headers::SOURCE;
 use tidegate_protocol::job::{InputHash, Job, SourcePosition};
 use tidegate_protocol::kept::KeptAs;
+use tidegate_protocol::outcome::DeadReason;
 use tidegate_stage::ShardSpec;
 
 use super::approvals;
 use super::executions::Execution;
+use super::families::{self, BY_CHAIN, without_ticket};
 use super::load::{Due, dues};
-use super::parts::{kernel, named};
+use super::parts::{BUCKETS, kernel, named};
 use super::policies;
 use crate::ledger::facts::{ValidGroup, facts, valid};
 use crate::ledger::telling::{self, Shown};
@@ -42,6 +44,7 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
         fenced,
         key: key.to_owned(),
         header: (SOURCE, source.to_string()),
+        copies: 1,
     };
     let held = |ordinal, source: &SourcePosition| to(ordinal, "held", false, &source.to_string(), source);
     let mut all = match fact {
@@ -64,7 +67,7 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
         | KernelFact::HoldRenewed { source, .. }
         | KernelFact::ApprovalGiven { source, .. }
         | KernelFact::HoldEscalated { source, .. } => vec![held(0, source)],
-        // No policy here has limits, and nobody calls jobs off.
+        // No policy here has limits, and what is called off is so because its parent was revoked.
         KernelFact::PolicyAdopted { .. }
         | KernelFact::JobRepeated { .. }
         | KernelFact::JobDeferred { .. }
@@ -74,7 +77,13 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
         | KernelFact::SpendSettled { .. }
         | KernelFact::OutcomePassedOn { .. }
         | KernelFact::CommandRefused { .. }
-        | KernelFact::JobCancelled { .. } => Vec::new(),
+        | KernelFact::DelegationRevoked { .. } => Vec::new(),
+        KernelFact::JobCancelled { job, .. } => vec![to(0, "finished", true, job.id.as_str(), &job.source)],
+        // To every bucket of its tenant.
+        KernelFact::JobWithdrawn { source, job_id, tenant, .. } => {
+            let copies = BUCKETS as usize;
+            vec![Shown { copies, ..to(0, "approved.p", true, &format!("{tenant}/{job_id}"), source) }]
+        }
     };
     // Nobody is asked about it any more.
     if let KernelFact::JobDecided { job, replaces: Some(replaced), .. } = fact
@@ -115,6 +124,13 @@ pub fn kernel_shard(
                 (Due::Denied | Due::Asked, KernelFact::JobDecided { decision, .. }) => {
                     decision.verdict == Verdict::Deny
                 }
+                (Due::Child, KernelFact::JobDecided { job, decision, pool, .. }) => {
+                    let by_chain = decision.verdict == Verdict::Deny && decision.reason.starts_with(BY_CHAIN);
+                    job.delegation.is_some() && (by_chain || (decision.verdict == Verdict::Allow && pool.is_some()))
+                }
+                (Due::Spoilt, KernelFact::RecordRejected { reason, job, .. }) => {
+                    *reason == DeadReason::ParentTicketForged && job.is_some()
+                }
                 (Due::Asked, KernelFact::JobHeld { .. }) => true,
                 (Due::Unroutable, KernelFact::RecordRejected { job, .. }) => job.is_some(),
                 (Due::Rejected, KernelFact::RecordRejected { job, .. }) => job.is_none(),
@@ -130,12 +146,14 @@ pub fn kernel_shard(
         {
             let value = broker.log(raw).iter().find(|s| s.record.offset == job.source.offset);
             let value = value.and_then(|s| s.record.value.as_deref()).unwrap_or_default();
-            verdicts.must(InputHash::of(value, []) == job.input_hash, Invariant::I2, || {
+            let (before, after) = without_ticket(value).unwrap_or((value, &[]));
+            verdicts.must(InputHash::of_parts(&[before, after], []) == job.input_hash, Invariant::I2, || {
                 format!("{raw}@{} was allowed with another hash", job.source.offset)
             });
             allowed.insert(job.source.clone(), Allowed { number: fact.number, input_hash: job.input_hash });
         }
     }
+    families::check(&groups, verdicts);
     let advisory = ["denied", "dead", "held"].map(|name| named(name).partition(0));
     telling::check(broker, spec, &groups, &advisory, shown, verdicts);
     telling::check_bounds(broker, spec, &groups, AT_ONCE, verdicts);
@@ -185,7 +203,7 @@ pub fn check_ends(
                 offset: record.offset,
             };
             let times = ends.get(&source).copied().unwrap_or(0);
-            let approved = due == Due::Asked && allowed.contains_key(&source);
+            let approved = matches!(due, Due::Asked | Due::Child) && allowed.contains_key(&source);
             if due == Due::Allowed || approved {
                 verdicts.must(times <= 1, Invariant::I1, || format!("{source} ended {times} times"));
                 verdicts.must_in_the_end(times > 0, Invariant::I1, || format!("{source} has not ended"));

@@ -33,6 +33,7 @@ fn shown(fact: &SchedulerFact) -> Vec<Shown> {
         fenced,
         key: key.to_owned(),
         header: (SOURCE, source.to_string()),
+        copies: 1,
     };
     match fact {
         SchedulerFact::JobFinished { source, job_id, dead, .. } => {
@@ -44,6 +45,9 @@ fn shown(fact: &SchedulerFact) -> Vec<Shown> {
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::LeaseGranted { .. }
         | SchedulerFact::LeaseExpired { .. }
+        | SchedulerFact::JobRetried { .. }
+        | SchedulerFact::JobDelayed { .. }
+        | SchedulerFact::JobDue { .. }
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::JobDuplicate { .. }
@@ -65,6 +69,8 @@ struct Job {
     last: Option<Token>,
     lease: Option<Lease>,
     ended: bool,
+    /// Not to be leased before.
+    until: Option<u64>,
 }
 
 /// Heartbeats that list a lease: (worker, incarnation, epoch named, broker time in microseconds, source, token).
@@ -191,12 +197,38 @@ fn check_fact(
             });
             verdicts
                 .must(job.lease.is_none(), Invariant::I5, || format!("{source} was leased to {worker} while leased"));
+            verdicts.must(job.until.is_none(), Invariant::I5, || {
+                format!("{source} was leased although it was not due, its time is {:?}", job.until)
+            });
             verdicts.must(token.epoch == epoch, Invariant::I5, || format!("{source}: {token:?} in epoch {epoch}"));
             job.last = Some(*token);
             job.lease = Some(Lease { worker: worker.clone(), incarnation: *incarnation, granted_at: at });
         }
-        SchedulerFact::LeaseExpired { source, token, end } => {
+        SchedulerFact::JobRetried { source, by, until, .. } => {
             let job = jobs.entry(source.clone()).or_default();
+            let holder = job.lease.take().map(|lease| lease.worker);
+            verdicts.must(
+                job.last == Some(by.token) && holder.as_ref() == Some(&by.worker) && !job.ended,
+                Invariant::I5,
+                || format!("{source} was to be tried again by {by:?}, the lease is {:?} of {holder:?}", job.last),
+            );
+            job.until = Some(until.0);
+        }
+        SchedulerFact::JobDelayed { source, until, .. } => {
+            let job = jobs.entry(source.clone()).or_default();
+            verdicts.must(job.last.is_none() && !job.ended, Invariant::I5, || format!("{source} was delayed late"));
+            job.until = Some(until.0);
+        }
+        SchedulerFact::JobDue { source } => {
+            let job = jobs.entry(source.clone()).or_default();
+            let until = job.until.take();
+            verdicts.must(until.is_some_and(|until| until <= at), Invariant::I5, || {
+                format!("{source} was due at {at}, its time is {until:?}")
+            });
+        }
+        SchedulerFact::LeaseExpired { source, token, end, until } => {
+            let job = jobs.entry(source.clone()).or_default();
+            job.until = until.map(|until| until.0);
             let lease = job.lease.take();
             verdicts.must(lease.is_some() && job.last == Some(*token), Invariant::I5, || {
                 format!("a lease of {source} with {token:?} ended, the last is {:?}", job.last)

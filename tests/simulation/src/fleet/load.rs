@@ -8,6 +8,7 @@ use tidegate_protocol::address::TopicPartition;
 use tidegate_protocol::headers;
 use tidegate_spine::{Headers, NewRecord, Record};
 
+use super::families::{SPOILT, without_ticket};
 use super::parts::TENANTS;
 use crate::chance::Chance;
 use crate::executor::Core;
@@ -88,6 +89,10 @@ pub enum Due {
     Asked,
     /// A job, but no pool takes it.
     Unroutable,
+    /// A job that acts for another: allowed, or denied where that was revoked.
+    Child,
+    /// Its parent's ticket was altered.
+    Spoilt,
     /// No job.
     Rejected,
     /// The same as an earlier one.
@@ -111,12 +116,23 @@ fn alone(record: &Record) -> (Due, Option<(String, String)>) {
         return rejected;
     }
     let due = match (topic.as_str(), capability.as_str()) {
+        _ if value.get("parent_ticket").is_some() && id.ends_with(SPOILT) => Due::Spoilt,
+        _ if value.get("parent_ticket").is_some() => Due::Child,
         ("job.bad.x", _) => Due::Denied,
         ("job.ask.x", _) => Due::Asked,
         (_, "fly") => Due::Unroutable,
         _ => Due::Allowed,
     };
     (due, Some((tenant, id)))
+}
+
+/// The same job: a parent that runs again may have another ticket.
+fn is_same(a: &Record, b: &Record) -> bool {
+    let (Some(one), Some(other)) = (a.value.as_deref(), b.value.as_deref()) else { return a.value == b.value };
+    match (without_ticket(one), without_ticket(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => one == other,
+    }
 }
 
 /// What each record of one partition must lead to, in the order of the log.
@@ -128,7 +144,7 @@ pub fn dues(log: &[Stored]) -> Vec<(&Record, Due)> {
             let (due, name) = alone(&stored.record);
             let Some(name) = name else { return (&stored.record, due) };
             match first.get(&name) {
-                Some(known) if known.value == stored.record.value => (&stored.record, Due::Repeated),
+                Some(known) if is_same(known, &stored.record) => (&stored.record, Due::Repeated),
                 Some(_) => (&stored.record, Due::Rejected),
                 None => {
                     first.insert(name, &stored.record);

@@ -1,9 +1,10 @@
 //! The full scenario: the kernel on two partitions of a source, the scheduler of a pool, simulated worker processes with
-//! the worker crate's own session, submitters that repeat, people who approve, forgers on sealed topics and in lanes,
+//! the worker crate's own session, submitters that repeat, jobs that spawn jobs and are revoked, people who approve, forgers on sealed topics and in lanes,
 //! and liars on the reports topic.
 
 pub mod approvals;
 pub mod executions;
+pub mod families;
 pub mod forgers;
 pub mod judge;
 pub mod leases;

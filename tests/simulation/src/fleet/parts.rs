@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_kernel::sources::{FormatWritten, SourceLimitsWritten, TenantsWritten};
+use tidegate_kernel::sources::{FormatWritten, ParentTickets, SourceLimitsWritten, TenantsWritten};
 use tidegate_kernel::{
     DEFAULT_RECORD_BYTES, KeptBounds, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool as Routed, Routes,
     SourceWritten, WindowBounds,
@@ -55,6 +55,7 @@ pub fn kernel_config(shard: u32) -> KernelConfig {
         mapping: None,
         tenants: TenantsWritten::Allowed(TENANTS.map(str::to_owned).to_vec()),
         observe: false,
+        parent_ticket: ParentTickets::Accepted,
         limits: SourceLimitsWritten::default(),
     };
     let source = source.checked().unwrap();
@@ -78,6 +79,7 @@ pub fn kernel_config(shard: u32) -> KernelConfig {
         trust: keys::stages(),
         people: keys::stages(),
         ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
+        delegation: tidegate_kernel::DelegationBounds::default(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Stages with a planted bug: a kernel that fails open, one that takes an approval for another input, a scheduler that
+//! Stages with a planted bug: a kernel that fails open, one that takes an approval for another input, one that forgets what
+//! was revoked, a scheduler that
 //! takes any token.
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use tidegate_scheduler::Scheduler;
 use tidegate_spine::Record;
 use tidegate_stage::{Decision, Input, Outbox, Signal, Stage};
 
+use super::families::BY_CHAIN;
 use super::parts::pool_name;
 use super::policies;
 use crate::keys;
@@ -119,6 +121,36 @@ impl Stage for OtherInput {
                     snapshot: policies::first().name().to_owned(),
                     reason: String::new(),
                 };
+            }
+        });
+    }
+
+    fn apply(&mut self, fact: &KernelFact, at: Timestamp) {
+        self.stage.apply(fact, at);
+    }
+
+    all_but_decide!(KernelFact, <Kernel as Stage>::Signal);
+}
+
+/// Tickets of revoked jobs admit children as ever.
+pub struct RevokedLives {
+    /// The right one.
+    pub stage: Kernel,
+}
+
+impl Stage for RevokedLives {
+    type Fact = KernelFact;
+    type Signal = <Kernel as Stage>::Signal;
+
+    fn decide(&self, input: &Input<'_>, at: Timestamp, decision: &mut Decision<KernelFact>) {
+        let mut right = Decision::default();
+        self.stage.decide(input, at, &mut right);
+        again(&right, decision, |fact| {
+            if let KernelFact::JobDecided { decision, pool, .. } = fact
+                && decision.reason.starts_with(BY_CHAIN)
+            {
+                decision.verdict = Verdict::Allow;
+                pool.get_or_insert(pool_name());
             }
         });
     }

@@ -8,7 +8,7 @@ use super::executions::Executions;
 use super::judge::{self, AllAllowed};
 use super::leases::scheduler_shard;
 use super::parts::{self, BUCKETS, KERNELS, LANES, named};
-use super::planted::{AnyToken, FailOpen, OtherInput};
+use super::planted::{AnyToken, FailOpen, OtherInput, RevokedLives};
 use super::policies::Policies;
 use super::{forgers, liars, load, people, worker};
 use crate::plants::Plant;
@@ -61,6 +61,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             match plant {
                 Plant::FailOpen => run_told(launch, rules, hearing.signals, move || FailOpen { stage: make() }),
                 Plant::OtherInput => run_told(launch, rules, hearing.signals, move || OtherInput { stage: make() }),
+                Plant::RevokedLives => run_told(launch, rules, hearing.signals, move || RevokedLives { stage: make() }),
                 Plant::Nothing | Plant::StaleToken | Plant::TicketUnchecked => {
                     run_told(launch, rules, hearing.signals, make)
                 }
@@ -74,10 +75,12 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             let pool = for_launch.clone();
             run_of(launch, rules, move || AnyToken::new(parts::scheduler(&pool)))
         }),
-        Plant::Nothing | Plant::FailOpen | Plant::OtherInput | Plant::TicketUnchecked => Box::new(move |launch| {
-            let pool = for_launch.clone();
-            run_of(launch, rules, move || parts::scheduler(&pool))
-        }),
+        Plant::Nothing | Plant::FailOpen | Plant::OtherInput | Plant::TicketUnchecked | Plant::RevokedLives => {
+            Box::new(move |launch| {
+                let pool = for_launch.clone();
+                run_of(launch, rules, move || parts::scheduler(&pool))
+            })
+        }
     };
     shards.push(Shard { spec: leases.clone(), launch });
     for (shard, (_, spec)) in (0..).zip(&kernels) {

@@ -17,9 +17,10 @@ use tidegate_protocol::time::Timestamp;
 use tidegate_spine::inbox::Inbox;
 use tidegate_spine::{Headers, Landing, NewRecord, Producer, ProducerOptions, Record, Spine};
 use tidegate_worker::run::gate::Gate;
-use tidegate_worker::session::{Action, Ended, Identity, Incarnation, JobKey, Session};
+use tidegate_worker::session::{Action, Ended, Identity, Incarnation, JobKey, Retry, Session};
 
 use super::executions::{Execution, Executions};
+use super::families;
 use super::parts::{named, pool_name};
 use crate::chance::Chance;
 use crate::clock::broker_us;
@@ -40,6 +41,8 @@ pub struct Member {
     pub executions: Arc<Executions>,
     /// Whether it asks who wrote an order, and for a job's ticket; not to is a planted bug.
     pub checks: bool,
+    /// What its jobs do is drawn from.
+    pub seed: u64,
 }
 
 /// Processes of workers have numbers from here on.
@@ -150,11 +153,15 @@ impl Life<'_> {
             .collect();
         for job in &done {
             self.running.remove(job);
-            let outcome = if self.chance.percent(85) { Outcome::Succeeded } else { Outcome::Failed };
+            let outcome = if self.chance.percent(80) { Outcome::Succeeded } else { Outcome::Failed };
+            let retry = match self.chance.percent(50) {
+                true => Retry::Backoff,
+                false => Retry::Never,
+            };
             if self.chance.percent(5) {
                 self.session.give_back(job);
             } else {
-                self.session.finished(job, Ended { outcome, reason: String::new(), output: None });
+                self.session.finished(job, Ended { outcome, reason: String::new(), output: None, retry });
             }
         }
         !done.is_empty()
@@ -245,6 +252,7 @@ impl Life<'_> {
                 input_hash: judged.job.input_hash,
                 landings: self.spine.broker().landings(),
             });
+            families::begun(self.member.seed, &self.core, &self.spine, &judged.job, work);
         }
         let takes = if self.chance.percent(10) {
             self.chance.within(500_000..4_000_000)
@@ -265,7 +273,7 @@ pub fn start_all(seed: u64, core: &Core, spine: &SimSpine, executions: &Arc<Exec
         let capabilities = if number == 0 || chance.percent(50) { vec!["echo", "sum"] } else { vec!["echo"] };
         let capacity = u32::try_from(chance.within(1..5)).unwrap_or(1);
         let member =
-            Member { name: format!("w{number}"), capabilities, capacity, executions: executions.clone(), checks };
+            Member { name: format!("w{number}"), capabilities, capacity, executions: executions.clone(), checks, seed };
         let mut process = member.start(seed, core, spine, 0, number);
         let mut at = 0;
         for life in 1..chance.within(1..4) {

@@ -24,6 +24,8 @@ pub struct Shown {
     pub key: String,
     /// A header that binds it to its fact: name and value.
     pub header: (&'static str, String),
+    /// To how many partitions it goes.
+    pub copies: usize,
 }
 
 /// A message's place: group offset, fact, ordinal.
@@ -79,9 +81,12 @@ pub fn check<F>(
     for (place, fact) in &expected {
         if fact.fenced {
             let times = heard.get(place).copied().unwrap_or(0);
-            verdicts.must(times <= 1, Invariant::I4, || format!("{sender}: message {place:?} was heard {times} times"));
-            verdicts
-                .must_in_the_end(times > 0, Invariant::I1, || format!("{sender}: message {place:?} was never heard"));
+            verdicts.must(times <= fact.copies, Invariant::I4, || {
+                format!("{sender}: message {place:?} was heard {times} times")
+            });
+            verdicts.must_in_the_end(times >= fact.copies, Invariant::I1, || {
+                format!("{sender}: message {place:?} was never heard")
+            });
         } else {
             let was = told.contains(place);
             verdicts.must_in_the_end(was, Invariant::I1, || format!("{sender}: message {place:?} was never told"));

@@ -135,7 +135,7 @@ fn expected(fact: &Fact, [left, right, overflow, dead]: [&TopicName; 4]) -> Vec<
         What::Expired { job, .. } => (dead, false, job.id.as_str()),
         What::Held { .. } | What::Noted { .. } | What::Credited { .. } => return Vec::new(),
     };
-    vec![Shown { ordinal: 0, to: to.clone(), fenced, key: id.to_owned(), header: ("n", fact.n.to_string()) }]
+    vec![Shown { ordinal: 0, to: to.clone(), fenced, key: id.to_owned(), header: ("n", fact.n.to_string()), copies: 1 }]
 }
 
 /// Judges the shard behind it.
@@ -158,7 +158,7 @@ pub fn sink(
     let [finished] = &spec.outputs[..] else { return 0 };
     let shown = |fact: &Got| {
         let header = ("n", fact.n.to_string());
-        vec![Shown { ordinal: 0, to: finished.topic.clone(), fenced: true, key: fact.id.clone(), header }]
+        vec![Shown { ordinal: 0, to: finished.topic.clone(), fenced: true, key: fact.id.clone(), header, copies: 1 }]
     };
     telling::check(broker, spec, &groups, std::slice::from_ref(dead), shown, verdicts);
     telling::check_bounds(broker, spec, &groups, AT_ONCE, verdicts);
