@@ -39,11 +39,12 @@ faults: setup ## kill and pause real processes on a real Kafka under load; the l
 	$(CARGO) build -p tidegate-cli -p tidegate-processes --bins
 	deploy/ci/with-kafka target/debug/faults
 
-abuse: ## the abuse matrices: forged, foreign, altered, replayed, unsigned tickets and approvals; no broker needed
+abuse: ## the abuse matrices: forged, foreign, altered, replayed, unsigned tickets and approvals, and leases over HTTP; no broker needed
 	$(CARGO) build -p tidegate-cli
 	$(CARGO) test -p tidegate-node --test abuse_matrix
 	$(CARGO) test -p tidegate-processes --test bad_input -- forged_on_dev
 	$(CARGO) test -p tidegate-processes --test approvals
+	$(CARGO) test -p tidegate-cli --test leases
 
 fuzz-policy: ## the policy evaluator against the naive reference: PAIRS=n random (policy, job) pairs from SEED=s
 	$(CARGO) run --release -p tidegate-policy --example fuzz -- --pairs $(PAIRS) --seed $(or $(SEED),1)

@@ -231,7 +231,7 @@ async fn a_workers_key_pulls_what_it_is_for_and_opens_nothing_else() {
         ("/v1/pools/bank/lease", Some(WORKER), r#"{"worker":"a","capabilities":["pay"],"colour":1}"#, 400, "bad_body"),
         ("/v1/leases/x/heartbeat", Some(WORKER), token, 404, "lease_lost"),
         ("/v1/leases/x/complete", Some(WORKER), token, 404, "lease_lost"),
-        ("/v1/leases/x/fail", Some(WORKER), r#"{"token":"1.1","error":"no","retryable":true}"#, 400, "bad_body"),
+        ("/v1/leases/x/fail", Some(WORKER), r#"{"token":"1.1","error":"no","retryable":1}"#, 400, "bad_body"),
         ("/v1/leases/x/release", Some(KEY), token, 401, "unauthorized"),
     ];
     for (path, key, body, status, word) in table {

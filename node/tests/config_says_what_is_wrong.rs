@@ -54,6 +54,14 @@ fn each_mistake_is_told_with_its_place_its_reason_and_a_remedy() {
             "t.yaml:2: pool `bank`: `lanes` is 0, but must be 1 to 100000; correct the number",
         ),
         (
+            "keys:\n  workers:\n    - id: w\n      sha256: '00'\n",
+            "t.yaml:4: `00` is no SHA-256: it must be 64 hex digits, as `tidegate keys create --role worker` prints them; `tidegate keys create --role worker` makes one and prints what to write",
+        ),
+        (
+            "keys:\n  workers:\n    - id: w\n      sha256: '0000000000000000000000000000000000000000000000000000000000000000'\n      pools: [shop]\n",
+            "t.yaml:5: a worker's key names no pool: `shop`; correct the name",
+        ),
+        (
             "pools:\n  - name: bank\n    capabilities: []\n",
             "t.yaml:2: pool `bank` has no capability, so no job could go there; list its workers' capabilities, or write `[\"*\"]`",
         ),

@@ -1,19 +1,19 @@
-//! How many further jobs a worker asks for, told from outside its loop.
+//! How many jobs a worker asks for, told from outside its loop.
 //!
 //! A worker that runs jobs itself asks for as many as it has free slots. One that hands them on (the gateway, to workers
-//! that pull over HTTP) asks for as many as somebody waits for.
+//! that pull over HTTP) asks for as many as somebody waits for. That is told as a **total**: jobs handed on since the
+//! beginning, and those still waited for. The worker takes off what it has started, so that a job that is between its loop
+//! and whoever waits for it is never asked for twice.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Context;
 
 use futures::task::AtomicWaker;
 
 #[derive(Debug, Default)]
 struct Inner {
-    jobs: AtomicU32,
-    /// What the loop knows of.
-    seen: AtomicU32,
+    total: AtomicU64,
     loop_of_worker: AtomicWaker,
 }
 
@@ -22,36 +22,16 @@ struct Inner {
 pub struct Demand(Arc<Inner>);
 
 impl Demand {
-    /// Asks for so many jobs beyond those the worker has.
-    pub fn set(&self, jobs: u32) {
-        self.0.jobs.store(jobs, Ordering::Release);
-        self.0.loop_of_worker.wake();
+    /// Asks for so many jobs in all: a job counts from when its handler is started.
+    pub fn set_total(&self, jobs: u64) {
+        if self.0.total.swap(jobs, Ordering::AcqRel) != jobs {
+            self.0.loop_of_worker.wake();
+        }
     }
 
-    /// The demand when it is another than at the last call; from then on `cx` is woken by changes.
-    pub(crate) fn poll_changed(&self, cx: &Context<'_>) -> Option<u32> {
+    /// The total; from then on `cx` is woken when it changes.
+    pub(crate) fn poll_total(&self, cx: &Context<'_>) -> u64 {
         self.0.loop_of_worker.register(cx.waker());
-        let jobs = self.0.jobs.load(Ordering::Acquire);
-        // One more than is asked for stands for "never told", so that the first call tells 0.
-        let seen = self.0.seen.swap(jobs.saturating_add(1), Ordering::Relaxed);
-        (seen != jobs.saturating_add(1)).then_some(jobs)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::task::Waker;
-
-    use super::*;
-
-    #[test]
-    fn what_is_asked_for_is_told_once_nothing_at_first() {
-        let (demand, cx) = (Demand::default(), &Context::from_waker(Waker::noop()));
-        assert_eq!((demand.poll_changed(cx), demand.poll_changed(cx)), (Some(0), None));
-        demand.set(3);
-        demand.set(5);
-        assert_eq!((demand.poll_changed(cx), demand.poll_changed(cx)), (Some(5), None));
-        demand.set(0);
-        assert_eq!(demand.poll_changed(cx), Some(0));
+        self.0.total.load(Ordering::Acquire)
     }
 }

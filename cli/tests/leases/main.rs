@@ -165,8 +165,13 @@ impl Dev {
         (status, word.unwrap_or_else(|| panic!("{answer}")).to_owned())
     }
 
+    /// Once it has ended.
     fn story(&self, source: &str) -> Value {
-        let path = format!("/v1/jobs/{}?wait=60s", source.replace('/', "%2F").replace('@', "%40"));
+        self.story_after(source, "60s")
+    }
+
+    fn story_after(&self, source: &str, wait: &str) -> Value {
+        let path = format!("/v1/jobs/{}?wait={wait}", source.replace('/', "%2F").replace('@', "%40"));
         let (status, story) = ask(&self.url, "GET", &path, &self.admin, None).unwrap();
         assert_eq!(status, 200, "{story}");
         story
@@ -238,6 +243,19 @@ fn a_tenants_jobs_come_to_its_own_keys_alone() {
     dev.next(&dev.acme, "ours");
     assert_eq!(dev.of(&dev.globex, &lease, "complete", json!({"result": 1})), word(200, "accepted"));
     assert_eq!(dev.story(&source)["state"], "succeeded");
+}
+
+#[test]
+fn a_request_for_one_job_brings_one_and_the_others_wait_for_whoever_asks() {
+    let dev = Dev::new(10_000);
+    let acme = dev.acme.as_str();
+    let sources: Vec<String> = ["a", "b", "c"].iter().map(|id| dev.submit("acme", "job.dig", id)).collect();
+    let lease = until("a lease", || dev.lease(acme, 10_000).pop());
+    assert_eq!(dev.of(acme, &lease, "complete", json!({})), word(200, "accepted"));
+    let states: Vec<Value> = sources.iter().map(|source| dev.story_after(source, "0ms")["state"].clone()).collect();
+    let waiting = states.iter().filter(|state| **state == "approved").count();
+    // The scheduler has heard of the end, and so of all credit that was given until then.
+    assert_eq!(waiting, 2, "{states:?}");
 }
 
 #[test]

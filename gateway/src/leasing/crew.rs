@@ -54,6 +54,8 @@ struct Board {
     requests: usize,
     wanted: usize,
     shelf: VecDeque<(Arc<Lease>, Context)>,
+    /// Jobs that came and lie on the shelf no longer.
+    passed: u64,
     /// Jobs here: on the shelf, leased, or with their end on its way.
     jobs: usize,
     broken: Option<String>,
@@ -78,14 +80,40 @@ pub struct Crew {
 /// A request that waits.
 pub(super) struct Waits<'a> {
     crew: &'a Crew,
-    most: usize,
+    /// Jobs it still wants.
+    left: usize,
+}
+
+impl Waits<'_> {
+    /// Leases what is on the shelf, oldest first. Once it got something it wants no more.
+    pub(super) fn take(&mut self, by: &WorkerId) -> Vec<Taken> {
+        let now = Instant::now();
+        let crew = self.crew;
+        let mut board = crew.board();
+        let mut taken = Vec::new();
+        while taken.len() < self.left
+            && let Some((lease, context)) = board.shelf.pop_front()
+        {
+            board.passed += 1;
+            if lease.take(now) {
+                tracing::debug!(pool = %crew.name.pool, worker = %by, job = %context.key(), "leased over HTTP");
+                let token = token_of(context.key());
+                taken.push(Taken { id: lease.id.clone(), token, context, terms: crew.terms });
+            }
+        }
+        if !taken.is_empty() {
+            board.wanted = board.wanted.saturating_sub(std::mem::take(&mut self.left));
+            crew.ask(&mut board);
+        }
+        taken
+    }
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
         let mut board = self.crew.board();
         board.requests = board.requests.saturating_sub(1);
-        board.wanted = board.wanted.saturating_sub(self.most);
+        board.wanted = board.wanted.saturating_sub(self.left);
         self.crew.ask(&mut board);
     }
 }
@@ -109,10 +137,9 @@ impl Crew {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the scheduler for what is wanted and not on the shelf.
+    /// Asks the scheduler for what is wanted.
     fn ask(&self, board: &mut Board) {
-        let wanted = board.wanted.saturating_sub(board.shelf.len());
-        self.demand.set(u32::try_from(wanted).unwrap_or(u32::MAX));
+        self.demand.set_total(board.passed + board.wanted as u64);
         let idle = board.requests == 0 && board.jobs == 0;
         board.idle_since = idle.then(|| board.idle_since.unwrap_or_else(Instant::now));
     }
@@ -123,32 +150,12 @@ impl Crew {
         board.requests += 1;
         board.wanted += most;
         self.ask(&mut board);
-        Waits { crew: self, most }
+        Waits { crew: self, left: most }
     }
 
     /// Resolves when a job came since it was made.
     pub(super) fn arrived(&self) -> Notified<'_> {
         self.arrived.notified()
-    }
-
-    /// Leases what is on the shelf, oldest first.
-    pub(super) fn take(&self, most: usize, by: &WorkerId) -> Vec<Taken> {
-        let now = Instant::now();
-        let mut board = self.board();
-        let mut taken = Vec::new();
-        while taken.len() < most
-            && let Some((lease, context)) = board.shelf.pop_front()
-        {
-            if lease.take(now) {
-                tracing::debug!(crew = %self.name.pool, worker = %by, job = %context.key(), "leased over HTTP");
-                let token = token_of(context.key());
-                taken.push(Taken { id: lease.id.clone(), token, context, terms: self.terms });
-            }
-        }
-        if !taken.is_empty() {
-            self.ask(&mut board);
-        }
-        taken
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -176,11 +183,20 @@ impl Crew {
 
     pub(super) fn gone(&self, lease: &Arc<Lease>) {
         let mut board = self.board();
+        let shelved = board.shelf.len();
         board.shelf.retain(|(shelved, _)| !Arc::ptr_eq(shelved, lease));
+        board.passed += (shelved - board.shelf.len()) as u64;
         board.jobs = board.jobs.saturating_sub(1);
         self.ask(&mut board);
         drop(board);
         self.desk.ended(lease);
+    }
+
+    /// A job came that never lay on the shelf.
+    pub(super) fn passed_by(&self) {
+        let mut board = self.board();
+        board.passed += 1;
+        self.ask(&mut board);
     }
 
     pub(super) fn counts(&self, end: &'static str) {

@@ -27,12 +27,14 @@ pub(super) async fn hold(crew: Arc<Crew>, context: Context) -> Ending {
     if !crew.key.is_for(&context.job().tenant) {
         // The scheduler gives a crew its tenants' jobs alone; one that does not know of tenants might not.
         tracing::error!(crew = %crew.worker, job = %context.key(), "a job of another tenant came and goes back unseen");
+        crew.passed_by();
         return Ending::GivenBack;
     }
     let (lease, mut ended) = match crew.shelve(&context) {
         Ok(shelved) => shelved,
         Err(error) => {
             tracing::error!(%error, "no randomness for a lease's id; the job goes back");
+            crew.passed_by();
             return Ending::GivenBack;
         }
     };

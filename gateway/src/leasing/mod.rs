@@ -184,11 +184,11 @@ impl Leasing {
         let crew = self.crew(key, &ask, terms)?;
         let deadline = Instant::now() + ask.wait;
         let mut closed = self.closed.subscribe();
-        let _waits = crew.wait_for(most);
+        let mut waits = crew.wait_for(most);
         loop {
             // Before looking: what comes in between wakes it.
             let arrived = crew.arrived();
-            let taken = crew.take(most, &ask.worker);
+            let taken = waits.take(&ask.worker);
             if !taken.is_empty() {
                 return Ok(taken);
             }
@@ -198,7 +198,7 @@ impl Leasing {
             tokio::select! {
                 () = arrived => {}
                 () = crew::until(&mut closed) => return Ok(Vec::new()),
-                () = tokio::time::sleep_until(deadline) => return Ok(crew.take(most, &ask.worker)),
+                () = tokio::time::sleep_until(deadline) => return Ok(waits.take(&ask.worker)),
             }
         }
     }

@@ -17,12 +17,13 @@ ROOT = Path(__file__).resolve().parents[3]
 POLICY = """\
 id: python
 revision: 1
+derivers:
+  - { tag: large, topics: ["job.demo.pay"], field: /amount, test: gt, value: 100 }
 rules:
   - { id: demo, match: { topics: ["job.demo.>"] }, decision: allow, reason: demo jobs may run }
   - id: not-so-much
     tier: job
-    match: { topics: ["job.demo.pay"] }
-    when: payload.amount > 100
+    match: { topics: ["job.demo.pay"], risk_tags: [large] }
     decision: deny
     reason: too much
     remediations: [{ id: less, replacement_topic: job.demo.draft }]
@@ -41,7 +42,7 @@ rules:
 """
 
 CAPABILITIES = [
-    "greet", "count", "fail", "bytes", "slow", "stubborn", "drained", "pay", "pay-async", "approve", "unserved", "nan",
+    "greet", "count", "fail", "bytes", "slow", "stubborn", "drained", "pay", "pay-async", "approve", "unserved", "nan", "again",
 ]  # fmt: skip
 
 

@@ -70,6 +70,27 @@ def test_what_a_handler_raises_or_cannot_say_is_a_failure_with_its_reason() -> N
     asyncio.run(main())
 
 
+def test_a_retryable_failure_is_tried_again() -> None:
+    async def main() -> None:
+        worker = tidegate.Worker()
+        attempts: list[str] = []
+
+        @worker.capability("again")
+        def again(payload: Any, context: tidegate.Context) -> int:
+            attempts.append(context.token)
+            if len(attempts) == 1:
+                raise tidegate.Retryable("not yet", after_s=0.05)
+            return len(attempts)
+
+        async with worker.running(), tidegate.Client(tenant="acme") as client:
+            retry = {"max_attempts": 3}
+            job = await client.submit(topic="job.demo.again", capability="again", retry=retry)
+            assert await job.result(30) == 2
+        assert len(set(attempts)) == 2
+
+    asyncio.run(main())
+
+
 def test_a_job_past_its_runtime_is_stopped_in_the_loop_and_told_in_a_thread() -> None:
     async def main() -> None:
         worker = tidegate.Worker()

@@ -52,6 +52,8 @@ pub(super) struct Loop {
     incarnation: Incarnation,
     max_output: usize,
     jobs: Jobs,
+    /// Handlers started since the beginning.
+    started: u64,
     signs: (mpsc::Sender<Sign>, mpsc::Receiver<Sign>),
     records: Vec<Record>,
     timer: Pin<Box<Sleep>>,
@@ -82,6 +84,7 @@ impl Loop {
             incarnation,
             max_output,
             jobs: Jobs::default(),
+            started: 0,
             signs: mpsc::channel(SIGNS),
             records: Vec::new(),
             timer: Box::pin(sleep(Duration::ZERO)),
@@ -111,6 +114,7 @@ impl Loop {
                 Ok(changed) => changed,
                 Err(error) => return Poll::Ready(Err(error)),
             };
+            self.heed_demand(cx);
             let now = self.clock.now();
             if let Some(drained) = self.advance(now) {
                 return Poll::Ready(Ok(drained));
@@ -144,10 +148,6 @@ impl Loop {
                 link.session.progressed(&job, fraction, note);
             }
         }
-        if let Some(offer) = self.worker.demand.as_ref().and_then(|demand| demand.poll_changed(cx)) {
-            changed = true;
-            self.links.iter_mut().flatten().for_each(|link| link.session.offer(offer));
-        }
         let mut records = std::mem::take(&mut self.records);
         if let Poll::Ready(event) = self.lane.poll(cx, &mut records) {
             changed = true;
@@ -163,6 +163,13 @@ impl Loop {
         self.records = records;
         self.measures.skipped.increment(self.lane.take_skipped());
         Ok(changed)
+    }
+
+    /// Asks for what is asked of us and was not started yet.
+    fn heed_demand(&mut self, cx: &TaskContext<'_>) {
+        let Some(total) = self.worker.demand.as_ref().map(|demand| demand.poll_total(cx)) else { return };
+        let further = u32::try_from(total.saturating_sub(self.started)).unwrap_or(u32::MAX);
+        self.links.iter_mut().flatten().for_each(|link| link.session.offer(further));
     }
 
     /// Watches leases and hands over what there is to say.
@@ -326,6 +333,7 @@ impl Loop {
         let origin = Origin { record: work.to_owned(), children: self.worker.children.clone() };
         match Context::new(shard, key.clone(), judged, origin, cancel, self.signs.0.clone()) {
             Ok(context) => {
+                self.started += 1;
                 self.jobs.start((shard, key), handler, context, signal, self.worker.settings.cancel_grace);
             }
             Err(error) => {

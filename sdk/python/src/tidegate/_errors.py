@@ -27,6 +27,15 @@ class Remediation:
     fields: Mapping[str, Any]
 
 
+class Retryable(TidegateError):
+    """Raised by a handler: the job failed, and another attempt may go better. The scheduler tries it again after a pause, or
+    after `after_s` seconds where that is known, until its attempts are used up. Any other exception is final."""
+
+    def __init__(self, reason: str, *, after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
 class JobEnded(TidegateError):
     """The job ended, or waits, otherwise than by succeeding."""
 

@@ -8,11 +8,12 @@ import functools
 import inspect
 import os
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
 from ._client import BlockingClient, Client
-from ._errors import TidegateError
+from ._errors import NotFinished, TidegateError
 from ._worker import Worker
 
 P = ParamSpec("P")
@@ -39,7 +40,7 @@ def governed(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Makes every call of the function a job that policy judges before the function's body can run.
 
-    The job's payload is the call's arguments by name, so that rules can look at them (`payload.amount`); they, and the
+    The job's payload is the call's arguments by name, so that rules can look at them (`job.amount`); they, and the
     result, must be JSON. The body runs where a worker has leased the job: in this process by itself, unless `serve` is
     false; any process with the same function may take it. A call raises `Denied(reason, rule_id, remediations)`,
     `Held(approval_ref)` unless `wait_if_held`, or what else ends the job; an unknown verdict counts as denied. An
@@ -70,7 +71,12 @@ def governed(
                 _begin()
                 async with Client(url, key, data=data) as client:
                     job = await client.submit(payload=body, **submitted)
-                    return await job.result(timeout, wait_if_held=wait_if_held)
+                    for slice_s in _slices(timeout):
+                        try:
+                            return await job.result(slice_s, wait_if_held=wait_if_held)
+                        except NotFinished:
+                            _begin()
+                    raise NotFinished(f"job {job.id} ({job.source}) had not ended after {timeout} s")
 
             return cast(Callable[P, R], call)
 
@@ -80,11 +86,23 @@ def governed(
             _begin()
             with BlockingClient(url, key, data=data) as client:
                 job = client.submit(payload=body, **submitted)
-                return job.result(timeout, wait_if_held=wait_if_held)
+                for slice_s in _slices(timeout):
+                    try:
+                        return job.result(slice_s, wait_if_held=wait_if_held)
+                    except NotFinished:
+                        _begin()
+                raise NotFinished(f"job {job.id} ({job.source}) had not ended after {timeout} s")
 
         return cast(Callable[P, R], blocking)
 
     return wrap
+
+
+def _slices(timeout: float | None) -> Iterator[float]:
+    """A wait in parts, between which it is seen whether bodies are served at all."""
+    until = None if timeout is None else time.monotonic() + timeout
+    while until is None or time.monotonic() < until:
+        yield 2.0 if until is None else max(0.0, min(2.0, until - time.monotonic()))
 
 
 class _Place:

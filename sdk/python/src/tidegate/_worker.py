@@ -21,7 +21,7 @@ from urllib.parse import quote
 import httpx
 
 from . import _connect
-from ._errors import TidegateError
+from ._errors import Retryable, TidegateError
 
 _log = logging.getLogger("tidegate")
 
@@ -133,6 +133,7 @@ class Worker:
     async def running(self) -> AsyncIterator[Worker]:
         """Works beside the body of an `async with`, and drains at its end."""
         serving = asyncio.create_task(self.serve())
+        serving.add_done_callback(_said_why)
         try:
             yield self
         finally:
@@ -224,6 +225,11 @@ class Worker:
             await asyncio.wait(self._running)
 
 
+def _said_why(serving: asyncio.Task[None]) -> None:
+    if not serving.cancelled() and serving.exception() is not None:
+        _log.error("the worker has ended, and its jobs wait for another: %s", serving.exception())
+
+
 class _Retry(Exception):
     """The gateway cannot at present."""
 
@@ -266,6 +272,12 @@ class _Held:
                 else:
                     # The worker is shutting down and waited long enough.
                     await asyncio.shield(self._report("release", {}))
+                return
+            except Retryable as error:
+                again: dict[str, Any] = {"error": str(error), "retryable": True}
+                if error.after_s is not None:
+                    again["retry_after_ms"] = max(0, round(error.after_s * 1000))
+                await self._report("fail", again)
                 return
             except Exception as error:
                 _log.warning("job %s failed", self._lease["job"]["id"], exc_info=True)
