@@ -1,7 +1,7 @@
 //! Delegation through the real binary: a command that spawns a job with its ticket, what such a job may do, and what a ticket is
 //! worth in other hands.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use serde_json::{Value, json};
 use tidegate_processes::binary;
