@@ -273,9 +273,9 @@ async fn a_missing_topic_is_an_error_at_the_start_that_says_what_to_do() {
 
 /// Spawns every job its payload lists, and says what came of it.
 async fn spawn(context: Context) -> Ending {
-    let jobs: Vec<Box<serde_json::value::RawValue>> = serde_json::from_str(context.payload().get()).unwrap();
+    let jobs = serde_json::from_str::<Vec<Box<serde_json::value::RawValue>>>(context.payload().get());
     let mut spawned = Vec::new();
-    for job in jobs {
+    for job in jobs.unwrap_or_default() {
         match context.spawn(&job).await {
             Ok(Spawned { source, id }) => spawned.push((source, id)),
             Err(NotSpawned::NoSource) => return Ending::failed("no source"),

@@ -378,13 +378,12 @@ fn every_principal_of_the_chain_is_judged() {
                 above = Some(ticket(&outcome));
                 continue;
             }
-            let verdict = match outcome.facts.last() {
-                Some(KernelFact::JobDecided { decision, .. } | KernelFact::JobHeld { decision, .. }) => {
-                    decision.verdict
-                }
-                other => panic!("{other:?}"),
+            let Some(KernelFact::JobDecided { decision, .. } | KernelFact::JobHeld { decision, .. }) =
+                outcome.facts.last()
+            else {
+                panic!("{outcome:?}")
             };
-            assert_eq!(verdict, expected, "{chain:?}");
+            assert_eq!(decision.verdict, expected, "{chain:?}");
         }
     }
     // Mallory's own jobs get no ticket, so nobody acts for mallory; one that became hers later is judged with her all the same.
