@@ -189,6 +189,10 @@ fn line<'a>(fact: &'a KernelFact, log: LogPlace<'a>) -> Option<Line<'a>> {
         KernelFact::JobWithdrawn { source, job_id, tenant, by, reason, .. } => {
             Line { tenant: Some(tenant), job: Some(job_id), by: Some(by), ..new(source, "withdrawn", reason) }
         }
+        KernelFact::RecordRedriven { source, by, reason, .. } => {
+            Line { by: Some(by), ..new(source, "redriven", reason) }
+        }
+        KernelFact::RecordDropped { source, by, reason, .. } => Line { by: Some(by), ..new(source, "dropped", reason) },
         KernelFact::JobRepeated { source, duplicate_of, job_id, tenant } => Line {
             tenant: Some(tenant),
             job: Some(job_id),

@@ -21,6 +21,7 @@ use crate::kept::{Deferral, Kept, KeptJob, awaited};
 use crate::messages;
 use crate::meters::{self, Meters};
 use crate::reading::ReaderMemory;
+use crate::redriven::Redrives;
 use crate::standing::{Adopted, Policies, StandingView};
 use crate::state;
 use crate::wallet::{Wallet, WalletBugs};
@@ -43,6 +44,8 @@ pub struct Kernel {
     pub(crate) refusals: Refusals,
     /// Durable: released jobs that were called off since.
     pub(crate) withdrawn: Withdrawals,
+    /// Durable: records that were redriven from `dead`.
+    pub(crate) redrives: Redrives,
     /// Reused by `decide`; holds nothing that a decision depends on.
     pub(crate) memory: RefCell<Memory>,
     pub(crate) meters: Meters,
@@ -84,6 +87,7 @@ impl Kernel {
             epoch: 0,
             refusals: Refusals::default(),
             withdrawn: Withdrawals::default(),
+            redrives: Redrives::default(),
             memory: RefCell::new(Memory {
                 reader: ReaderMemory::new(&config.source),
                 policy: tidegate_policy::Scratch::new(),
@@ -167,7 +171,7 @@ impl Kernel {
 
 /// Whether what a fact replaces was kept here.
 pub(crate) fn was_kept(replaces: Option<Replaced>) -> bool {
-    replaces.is_some_and(|replaced| replaced.was != KeptAs::Released)
+    replaces.is_some_and(|replaced| matches!(replaced.was, KeptAs::Held | KeptAs::Deferred))
 }
 
 impl Stage for Kernel {
@@ -266,7 +270,10 @@ impl Stage for Kernel {
                 self.withdrawn.remember(Withdrawn { source, pool, command, by, reason, cause });
             }
             KernelFact::CommandRefused { .. } => self.refusals.count(at),
-            KernelFact::JobRepeated { .. } | KernelFact::RecordRejected { job: None, .. } => {}
+            KernelFact::RecordRedriven { source, .. } => self.redrives.remember(source.offset, source.redrive, at),
+            KernelFact::JobRepeated { .. }
+            | KernelFact::RecordDropped { .. }
+            | KernelFact::RecordRejected { job: None, .. } => {}
         }
     }
 

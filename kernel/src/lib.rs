@@ -27,7 +27,7 @@
 //! that is older than, or differs from, what was used before judges nothing ([`PolicyStanding`]).
 //!
 //! # Deliberately absent
-//! Delegation; revoking and redriving: such commands are refused by name.
+//! Delegation; revoking: such commands are refused by name.
 
 mod approvals;
 mod concluding;
@@ -40,6 +40,7 @@ mod limiting;
 mod messages;
 mod meters;
 pub mod reading;
+mod redriven;
 mod returned;
 mod routes;
 pub mod sources;

@@ -6,6 +6,7 @@ use crate::approvals::Refusals;
 use crate::identity::{Entry, Window};
 use crate::kept::{Kept, KeptJob};
 use crate::kernel::Kernel;
+use crate::redriven::Redrives;
 use crate::standing::Adopted;
 use crate::wallet::{WalletIn, WalletOut};
 use crate::withdrawn::Withdrawals;
@@ -26,6 +27,8 @@ struct StateOut<'a> {
     refusals: Refusals,
     #[serde(skip_serializing_if = "Withdrawals::is_empty")]
     withdrawn: &'a Withdrawals,
+    #[serde(skip_serializing_if = "Redrives::is_empty")]
+    redrives: &'a Redrives,
 }
 
 struct Jobs<'a>(&'a Kept);
@@ -64,11 +67,13 @@ struct StateIn {
     refusals: Refusals,
     #[serde(default)]
     withdrawn: Withdrawals,
+    #[serde(default)]
+    redrives: Redrives,
 }
 
 /// Writes it.
 pub(crate) fn write(kernel: &Kernel) -> Result<String, serde_json::Error> {
-    let Kernel { window, kept, wallet, refusals, withdrawn, .. } = kernel;
+    let Kernel { window, kept, wallet, refusals, withdrawn, redrives, .. } = kernel;
     serde_json::to_string(&StateOut {
         v: VERSION,
         adopted: kernel.policies.adopted(),
@@ -77,6 +82,7 @@ pub(crate) fn write(kernel: &Kernel) -> Result<String, serde_json::Error> {
         wallet: wallet.was_used().then(|| wallet.written()),
         refusals: *refusals,
         withdrawn,
+        redrives,
     })
 }
 
@@ -94,5 +100,6 @@ pub(crate) fn read(text: &str, into: &mut Kernel) -> Result<(), serde_json::Erro
     into.policies.adopt(state.adopted);
     into.refusals = state.refusals;
     into.withdrawn = state.withdrawn;
+    into.redrives = state.redrives;
     Ok(())
 }

@@ -38,17 +38,28 @@ pub(super) async fn cancel(State(api): State<Arc<Api>>, Path(name): Path<String>
     say(&api, Action::Cancel, body, is_this).await
 }
 
-/// Words that are taken and mean nothing yet: refused here already, so that nobody waits for them.
+pub(super) async fn redrive(State(api): State<Arc<Api>>, Path(at): Path<String>, body: Body) -> Answer {
+    let is_this = about(&api, at);
+    say(&api, Action::Redrive, body, is_this).await
+}
+
+pub(super) async fn drop_dead(State(api): State<Arc<Api>>, Path(at): Path<String>, body: Body) -> Answer {
+    let is_this = about(&api, at);
+    say(&api, Action::Drop, body, is_this).await
+}
+
+/// Whether a command is about the dead record of that path: its source position, or its place in `dead`.
+fn about(api: &Api, at: String) -> impl Fn(&Command) -> bool {
+    let known = api.view.dead_record(&at).and_then(|dead| dead.source);
+    move |command| command.source.to_string() == at || known.as_ref() == Some(&command.source)
+}
+
+/// A word that is taken and means nothing yet: refused here already, so that nobody waits for it.
 pub(super) async fn revoke() -> Refused {
     later(
         Action::Revoke,
         "cancel what is held or deferred; for the rest stop its workers, and deny the like with a new policy revision",
     )
-}
-
-/// As [`revoke`].
-pub(super) async fn redrive() -> Refused {
-    later(Action::Redrive, "submit the job again under another id: it goes through the kernel like any other")
 }
 
 fn later(action: Action, hint: &str) -> Refused {

@@ -17,7 +17,12 @@
 //! | | not kept, and no pool, or none that is here, is named | `not_kept` |
 //! | | withdrawn from that pool before | `already_withdrawn` |
 //! | | else | `JobWithdrawn`: its pool is told |
-//! | revoke, redrive | any | `not_available` |
+//! | redrive | redriven before; signed too long ago | `already_redriven`; `out_of_time` |
+//! | | no job as it stands; it waits, or its id is another record's | `no_job`; `id_taken` |
+//! | | no policy, no room, or limits unsettled | `not_now` |
+//! | | else | `RecordRedriven` and its verdict, which settles the command |
+//! | drop | any record of this shard | `RecordDropped` |
+//! | revoke | any | `not_available` |
 //!
 //! | time or policy | facts |
 //! |---|---|
@@ -39,6 +44,7 @@
 mod authentic;
 mod cancel;
 mod hold;
+mod redrive;
 mod say;
 mod spared;
 mod timer;
@@ -77,7 +83,12 @@ impl Kernel {
             Action::Approve => self.approve(&command, &person, at),
             Action::Reject => self.reject(&command, &person, at),
             Action::Cancel => self.cancel(&command),
-            Action::Revoke | Action::Redrive => refused(
+            Action::Drop => self.drop_dead(&command),
+            Action::Redrive => match self.redrive(arrival, &command, at, decision) {
+                Ok(()) => return,
+                Err(refused) => Err(refused),
+            },
+            Action::Revoke => refused(
                 CommandRefusal::NotAvailable,
                 format!("`{}` comes with a later version; nothing was changed", command.action.word()),
             ),

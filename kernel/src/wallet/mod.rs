@@ -177,6 +177,8 @@ impl Wallet {
             | KernelFact::HoldEscalated { .. }
             | KernelFact::CommandRefused { .. }
             | KernelFact::JobWithdrawn { .. }
+            | KernelFact::RecordRedriven { .. }
+            | KernelFact::RecordDropped { .. }
             | KernelFact::JobRepeated { .. } => {}
             KernelFact::JobDeferred { job, .. } | KernelFact::JobHeld { job, .. } => {
                 self.replaced(job.source.offset, at);
@@ -336,6 +338,11 @@ impl Wallet {
             let Some((_, offset)) = self.forget.first().copied().filter(|(due, _)| *due <= at) else { break };
             self.close(offset, at, settle::End::Forgotten);
         }
+    }
+
+    /// Whether the end of this record's job is awaited.
+    pub(crate) fn awaits(&self, offset: Offset) -> bool {
+        self.open.contains_key(&offset)
     }
 
     fn keys_of(&self, tenant: &TenantId) -> usize {

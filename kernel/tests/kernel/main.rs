@@ -14,6 +14,7 @@ mod limits;
 mod messages;
 mod people;
 mod properties;
+mod redrive;
 mod returned;
 mod scenarios;
 mod shard;

@@ -140,6 +140,8 @@ fn check(shard: &mut Shard, value: Option<&[u8]>, headers: Headers) -> Result<()
             | KernelFact::CommandRefused { .. }
             | KernelFact::JobCancelled { .. }
             | KernelFact::JobWithdrawn { .. }
+            | KernelFact::RecordRedriven { .. }
+            | KernelFact::RecordDropped { .. }
             | KernelFact::SliceRequested { .. }
             | KernelFact::SliceGranted { .. }
             | KernelFact::SliceReturned { .. }

@@ -23,7 +23,7 @@ use crate::shard::{Outcome, PLAIN, POLICY, Shard, config, pool, record, source, 
 const VALUE: &str =
     r#"{"id":"j1","tenant":"acme","topic":"job.pay.wire","capability":"pay","payload":{"amount": 20.50}}"#;
 const TTL: Duration = Duration::from_secs(60);
-const SENDER: &str = "kernel.jobs.raw/0";
+pub(crate) const SENDER: &str = "kernel.jobs.raw/0";
 
 fn configured() -> KernelConfig {
     let ring = Ring::read("node: stage/kernel\nother: stage/scheduler");
@@ -38,7 +38,7 @@ fn shard() -> Shard {
 }
 
 /// The record on `approved` as it is once the runner has sent it, signed by the key `key` for the shard `sender`.
-fn sent(message: &Message, key: &str, sender: &str) -> String {
+pub(crate) fn sent(message: &Message, key: &str, sender: &str) -> String {
     assert_eq!(message.delivery, Delivery::Ticketed);
     let text = message.value.as_ref().unwrap();
     let stamp = Stamp { epoch: 5, sequence: 3, group: 12, index: 7 * 256 };

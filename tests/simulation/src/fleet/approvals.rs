@@ -113,6 +113,8 @@ pub fn check(
             | KernelFact::OutcomePassedOn { .. }
             | KernelFact::HoldEscalated { .. }
             | KernelFact::JobWithdrawn { .. }
+            | KernelFact::RecordRedriven { .. }
+            | KernelFact::RecordDropped { .. }
             | KernelFact::CommandRefused { .. } => {}
         }
     }

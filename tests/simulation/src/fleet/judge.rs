@@ -75,6 +75,8 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
         | KernelFact::OutcomePassedOn { .. }
         | KernelFact::CommandRefused { .. }
         | KernelFact::JobCancelled { .. }
+        | KernelFact::RecordRedriven { .. }
+        | KernelFact::RecordDropped { .. }
         | KernelFact::JobWithdrawn { .. } => Vec::new(),
     };
     // Nobody is asked about it any more.
@@ -180,11 +182,7 @@ pub fn check_ends(
     for (config, spec) in kernels {
         let raw = &spec.inputs[0].partition;
         for (record, due) in dues(broker.log(raw)) {
-            let source = SourcePosition {
-                source: config.source.name().clone(),
-                partition: raw.partition,
-                offset: record.offset,
-            };
+            let source = SourcePosition::new(config.source.name().clone(), raw.partition, record.offset);
             let times = ends.get(&source).copied().unwrap_or(0);
             let approved = due == Due::Asked && allowed.contains_key(&source);
             if due == Due::Allowed || approved {
