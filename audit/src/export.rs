@@ -193,6 +193,10 @@ fn line<'a>(fact: &'a KernelFact, log: LogPlace<'a>) -> Option<Line<'a>> {
             let line = Line { tenant: Some(tenant), job: Some(job_id), by: Some(by), ..new(source, "revoked", reason) };
             Line { until: Some(until.0), ..line }
         }
+        KernelFact::RecordRedriven { source, by, reason, .. } => {
+            Line { by: Some(by), ..new(source, "redriven", reason) }
+        }
+        KernelFact::RecordDropped { source, by, reason, .. } => Line { by: Some(by), ..new(source, "dropped", reason) },
         KernelFact::JobRepeated { source, duplicate_of, job_id, tenant } => Line {
             tenant: Some(tenant),
             job: Some(job_id),

@@ -340,6 +340,16 @@ pub(crate) enum DeadCommand {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Have a record judged again, from its own bytes, as an operator: it goes through the kernel like any other
+    Redrive {
+        /// What stands in this file in place of the record's own value
+        #[arg(long, value_name = "FILE")]
+        with: Option<PathBuf>,
+        #[command(flatten)]
+        say: SayArgs,
+    },
+    /// Mark a record as done with, as an operator: lists show it no longer
+    Drop(SayArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -373,7 +383,7 @@ pub(crate) enum ApprovalsCommand {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SayArgs {
-    /// Id or source position (`source/partition@offset`)
+    /// Id or source position (`source/partition@offset`); of a dead record also its place in `dead` (`partition@offset`)
     pub(crate) job: String,
     /// Its tenant, where several have a job of this id
     #[arg(long)]

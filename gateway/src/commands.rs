@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::{TopicName, TopicPartition};
 use tidegate_protocol::command::{Action, Command, CommandRefusal, MAX_COMMAND_BYTES};
 use tidegate_protocol::ids::{CommandId, SourceName};
+use tidegate_protocol::redrive::MAX_REDRIVE_BYTES;
 use tidegate_spine::{AppendError, NewRecord, Producer, ProducerOptions, Spine, SpineError};
 use tokio::sync::Mutex;
 
@@ -48,7 +49,8 @@ pub enum NotPassedOn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Became {
-    /// It counts: the approval was taken, and more may be needed; or the pool of a released job was told to end it.
+    /// It counts: the approval was taken, and more may be needed; the pool of a released job was told to end it; a dead
+    /// record was judged again, or dropped.
     Given,
     /// The job is no longer held: released, denied or called off.
     Ended,
@@ -99,11 +101,19 @@ pub struct Commands {
 /// # Errors
 /// [`NotPassedOn::NoCommand`].
 pub fn read(value: &[u8]) -> Result<Command, NotPassedOn> {
-    if value.len() > MAX_COMMAND_BYTES {
-        let reason = format!("it has {} bytes, a command has at most {MAX_COMMAND_BYTES}", value.len());
-        return Err(NotPassedOn::NoCommand { reason });
+    let too_large = |most: usize| {
+        let reason = format!("it has {} bytes, a command like this has at most {most}", value.len());
+        Err(NotPassedOn::NoCommand { reason })
+    };
+    if value.len() > MAX_REDRIVE_BYTES {
+        return too_large(MAX_REDRIVE_BYTES);
     }
-    serde_json::from_slice(value).map_err(|error| NotPassedOn::NoCommand { reason: error.to_string() })
+    let command: Command =
+        serde_json::from_slice(value).map_err(|error| NotPassedOn::NoCommand { reason: error.to_string() })?;
+    if value.len() > MAX_COMMAND_BYTES && command.action != Action::Redrive {
+        return too_large(MAX_COMMAND_BYTES);
+    }
+    Ok(command)
 }
 
 impl Commands {
@@ -139,8 +149,12 @@ impl Commands {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let mut seen = since;
         loop {
-            let job = view.get(&key);
-            let passed = told(&command, job, waited);
+            let passed = match command.action {
+                Action::Redrive => redriven(&command, view),
+                Action::Approve | Action::Reject | Action::Cancel | Action::Revoke | Action::Drop => {
+                    told(&command, view.get(&key), waited)
+                }
+            };
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             if passed.became != Became::Pending || left.is_zero() {
                 return Ok(passed);
@@ -212,10 +226,13 @@ fn told(command: &Command, job: Option<Story>, waited: bool) -> Passed {
     let hold = job.as_ref().and_then(|job| job.hold.as_ref());
     let given = hold.is_some_and(|hold| hold.given.iter().any(|given| given.command == id));
     let withdrawn = job.as_ref().and_then(|job| job.withdrawn.as_ref());
-    let given = given || withdrawn.is_some_and(|withdrawn| withdrawn.command == id);
     let revoked = job.as_ref().and_then(|job| job.revoked.as_ref());
-    let given = given || revoked.is_some_and(|revoked| revoked.command == id);
-    let ended = waited && !waits(job.as_ref());
+    let dropped = job.as_ref().and_then(|job| job.dropped.as_ref());
+    let given = given
+        || withdrawn.is_some_and(|withdrawn| withdrawn.command == id)
+        || revoked.is_some_and(|revoked| revoked.command == id)
+        || dropped.is_some_and(|dropped| dropped.command == id);
+    let ended = command.action != Action::Drop && waited && !waits(job.as_ref());
     let (why, detail) = refused.map_or((None, String::new()), |r| (Some(r.why), r.detail.clone()));
     let became = match (refused.is_some(), given, ended) {
         (true, ..) => Became::Refused,
@@ -224,4 +241,19 @@ fn told(command: &Command, job: Option<Story>, waited: bool) -> Passed {
         (false, false, false) => Became::Pending,
     };
     Passed { command: id, became, why, detail, job }
+}
+
+/// What the stories say of a command to redrive: of the life that died, or of the one that begins.
+fn redriven(command: &Command, view: &View) -> Passed {
+    let next = command.source.redriven(command.source.redrive.saturating_add(1));
+    match view.get(&JobKey::Position(next)) {
+        Some(job) if job.redriven.as_ref().is_some_and(|redriven| redriven.command == command.id) => Passed {
+            command: command.id.clone(),
+            became: Became::Given,
+            why: None,
+            detail: String::new(),
+            job: Some(job),
+        },
+        _ => told(command, view.get(&JobKey::Position(command.source.clone())), false),
+    }
 }

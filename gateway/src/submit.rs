@@ -198,7 +198,7 @@ impl Begun {
             Ok(Err(error)) => return Err(NotSubmitted::Refused(error)),
             Err(_) => return Err(NotSubmitted::Unknown),
         };
-        let source = SourcePosition { source: source.clone(), partition: self.partition, offset: landed.first };
+        let source = SourcePosition::new(source.clone(), self.partition, landed.first);
         // The kernel's rule for a job without id.
         let id = match self.id {
             Some(id) => id,

@@ -43,11 +43,8 @@ impl Kernel {
             return;
         };
         self.adopt_first(policy, decision);
-        let position = SourcePosition {
-            source: self.config.source.name().clone(),
-            partition: arrival.partition.partition,
-            offset: arrival.at.offset,
-        };
+        let (name, partition) = (self.config.source.name().clone(), arrival.partition.partition);
+        let position = SourcePosition::new(name, partition, arrival.at.offset);
         let mut memory = self.memory.borrow_mut();
         let memory = &mut *memory;
         let Reading { input_hash, outcome } =
@@ -61,7 +58,8 @@ impl Kernel {
         };
         let fact = match self.known(&job, at) {
             Known::Repeat(offset) => {
-                let duplicate_of = SourcePosition { offset, ..position.clone() };
+                let redrive = self.redrives.life(offset);
+                let duplicate_of = SourcePosition { offset, redrive, ..position.clone() };
                 KernelFact::JobRepeated { source: position, duplicate_of, job_id: job.id, tenant: job.tenant }
             }
             Known::Conflict(offset) => {

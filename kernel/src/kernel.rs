@@ -22,6 +22,7 @@ use crate::kept::{Deferral, Kept, KeptJob, awaited};
 use crate::messages;
 use crate::meters::{self, Meters};
 use crate::reading::ReaderMemory;
+use crate::redriven::Redrives;
 use crate::standing::{Adopted, Policies, StandingView};
 use crate::state;
 use crate::wallet::{Wallet, WalletBugs};
@@ -46,6 +47,8 @@ pub struct Kernel {
     pub(crate) families: Families,
     /// Durable: released jobs that were called off since.
     pub(crate) withdrawn: Withdrawals,
+    /// Durable: records that were redriven from `dead`.
+    pub(crate) redrives: Redrives,
     /// Reused by `decide`; holds nothing that a decision depends on.
     pub(crate) memory: RefCell<Memory>,
     pub(crate) meters: Meters,
@@ -88,6 +91,7 @@ impl Kernel {
             refusals: Refusals::default(),
             families: Families::default(),
             withdrawn: Withdrawals::default(),
+            redrives: Redrives::default(),
             memory: RefCell::new(Memory {
                 reader: ReaderMemory::new(&config.source),
                 policy: tidegate_policy::Scratch::new(),
@@ -176,6 +180,8 @@ impl Kernel {
             | KernelFact::HoldEscalated { .. }
             | KernelFact::CommandRefused { .. }
             | KernelFact::DelegationRevoked { .. }
+            | KernelFact::RecordRedriven { .. }
+            | KernelFact::RecordDropped { .. }
             | KernelFact::JobRepeated { .. } => return,
         };
         self.families.leave(source.offset);
@@ -198,7 +204,7 @@ impl Kernel {
 
 /// Whether what a fact replaces was kept here.
 pub(crate) fn was_kept(replaces: Option<Replaced>) -> bool {
-    replaces.is_some_and(|replaced| replaced.was != KeptAs::Released)
+    replaces.is_some_and(|replaced| matches!(replaced.was, KeptAs::Held | KeptAs::Deferred))
 }
 
 impl Stage for Kernel {
@@ -311,7 +317,10 @@ impl Stage for Kernel {
                 self.withdrawn.remember(Withdrawn { source, pool, command, by, reason, cause });
             }
             KernelFact::CommandRefused { .. } => self.refusals.count(at),
-            KernelFact::JobRepeated { .. } | KernelFact::RecordRejected { job: None, .. } => {}
+            KernelFact::RecordRedriven { source, .. } => self.redrives.remember(source.offset, source.redrive, at),
+            KernelFact::JobRepeated { .. }
+            | KernelFact::RecordDropped { .. }
+            | KernelFact::RecordRejected { job: None, .. } => {}
         }
     }
 

@@ -25,9 +25,6 @@
 //! # Failure
 //! No input makes it panic: what cannot be read goes to `dead` with its bytes and a sentence naming the field. A policy
 //! that is older than, or differs from, what was used before judges nothing ([`PolicyStanding`]).
-//!
-//! # Deliberately absent
-//! Revoking and redriving: such commands are refused by name.
 
 mod approvals;
 mod concluding;
@@ -41,6 +38,7 @@ mod limiting;
 mod messages;
 mod meters;
 pub mod reading;
+mod redriven;
 mod returned;
 mod routes;
 pub mod sources;

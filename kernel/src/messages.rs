@@ -14,13 +14,13 @@
 //! | `JobHeld`, `HoldRenewed`, `ApprovalGiven`, `HoldEscalated` | 0 | `held` | position | position | advisory | always |
 //! | `JobDecided` | 4 | `held`, a tombstone | position | position | advisory | it was held |
 //! | `RecordRejected`, `JobDeferred`, `JobCancelled` | 2 | `held`, a tombstone | position | position | advisory | it was held |
-//! | `PolicyAdopted`, `JobRepeated`, `CommandRefused`, `DelegationRevoked`, `SliceGranted`, `SpendSettled` | | | | | | |
+//! | `PolicyAdopted`, `JobRepeated`, `CommandRefused`, `DelegationRevoked`, `SliceGranted`, `SpendSettled`, `RecordRedriven`, `RecordDropped` | | | | | | |
 //!
 //! Nothing follows from what an `observe: true` source leads to. A pool is gone when the configuration lost it between a
 //! fact and its release: the job ends as dead (`unroutable`) rather than silently.
 //!
 //! A fact that names what it replaces emits from the record that was kept; where that was released, from what its scheduler
-//! gave back, as it stands on `outcomes.<source>`; any other from the record it settles.
+//! gave back, as it stands on `outcomes.<source>`; where it was dead, from the command that redrives it; any other from the record it settles.
 //!
 //! `dead` carries the record's value, key (`tg-original-key`) and headers intact, headers of ours (`tg-…`) under
 //! `original-tg-…` so that they act nowhere. What is too large for a record is left out, with the hash in place of it.
@@ -48,10 +48,8 @@ use crate::config::KernelConfig;
 use crate::kept::restored;
 use crate::kernel::Kernel;
 use crate::reading::{CE_ID, CE_SOURCE};
-use crate::{limiting, returned};
+use crate::{limiting, redriven, returned};
 
-/// Header of `dead`: the record's own key.
-const ORIGINAL_KEY: &str = "tg-original-key";
 /// Headers that go along with a judged job when the record has them.
 const CARRIED: [&str; 3] = [CE_ID, CE_SOURCE, "traceparent"];
 /// Begins the names of our headers.
@@ -85,8 +83,7 @@ pub(crate) struct Unmade {
 
 impl Unmade {
     fn of_request(config: &KernelConfig, problem: &serde_json::Error) -> Self {
-        let source_position =
-            SourcePosition { source: config.source.name().clone(), partition: config.shard, offset: 0 };
+        let source_position = SourcePosition::new(config.source.name().clone(), config.shard, 0);
         Self { source_position, problem: format!("a request to the limits stage: {problem}") }
     }
 }
@@ -115,6 +112,8 @@ pub(crate) fn emit(
     }
     match fact {
         KernelFact::PolicyAdopted { .. }
+        | KernelFact::RecordRedriven { .. }
+        | KernelFact::RecordDropped { .. }
         | KernelFact::JobRepeated { .. }
         | KernelFact::JobDeferred { .. }
         | KernelFact::SliceGranted { .. }
@@ -199,6 +198,8 @@ fn unheld(fact: &KernelFact) -> Option<(&SourcePosition, u8)> {
         KernelFact::RecordRejected { source, replaces, .. } => (source, *replaces, ordinal::ENDED_HELD),
         KernelFact::JobCancelled { job, replaces, .. } => (&job.source, Some(*replaces), ordinal::ENDED_HELD),
         KernelFact::PolicyAdopted { .. }
+        | KernelFact::RecordRedriven { .. }
+        | KernelFact::RecordDropped { .. }
         | KernelFact::JobHeld { .. }
         | KernelFact::HoldRenewed { .. }
         | KernelFact::ApprovalGiven { .. }
@@ -228,6 +229,8 @@ fn about_hold(config: &KernelConfig, ordinal: u8, source: &SourcePosition, value
 pub(crate) fn needs_input(config: &KernelConfig, fact: &KernelFact) -> bool {
     match fact {
         KernelFact::PolicyAdopted { .. }
+        | KernelFact::RecordRedriven { .. }
+        | KernelFact::RecordDropped { .. }
         | KernelFact::JobRepeated { .. }
         | KernelFact::JobDeferred { .. }
         | KernelFact::SliceRequested { .. }
@@ -246,7 +249,7 @@ pub(crate) fn needs_input(config: &KernelConfig, fact: &KernelFact) -> bool {
         // What was kept is emitted from what was kept.
         KernelFact::JobDecided { replaces: Some(replaced), .. }
         | KernelFact::RecordRejected { replaces: Some(replaced), .. }
-            if replaced.was != KeptAs::Released =>
+            if matches!(replaced.was, KeptAs::Held | KeptAs::Deferred) =>
         {
             false
         }
@@ -357,7 +360,7 @@ fn dead(config: &KernelConfig, death: &Death<'_>, record: &Record, outbox: &mut 
         }
     }
     if let Some(key) = &record.key {
-        headers.push(ORIGINAL_KEY, key.clone());
+        headers.push(headers::DEAD_KEY, key.clone());
     }
     let mut value = record.value.clone();
     // Leaves room for the headers below.
@@ -458,6 +461,10 @@ fn origin<'a>(
         Some(Replaced { was: KeptAs::Released, .. }) => {
             let record = input.ok_or_else(|| unmade(source, "its record was not given"))?;
             returned::opened(record).map(Cow::Owned).ok_or_else(|| unmade(source, "it did not come back"))
+        }
+        Some(Replaced { was: KeptAs::Dead, .. }) => {
+            let command = input.ok_or_else(|| unmade(source, "its command was not given"))?;
+            redriven::opened(command).map(Cow::Owned).ok_or_else(|| unmade(source, "its command carries no record"))
         }
         Some(Replaced { was: KeptAs::Held | KeptAs::Deferred, .. }) => {
             let kept = kernel.kept.leaving(source).ok_or_else(|| unmade(source, "it was not kept"))?;

@@ -26,6 +26,7 @@ const HOLDS: &str = "tidegate_kernel_holds_total";
 const RETURNED: &str = "tidegate_kernel_returned_jobs_total";
 const DELEGATION: &str = "tidegate_kernel_delegation_total";
 const WITHDRAWN: &str = "tidegate_kernel_jobs_withdrawn_total";
+const REDRIVEN: &str = "tidegate_kernel_dead_handled_total";
 const DEFERRALS: &str = "tidegate_kernel_deferrals_total";
 const POLICY_REVISION: &str = "tidegate_kernel_policy_revision";
 
@@ -50,6 +51,7 @@ pub fn describe_metrics() {
             DELEGATION,
             "Delegation, by event: jobs with a parent's ticket that were allowed, that were denied; jobs that were revoked.",
         ),
+        (REDRIVEN, "Dead records that operators dealt with, by what: redriven (judged again), dropped."),
         (WITHDRAWN, "Released jobs that were called off: their pool was told, by cause (cancelled, revoked)."),
         (DEAD, "Records that could not be jobs and went to `dead`, by reason."),
         (
@@ -111,6 +113,8 @@ pub(crate) fn tally(fact: &KernelFact, count: &mut dyn FnMut(&'static str, &'sta
         KernelFact::JobWithdrawn { cause, .. } => count(WITHDRAWN, "cause", cause.word()),
         KernelFact::DelegationRevoked { .. } => count(DELEGATION, "event", "revoked"),
         KernelFact::CommandRefused { .. } => {}
+        KernelFact::RecordRedriven { .. } => count(REDRIVEN, "what", "redriven"),
+        KernelFact::RecordDropped { .. } => count(REDRIVEN, "what", "dropped"),
         KernelFact::JobDeferred { why, replaces, .. } => {
             if replaces.is_none() {
                 count(RECORDS, "outcome", "deferred");
@@ -144,6 +148,8 @@ fn returned(fact: &KernelFact) -> Option<&'static str> {
         | KernelFact::ApprovalGiven { .. }
         | KernelFact::HoldEscalated { .. }
         | KernelFact::CommandRefused { .. }
+        | KernelFact::RecordRedriven { .. }
+        | KernelFact::RecordDropped { .. }
         | KernelFact::JobCancelled { .. }
         | KernelFact::JobWithdrawn { .. }
         | KernelFact::DelegationRevoked { .. }

@@ -38,7 +38,7 @@ use crate::kernel::Kernel;
 use crate::withdrawn::Withdrawn;
 
 /// Messages of one fact are numbered within this many.
-const INDEX_STEP: u64 = 256;
+pub(crate) const INDEX_STEP: u64 = 256;
 
 /// The record from `approved` inside one that gives a job back; `None` when it gives none back.
 pub(crate) fn opened(record: &Record) -> Option<Record> {
@@ -113,7 +113,7 @@ impl Kernel {
     }
 
     /// Whether the ticket in the record is this shard's, for just that record.
-    fn proven(&self, text: &str, work: &Work, at: Timestamp) -> Result<Ticket, Refused> {
+    pub(crate) fn proven(&self, text: &str, work: &Work, at: Timestamp) -> Result<Ticket, Refused> {
         let by = work.decision.expires_ms.map_or(at.millis(), |expires| expires.min(at.millis()));
         let ticket = self.memory.borrow_mut().tickets.ticket(text.as_bytes(), by)?;
         let own = format!("kernel.{}/{}", self.config.source.name(), self.config.shard);

@@ -7,6 +7,7 @@ use crate::delegation::Families;
 use crate::identity::{Entry, Window};
 use crate::kept::{Kept, KeptJob};
 use crate::kernel::Kernel;
+use crate::redriven::Redrives;
 use crate::standing::Adopted;
 use crate::wallet::{WalletIn, WalletOut};
 use crate::withdrawn::Withdrawals;
@@ -29,6 +30,8 @@ struct StateOut<'a> {
     withdrawn: &'a Withdrawals,
     #[serde(skip_serializing_if = "Families::is_empty")]
     families: &'a Families,
+    #[serde(skip_serializing_if = "Redrives::is_empty")]
+    redrives: &'a Redrives,
 }
 
 struct Jobs<'a>(&'a Kept);
@@ -69,11 +72,12 @@ struct StateIn {
     withdrawn: Withdrawals,
     #[serde(default)]
     families: Families,
+    redrives: Redrives,
 }
 
 /// Writes it.
 pub(crate) fn write(kernel: &Kernel) -> Result<String, serde_json::Error> {
-    let Kernel { window, kept, wallet, refusals, withdrawn, families, .. } = kernel;
+    let Kernel { window, kept, wallet, refusals, withdrawn, families, redrives, .. } = kernel;
     serde_json::to_string(&StateOut {
         v: VERSION,
         adopted: kernel.policies.adopted(),
@@ -83,6 +87,7 @@ pub(crate) fn write(kernel: &Kernel) -> Result<String, serde_json::Error> {
         refusals: *refusals,
         withdrawn,
         families,
+        redrives,
     })
 }
 
@@ -102,5 +107,6 @@ pub(crate) fn read(text: &str, into: &mut Kernel) -> Result<(), serde_json::Erro
     into.withdrawn = state.withdrawn;
     into.families = state.families;
     into.families.derive(&into.kept);
+    into.redrives = state.redrives;
     Ok(())
 }

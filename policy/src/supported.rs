@@ -24,6 +24,24 @@ pub enum Feature {
     Delegation,
 }
 
+impl Feature {
+    /// What to write where it is not supported. Nothing is ignored silently: the whole set is refused until then.
+    const fn instead(self) -> &'static str {
+        match self {
+            Self::ConcurrentJobs => {
+                "remove it, and write a limit: a rule with `state: [{ concurrency: jobs, key: [tenant], gt: N }]` and \
+                 `decision: throttle`, over the same jobs"
+            }
+            Self::Packs => {
+                "remove it, and match `topics` or `capabilities`: jobs know no pack before packs can be installed"
+            }
+            Self::Approvals | Self::Throttling | Self::Constraints | Self::Limits | Self::Delegation => {
+                "remove it; nothing is ignored silently, so the whole set stays refused until then"
+            }
+        }
+    }
+}
+
 /// A set of features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Supported(&'static [Feature]);
@@ -53,13 +71,9 @@ impl Supported {
     pub(crate) fn check(self, bundles: &[Bundle], problems: &mut Vec<Problem>) {
         for rule in bundles.iter().flat_map(|bundle| &bundle.rules) {
             let lacking = needs(rule).into_iter().filter(|(feature, _)| !self.has(*feature));
-            problems.extend(lacking.map(|(_, what)| {
-                Problem::new(
-                    &rule.file,
-                    rule.line,
-                    format!("{what} in rule `{}` is not supported yet by this version", rule.id),
-                    "remove it; nothing is ignored silently, so the whole set stays refused until then",
-                )
+            problems.extend(lacking.map(|(feature, what)| {
+                let what = format!("{what} in rule `{}` is not supported yet by this version", rule.id);
+                Problem::new(&rule.file, rule.line, what, feature.instead())
             }));
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{CommandId, JobId, PersonId, PoolName, TenantId};
 use crate::job::{InputHash, SourcePosition};
+use crate::redrive::Redriven;
 use crate::signature::{Capacity, Distrust, Signature, Trust};
 
 /// The statement's line of a signed command.
@@ -30,6 +31,8 @@ pub enum Action {
     Revoke,
     /// A dead record shall be judged again.
     Redrive,
+    /// A dead record shall be shown no longer.
+    Drop,
 }
 
 impl Action {
@@ -42,6 +45,7 @@ impl Action {
             Self::Cancel => "cancel",
             Self::Revoke => "revoke",
             Self::Redrive => "redrive",
+            Self::Drop => "drop",
         }
     }
 }
@@ -75,6 +79,9 @@ pub struct Command {
     /// Where the job went, as this person saw it: needed to call off one that was released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolName>,
+    /// What is to be judged again: needed to redrive. Job, tenant and input hash are then those of what died, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redrive: Option<Box<Redriven>>,
 }
 
 /// Why a genuine command has no effect. The words are final.
@@ -103,6 +110,16 @@ pub enum CommandRefusal {
     AlreadyGiven,
     /// Enough people have approved it.
     Enough,
+    /// That record was redriven before.
+    AlreadyRedriven,
+    /// What is to be redriven is no job here, as it stands.
+    NoJob,
+    /// Its job waits, or its id is another record's.
+    IdTaken,
+    /// It was signed too long ago, or its time is still to come.
+    OutOfTime,
+    /// Not at this moment.
+    NotNow,
     /// This version does not do that.
     NotAvailable,
 }
@@ -123,6 +140,11 @@ impl CommandRefusal {
             Self::NotAnApprover => "not_an_approver",
             Self::AlreadyGiven => "already_given",
             Self::Enough => "enough",
+            Self::AlreadyRedriven => "already_redriven",
+            Self::NoJob => "no_job",
+            Self::IdTaken => "id_taken",
+            Self::OutOfTime => "out_of_time",
+            Self::NotNow => "not_now",
             Self::NotAvailable => "not_available",
         }
     }

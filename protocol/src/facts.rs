@@ -225,6 +225,30 @@ pub enum KernelFact {
         /// Then no ticket that it had can be valid any more.
         until: Timestamp,
     },
+    /// An operator has a dead record judged again. The fact of its verdict follows in the same group.
+    RecordRedriven {
+        /// The record in its new life.
+        source: SourcePosition,
+        /// The command that said so.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// An operator has done with a dead record: views show it no longer.
+    RecordDropped {
+        /// The record.
+        source: SourcePosition,
+        /// The command that said so.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
     /// The same job (tenant, id, input hash) again: its first verdict stands and it runs once.
     JobRepeated {
         /// This record.

@@ -26,5 +26,7 @@ pub const DEAD_STAGE: &str = "__connect.errors.stage";
 pub const DEAD_CLASS: &str = "__connect.errors.exception.class.name";
 /// The reason for people.
 pub const DEAD_MESSAGE: &str = "__connect.errors.exception.message";
+/// The record's own key.
+pub const DEAD_KEY: &str = "tg-original-key";
 /// SHA-256 of the original value when the value itself was too large to carry on.
 pub const DEAD_HASH: &str = "tg-input-hash";

@@ -24,7 +24,8 @@ pub struct Actor {
     pub kind: Option<String>,
 }
 
-/// The identity of a record for ever: where it stands in its source. Shown as `source/partition@offset`.
+/// The identity of a record for ever: where it stands in its source. Shown as `source/partition@offset`; with `~n` behind
+/// it for the n-th time that it was redriven from `dead`: each is a life of its own, with one verdict in force and one end.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourcePosition {
     /// The source.
@@ -33,6 +34,22 @@ pub struct SourcePosition {
     pub partition: u32,
     /// Offset of the record.
     pub offset: Offset,
+    /// Times it was redriven; 0 as it was first read.
+    pub redrive: u32,
+}
+
+impl SourcePosition {
+    /// A record as it was first read.
+    #[must_use]
+    pub const fn new(source: SourceName, partition: u32, offset: Offset) -> Self {
+        Self { source, partition, offset, redrive: 0 }
+    }
+
+    /// The same record, redriven so often.
+    #[must_use]
+    pub fn redriven(&self, redrive: u32) -> Self {
+        Self { redrive, ..self.clone() }
+    }
 }
 
 /// Text that is not `source/partition@offset`.
@@ -45,7 +62,8 @@ pub struct BadSourcePosition {
 
 impl fmt::Display for SourcePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}@{}", self.source, self.partition, self.offset)
+        write!(f, "{}/{}@{}", self.source, self.partition, self.offset)?;
+        if self.redrive > 0 { write!(f, "~{}", self.redrive) } else { Ok(()) }
     }
 }
 
@@ -62,7 +80,11 @@ impl FromStr for SourcePosition {
             let (source, rest) = text.rsplit_once('/')?;
             let (partition, offset) = rest.split_once('@')?;
             let source = SourceName::new(source).ok()?;
-            Some(Self { source, partition: partition.parse().ok()?, offset: offset.parse().ok()? })
+            let (offset, redrive) = match offset.split_once('~') {
+                None => (offset, 0),
+                Some((offset, redrive)) => (offset, redrive.parse().ok().filter(|redrive| *redrive > 0)?),
+            };
+            Some(Self { source, partition: partition.parse().ok()?, offset: offset.parse().ok()?, redrive })
         };
         parse().ok_or_else(|| BadSourcePosition { text: text.chars().take(200).collect() })
     }

@@ -125,6 +125,8 @@ pub enum KeptAs {
     Deferred,
     /// Not at all: it was released to its pool, and its ticket expired before it could run.
     Released,
+    /// Not at all: it ended in `dead`, and an operator had it judged again.
+    Dead,
 }
 
 impl KeptAs {
@@ -135,6 +137,7 @@ impl KeptAs {
             Self::Held => "held",
             Self::Deferred => "deferred",
             Self::Released => "released",
+            Self::Dead => "dead",
         }
     }
 }
@@ -163,13 +166,14 @@ impl DeferredWhy {
     }
 }
 
-/// What a later fact of a job stands in place of (I4). Its messages come from the kept record, or, of a job that was
-/// released, from the record its scheduler gave back.
+/// What a later fact of a job stands in place of (I4). Its messages come from the kept record; of a job that was released,
+/// from the record its scheduler gave back; of one that was dead, from the command that redrives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replaced {
     /// What it was.
     pub was: KeptAs,
-    /// `at` of the fact that last said so; for a released job, when its scheduler gave it back.
+    /// `at` of the fact that last said so; for a released job, when its scheduler gave it back; for a dead one, when the
+    /// operator signed.
     pub at: Timestamp,
     /// Leases it had under tickets that have expired since.
     #[serde(default, skip_serializing_if = "is_zero")]

@@ -21,6 +21,7 @@ pub mod limits;
 pub mod merkle;
 pub mod outcome;
 pub mod proof;
+pub mod redrive;
 pub mod returned;
 pub mod signature;
 pub mod statements;

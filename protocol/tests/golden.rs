@@ -95,6 +95,8 @@ fn kernel_word(fact: &KernelFact) -> &'static str {
         KernelFact::JobCancelled { .. } => "job_cancelled",
         KernelFact::JobWithdrawn { .. } => "job_withdrawn",
         KernelFact::DelegationRevoked { .. } => "delegation_revoked",
+        KernelFact::RecordRedriven { .. } => "record_redriven",
+        KernelFact::RecordDropped { .. } => "record_dropped",
         KernelFact::JobRepeated { .. } => "job_repeated",
         KernelFact::RecordRejected { .. } => "record_rejected",
     }
@@ -238,6 +240,8 @@ fn every_record_is_read_and_written_as_ever() {
         "kernel_fact.job_withdrawn",
         "kernel_fact.outcome_passed_on",
         "kernel_fact.policy_adopted",
+        "kernel_fact.record_dropped",
+        "kernel_fact.record_redriven",
         "kernel_fact.record_rejected",
         "kernel_fact.slice_granted",
         "kernel_fact.slice_requested",

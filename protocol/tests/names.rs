@@ -44,6 +44,9 @@ fn what_is_no_position_is_refused() {
         "/0@1",
         "a/0@-1",
         "a/0@1@2",
+        "a/0@1~0",
+        "a/0@1~",
+        "a/0@1~1~1",
         "a/4294967296@0",
         "a b/0@1",
         "a/0@18446744073709551616",
@@ -54,8 +57,8 @@ fn what_is_no_position_is_refused() {
 
 proptest! {
     #[test]
-    fn a_position_reads_back(source in "[A-Za-z0-9._-]{1,100}", partition: u32, offset: u64) {
-        let position = SourcePosition { source: SourceName::new(source).unwrap(), partition, offset };
+    fn a_position_reads_back(source in "[A-Za-z0-9._-]{1,100}", partition: u32, offset: u64, redrive in 0_u32..3) {
+        let position = SourcePosition::new(SourceName::new(source).unwrap(), partition, offset).redriven(redrive);
         prop_assert_eq!(&position.to_string().parse::<SourcePosition>().unwrap(), &position);
         let json = serde_json::to_string(&position).unwrap();
         prop_assert_eq!(serde_json::from_str::<SourcePosition>(&json).unwrap(), position);

@@ -112,7 +112,7 @@ impl Children {
                 return Err(NotSpawned::Refused(error));
             }
         };
-        let source = SourcePosition { source: source.clone(), partition, offset: landed.first };
+        let source = SourcePosition::new(source.clone(), partition, landed.first);
         // The kernel's rule for a job without id.
         let id = id.map_or_else(|| JobId::new(source.to_string()), Ok)?;
         Ok(Spawned { source, id })

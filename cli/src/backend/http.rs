@@ -174,7 +174,8 @@ impl Backend for OverHttp {
         let (at, action) = (segment(&command.source.to_string()), command.action.word());
         let of = match command.action {
             Action::Approve | Action::Reject => "approvals",
-            Action::Cancel | Action::Revoke | Action::Redrive => "jobs",
+            Action::Cancel | Action::Revoke => "jobs",
+            Action::Redrive | Action::Drop => "dead",
         };
         let answer = self
             .agent

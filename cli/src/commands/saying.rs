@@ -6,7 +6,8 @@ use tidegate_keys::SecretKey;
 use tidegate_node::gateway::commands::{Became, Passed};
 use tidegate_node::gateway::view::Story;
 use tidegate_protocol::command::{Action, Command, KIND};
-use tidegate_protocol::ids::{CommandId, KeyId, PersonId};
+use tidegate_protocol::ids::{CommandId, JobId, KeyId, PersonId, TenantId};
+use tidegate_protocol::job::{InputHash, SourcePosition};
 use tidegate_protocol::signature::signed;
 
 use crate::args::{Global, Output, SayArgs};
@@ -29,25 +30,55 @@ pub(crate) fn say(
     };
     // Nobody has judged what waits for a limit: only an approval is bound to a verdict, and that is refused without one.
     let snapshot = story.decision.as_ref().map_or_else(String::new, |decision| decision.snapshot.clone());
-    let usage = |error: tidegate_protocol::ids::BadName| Failure::new(Exit::Usage, error);
-    let person = args.person.as_deref().unwrap_or_else(|| tidegate_protocol::signature::Sign::key(&key).as_str());
-    let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
     let command = Command {
-        v: 1,
-        id: CommandId::new(format!("cli-{at_ms}-{}", std::process::id())).map_err(usage)?,
-        action,
         source: story.source.clone(),
         job_id: job.id.clone(),
         tenant: job.tenant.clone(),
         input_hash: job.input_hash,
         snapshot,
+        pool: story.pool.clone().filter(|_| matches!(action, Action::Cancel | Action::Revoke)),
+        ..unsaid(action, args, &key, story.source.clone())?
+    };
+    pass_on(global, &*backend, &key, &command)
+}
+
+/// This person's command about that record, with nothing said of its job.
+pub(crate) fn unsaid(
+    action: Action,
+    args: &SayArgs,
+    key: &SecretKey,
+    source: SourcePosition,
+) -> Result<Command, Failure> {
+    let usage = |error: tidegate_protocol::ids::BadName| Failure::new(Exit::Usage, error);
+    let person = args.person.as_deref().unwrap_or_else(|| tidegate_protocol::signature::Sign::key(key).as_str());
+    let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+    Ok(Command {
+        v: 1,
+        id: CommandId::new(format!("cli-{at_ms}-{}", std::process::id())).map_err(usage)?,
+        action,
+        source,
+        job_id: JobId::new("-").map_err(usage)?,
+        tenant: TenantId::new("-").map_err(usage)?,
+        input_hash: InputHash([0; 32]),
+        snapshot: String::new(),
         by: PersonId::new(person).map_err(usage)?,
         at_ms: u64::try_from(at_ms).unwrap_or(u64::MAX),
         reason: args.reason.clone(),
-        pool: story.pool.clone().filter(|_| matches!(action, Action::Cancel | Action::Revoke)),
-    };
-    let text = serde_json::to_vec(&command).map_err(|error| Failure::new(Exit::Software, error))?;
-    let passed = backend.say(&command, signed(&key, KIND, text))?;
+        pool: None,
+        redrive: None,
+    })
+}
+
+/// Signs a command, passes it on and prints what became of it.
+pub(crate) fn pass_on(
+    global: &Global,
+    backend: &dyn Backend,
+    key: &SecretKey,
+    command: &Command,
+) -> Result<Exit, Failure> {
+    let action = command.action;
+    let text = serde_json::to_vec(command).map_err(|error| Failure::new(Exit::Software, error))?;
+    let passed = backend.say(command, signed(key, KIND, text))?;
     match global.output {
         Output::Json => output::json(&passed),
         Output::Text => output::text_line(&told(action, &passed)),
@@ -69,6 +100,11 @@ fn told(action: Action, passed: &Passed) -> String {
             let pool = passed.job.as_ref().and_then(|job| job.withdrawn.as_ref()).map_or("its", |told| told.pool.as_str());
             format!("pool `{pool}` is told to end it; the job is {state} (`tidegate jobs get --wait 30s` shows its end)")
         }
+        (Became::Given, _) if action == Action::Redrive => {
+            let at = passed.job.as_ref().map(|job| job.source.to_string()).unwrap_or_default();
+            format!("judged again as {at}; the job is {state}")
+        }
+        (Became::Given, _) if action == Action::Drop => "dropped: lists show it no longer".to_owned(),
         (Became::Given, _) => format!("approved; the job is {state}"),
         (Became::Ended, _) => format!("the job is {state}"),
         (Became::Refused, Some(why)) => format!("refused ({}): {}; the job is {state}", why.word(), passed.detail),
@@ -84,7 +120,7 @@ fn told(action: Action, passed: &Passed) -> String {
 }
 
 /// The person's key: the file given, or the one of `tidegate dev`.
-fn key(args: &SayArgs) -> Result<SecretKey, Failure> {
+pub(crate) fn key(args: &SayArgs) -> Result<SecretKey, Failure> {
     let file = args.signing_key.clone().unwrap_or_else(|| args.reach.data.join("approver.key"));
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let id = KeyId::new(args.key_id.as_deref().unwrap_or(&stem)).map_err(|error| Failure::new(Exit::Usage, error))?;

@@ -71,6 +71,7 @@ async fn say(
         at_ms: u64::try_from(at_ms).unwrap_or(u64::MAX),
         reason: String::new(),
         pool: None,
+        redrive: None,
     };
     let value = signed(key, KIND, serde_json::to_vec(&command)?);
     let topic = Topic::Commands(source.source.clone()).name(&node.config().prefix)?;

@@ -105,6 +105,8 @@ impl Board {
             | KernelFact::HoldEscalated { .. }
             | KernelFact::CommandRefused { .. }
             | KernelFact::JobCancelled { .. }
+            | KernelFact::RecordRedriven { .. }
+            | KernelFact::RecordDropped { .. }
             | KernelFact::JobWithdrawn { .. }
             | KernelFact::DelegationRevoked { .. } => return,
             KernelFact::JobHeld { job, decision, .. } => return self.held(now, job, decision),

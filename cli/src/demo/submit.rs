@@ -53,7 +53,7 @@ pub(crate) async fn submit(node: &DevNode, lines: Vec<Submission>, rate: f64) ->
     let mut sent = Vec::with_capacity(begun.len());
     for (submission, at, partition, landing) in begun {
         let landed = match tokio::time::timeout_at(deadline, landing).await {
-            Ok(Ok(landed)) => Ok(SourcePosition { source: name.clone(), partition, offset: landed.first }),
+            Ok(Ok(landed)) => Ok(SourcePosition::new(name.clone(), partition, landed.first)),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("the spine did not acknowledge it within {} s", PATIENCE.as_secs())),
         };

@@ -47,14 +47,20 @@ pub(super) async fn revoke(State(api): State<Arc<Api>>, Path(name): Path<String>
     say(&api, Action::Revoke, body, is_this).await
 }
 
-/// A word that is taken and means nothing yet: refused here already, so that nobody waits for it.
-pub(super) async fn redrive() -> Refused {
-    later(Action::Redrive, "submit the job again under another id: it goes through the kernel like any other")
+pub(super) async fn redrive(State(api): State<Arc<Api>>, Path(at): Path<String>, body: Body) -> Answer {
+    let is_this = about(&api, at);
+    say(&api, Action::Redrive, body, is_this).await
 }
 
-fn later(action: Action, hint: &str) -> Refused {
-    let detail = format!("`{}` comes with a later version; nothing was changed", action.word());
-    Refused::new(StatusCode::NOT_IMPLEMENTED, "not_available", detail, hint)
+pub(super) async fn drop_dead(State(api): State<Arc<Api>>, Path(at): Path<String>, body: Body) -> Answer {
+    let is_this = about(&api, at);
+    say(&api, Action::Drop, body, is_this).await
+}
+
+/// Whether a command is about the dead record of that path: its source position, or its place in `dead`.
+fn about(api: &Api, at: String) -> impl Fn(&Command) -> bool {
+    let known = api.view.dead_record(&at).and_then(|dead| dead.source);
+    move |command| command.source.to_string() == at || known.as_ref() == Some(&command.source)
 }
 
 async fn say(api: &Api, action: Action, body: Body, is_this: impl Fn(&Command) -> bool) -> Answer {

@@ -16,7 +16,7 @@ use super::answer::Refused;
 use super::jobs::query;
 use super::params::Query;
 use super::state::Api;
-use crate::view::{DeadRecord, read_dead};
+use crate::view::{DeadRecord, before_death, read_dead};
 
 /// Longest wait for a record that is said to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub(super) async fn show(State(api): State<Arc<Api>>, Path(at): Path<String>) ->
     let known = api.view.dead_record(&at).ok_or_else(unknown)?;
     let (partition, offset) = place(&known.at).ok_or_else(unknown)?;
     let record = read_one(&*api.spine, &api.dead.partition(partition), offset).await.ok_or_else(unknown)?;
-    Ok(Json(read_dead(partition, &record, usize::MAX)))
+    Ok(Json(DeadRecord { record: before_death(&record), ..read_dead(partition, &record, usize::MAX) }))
 }
 
 fn place(at: &str) -> Option<(u32, Offset)> {

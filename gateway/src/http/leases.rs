@@ -266,7 +266,7 @@ pub(super) async fn fail(
     body: Body,
 ) -> Answer {
     let (FailBody { token, error, result, retryable, retry_after_ms }, body) = read(body)?;
-    let mut ending = match (retry_after_ms, retryable) {
+    let failed = match (retry_after_ms, retryable) {
         (Some(wait), _) => Ending::retryable_after(error, Duration::from_millis(wait)),
         (None, true) => Ending::retryable(error),
         (None, false) => Ending::failed(error),

@@ -8,10 +8,11 @@
 //! | `GET /v1/jobs?since=N&wait=30s` | jobs changed since change number N |
 //! | `GET /v1/approvals?limit=&tenant=`, `GET /v1/approvals/{source position}` | jobs that wait for people |
 //! | `POST /v1/approvals/{source position}/approve`, `/reject` | one signed command, passed on to the kernel |
-//! | `POST /v1/jobs/{id}/cancel` | the same, by id or by source position: calls off a job that is held or deferred |
+//! | `POST /v1/jobs/{id}/cancel` | the same, by id or by source position: calls a job off |
 //! | `POST /v1/jobs/{id}/revoke` | one signed command: the job delegates no longer, and what acts for it does not begin |
-//! | `POST /v1/jobs/{id}/redrive` | refused (`not_available`): it comes with a later version |
-//! | `GET /v1/dead?limit=`, `GET /v1/dead/{at}` | what could not be handled |
+//! | `GET /v1/dead?limit=` | what could not be handled and no operator has dealt with |
+//! | `GET /v1/dead/{at}` | one of them with the record itself, by its place in `dead` or its source position |
+//! | `POST /v1/dead/{at}/redrive`, `/drop` | one signed command of an operator, passed on to the kernel |
 //! | `GET /v1/limits?limit=`, `GET /v1/limits/{of}` | limits as they are lent out; those whose id begins with `of` |
 //! | `POST /v1/pools/{pool}/lease` | a worker asks for jobs, and waits for the first |
 //! | `POST /v1/leases/{id}/heartbeat`, `/progress`, `/complete`, `/fail`, `/release` | what it says of one it has |
@@ -80,7 +81,6 @@ fn v1(api: Arc<Api>) -> Router {
         .route("/v1/jobs/{id}", get(jobs::get))
         .route("/v1/jobs/{id}/cancel", post(commands::cancel))
         .route("/v1/jobs/{id}/revoke", post(commands::revoke))
-        .route("/v1/jobs/{id}/redrive", post(commands::redrive))
         .route("/v1/limits", get(limits::list))
         .route("/v1/limits/{of}", get(limits::show))
         .route("/v1/approvals", get(approvals::list))
@@ -89,6 +89,8 @@ fn v1(api: Arc<Api>) -> Router {
         .route("/v1/approvals/{at}/reject", post(commands::reject))
         .route("/v1/dead", get(dead::list))
         .route("/v1/dead/{at}", get(dead::show))
+        .route("/v1/dead/{at}/redrive", post(commands::redrive))
+        .route("/v1/dead/{at}/drop", post(commands::drop_dead))
         .layer(body)
         .layer(middleware::from_fn_with_state(Arc::clone(&api), bearer::check))
         .with_state(api)

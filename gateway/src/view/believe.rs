@@ -9,7 +9,9 @@ use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::headers;
 use tidegate_protocol::ids::SenderId;
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::kept::KeptBytes;
 use tidegate_protocol::limits::LimitsFact;
+use tidegate_protocol::redrive::RawRecord;
 use tidegate_protocol::signature::{Capacity, Distrust, Signature, Trust};
 use tidegate_spine::Record;
 use tidegate_stage::Rules;
@@ -140,5 +142,29 @@ pub fn dead(partition: u32, record: &Record, preview: usize) -> DeadRecord {
         bytes: value.len(),
         preview: String::from_utf8_lossy(value.get(..preview).unwrap_or(value)).into_owned(),
         input_hash: text(headers::DEAD_HASH),
+        record: None,
     }
+}
+
+/// Begins the names that headers of ours have on `dead` when the record itself had them.
+const ORIGINAL: &str = "original-tg-";
+
+/// The record as it was before it was dead; `None` when its value was too large to carry on.
+#[must_use]
+pub fn before_death(record: &Record) -> Option<RawRecord> {
+    if record.headers.get(headers::DEAD_HASH).is_some() {
+        return None;
+    }
+    let own = record.headers.iter().filter_map(|(name, value)| {
+        if let Some(rest) = name.strip_prefix(ORIGINAL) {
+            return Some((format!("tg-{rest}"), KeptBytes::new(value)));
+        }
+        let added = name.starts_with("tg-") || name.starts_with("__connect.errors.");
+        (!added).then(|| (name.to_owned(), KeptBytes::new(value)))
+    });
+    Some(RawRecord {
+        value: KeptBytes::new(record.value.as_deref()?),
+        key: record.headers.get(headers::DEAD_KEY).map(|key| KeptBytes::new(key)),
+        headers: own.collect(),
+    })
 }

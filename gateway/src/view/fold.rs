@@ -9,7 +9,7 @@ use tidegate_protocol::kept::{KeptAs, Replaced};
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
-use super::hold::{GivenApproval, RefusedCommand, RevokedStory, WithdrawnStory};
+use super::hold::{GivenApproval, HandledStory, RefusedCommand, RevokedStory, WithdrawnStory};
 use super::shelf::Shelf;
 use super::story::{Attempt, DeadCause, State, Story, millis};
 
@@ -116,6 +116,18 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
                 let revoked = RevokedStory { command, by, reason, at_ms: millis(at) };
                 story.revoked.get_or_insert_with(|| Box::new(revoked));
             });
+        }
+        KernelFact::RecordRedriven { source, command, by, reason } => {
+            let died = source.redriven(source.redrive.saturating_sub(1));
+            shelf.done_with(died.clone());
+            shelf.change(&died, |story| story.redriven_as = Some(source.clone()));
+            let handled = HandledStory { command, by, reason, at_ms: millis(at) };
+            shelf.change(&source, |story| story.redriven = Some(Box::new(handled)));
+        }
+        KernelFact::RecordDropped { source, command, by, reason } => {
+            shelf.done_with(source.clone());
+            let handled = HandledStory { command, by, reason, at_ms: millis(at) };
+            shelf.change(&source, |story| story.dropped = Some(Box::new(handled)));
         }
         KernelFact::JobRepeated { source, duplicate_of, job_id: _, tenant: _ } => shelf.repeat(&source, &duplicate_of),
         KernelFact::RecordRejected { source, reason, detail, input_hash: _, job, replaces: _ } => {

@@ -66,6 +66,20 @@ pub struct RefusedCommand {
     pub at_ms: f64,
 }
 
+/// An operator dealt with a dead record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HandledStory {
+    /// The command that said so.
+    pub command: CommandId,
+    /// By whom.
+    pub by: PersonId,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: f64,
+}
+
 /// A released job was called off: its pool has been told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WithdrawnStory {

@@ -22,7 +22,7 @@ use tidegate_protocol::limits::LimitsFact;
 use tidegate_protocol::time::Timestamp;
 use tokio::sync::watch;
 
-pub use believe::dead as read_dead;
+pub use believe::{before_death, dead as read_dead};
 pub use ended::TooManyWait;
 pub use hold::{GivenApproval, HoldStory, RefusedCommand};
 pub use lending::{LentTo, LimitStanding};

@@ -86,10 +86,10 @@ impl View {
         Changes { jobs, next }
     }
 
-    /// Records of `dead`, newest first.
+    /// Records of `dead` that no operator has dealt with, newest first.
     #[must_use]
     pub fn dead_records(&self, limit: usize) -> Vec<DeadRecord> {
-        self.shelf().dead().take(limit).cloned().collect()
+        self.shelf().dead_to_see_to().take(limit).cloned().collect()
     }
 
     /// The record of `dead` that stands at `at` (`partition@offset`) or is about that source position.

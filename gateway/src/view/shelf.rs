@@ -22,6 +22,9 @@ pub(super) struct Shelf {
     by_change: BTreeMap<u64, SourcePosition>,
     ended: VecDeque<SourcePosition>,
     dead: VecDeque<DeadRecord>,
+    /// Dead records that operators have dealt with, redriven or dropped: as many as there can be dead ones to show.
+    done: HashSet<SourcePosition>,
+    done_in_order: VecDeque<SourcePosition>,
     last_change: u64,
     pub(super) waiters: HashMap<Waiting, Vec<(u64, oneshot::Sender<()>)>>,
     pub(super) waiting: usize,
@@ -45,6 +48,8 @@ impl Shelf {
             by_change: BTreeMap::new(),
             ended: VecDeque::new(),
             dead: VecDeque::new(),
+            done: HashSet::new(),
+            done_in_order: VecDeque::new(),
             last_change: 0,
             waiters: HashMap::new(),
             waiting: 0,
@@ -169,6 +174,24 @@ impl Shelf {
     /// Records of `dead`, newest first.
     pub(super) fn dead(&self) -> impl Iterator<Item = &DeadRecord> {
         self.dead.iter().rev()
+    }
+
+    /// Those of them that nobody has dealt with.
+    pub(super) fn dead_to_see_to(&self) -> impl Iterator<Item = &DeadRecord> {
+        self.dead().filter(|dead| dead.source.as_ref().is_none_or(|source| !self.done.contains(source)))
+    }
+
+    /// An operator has dealt with a dead record.
+    pub(super) fn done_with(&mut self, source: SourcePosition) {
+        if !self.done.insert(source.clone()) {
+            return;
+        }
+        self.done_in_order.push_back(source);
+        if self.done_in_order.len() > self.bounds.dead
+            && let Some(oldest) = self.done_in_order.pop_front()
+        {
+            self.done.remove(&oldest);
+        }
     }
 
     fn wake(&mut self, waiting: &Waiting) {

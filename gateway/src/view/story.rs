@@ -7,9 +7,10 @@ use tidegate_protocol::facts::LeaseEnd;
 use tidegate_protocol::ids::{JobId, PoolName, TenantId, WorkerId};
 use tidegate_protocol::job::{Job, SourcePosition};
 use tidegate_protocol::outcome::{DeadReason, Outcome};
+use tidegate_protocol::redrive::RawRecord;
 use tidegate_protocol::time::Timestamp;
 
-use super::hold::{HoldStory, RefusedCommand, RevokedStory, WithdrawnStory};
+use super::hold::{HandledStory, HoldStory, RefusedCommand, RevokedStory, WithdrawnStory};
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -219,6 +220,15 @@ pub struct Story {
     /// Why it is in `dead`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead: Option<DeadCause>,
+    /// It was dead, and an operator had it judged again: this is the life it began then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redriven: Option<Box<HandledStory>>,
+    /// The life that follows this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redriven_as: Option<SourcePosition>,
+    /// An operator has done with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<Box<HandledStory>>,
     /// The record that stands for this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duplicate_of: Option<SourcePosition>,
@@ -251,6 +261,9 @@ impl Story {
             output: None,
             output_left_out: false,
             dead: None,
+            redriven: None,
+            redriven_as: None,
+            dropped: None,
             duplicate_of: None,
             repeated_at: Vec::new(),
             times: Times::default(),
@@ -301,6 +314,10 @@ pub struct DeadRecord {
     /// SHA-256 of a value that was too large to carry on.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub input_hash: String,
+    /// The record itself, exactly: what is signed to redrive it. Only where one record is asked for, and not when the value
+    /// was too large to carry on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<RawRecord>,
 }
 
 impl DeadRecord {

@@ -3,6 +3,7 @@
 //! The topic is open: what cannot be believed is counted by a fixed word, logged ever more seldom, and leaves no fact.
 
 use tidegate_protocol::command::{Action, Command, KIND, MAX_COMMAND_BYTES, MAX_REASON_BYTES, Person};
+use tidegate_protocol::redrive::MAX_REDRIVE_BYTES;
 use tidegate_protocol::signature::{Capacity, Distrust, Signed};
 use tidegate_protocol::time::Timestamp;
 use tidegate_stage::Arrival;
@@ -13,7 +14,7 @@ use crate::kernel::Kernel;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unbelieved {
     /// Larger than any command.
-    #[error("it has {0} bytes, a command has at most {MAX_COMMAND_BYTES}")]
+    #[error("it has {0} bytes, a command has at most {MAX_COMMAND_BYTES}, to redrive {MAX_REDRIVE_BYTES}")]
     TooLarge(usize),
     /// Signed, perhaps, but no command.
     #[error("it is no command: {0}")]
@@ -42,15 +43,18 @@ impl Kernel {
     /// Reads a command and says who gave it.
     pub(super) fn believe(&self, arrival: &Arrival<'_>, at: Timestamp) -> Result<(Command, Person), Unbelieved> {
         let value = arrival.record.value.as_deref().unwrap_or_default();
-        if value.len() > MAX_COMMAND_BYTES {
+        if value.len() > MAX_REDRIVE_BYTES {
             return Err(Unbelieved::TooLarge(value.len()));
         }
         let signed = Signed::read(value).ok_or(Distrust::Unsigned)?;
         let command = read(value)?;
+        if value.len() > MAX_COMMAND_BYTES && command.action != Action::Redrive {
+            return Err(Unbelieved::TooLarge(value.len()));
+        }
         let capacities: &[Capacity<'_>] = match command.action {
             Action::Approve | Action::Reject => &[Capacity::Approver(&command.tenant)],
             Action::Cancel => &[Capacity::Operator, Capacity::Submitter(&command.tenant)],
-            Action::Revoke | Action::Redrive => &[Capacity::Operator],
+            Action::Revoke | Action::Redrive | Action::Drop => &[Capacity::Operator],
         };
         let trust = &*self.config.trust;
         let entitled = capacities.iter().map(|capacity| trust.entitled(signed.key, *capacity, at.millis()));

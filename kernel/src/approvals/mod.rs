@@ -20,7 +20,11 @@
 //! | revoke | revoked before | `already_revoked` |
 //! | | of this shard, kept, of another id, tenant or input | `other_input` |
 //! | | else | `DelegationRevoked`; the job itself, where it stands here, as if it was cancelled; see [`delegation`](crate::delegation) |
-//! | redrive | any | `not_available` |
+//! | redrive | redriven before; signed too long ago | `already_redriven`; `out_of_time` |
+//! | | no job as it stands; it waits, or its id is another record's | `no_job`; `id_taken` |
+//! | | no policy, no room, or limits unsettled | `not_now` |
+//! | | else | `RecordRedriven` and its verdict, which settles the command |
+//! | drop | any record of this shard | `RecordDropped` |
 //!
 //! | time or policy | facts |
 //! |---|---|
@@ -42,6 +46,7 @@
 mod authentic;
 mod cancel;
 mod hold;
+mod redrive;
 mod revoke;
 mod say;
 mod spared;
@@ -86,10 +91,11 @@ impl Kernel {
                 Ok(facts) => return facts.into_iter().for_each(|fact| decision.fact(fact)),
                 Err(refused) => Err(refused),
             },
-            Action::Redrive => refused(
-                CommandRefusal::NotAvailable,
-                format!("`{}` comes with a later version; nothing was changed", command.action.word()),
-            ),
+            Action::Drop => self.drop_dead(&command),
+            Action::Redrive => match self.redrive(arrival, &command, at, decision) {
+                Ok(()) => return,
+                Err(refused) => Err(refused),
+            },
         };
         match said {
             Ok(fact) => decision.fact(fact),

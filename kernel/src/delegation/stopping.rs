@@ -33,7 +33,7 @@ impl Kernel {
 
     fn stopped(&self, offset: Offset) -> Option<KernelFact> {
         let (name, partition) = (self.config.source.name().clone(), self.config.shard);
-        let source = SourcePosition { source: name, partition, offset };
+        let source = SourcePosition::new(name, partition, offset).redriven(self.redrives.life(offset));
         if let Some(kept) = self.kept.get(&source) {
             let Revocation { command, by, reason, .. } = self.families.stops_kept(&kept.job)?.clone();
             let (job, replaces) = (Box::new(kept.job.clone()), kept.replaced());

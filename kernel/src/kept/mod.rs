@@ -159,6 +159,11 @@ impl Kept {
         self.jobs.get(&source.offset).filter(|kept| kept.job.source == *source)
     }
 
+    /// The job of the record at that offset, in whichever of its lives.
+    pub(crate) fn at(&self, offset: Offset) -> Option<&KeptJob> {
+        self.jobs.get(&offset)
+    }
+
     /// The job of this id: kept for as long as it takes, so longer than the window may know it.
     pub(crate) fn of(&self, job: &Job) -> Option<&KeptJob> {
         // Nothing is looked up, or copied for it, while nothing is kept.
@@ -220,7 +225,7 @@ impl Kept {
     fn load_mut(&mut self, kind: KeptAs) -> &mut Load {
         match kind {
             KeptAs::Held => &mut self.held,
-            KeptAs::Deferred | KeptAs::Released => &mut self.deferred,
+            KeptAs::Deferred | KeptAs::Released | KeptAs::Dead => &mut self.deferred,
         }
     }
 
@@ -292,7 +297,7 @@ impl Kept {
     pub(crate) const fn is_full(&self, kind: KeptAs) -> bool {
         let load = match kind {
             KeptAs::Held => self.held,
-            KeptAs::Deferred | KeptAs::Released => self.deferred,
+            KeptAs::Deferred | KeptAs::Released | KeptAs::Dead => self.deferred,
         };
         load.jobs >= self.bounds.jobs || load.bytes >= self.bounds.bytes
     }
@@ -301,7 +306,7 @@ impl Kept {
     pub(crate) const fn count(&self, kind: KeptAs) -> usize {
         match kind {
             KeptAs::Held => self.held.jobs,
-            KeptAs::Deferred | KeptAs::Released => self.deferred.jobs,
+            KeptAs::Deferred | KeptAs::Released | KeptAs::Dead => self.deferred.jobs,
         }
     }
 

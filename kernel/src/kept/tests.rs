@@ -29,7 +29,7 @@ fn job(offset: Offset) -> Job {
         parent: None,
         scope: None,
         delegation: None,
-        source: SourcePosition { source: "jobs".to_owned().try_into().unwrap(), partition: 0, offset },
+        source: SourcePosition::new("jobs".to_owned().try_into().unwrap(), 0, offset),
         input_hash: InputHash::of(b"x", none),
         submitted_ms: 0,
     }

@@ -137,7 +137,8 @@ impl Draft {
         }
         let id = match self.id.or(made_id) {
             Some(id) => id,
-            None => named("id", JobId::new(position.to_string()))?,
+            // The same in every life of the record.
+            None => named("id", JobId::new(position.redriven(0).to_string()))?,
         };
         let Times { not_before, deadline } = self.timing.at(at_ms)?;
         let job = Job {

@@ -178,6 +178,8 @@ impl Wallet {
             | KernelFact::CommandRefused { .. }
             | KernelFact::JobWithdrawn { .. }
             | KernelFact::DelegationRevoked { .. }
+            | KernelFact::RecordRedriven { .. }
+            | KernelFact::RecordDropped { .. }
             | KernelFact::JobRepeated { .. } => {}
             KernelFact::JobDeferred { job, .. } | KernelFact::JobHeld { job, .. } => {
                 self.replaced(job.source.offset, at);
@@ -337,6 +339,11 @@ impl Wallet {
             let Some((_, offset)) = self.forget.first().copied().filter(|(due, _)| *due <= at) else { break };
             self.close(offset, at, settle::End::Forgotten);
         }
+    }
+
+    /// Whether the end of this record's job is awaited.
+    pub(crate) fn awaits(&self, offset: Offset) -> bool {
+        self.open.contains_key(&offset)
     }
 
     fn keys_of(&self, tenant: &TenantId) -> usize {

@@ -67,7 +67,7 @@ impl Shard {
     }
 
     fn told(&mut self, offset: Offset, attempts: u32, tokens: Option<u64>) -> usize {
-        let source = SourcePosition { source: SourceName::new("jobs.raw").unwrap(), partition: 0, offset };
+        let source = SourcePosition::new(SourceName::new("jobs.raw").unwrap(), 0, offset);
         let usage = Usage { tokens: tokens.and_then(Amount::units), money: None };
         let told = OutcomeTold { v: 1, source, outcome: Outcome::Succeeded, attempts, usage, at: self.at };
         let facts = self.wallet.told(&told, self.at, 7);
@@ -284,7 +284,7 @@ fn a_breaker_hears_of_failures_and_of_probes_that_ran_and_of_nothing_else() {
             shard.granted(&wanted);
             shard.wallet.change(&wanted.limit, &wanted.key, |holding| holding.probe = probe);
             shard.spend(5, &wanted);
-            let source = SourcePosition { source: SourceName::new("jobs.raw").unwrap(), partition: 0, offset: 5 };
+            let source = SourcePosition::new(SourceName::new("jobs.raw").unwrap(), 0, 5);
             let told = OutcomeTold { v: 1, source, outcome, attempts, usage: Usage::default(), at: shard.at };
             let mut passed_on = None;
             for fact in shard.wallet.told(&told, shard.at, 7) {

@@ -94,6 +94,7 @@ impl Held {
             at_ms: 0,
             reason: String::new(),
             pool: None,
+            redrive: None,
         }
     }
 
@@ -126,6 +127,7 @@ fn words(outcome: &Outcome) -> Vec<String> {
         }
         KernelFact::JobCancelled { .. } => "cancelled".to_owned(),
         KernelFact::DelegationRevoked { .. } => "revoked".to_owned(),
+        KernelFact::RecordDropped { source, .. } => format!("dropped {source}"),
         KernelFact::JobWithdrawn { pool, cause, .. } => format!("withdrawn from {pool} ({})", cause.word()),
         KernelFact::HoldEscalated { to, .. } => format!("escalated to {to}"),
         other => panic!("{other:?}"),

@@ -147,6 +147,7 @@ fn says(shard: &mut Shard, ring: &Ring, key: &str, action: Action, (job, decisio
         at_ms: 0,
         reason: String::new(),
         pool: None,
+        redrive: None,
     };
     shard.feed(INPUT_COMMANDS, record(Some(&ring.key(key).signs(&command)), Headers::new()))
 }

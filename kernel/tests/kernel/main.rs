@@ -16,6 +16,7 @@ mod limits;
 mod messages;
 mod people;
 mod properties;
+mod redrive;
 mod returned;
 mod revoking;
 mod scenarios;

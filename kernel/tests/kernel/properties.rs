@@ -146,6 +146,8 @@ fn check(shard: &mut Shard, value: Option<&[u8]>, headers: Headers) -> Result<()
             | KernelFact::JobCancelled { .. }
             | KernelFact::JobWithdrawn { .. }
             | KernelFact::DelegationRevoked { .. }
+            | KernelFact::RecordRedriven { .. }
+            | KernelFact::RecordDropped { .. }
             | KernelFact::SliceRequested { .. }
             | KernelFact::SliceGranted { .. }
             | KernelFact::SliceReturned { .. }

@@ -207,6 +207,7 @@ impl Scenario {
             at_ms: self.shard.at.millis(),
             reason: String::new(),
             pool: None,
+            redrive: None,
         };
         let (mut unsigned, mut forged, mut repeats, mut padded) = (false, false, 1, false);
         for word in words {
@@ -366,6 +367,12 @@ impl Scenario {
             KernelFact::HoldEscalated { source, to } => format!("hold_escalated {source} to {to}"),
             KernelFact::CommandRefused { source, action, by, why, detail, .. } => {
                 format!("command_refused {} {source} by {by}: {}: {detail}", action.word(), why.word())
+            }
+            KernelFact::RecordRedriven { source, by, reason, .. } => {
+                format!("record_redriven {source} by {by}: {reason}")
+            }
+            KernelFact::RecordDropped { source, by, reason, .. } => {
+                format!("record_dropped {source} by {by}: {reason}")
             }
             KernelFact::JobWithdrawn { source, job_id, tenant, pool, by, reason, .. } => {
                 format!("job_withdrawn {tenant}/{job_id} at {source} from {pool} by {by}: {reason}")

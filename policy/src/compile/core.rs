@@ -101,4 +101,5 @@ fn looks_at_more(rule: &Rule) -> bool {
         || !matches.except.is_empty()
         || matches.delegation.is_some()
         || matches.secrets_present.is_some()
+        || matches.mcp_calls
 }

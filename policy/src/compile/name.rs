@@ -197,6 +197,7 @@ impl Canon {
             except,
             delegation,
             secrets_present,
+            mcp_calls,
         } = matches;
         self.set(tenants);
         self.globs(topics);
@@ -226,6 +227,7 @@ impl Canon {
             hash.set(&delegation.required_scope);
         });
         self.list(secrets_present.iter(), |hash, wanted| hash.flag(*wanted));
+        self.flag(*mcp_calls);
     }
 
     fn range(&mut self, range: &Range) {

@@ -2,7 +2,8 @@
 //!
 //! What combining hears of a rule: its effect and constraints where it certainly matches; the same where it matches only
 //! because something cannot be told, except that an unsure permission permits nothing and only constrains. An unsure rule
-//! never ends a search: what stands behind it is heard too, so nobody loosens a verdict by leaving something out.
+//! never ends a search: what stands behind it is heard too, and the default where nothing certain is. So nobody loosens a
+//! verdict by leaving something out.
 
 use super::limits::{Answer, Asking};
 use super::scratch::{Heard, Match};
@@ -28,6 +29,15 @@ pub(super) struct Ruling {
 enum Into {
     Floor,
     Tiers,
+}
+
+/// What hearing the tiers came to.
+#[derive(Clone, Copy, Default)]
+struct Searched {
+    /// A rule certainly matches, so that the default is not heard.
+    certain: bool,
+    /// A limit that is not known stood before what a bundle of the kind `first_match` decided.
+    open: bool,
 }
 
 struct Hearing<'s, 'h> {
@@ -57,11 +67,9 @@ pub(super) fn combine(
     }
     let mut hearing = Hearing { snapshot, heard, floor: None, tiers: None };
     hearing.invariants(found, asking);
-    let mut open = false;
-    if hearing.floor != Some(Effect::Deny) {
-        open = hearing.search(found, asking);
-    }
-    hearing.settle(subject, open, asking)
+    let searched =
+        if hearing.floor == Some(Effect::Deny) { Searched::default() } else { hearing.search(found, asking) };
+    hearing.settle(subject, searched)
 }
 
 impl Hearing<'_, '_> {
@@ -82,11 +90,10 @@ impl Hearing<'_, '_> {
         }
     }
 
-    /// Hears tiers until one decides. Returns whether a limit that is not known stood before what a bundle of the kind
-    /// `first_match` decided.
-    fn search(&mut self, found: &[Match], asking: &mut Asking<'_, '_>) -> bool {
+    /// Hears tiers until one decides.
+    fn search(&mut self, found: &[Match], asking: &mut Asking<'_, '_>) -> Searched {
         let snapshot = self.snapshot;
-        let mut open = false;
+        let mut searched = Searched::default();
         for tier in [Stage::Job, Stage::Workflow, Stage::Global] {
             let mut certain = false;
             let blocks = || snapshot.blocks.iter().filter(move |block| block.stage == tier);
@@ -100,7 +107,7 @@ impl Hearing<'_, '_> {
             for block in blocks().filter(|block| block.combine == Combine::FirstMatch) {
                 let (first, unknown) = self.first(block, found, asking);
                 certain |= first;
-                open |= unknown;
+                searched.open |= unknown;
             }
             if !snapshot.plain {
                 for block in blocks().filter(|block| block.combine == Combine::MostRestrictive) {
@@ -108,10 +115,11 @@ impl Hearing<'_, '_> {
                 }
             }
             if certain {
+                searched.certain = true;
                 break;
             }
         }
-        open
+        searched
     }
 
     /// The first rule that certainly matches, and the unsure ones before it.
@@ -192,10 +200,20 @@ impl Hearing<'_, '_> {
     }
 
     /// The floor against what the tiers, or the default, decide.
-    fn settle(self, subject: &Subject<'_>, open: bool, asking: &Asking<'_, '_>) -> Ruling {
+    fn settle(self, subject: &Subject<'_>, searched: Searched) -> Ruling {
         let Self { snapshot, heard, floor, tiers } = self;
-        let rest = tiers.unwrap_or_else(|| default(snapshot, subject));
-        let mut default = tiers.is_none();
+        let Searched { certain, open } = searched;
+        let mut rest = tiers.unwrap_or(Effect::Allow);
+        let mut default = false;
+        if !certain {
+            let fallback = default_of(snapshot, subject);
+            // Beside rules that match only because something cannot be told.
+            default = tiers.is_none_or(|tiers| fallback > tiers);
+            if default {
+                rest = fallback;
+                heard.winners.clear();
+            }
+        }
         let mut effect = rest;
         if floor.is_some_and(|floor| floor >= rest) {
             effect = floor.unwrap_or(Effect::Deny);
@@ -214,7 +232,6 @@ impl Hearing<'_, '_> {
             default = false;
         }
         heard.winners.sort_unstable();
-        let _ = asking;
         let waits = !heard.unknown.is_empty() && (effect != Effect::Deny || open);
         if effect == Effect::Deny {
             heard.spends.clear();
@@ -232,7 +249,7 @@ fn of<'f>(block: &Block, found: &'f [Match]) -> &'f [Match] {
 }
 
 /// The tenant's default, or the last deny.
-fn default(snapshot: &Snapshot, subject: &Subject<'_>) -> Effect {
+fn default_of(snapshot: &Snapshot, subject: &Subject<'_>) -> Effect {
     snapshot.defaults.get(subject.tenant).map_or(Effect::Deny, |(effect, _)| *effect)
 }
 

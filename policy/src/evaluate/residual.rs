@@ -8,7 +8,7 @@ use super::select::Rest;
 use crate::compile::{Core, Grants, NONE, Snapshot};
 use crate::effect::Effect;
 use crate::glob::Glob;
-use crate::language::{DelegationMatch, Except, Match, TextSet};
+use crate::language::{DelegationMatch, Except, MCP, Match, TextSet};
 use crate::number::Number;
 use crate::subject::{Subject, present};
 use crate::when::{Facts, Tags, Truth};
@@ -89,6 +89,14 @@ pub(super) fn checks(matches: &Match, subject: &Subject<'_>) -> Outcome {
         .min(labels(matches, subject))
         .min(except(&matches.except, subject))
         .min(matches.delegation.as_ref().map_or(Outcome::Present, |wanted| delegation(wanted, subject)))
+        .min(told(!matches.mcp_calls || calls_mcp(subject)))
+}
+
+/// Whether the job says of itself that it calls an MCP server.
+pub(super) fn calls_mcp(subject: &Subject<'_>) -> bool {
+    let mut calls = false;
+    subject.labels.each(&mut |name, _| calls |= name.starts_with(MCP));
+    calls
 }
 
 /// Whether the subject requires everything the rule asks about.

@@ -37,7 +37,12 @@ pub(crate) struct Match {
     pub(crate) delegation: Option<DelegationMatch>,
     /// Whether the payload holds what looks like a secret.
     pub(crate) secrets_present: Option<bool>,
+    /// Only jobs that call an MCP server: with any label [`MCP`].
+    pub(crate) mcp_calls: bool,
 }
+
+/// Begins the labels that say what a job calls of an MCP server.
+pub(crate) const MCP: &str = "mcp.";
 
 /// What an attribute must not be (`not_in`). A missing attribute cannot be told.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ mod state;
 mod window;
 
 pub(crate) use deriver::{Deriver, Pointer, Scalar, Scalars, Test};
-pub(crate) use matching::{DelegationMatch, Except, LabelTest, Match, Range};
+pub(crate) use matching::{DelegationMatch, Except, LabelTest, MCP, Match, Range};
 pub(crate) use rule::When;
 pub use rule::{Canary, CanaryBy, Mode, Rule, Tier};
 pub(crate) use state::{KeyPart, Measure, StateCondition};

@@ -46,6 +46,7 @@ pub(super) fn covers(wide: &Rule, narrow: &Rule, surely: Surely) -> bool {
         except,
         delegation,
         secrets_present,
+        mcp_calls,
     } = &wide.matches;
     let of = &narrow.matches;
     let same_condition = || match (&wide.when, &narrow.when) {
@@ -76,6 +77,7 @@ pub(super) fn covers(wide: &Rule, narrow: &Rule, surely: Surely) -> bool {
         && excepted(except, of, unsure)
         && (delegation.is_none() || !unsure && *delegation == of.delegation)
         && (secrets_present.is_none() || !unsure && *secrets_present == of.secrets_present)
+        && (!*mcp_calls || of.mcp_calls)
         && same_condition()
         && same_window()
         && wide.state.is_empty()

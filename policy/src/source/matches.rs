@@ -78,6 +78,7 @@ pub(super) fn read(
         except,
         delegation: delegation?,
         secrets_present: secrets_present?,
+        mcp_calls: false,
     })
 }
 
@@ -230,7 +231,8 @@ pub(super) fn mcp(
     sound
 }
 
-/// What is outside of lists about MCP calls: for each list its name and a match of the calls it forbids.
+/// What is outside of lists about MCP calls: for each list its name and a match of the calls it forbids. They say nothing
+/// of a job that calls no MCP server; one that names part of a call only is forbidden what cannot be told.
 pub(super) fn outside_mcp(
     reader: &mut Reader<'_>,
     entry: Fields<'_>,
@@ -246,11 +248,11 @@ pub(super) fn outside_mcp(
         if fields.get(allow).is_some() {
             let range = Range::NotIn(reader.texts(fields, allow, what)?);
             let label_tests = vec![LabelTest { key: label.into(), range }];
-            outside.push((allow, Match { label_tests, ..Match::default() }));
+            outside.push((allow, Match { label_tests, mcp_calls: true, ..Match::default() }));
         }
         if fields.get(deny).is_some() {
             let labels = BTreeMap::from([(label.into(), reader.texts(fields, deny, what)?)]);
-            outside.push((deny, Match { labels, ..Match::default() }));
+            outside.push((deny, Match { labels, mcp_calls: true, ..Match::default() }));
         }
     }
     Some(outside)

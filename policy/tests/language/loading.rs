@@ -50,9 +50,17 @@ fn a_wrong_rule_is_refused_with_line_reason_and_remedy() {
         ),
         (
             "match: {}, decision: allow_with_constraints, constraints: { budgets: { max_concurrent_jobs: 2 } }",
-            format!("`constraints.budgets.max_concurrent_jobs` in rule `r` {LATER}"),
+            "`constraints.budgets.max_concurrent_jobs` in rule `r` is not supported yet by this version; remove it, and \
+             write a limit: a rule with `state: [{ concurrency: jobs, key: [tenant], gt: N }]` and `decision: throttle`, \
+             over the same jobs"
+                .into(),
         ),
-        ("match: { pack_ids: [x] }, decision: deny", format!("`pack_ids` in rule `r` {LATER}")),
+        (
+            "match: { pack_ids: [x] }, decision: deny",
+            "`pack_ids` in rule `r` is not supported yet by this version; remove it, and match `topics` or \
+             `capabilities`: jobs know no pack before packs can be installed"
+                .into(),
+        ),
         (
             "match: {}, decision: allow_with_constraints",
             "rule `r` allows with constraints and has none; add `constraints`, or write `decision: allow`".into(),

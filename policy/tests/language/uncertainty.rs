@@ -59,6 +59,56 @@ fn a_missing_attribute_switches_no_restriction_off() {
 }
 
 #[test]
+fn beside_rules_that_are_only_unsure_the_default_is_heard_and_the_most_restrictive_holds() {
+    let rows: [(&str, &str, &[(&str, &str)], Effect, bool); 9] = [
+        ("require_approval", "deny", &[], Effect::Deny, true),
+        ("throttle", "deny", &[], Effect::Deny, true),
+        ("deny", "deny", &[], Effect::Deny, false),
+        ("require_approval", "allow", &[], Effect::RequireApproval, false),
+        ("throttle", "allow", &[], Effect::Throttle, false),
+        // Certain: no default is heard.
+        ("require_approval", "deny", &[("env", "prod")], Effect::RequireApproval, false),
+        ("throttle", "deny", &[("env", "prod")], Effect::Throttle, false),
+        ("require_approval", "deny", &[("env", "dev")], Effect::Deny, true),
+        ("require_approval", "allow", &[("env", "dev")], Effect::Allow, true),
+    ];
+    for (decision, default, labels, effect, by_default) in rows {
+        for combine in ["first_match", "most_restrictive"] {
+            let text = format!(
+                "id: b\nrevision: 1\ncombine: {combine}\ntenants: {{ acme: {{ default: {default} }} }}\nrules:\n  \
+                 - {{ id: r, match: {{ labels: {{ env: prod }} }}, decision: {decision} }}\n"
+            );
+            let snapshot = load([("b.yaml", text)], None).unwrap_or_else(|refused| panic!("{refused}"));
+            let verdict = snapshot.evaluate(&Subject { labels: &labels, ..job() }, &mut Scratch::new());
+            let named = verdict.rule_ids.len() == usize::from(!by_default);
+            let found = (verdict.effect, verdict.default_used, named);
+            assert_eq!(found, (effect, by_default, true), "{combine}: {decision}, {default}, {labels:?}");
+        }
+    }
+}
+
+#[test]
+fn the_mcp_lists_of_a_tenant_are_about_jobs_that_call_an_mcp_server() {
+    let text = "id: b\nrevision: 1\ntenants: { acme: { default: allow, mcp: { allow_servers: [files], deny_tools: [drop] } } }\n\
+                rules:\n  - { id: r, match: { topics: [job.x] }, decision: deny }\n";
+    let snapshot = load([("b.yaml", text)], None).unwrap_or_else(|refused| panic!("{refused}"));
+    let rows: [(&[(&str, &str)], Effect); 7] = [
+        (&[], Effect::Allow),
+        (&[("env", "prod"), ("mcpserver", "x")], Effect::Allow),
+        (&[("mcp.server", "files"), ("mcp.tool", "read")], Effect::Allow),
+        (&[("mcp.server", "mail"), ("mcp.tool", "read")], Effect::Deny),
+        (&[("mcp.server", "files"), ("mcp.tool", "drop")], Effect::Deny),
+        // A part of a call: what is not said cannot be told.
+        (&[("mcp.server", "files")], Effect::Deny),
+        (&[("mcp.tool", "read")], Effect::Deny),
+    ];
+    for (labels, effect) in rows {
+        let verdict = snapshot.evaluate(&Subject { labels: &labels, ..job() }, &mut Scratch::new());
+        assert_eq!(verdict.effect, effect, "{labels:?}");
+    }
+}
+
+#[test]
 fn a_deriver_that_cannot_tell_counts_for_restrictions_only() {
     const YES: (bool, bool) = (true, true);
     const NO: (bool, bool) = (false, false);

@@ -113,7 +113,8 @@ fn short_forms(bundles: &[Value], job: &Job) -> Vec<(String, Known)> {
                     let texts = &entry["mcp"][&name];
                     if texts.is_array() {
                         // What is allowed must be outside for the denial to match, and the other way round.
-                        let outside = mcp(&json!({format!("{opposite}_{kind}"): texts}), job);
+                        let calls = job.labels.iter().any(|(name, _)| name.starts_with("mcp."));
+                        let outside = mcp(&json!({format!("{opposite}_{kind}"): texts}), job).min(told(calls));
                         deny(&format!("mcp.{name}"), json!({"tenants": of}), Some(outside));
                     }
                 }
@@ -161,7 +162,7 @@ fn judge_one(bundles: &[Value], job: &Job) -> Judged {
         mode.is_none()
     });
     let mut heard: Vec<Hit<'_>> = Vec::new();
-    let mut open = false;
+    let (mut open, mut decided) = (false, false);
     // Invariants: all of them, those with limits last and only while no deny is heard.
     let denies = |heard: &[Hit<'_>]| heard.iter().any(|hit| hit.effect() == 4);
     let invariants: Vec<Hit<'_>> = hits.iter().copied().filter(Hit::invariant).collect();
@@ -212,14 +213,22 @@ fn judge_one(bundles: &[Value], job: &Job) -> Judged {
                 }
             }
             if certain {
+                decided = true;
                 break;
             }
         }
     }
-    decide(bundles, job, &heard, floor, open, judged)
+    decide(bundles, job, &heard, floor, (open, decided), judged)
 }
 
-fn decide(bundles: &[Value], job: &Job, heard: &[Hit<'_>], floor: usize, open: bool, mut judged: Judged) -> Judged {
+fn decide(
+    bundles: &[Value],
+    job: &Job,
+    heard: &[Hit<'_>],
+    floor: usize,
+    (open, certain): (bool, bool),
+    mut judged: Judged,
+) -> Judged {
     // An unsure permission with constraints permits nothing.
     let bound = |hit: &&Hit<'_>| hit.effect() == 1 && hit.known == Known::Unsure;
     let voices: Vec<&Hit<'_>> = heard.iter().filter(|hit| !bound(hit)).collect();
@@ -233,7 +242,11 @@ fn decide(bundles: &[Value], job: &Job, heard: &[Hit<'_>], floor: usize, open: b
         .map(severity)
         .next()
         .unwrap_or(4);
-    let decided = rest.unwrap_or(default);
+    // The default is heard unless a rule certainly matches.
+    let decided = match rest {
+        Some(rest) if certain => rest,
+        rest => rest.map_or(default, |rest| rest.max(default)),
+    };
     let mut effect = lowest.map_or(decided, |lowest| lowest.max(decided));
     let mut winners: Vec<&Hit<'_>> = voices.iter().copied().filter(|hit| hit.effect() == effect).collect();
     let bounds: Vec<&Hit<'_>> = heard.iter().filter(bound).collect();

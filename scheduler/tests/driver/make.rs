@@ -12,7 +12,7 @@ use tidegate_protocol::outcome::Outcome;
 use tidegate_scheduler::Layout;
 
 pub fn position(offset: u64) -> SourcePosition {
-    SourcePosition { source: SourceName::new("jobs").unwrap(), partition: 0, offset }
+    SourcePosition::new(SourceName::new("jobs").unwrap(), 0, offset)
 }
 
 pub fn worker(name: &str) -> WorkerId {

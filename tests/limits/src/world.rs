@@ -316,7 +316,7 @@ impl World {
             let budgets = |key: usize| self.keys[key].definition.kind == LimitKind::Budget;
             let reserved = self.ledger.reserved((shard, offset), &budgets);
             self.ledger.ended((shard, offset), tenths, &budgets, self.now);
-            let source = SourcePosition { source: self.source.clone(), partition: 0, offset };
+            let source = SourcePosition::new(self.source.clone(), 0, offset);
             let told = Box::new(OutcomeTold {
                 v: 1,
                 source,

@@ -100,6 +100,11 @@ fn sets(conditions: &mut Conditions, wants: &Match, subject: &Subject<'_>) {
             format!("the label `{}` is not in its range", test.key)
         });
     }
+    if wants.mcp_calls {
+        let fails =
+            (!residual::calls_mcp(subject)).then(|| "the job calls no MCP server: it has no label `mcp.…`".to_owned());
+        conditions.add("mcp", fails);
+    }
     if !wants.except.is_empty() {
         let outcome = residual::except(&wants.except, subject);
         conditions.outcome("not_in", outcome, || "the job is among what the rule excepts".to_owned());

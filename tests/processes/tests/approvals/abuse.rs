@@ -53,7 +53,7 @@ fn what_is_sent_to_the_wrong_place_is_not_passed_on() {
         (format!("/v1/approvals/{}/reject", in_path(&at)), 400, "other_command"),
         (format!("/v1/jobs/{}/cancel", in_path(&at)), 400, "other_command"),
         ("/v1/approvals/nowhere/approve".to_owned(), 400, "bad_position"),
-        (format!("/v1/jobs/{}/redrive", in_path(&at)), 501, "not_available"),
+        (format!("/v1/dead/{}/redrive", in_path(&at)), 400, "other_command"),
     ];
     for (path, status, word) in rows {
         let answer = desk.dev.http.post(&path, "application/json", &genuine).unwrap();

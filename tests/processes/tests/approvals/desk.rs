@@ -155,6 +155,7 @@ impl Desk {
             by: PersonId::new(person).unwrap(),
             at_ms: 0,
             reason: String::new(),
+            redrive: None,
             pool: story["pool"].as_str().map(|pool| PoolName::new(pool).unwrap()),
         }
     }

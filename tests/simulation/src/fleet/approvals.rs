@@ -114,6 +114,8 @@ pub fn check(
             | KernelFact::HoldEscalated { .. }
             | KernelFact::JobWithdrawn { .. }
             | KernelFact::DelegationRevoked { .. }
+            | KernelFact::RecordRedriven { .. }
+            | KernelFact::RecordDropped { .. }
             | KernelFact::CommandRefused { .. } => {}
         }
     }

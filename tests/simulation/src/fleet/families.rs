@@ -91,6 +91,7 @@ fn revocation(job: &Job) -> Vec<u8> {
         at_ms: 0,
         reason: String::new(),
         pool: None,
+        redrive: None,
     };
     signed(&*key, KIND, serde_json::to_vec(&command).unwrap())
 }
@@ -134,6 +135,8 @@ pub fn check(groups: &[ValidGroup<KernelFact>], verdicts: &mut Verdicts) {
             | KernelFact::HoldRenewed { .. }
             | KernelFact::ApprovalGiven { .. }
             | KernelFact::HoldEscalated { .. }
+            | KernelFact::RecordRedriven { .. }
+            | KernelFact::RecordDropped { .. }
             | KernelFact::CommandRefused { .. } => {}
         }
     }

@@ -77,6 +77,8 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
         | KernelFact::SpendSettled { .. }
         | KernelFact::OutcomePassedOn { .. }
         | KernelFact::CommandRefused { .. }
+        | KernelFact::RecordRedriven { .. }
+        | KernelFact::RecordDropped { .. }
         | KernelFact::DelegationRevoked { .. } => Vec::new(),
         KernelFact::JobCancelled { job, .. } => vec![to(0, "finished", true, job.id.as_str(), &job.source)],
         // To every bucket of its tenant.
@@ -205,11 +207,7 @@ pub fn check_ends(
     for (config, spec) in kernels {
         let raw = &spec.inputs[0].partition;
         for (record, due) in dues(broker.log(raw)) {
-            let source = SourcePosition {
-                source: config.source.name().clone(),
-                partition: raw.partition,
-                offset: record.offset,
-            };
+            let source = SourcePosition::new(config.source.name().clone(), raw.partition, record.offset);
             let times = ends.get(&source).copied().unwrap_or(0);
             let approved = matches!(due, Due::Asked | Due::Child) && allowed.contains_key(&source);
             if due == Due::Allowed || approved {

@@ -186,6 +186,7 @@ fn command(asked: &Asked, id: CommandId, action: Action, by: &str) -> Command {
         at_ms: 0,
         reason: String::new(),
         pool: None,
+        redrive: None,
     }
 }
 
