@@ -186,6 +186,9 @@ fn line<'a>(fact: &'a KernelFact, log: LogPlace<'a>) -> Option<Line<'a>> {
         KernelFact::JobCancelled { job, by, reason, replaces, .. } => {
             Line { by: Some(by), replaces: Some(*replaces), ..new(&job.source, "cancelled", reason).of(job) }
         }
+        KernelFact::JobWithdrawn { source, job_id, tenant, by, reason, .. } => {
+            Line { tenant: Some(tenant), job: Some(job_id), by: Some(by), ..new(source, "withdrawn", reason) }
+        }
         KernelFact::JobRepeated { source, duplicate_of, job_id, tenant } => Line {
             tenant: Some(tenant),
             job: Some(job_id),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::TopicName;
-use tidegate_protocol::command::{Command, CommandRefusal, MAX_COMMAND_BYTES};
+use tidegate_protocol::command::{Action, Command, CommandRefusal, MAX_COMMAND_BYTES};
 use tidegate_protocol::ids::{CommandId, SourceName};
 use tidegate_spine::{AppendError, NewRecord, Producer, ProducerOptions, Spine, SpineError};
 use tokio::sync::Mutex;
@@ -48,7 +48,7 @@ pub enum NotPassedOn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Became {
-    /// The approval counts; more may be needed.
+    /// It counts: the approval was taken, and more may be needed; or the pool of a released job was told to end it.
     Given,
     /// The job is no longer held: released, denied or called off.
     Ended,
@@ -110,7 +110,18 @@ impl Commands {
         let command = read(&value)?;
         let since = view.list(&Filter::default(), 1).next;
         let key = JobKey::Position(command.source.clone());
-        let waited = waits(view.get(&key).as_ref());
+        let job = view.get(&key);
+        if let Some(ended) = job.as_ref().filter(|job| command.action == Action::Cancel && job.is_told()) {
+            let detail = format!("it has ended already: {}", ended.state.word());
+            return Ok(Passed {
+                command: command.id,
+                became: Became::Refused,
+                why: Some(CommandRefusal::NotKept),
+                detail,
+                job,
+            });
+        }
+        let waited = waits(job.as_ref());
         self.append(&command, value).await?;
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let mut seen = since;
@@ -170,6 +181,8 @@ fn told(command: &Command, job: Option<Story>, waited: bool) -> Passed {
     let refused = job.as_ref().and_then(|job| job.refused.iter().find(|refused| refused.command == id));
     let hold = job.as_ref().and_then(|job| job.hold.as_ref());
     let given = hold.is_some_and(|hold| hold.given.iter().any(|given| given.command == id));
+    let withdrawn = job.as_ref().and_then(|job| job.withdrawn.as_ref());
+    let given = given || withdrawn.is_some_and(|withdrawn| withdrawn.command == id);
     let ended = waited && !waits(job.as_ref());
     let (why, detail) = refused.map_or((None, String::new()), |r| (Some(r.why), r.detail.clone()));
     let became = match (refused.is_some(), given, ended) {

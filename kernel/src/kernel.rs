@@ -24,6 +24,7 @@ use crate::reading::ReaderMemory;
 use crate::standing::{Adopted, Policies, StandingView};
 use crate::state;
 use crate::wallet::{Wallet, WalletBugs};
+use crate::withdrawn::{Withdrawals, Withdrawn};
 
 /// The safety kernel of one source partition.
 pub struct Kernel {
@@ -40,6 +41,8 @@ pub struct Kernel {
     pub(crate) epoch: u64,
     /// Durable.
     pub(crate) refusals: Refusals,
+    /// Durable: released jobs that were called off since.
+    pub(crate) withdrawn: Withdrawals,
     /// Reused by `decide`; holds nothing that a decision depends on.
     pub(crate) memory: RefCell<Memory>,
     pub(crate) meters: Meters,
@@ -80,6 +83,7 @@ impl Kernel {
             wallet: Wallet::new(config.wallet),
             epoch: 0,
             refusals: Refusals::default(),
+            withdrawn: Withdrawals::default(),
             memory: RefCell::new(Memory {
                 reader: ReaderMemory::new(&config.source),
                 policy: tidegate_policy::Scratch::new(),
@@ -252,7 +256,15 @@ impl Stage for Kernel {
             KernelFact::HoldEscalated { source, to } => {
                 self.kept_changes(source, |_, hold| hold.escalated.push(to.clone()));
             }
-            KernelFact::JobCancelled { job, .. } => self.ended(job, true, at),
+            KernelFact::JobCancelled { job, replaces, .. } => {
+                self.withdrawn.forget(&job.source);
+                self.ended(job, was_kept(Some(*replaces)), at);
+            }
+            KernelFact::JobWithdrawn { source, pool, command, by, reason, cause, .. } => {
+                let (source, pool, command) = (source.clone(), pool.clone(), command.clone());
+                let (by, reason, cause) = (by.clone(), reason.clone(), *cause);
+                self.withdrawn.remember(Withdrawn { source, pool, command, by, reason, cause });
+            }
             KernelFact::CommandRefused { .. } => self.refusals.count(at),
             KernelFact::JobRepeated { .. } | KernelFact::RecordRejected { job: None, .. } => {}
         }
@@ -299,14 +311,10 @@ impl Stage for Kernel {
     }
 
     fn snapshot(&self) -> Result<String, serde_json::Error> {
-        state::write(self.policies.adopted(), &self.window, &self.kept, &self.wallet, self.refusals)
+        state::write(self)
     }
 
     fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
-        let (adopted, refusals) = state::read(snapshot, &mut self.window, &mut self.kept, &mut self.wallet)?;
-        self.kept.adopt(adopted.as_ref().map_or("", |adopted| &adopted.snapshot));
-        self.policies.adopt(adopted);
-        self.refusals = refusals;
-        Ok(())
+        state::read(snapshot, self)
     }
 }

@@ -27,7 +27,7 @@
 //! that is older than, or differs from, what was used before judges nothing ([`PolicyStanding`]).
 //!
 //! # Deliberately absent
-//! Delegation; revoking, redriving, and cancelling what was dispatched: such commands are refused by name.
+//! Delegation; revoking and redriving: such commands are refused by name.
 
 mod approvals;
 mod concluding;
@@ -46,6 +46,7 @@ pub mod sources;
 mod standing;
 mod state;
 pub mod wallet;
+mod withdrawn;
 
 pub use config::{
     DEFAULT_RECORD_BYTES, DEFAULT_TICKET_TTL, INPUT_COMMANDS, INPUT_GRANTS, INPUT_JOBS, INPUT_OUTCOMES, KernelConfig,

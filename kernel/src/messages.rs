@@ -10,6 +10,7 @@
 //! | | 1 | `finished` | job id | job id | fenced | the job is known |
 //! | `SliceRequested`, `SliceReturned`, `OutcomePassedOn` | 0 | `limits.requests` | limit and key | the same | fenced | always |
 //! | `JobCancelled` | 0 | `finished` | job id | job id | fenced | always |
+//! | `JobWithdrawn` | 0 | `approved.<pool>`, each bucket of the tenant | | tenant/job id | fenced | always |
 //! | `JobHeld`, `HoldRenewed`, `ApprovalGiven`, `HoldEscalated` | 0 | `held` | position | position | advisory | always |
 //! | `JobDecided` | 4 | `held`, a tombstone | position | position | advisory | it was held |
 //! | `RecordRejected`, `JobDeferred`, `JobCancelled` | 2 | `held`, a tombstone | position | position | advisory | it was held |
@@ -38,6 +39,7 @@ use tidegate_protocol::outcome::{DeadReason, Finished, Outcome};
 use tidegate_protocol::proof::MOST_TICKET_BYTES;
 use tidegate_protocol::time::Timestamp;
 use tidegate_protocol::topics::partition_of;
+use tidegate_protocol::withdrawal::{Withdrawal, Withdrawn};
 use tidegate_spine::{Headers, Record};
 use tidegate_stage::{Delivery, Message, Outbox};
 
@@ -69,6 +71,7 @@ mod ordinal {
     /// Also of a deferral and of a cancellation.
     pub(super) const ENDED_HELD: u8 = 2;
     pub(super) const CANCELLED_FINISHED: u8 = 0;
+    pub(super) const WITHDRAWN: u8 = 0;
     pub(super) const HELD: u8 = 0;
 }
 
@@ -134,12 +137,13 @@ pub(crate) fn emit(
             outbox.send(about_hold(config, ordinal::HELD, source, Some(value)));
             Ok(())
         }
-        KernelFact::JobCancelled { job, by, reason, .. } => {
-            let reason = match reason.as_str() {
-                "" => format!("cancelled by {by}"),
-                reason => format!("cancelled by {by}: {reason}"),
-            };
+        KernelFact::JobCancelled { job, by, reason, cause, .. } => {
+            let reason = cause.sentence(by, reason);
             finished(config, job, ordinal::CANCELLED_FINISHED, (Outcome::Cancelled, &reason), at, outbox)
+        }
+        KernelFact::JobWithdrawn { source, job_id, tenant, pool, command: _, by, reason, cause } => {
+            let (source, id, by, reason) = (source.clone(), job_id.clone(), by.clone(), reason.clone());
+            withdrawn(config, pool, Withdrawn { source, tenant: tenant.clone(), id, cause: *cause, by, reason }, outbox)
         }
         KernelFact::JobDecided { observed: true, .. } => Ok(()),
         KernelFact::JobDecided { job, decision, pool, payload, observed: false, replaces, .. } => {
@@ -199,6 +203,7 @@ fn unheld(fact: &KernelFact) -> Option<(&SourcePosition, u8)> {
         | KernelFact::ApprovalGiven { .. }
         | KernelFact::HoldEscalated { .. }
         | KernelFact::CommandRefused { .. }
+        | KernelFact::JobWithdrawn { .. }
         | KernelFact::JobRepeated { .. }
         | KernelFact::SliceRequested { .. }
         | KernelFact::SliceGranted { .. }
@@ -233,6 +238,7 @@ pub(crate) fn needs_input(config: &KernelConfig, fact: &KernelFact) -> bool {
         | KernelFact::ApprovalGiven { .. }
         | KernelFact::HoldEscalated { .. }
         | KernelFact::CommandRefused { .. }
+        | KernelFact::JobWithdrawn { .. }
         | KernelFact::JobCancelled { .. } => false,
         // What was kept is emitted from what was kept.
         KernelFact::JobDecided { replaces: Some(replaced), .. }
@@ -278,6 +284,27 @@ fn approved(
         headers: carried(&job.source, record),
         value: Some(judged(job, decision, payload, record)?),
     });
+    Ok(())
+}
+
+/// A pool that is gone since ends nothing any more.
+fn withdrawn(config: &KernelConfig, pool: &PoolName, withdrawn: Withdrawn, outbox: &mut Outbox) -> Result<(), Unmade> {
+    let withdrawal = Withdrawal { v: 1, withdrawn };
+    let Withdrawn { source, tenant, id, .. } = &withdrawal.withdrawn;
+    let value = Bytes::from(serde_json::to_vec(&withdrawal).map_err(|e| unmade(source, e))?);
+    let key = Bytes::from([tenant.as_str(), "/", id.as_str()].concat());
+    for to in config.routes.tenant_buckets(pool, tenant) {
+        let mut headers = Headers::with_capacity(1);
+        headers.push(headers::SOURCE, source.to_string());
+        outbox.send(Message {
+            ordinal: ordinal::WITHDRAWN,
+            delivery: Delivery::Fenced,
+            to,
+            key: Some(key.clone()),
+            headers,
+            value: Some(value.clone()),
+        });
+    }
     Ok(())
 }
 

@@ -24,6 +24,7 @@ const HELD: &str = "tidegate_kernel_held_jobs";
 const DEFERRED: &str = "tidegate_kernel_deferred_jobs";
 const HOLDS: &str = "tidegate_kernel_holds_total";
 const RETURNED: &str = "tidegate_kernel_returned_jobs_total";
+const WITHDRAWN: &str = "tidegate_kernel_jobs_withdrawn_total";
 const DEFERRALS: &str = "tidegate_kernel_deferrals_total";
 const POLICY_REVISION: &str = "tidegate_kernel_policy_revision";
 
@@ -42,8 +43,9 @@ pub fn describe_metrics() {
         ),
         (
             RETURNED,
-            "Jobs that came back because their ticket expired, by what they were then: decided, held, deferred or rejected.",
+            "Jobs that came back because their ticket expired, by what they were then: decided, held, deferred, cancelled or rejected.",
         ),
+        (WITHDRAWN, "Released jobs that were called off: their pool was told, by cause (cancelled, revoked)."),
         (DEAD, "Records that could not be jobs and went to `dead`, by reason."),
         (
             COMMANDS_REFUSED,
@@ -93,7 +95,12 @@ pub(crate) fn tally(fact: &KernelFact, count: &mut dyn FnMut(&'static str, &'sta
         KernelFact::HoldRenewed { .. } => count(HOLDS, "event", "renewed"),
         KernelFact::ApprovalGiven { .. } => count(HOLDS, "event", "approved"),
         KernelFact::HoldEscalated { .. } => count(HOLDS, "event", "escalated"),
-        KernelFact::JobCancelled { .. } => count(HOLDS, "event", "cancelled"),
+        KernelFact::JobCancelled { replaces, .. } => {
+            if replaces.was != KeptAs::Released {
+                count(HOLDS, "event", "cancelled");
+            }
+        }
+        KernelFact::JobWithdrawn { cause, .. } => count(WITHDRAWN, "cause", cause.word()),
         KernelFact::CommandRefused { .. } => {}
         KernelFact::JobDeferred { why, replaces, .. } => {
             if replaces.is_none() {
@@ -117,6 +124,7 @@ fn returned(fact: &KernelFact) -> Option<&'static str> {
         KernelFact::JobHeld { replaces, .. } => (replaces, "held"),
         KernelFact::JobDeferred { replaces, .. } => (replaces, "deferred"),
         KernelFact::RecordRejected { replaces, .. } => (replaces, "rejected"),
+        KernelFact::JobCancelled { replaces, .. } if replaces.was == KeptAs::Released => return Some("cancelled"),
         KernelFact::PolicyAdopted { .. }
         | KernelFact::SliceRequested { .. }
         | KernelFact::SliceGranted { .. }
@@ -128,6 +136,7 @@ fn returned(fact: &KernelFact) -> Option<&'static str> {
         | KernelFact::HoldEscalated { .. }
         | KernelFact::CommandRefused { .. }
         | KernelFact::JobCancelled { .. }
+        | KernelFact::JobWithdrawn { .. }
         | KernelFact::JobRepeated { .. } => return None,
     };
     replaces.is_some_and(|replaced| replaced.was == KeptAs::Released).then_some(became)

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | not a job of this partition | | none: counted |
 //! | its ticket is not this shard's, or is not what was signed | | `RecordRejected`: it ends as dead, and nothing of it is judged |
+//! | genuine, and called off meanwhile | | `JobCancelled` |
 //! | genuine | can judge | what [`concluding`](crate::concluding) says of a new job |
 //! | genuine | cannot, and there is room | `JobDeferred` (`ticket`): judged as soon as it can |
 //! | | no room, or too large to be kept | `JobDecided`, deny |
@@ -21,6 +22,7 @@
 
 use tidegate_protocol::decision::{Decision as Judgement, Verdict};
 use tidegate_protocol::facts::KernelFact;
+use tidegate_protocol::job::Job;
 use tidegate_protocol::kept::{FactPlace, KeptAs, Replaced};
 use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::proof::{Refused, Ticket};
@@ -33,6 +35,7 @@ use crate::concluding::{Case, defer, denied};
 use crate::judging::Said;
 use crate::kept::Deferral;
 use crate::kernel::Kernel;
+use crate::withdrawn::Withdrawn;
 
 /// Messages of one fact are numbered within this many.
 const INDEX_STEP: u64 = 256;
@@ -44,6 +47,12 @@ pub(crate) fn opened(record: &Record) -> Option<Record> {
     // A part of `value`, since it is borrowed from there.
     let value = Some(value.slice_ref(work.get().as_bytes()));
     Some(Record { offset: record.offset, timestamp_ms: record.timestamp_ms, key: None, value, headers: Headers::new() })
+}
+
+/// The end of a job whose return crossed its withdrawal.
+fn cancelled(job: Job, replaces: Replaced, withdrawn: &Withdrawn) -> KernelFact {
+    let Withdrawn { command, by, reason, cause, .. } = withdrawn.clone();
+    KernelFact::JobCancelled { job: Box::new(job), command, by, reason, replaces, cause }
 }
 
 impl Kernel {
@@ -77,12 +86,13 @@ impl Kernel {
             at,
             spends: Vec::new(),
         };
-        let fact = match (proven, self.policies.usable()) {
-            (Err(refused), _) => {
+        let fact = match (proven, self.withdrawn.of(&case.job.source), self.policies.usable()) {
+            (Ok(_), Some(withdrawn), _) => cancelled(case.job, replaced, withdrawn),
+            (Err(refused), ..) => {
                 let detail = format!("it came back with a ticket that proves nothing: {refused}");
                 case.rejected(DeadReason::from(refused), detail)
             }
-            (Ok(_), Some(policy)) => {
+            (Ok(_), None, Some(policy)) => {
                 self.adopt_first(policy, decision);
                 let full = self.kept.is_full(KeptAs::Deferred);
                 let mut memory = self.memory.borrow_mut();
@@ -96,7 +106,7 @@ impl Kernel {
                     said @ (Said::Decided(..) | Said::Waits(_)) => self.resolve(case, said),
                 }
             }
-            (Ok(_), None) => self.without_a_policy(case),
+            (Ok(_), None, None) => self.without_a_policy(case),
         };
         decision.settle(arrival.at, fact);
         true

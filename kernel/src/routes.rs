@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tidegate_protocol::address::{BadTopicName, TopicName, TopicPartition};
-use tidegate_protocol::ids::{Capability, PoolName};
+use tidegate_protocol::ids::{Capability, PoolName, TenantId};
 use tidegate_protocol::job::Job;
 use tidegate_protocol::topics::{Topic, partition_of};
 
@@ -169,6 +169,16 @@ impl Routes {
         let chooses = job.ordering_key.as_deref().unwrap_or(job.id.as_str());
         let chosen = partition_of(chooses.as_bytes(), tenant_buckets);
         Some(routed.approved.partition((first + chosen) % buckets))
+    }
+
+    /// The buckets of a tenant in a pool: every job of its stands in one of them. None when there is no such pool.
+    pub(crate) fn tenant_buckets(&self, pool: &PoolName, tenant: &TenantId) -> impl Iterator<Item = TopicPartition> {
+        let routed = self.pools.iter().find(|routed| routed.pool.name == *pool);
+        routed.into_iter().flat_map(|routed| {
+            let Pool { buckets, tenant_buckets, .. } = routed.pool;
+            let first = partition_of(tenant.as_str().as_bytes(), buckets);
+            (0..tenant_buckets).map(move |chosen| routed.approved.partition((first + chosen) % buckets))
+        })
     }
 
     /// Every bucket of every pool.

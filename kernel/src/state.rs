@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::approvals::Refusals;
 use crate::identity::{Entry, Window};
 use crate::kept::{Kept, KeptJob};
+use crate::kernel::Kernel;
 use crate::standing::Adopted;
-use crate::wallet::{Wallet, WalletIn, WalletOut};
+use crate::wallet::{WalletIn, WalletOut};
+use crate::withdrawn::Withdrawals;
 
 /// Format version.
 const VERSION: u32 = 1;
@@ -22,6 +24,8 @@ struct StateOut<'a> {
     wallet: Option<WalletOut<'a>>,
     #[serde(skip_serializing_if = "Refusals::is_fresh")]
     refusals: Refusals,
+    #[serde(skip_serializing_if = "Withdrawals::is_empty")]
+    withdrawn: &'a Withdrawals,
 }
 
 struct Jobs<'a>(&'a Kept);
@@ -58,34 +62,37 @@ struct StateIn {
     wallet: WalletIn,
     #[serde(default)]
     refusals: Refusals,
+    #[serde(default)]
+    withdrawn: Withdrawals,
 }
 
 /// Writes it.
-pub(crate) fn write(
-    adopted: Option<&Adopted>,
-    window: &Window,
-    kept: &Kept,
-    wallet: &Wallet,
-    refusals: Refusals,
-) -> Result<String, serde_json::Error> {
-    let (window, kept, wallet) = (Entries(window), Jobs(kept), wallet.was_used().then(|| wallet.written()));
-    serde_json::to_string(&StateOut { v: VERSION, adopted, window, kept, wallet, refusals })
+pub(crate) fn write(kernel: &Kernel) -> Result<String, serde_json::Error> {
+    let Kernel { window, kept, wallet, refusals, withdrawn, .. } = kernel;
+    serde_json::to_string(&StateOut {
+        v: VERSION,
+        adopted: kernel.policies.adopted(),
+        window: Entries(window),
+        kept: Jobs(kept),
+        wallet: wallet.was_used().then(|| wallet.written()),
+        refusals: *refusals,
+        withdrawn,
+    })
 }
 
-/// Reads it: what was adopted, and refusals; the window, the kept jobs and the wallet are replaced.
-pub(crate) fn read(
-    text: &str,
-    window: &mut Window,
-    kept: &mut Kept,
-    wallet: &mut Wallet,
-) -> Result<(Option<Adopted>, Refusals), serde_json::Error> {
+/// Reads it into a kernel.
+pub(crate) fn read(text: &str, into: &mut Kernel) -> Result<(), serde_json::Error> {
     let error = |problem: String| <serde_json::Error as serde::de::Error>::custom(problem);
     let state: StateIn = serde_json::from_str(text)?;
     if state.v != VERSION {
         return Err(error(format!("kernel state has version {}, this program reads version {VERSION}", state.v)));
     }
-    window.replace(state.window).map_err(|hash| error(format!("`{hash}` in a kernel state is no hash")))?;
-    kept.replace(state.kept);
-    wallet.replace(state.wallet);
-    Ok((state.adopted, state.refusals))
+    into.window.replace(state.window).map_err(|hash| error(format!("`{hash}` in a kernel state is no hash")))?;
+    into.kept.replace(state.kept);
+    into.kept.adopt(state.adopted.as_ref().map_or("", |adopted| &adopted.snapshot));
+    into.wallet.replace(state.wallet);
+    into.policies.adopt(state.adopted);
+    into.refusals = state.refusals;
+    into.withdrawn = state.withdrawn;
+    Ok(())
 }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CommandId, JobId, PersonId, TenantId};
+use crate::ids::{CommandId, JobId, PersonId, PoolName, TenantId};
 use crate::job::{InputHash, SourcePosition};
 use crate::signature::{Capacity, Distrust, Signature, Trust};
 
@@ -72,6 +72,9 @@ pub struct Command {
     /// Why, for people; without control characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Where the job went, as this person saw it: needed to call off one that was released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
 }
 
 /// Why a genuine command has no effect. The words are final.
@@ -80,8 +83,10 @@ pub struct Command {
 pub enum CommandRefusal {
     /// The job is not held here: its hold has ended, or there never was one.
     NotHeld,
-    /// The job is neither held nor deferred here.
+    /// The job is neither held nor deferred here, and the command names no pool it went to.
     NotKept,
+    /// It was withdrawn from that pool before.
+    AlreadyWithdrawn,
     /// The record holds a job of another id, tenant or input.
     OtherInput,
     /// This person may not speak for the job's tenant.
@@ -107,6 +112,7 @@ impl CommandRefusal {
         match self {
             Self::NotHeld => "not_held",
             Self::NotKept => "not_kept",
+            Self::AlreadyWithdrawn => "already_withdrawn",
             Self::OtherInput => "other_input",
             Self::OtherTenant => "other_tenant",
             Self::OtherSnapshot => "other_snapshot",

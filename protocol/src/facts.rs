@@ -14,6 +14,7 @@ use crate::kept::{DeferredWhy, KeptRecord, Replaced};
 use crate::limits::{LimitAnswer, LimitRequest, OutcomeTold, Spend, Usage};
 use crate::outcome::{DeadReason, Outcome};
 use crate::time::Timestamp;
+use crate::withdrawal::Cause;
 
 /// A fact of a kernel shard (`decisions.<source>`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +168,7 @@ pub enum KernelFact {
         /// Why, for people.
         detail: String,
     },
-    /// A held or deferred job was called off. Emits to `finished`.
+    /// A held or deferred job was called off, or one that came back after it was withdrawn. Emits to `finished`.
     JobCancelled {
         /// The job.
         job: Box<Job>,
@@ -180,6 +181,30 @@ pub enum KernelFact {
         reason: String,
         /// How it was kept.
         replaces: Replaced,
+        /// Why it shall not run.
+        #[serde(default, skip_serializing_if = "Cause::is_cancelled")]
+        cause: Cause,
+    },
+    /// A released job was called off: its pool is told, and ends it unless it has ended. Emits to `approved.<pool>`.
+    JobWithdrawn {
+        /// The job.
+        source: SourcePosition,
+        /// Its id.
+        job_id: JobId,
+        /// Its tenant.
+        tenant: TenantId,
+        /// Where it went.
+        pool: PoolName,
+        /// The command that said so.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// Why it shall not run.
+        #[serde(default, skip_serializing_if = "Cause::is_cancelled")]
+        cause: Cause,
     },
     /// The same job (tenant, id, input hash) again: its first verdict stands and it runs once.
     JobRepeated {
@@ -284,6 +309,30 @@ pub enum SchedulerFact {
         /// Not before this time; absent: at once.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
+    },
+    /// A leased job is to stop. Emits `Cancel` to its worker's lane; never emitted again.
+    CancelAsked {
+        /// The job.
+        source: SourcePosition,
+        /// Who has it, its token and lane.
+        to: Holder,
+        /// When it ends without its worker.
+        until: Timestamp,
+        /// How it ends then.
+        outcome: Outcome,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A job was called off that is not here now, but may be in `overflow`: it ends when it is read.
+    WithdrawalKept {
+        /// The job.
+        source: SourcePosition,
+        /// Its tenant.
+        tenant: TenantId,
+        /// Its id.
+        job_id: JobId,
+        /// Why, for people.
+        reason: String,
     },
     /// An attempt failed and another may go better: it waits for that. Emits `Settled` (accepted).
     JobRetried {

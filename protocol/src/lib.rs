@@ -25,3 +25,4 @@ pub mod signature;
 pub mod statements;
 pub mod time;
 pub mod topics;
+pub mod withdrawal;

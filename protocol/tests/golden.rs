@@ -26,6 +26,7 @@ use tidegate_protocol::limits::{LimitAnswer, LimitDefinition, LimitRequest, Limi
 use tidegate_protocol::outcome::Finished;
 use tidegate_protocol::proof::Ticket;
 use tidegate_protocol::returned::JobReturned;
+use tidegate_protocol::withdrawal::Withdrawal;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -92,6 +93,7 @@ fn kernel_word(fact: &KernelFact) -> &'static str {
         KernelFact::HoldEscalated { .. } => "hold_escalated",
         KernelFact::CommandRefused { .. } => "command_refused",
         KernelFact::JobCancelled { .. } => "job_cancelled",
+        KernelFact::JobWithdrawn { .. } => "job_withdrawn",
         KernelFact::JobRepeated { .. } => "job_repeated",
         KernelFact::RecordRejected { .. } => "record_rejected",
     }
@@ -103,6 +105,8 @@ fn scheduler_word(fact: &SchedulerFact) -> &'static str {
         SchedulerFact::LeaseGranted { .. } => "lease_granted",
         SchedulerFact::LeaseExpired { .. } => "lease_expired",
         SchedulerFact::JobFinished { .. } => "job_finished",
+        SchedulerFact::CancelAsked { .. } => "cancel_asked",
+        SchedulerFact::WithdrawalKept { .. } => "withdrawal_kept",
         SchedulerFact::JobRetried { .. } => "job_retried",
         SchedulerFact::JobDelayed { .. } => "job_delayed",
         SchedulerFact::JobDue { .. } => "job_due",
@@ -159,6 +163,7 @@ fn order_word(order: &Order) -> &'static str {
     match order {
         Order::Welcome { .. } => "welcome",
         Order::Assignment { .. } => "assignment",
+        Order::Cancel { .. } => "cancel",
         Order::Settled { .. } => "settled",
     }
 }
@@ -201,6 +206,7 @@ fn every_record_is_read_and_written_as_ever() {
                 assert_eq!(serde_json::to_string(&value).unwrap(), text, "{name} is written differently");
                 drop_in(value)
             }
+            "withdrawal" => drop_in(same::<Withdrawal>(&name)),
             "outcome_told" => drop_in(same::<OutcomeTold>(&name)),
             "report" => report_word(&same(&name)),
             "order" => order_word(&same(&name)),
@@ -230,6 +236,7 @@ fn every_record_is_read_and_written_as_ever() {
         "kernel_fact.job_deferred",
         "kernel_fact.job_held",
         "kernel_fact.job_repeated",
+        "kernel_fact.job_withdrawn",
         "kernel_fact.outcome_passed_on",
         "kernel_fact.policy_adopted",
         "kernel_fact.record_rejected",
@@ -254,6 +261,7 @@ fn every_record_is_read_and_written_as_ever() {
         "limits_fact.told",
         "mark.",
         "order.assignment",
+        "order.cancel",
         "order.settled",
         "order.welcome",
         "outcome_told.",
@@ -262,6 +270,7 @@ fn every_record_is_read_and_written_as_ever() {
         "report.hello",
         "report.progress",
         "report.result",
+        "scheduler_fact.cancel_asked",
         "scheduler_fact.job_delayed",
         "scheduler_fact.job_due",
         "scheduler_fact.job_duplicate",
@@ -273,6 +282,7 @@ fn every_record_is_read_and_written_as_ever() {
         "scheduler_fact.lease_granted",
         "scheduler_fact.result_refused",
         "scheduler_fact.result_repeated",
+        "scheduler_fact.withdrawal_kept",
         "scheduler_fact.work_refused",
         "scheduler_fact.worker_forgotten",
         "scheduler_fact.worker_welcomed",
@@ -280,6 +290,7 @@ fn every_record_is_read_and_written_as_ever() {
         "snapshot_chunk.",
         "term.",
         "ticket.",
+        "withdrawal.",
     ];
     assert_eq!(met.iter().map(String::as_str).collect::<Vec<_>>(), expected, "a record has no golden file");
 }

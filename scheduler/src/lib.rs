@@ -29,7 +29,7 @@
 //! ([`Gauges::impossible_facts`]).
 //!
 //! # Deliberately absent
-//! Fair queueing across tenants and ordering keys (they change `ready`), cancellation, progress timeouts.
+//! Fair queueing across tenants and ordering keys (they change `ready`), progress timeouts.
 
 mod clock;
 mod fleet;

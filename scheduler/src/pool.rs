@@ -30,6 +30,8 @@ pub struct Tuning {
     pub backoff_ms: u64,
     /// What a pause does not grow beyond, milliseconds, at most a day.
     pub max_backoff_ms: u64,
+    /// A worker that was told to stop a job has so long to end it, milliseconds; then it ends without it.
+    pub cancel_grace_ms: u64,
     /// Most jobs that wait in the state for a later start; further ones wait in the window and in the log. Nothing more is
     /// read while twice as many are delayed, pauses between attempts included.
     pub delayed_jobs: usize,
@@ -57,6 +59,7 @@ impl Default for Tuning {
             max_attempts: 5,
             backoff_ms: 1_000,
             max_backoff_ms: 60_000,
+            cancel_grace_ms: 10_000,
             delayed_jobs: 10_000,
             delayed_bytes: 64 << 20,
             window_jobs: 10_000,
@@ -131,6 +134,7 @@ pub struct Pool {
     pub(crate) heartbeat: Duration,
     /// Before a job's own wish.
     retry: Policy,
+    pub(crate) cancel_grace: Duration,
     pub(crate) delayed_jobs: usize,
     pub(crate) delayed_bytes: usize,
     pub(crate) window_jobs: usize,
@@ -183,6 +187,7 @@ impl Pool {
         check("max_attempts", tuning.max_attempts.into(), 1, 1_000)?;
         check("max_backoff_ms", tuning.max_backoff_ms, 0, 86_400_000)?;
         check("backoff_ms", tuning.backoff_ms, 0, tuning.max_backoff_ms)?;
+        check("cancel_grace_ms", tuning.cancel_grace_ms, 0, 86_400_000)?;
         check("delayed_jobs", tuning.delayed_jobs as u64, 0, 1_000_000)?;
         check("delayed_bytes", tuning.delayed_bytes as u64, 0, 1 << 30)?;
         check("window_jobs", tuning.window_jobs as u64, 1, 10_000_000)?;
@@ -219,6 +224,7 @@ impl Pool {
                 backoff: Duration::from_millis(tuning.backoff_ms),
                 max_backoff: Duration::from_millis(tuning.max_backoff_ms),
             },
+            cancel_grace: Duration::from_millis(tuning.cancel_grace_ms),
             delayed_jobs: tuning.delayed_jobs,
             delayed_bytes: tuning.delayed_bytes,
             window_jobs: tuning.window_jobs,

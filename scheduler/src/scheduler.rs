@@ -22,7 +22,7 @@ use crate::reports::Heard;
 use crate::state::State;
 use crate::transition::{self, Event};
 use crate::transitions::{
-    arrived, delayed, ended, expired, forgotten, granted, moved, refused, retried, returned, welcomed,
+    arrived, cancelled, delayed, ended, expired, forgotten, granted, moved, refused, retried, returned, welcomed,
 };
 use crate::window::{Origin, Window};
 
@@ -47,6 +47,8 @@ pub(crate) struct Soft {
     pub(crate) fleet: Fleet,
     /// When leases end.
     pub(crate) leases: Clock<SourcePosition>,
+    /// When leased jobs that were told to stop end without their worker.
+    pub(crate) cancels: Clock<SourcePosition>,
     /// When jobs without a lease have waited for too long.
     pub(crate) deadlines: Clock<SourcePosition>,
     /// When delayed jobs are due.
@@ -73,6 +75,7 @@ impl Soft {
             placement: Placement::default(),
             fleet: BTreeMap::new(),
             leases: Clock::default(),
+            cancels: Clock::default(),
             deadlines: Clock::default(),
             wakes: Clock::default(),
             sleepers: Clock::default(),
@@ -159,7 +162,9 @@ impl Scheduler {
     pub(crate) fn offer(&mut self, source: &SourcePosition, at: Timestamp) {
         let soft = &mut self.soft;
         let (work, again, until) = match (self.state.job(source), soft.window.get(source)) {
-            (Some(job), _) if self.pool.is_spent(&job.work, job.strikes, job.token.attempt) => {
+            (Some(job), _)
+                if job.stopping.is_some() || self.pool.is_spent(&job.work, job.strikes, job.token.attempt) =>
+            {
                 soft.doomed.insert(source.clone());
                 return;
             }
@@ -214,6 +219,9 @@ impl Scheduler {
         for job in self.state.jobs() {
             if job.lease.is_some() {
                 self.soft.leases.set(&job.work.source, at + self.pool.lease);
+                if let Some(stopping) = &job.stopping {
+                    self.soft.cancels.set(&job.work.source, stopping.until);
+                }
             } else {
                 requeued.push(job.work.source.clone());
             }
@@ -264,11 +272,13 @@ fn about(fact: &SchedulerFact) -> Option<(&SourcePosition, Event)> {
         SchedulerFact::JobRetried { source, .. } => Some((source, Event::Paused)),
         SchedulerFact::JobDelayed { source, .. } => Some((source, Event::Delayed)),
         SchedulerFact::JobDue { source } => Some((source, Event::Due)),
+        SchedulerFact::CancelAsked { source, .. } => Some((source, Event::Asked)),
         SchedulerFact::JobFinished { source, .. } => Some((source, Event::Finished)),
         SchedulerFact::JobMoved { source, .. } => Some((source, Event::Moved)),
         SchedulerFact::JobReturned { source, .. } => Some((source, Event::Returned)),
         SchedulerFact::ResultRefused { source, .. }
         | SchedulerFact::ResultRepeated { source, .. }
+        | SchedulerFact::WithdrawalKept { source, .. }
         | SchedulerFact::JobDuplicate { source, .. } => Some((source, Event::Aside)),
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::WorkRefused { .. }
@@ -290,6 +300,7 @@ impl Stage for Scheduler {
             Input::Refused(arrival, reason) => arrived::refuse(arrival, *reason, decision),
             Input::Tick { fresh } => {
                 expired::tick(self, *fresh, at, decision);
+                cancelled::tick(self, *fresh, decision);
                 delayed::tick(self, *fresh, decision);
                 ended::tick(self, *fresh, decision);
                 forgotten::tick(self, *fresh, decision);
@@ -322,6 +333,12 @@ impl Stage for Scheduler {
             SchedulerFact::JobRetried { source, by, until, usage, .. } => {
                 retried::apply(self, source, by, *until, *usage, at);
             }
+            SchedulerFact::CancelAsked { source, until, outcome, reason, .. } => {
+                cancelled::apply(self, source, *until, *outcome, reason);
+            }
+            SchedulerFact::WithdrawalKept { source, tenant, job_id, reason } => {
+                self.state.withdraw(source, (tenant.clone(), job_id.clone(), reason.clone()));
+            }
             SchedulerFact::JobDelayed { source, until, work } => delayed::apply(self, source, *until, work, at),
             SchedulerFact::JobDue { source } => delayed::due(self, source, at),
             SchedulerFact::JobFinished { source, outcome, by, .. } => {
@@ -350,7 +367,9 @@ impl Stage for Scheduler {
             SchedulerFact::WorkRefused { .. } => arrived::emit(self, fact, input, outbox),
             SchedulerFact::JobDuplicate { .. } => ended::duplicate(self, fact, at, outbox),
             SchedulerFact::JobRetried { source, by, .. } => retried::emit(self, source, by, outbox),
+            SchedulerFact::CancelAsked { source, to, reason, .. } => cancelled::emit(self, source, to, reason, outbox),
             SchedulerFact::LeaseExpired { .. }
+            | SchedulerFact::WithdrawalKept { .. }
             | SchedulerFact::JobDelayed { .. }
             | SchedulerFact::JobDue { .. }
             | SchedulerFact::WorkerForgotten { .. } => {}
@@ -375,7 +394,8 @@ impl Stage for Scheduler {
 
     fn next_due(&self) -> Option<Timestamp> {
         let soft = &self.soft;
-        [soft.leases.next(), soft.deadlines.next(), soft.wakes.next(), soft.forget.next()].into_iter().flatten().min()
+        let jobs = [soft.leases.next(), soft.cancels.next(), soft.deadlines.next(), soft.wakes.next()];
+        jobs.into_iter().chain([soft.forget.next()]).flatten().min()
     }
 
     fn admits(&self, input: u32) -> bool {

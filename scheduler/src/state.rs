@@ -13,6 +13,7 @@ use tidegate_protocol::facts::{Holder, LeaseEnd, Token};
 use tidegate_protocol::ids::{JobId, TenantId, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::limits::Usage;
+use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
 use crate::transition::Phase;
@@ -46,7 +47,26 @@ pub(crate) struct Job {
     pub(crate) answered: Option<WorkerId>,
     /// What attempts that ended said they used.
     pub(crate) used: Usage,
+    /// Its worker was told to stop it.
+    pub(crate) stopping: Option<Stopping>,
 }
+
+/// A job that is to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stopping {
+    /// When it ends without its worker.
+    pub(crate) until: Timestamp,
+    /// How.
+    pub(crate) outcome: Outcome,
+    /// Why, for people.
+    pub(crate) reason: String,
+}
+
+/// Withdrawals of jobs that may be in `overflow`, that are remembered. Part of the state's meaning.
+const WITHDRAWALS_REMEMBERED: usize = 4_096;
+
+/// What ends a job when it is read back: its tenant and id, and the reason.
+type Withdrawal = (TenantId, JobId, String);
 
 impl Job {
     /// Whether it had a lease under its present ticket.
@@ -76,6 +96,10 @@ pub(crate) struct State {
     leased: usize,
     delayed: usize,
     delayed_bytes: usize,
+    /// Jobs ever moved to `overflow`.
+    moved: u64,
+    withdrawn: BTreeMap<SourcePosition, Withdrawal>,
+    withdrawn_order: VecDeque<SourcePosition>,
 }
 
 impl State {
@@ -110,6 +134,41 @@ impl State {
     /// Jobs that are not ready yet, and bytes of their records.
     pub(crate) fn delayed(&self) -> (usize, usize) {
         (self.delayed, self.delayed_bytes)
+    }
+
+    /// A job was moved to `overflow`.
+    pub(crate) fn moved(&mut self) {
+        self.moved += 1;
+    }
+
+    /// Whether `overflow` may hold a job.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.moved > 0
+    }
+
+    /// Remembers that a job is called off, for when it is read.
+    pub(crate) fn withdraw(&mut self, source: &SourcePosition, withdrawal: Withdrawal) {
+        if self.withdrawn.insert(source.clone(), withdrawal).is_none() {
+            self.withdrawn_order.push_back(source.clone());
+        }
+        if self.withdrawn_order.len() > WITHDRAWALS_REMEMBERED
+            && let Some(oldest) = self.withdrawn_order.pop_front()
+        {
+            self.withdrawn.remove(&oldest);
+        }
+    }
+
+    /// Why a job that has just been read is called off.
+    pub(crate) fn withdrawn(&self, work: &Work) -> Option<&str> {
+        let (tenant, id, reason) = self.withdrawn.get(&work.source)?;
+        (*tenant == work.tenant && *id == work.id).then_some(reason)
+    }
+
+    /// The worker of a leased job is told to stop it.
+    pub(crate) fn stop(&mut self, source: &SourcePosition, stopping: Stopping) {
+        if let Some(job) = self.jobs.get_mut(source) {
+            job.stopping = Some(stopping);
+        }
     }
 
     /// The live job of that name, when it was leased before.
@@ -153,8 +212,8 @@ impl State {
         } else {
             let Some(work) = work else { return false };
             self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
-            let (until, answered, used) = (None, None, Usage::default());
-            let job = Job { work, token, strikes: 0, lease: Some(lease), until, answered, used };
+            let (until, answered, used, stopping) = (None, None, Usage::default(), None);
+            let job = Job { work, token, strikes: 0, lease: Some(lease), until, answered, used, stopping };
             self.jobs.insert(source.clone(), job);
         }
         self.held.entry(worker).or_default().insert(source.clone());
@@ -201,7 +260,16 @@ impl State {
         self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
         // No owner's epoch is 0: it was not leased, but its tokens go on where those of its earlier tickets ended.
         let token = Token { epoch: 0, attempt: work.leases };
-        let job = Job { work, token, strikes: 0, lease: None, until: None, answered: None, used: Usage::default() };
+        let job = Job {
+            work,
+            token,
+            strikes: 0,
+            lease: None,
+            until: None,
+            answered: None,
+            used: Usage::default(),
+            stopping: None,
+        };
         self.jobs.insert(source.clone(), job);
         self.pause(&source, Some(until));
     }
@@ -238,6 +306,9 @@ impl State {
 
     /// Ends a job; the worker that had it.
     pub(crate) fn finish(&mut self, source: &SourcePosition, by: Option<(WorkerId, Token)>) -> Option<WorkerId> {
+        if self.withdrawn.remove(source).is_some() {
+            self.withdrawn_order.retain(|kept| kept != source);
+        }
         self.ended.insert(source.clone(), by);
         self.ended_order.push_back(source.clone());
         if self.ended_order.len() > ENDED_REMEMBERED
@@ -289,6 +360,15 @@ struct SnapshotOut<'a> {
     jobs: Vec<JobOut<'a>>,
     workers: Vec<(&'a WorkerId, u64, u32)>,
     ended: Vec<(&'a SourcePosition, Option<&'a (WorkerId, Token)>)>,
+    #[serde(skip_serializing_if = "is_zero")]
+    moved: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    withdrawn: Vec<(&'a SourcePosition, &'a Withdrawal)>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize)]
@@ -303,6 +383,8 @@ struct JobOut<'a> {
     answered: Option<&'a WorkerId>,
     #[serde(skip_serializing_if = "Usage::is_empty")]
     used: Usage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopping: Option<&'a Stopping>,
     work: &'a RawValue,
 }
 
@@ -312,6 +394,10 @@ struct SnapshotIn {
     jobs: Vec<JobIn>,
     workers: Vec<(WorkerId, u64, u32)>,
     ended: Vec<(SourcePosition, Option<(WorkerId, Token)>)>,
+    #[serde(default)]
+    moved: u64,
+    #[serde(default)]
+    withdrawn: Vec<(SourcePosition, Withdrawal)>,
 }
 
 #[derive(Deserialize)]
@@ -326,6 +412,8 @@ struct JobIn {
     answered: Option<WorkerId>,
     #[serde(default)]
     used: Usage,
+    #[serde(default)]
+    stopping: Option<Stopping>,
     work: Box<RawValue>,
 }
 
@@ -339,6 +427,7 @@ impl State {
             until: job.until,
             answered: job.answered.as_ref(),
             used: job.used,
+            stopping: job.stopping.as_ref(),
             work: &job.work.text,
         });
         let ended = self.ended_order.iter().filter_map(|source| Some((source, self.ended.get(source)?.as_ref())));
@@ -347,6 +436,8 @@ impl State {
             jobs: jobs.collect(),
             workers: self.workers.iter().map(|(id, worker)| (id, worker.incarnation, worker.lane)).collect(),
             ended: ended.collect(),
+            moved: self.moved,
+            withdrawn: self.withdrawn_order.iter().filter_map(|s| Some((s, self.withdrawn.get(s)?))).collect(),
         })
     }
 
@@ -357,7 +448,7 @@ impl State {
             return Err(serde_json::Error::custom(format!("snapshot version {} is not known here", snapshot.v)));
         }
         let mut state = Self::default();
-        for JobIn { token, strikes, lease, until, answered, used, work } in snapshot.jobs {
+        for JobIn { token, strikes, lease, until, answered, used, stopping, work } in snapshot.jobs {
             let work = Work::of(Arc::from(work)).map_err(|no| serde_json::Error::custom(no.detail))?;
             let source = work.source.clone();
             state.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
@@ -365,11 +456,17 @@ impl State {
                 state.held.entry(lease.worker.clone()).or_default().insert(source.clone());
                 state.leased += 1;
             }
-            state.jobs.insert(source.clone(), Job { work, token, strikes, lease, until: None, answered, used });
+            state
+                .jobs
+                .insert(source.clone(), Job { work, token, strikes, lease, until: None, answered, used, stopping });
             state.pause(&source, until);
         }
         for (worker, incarnation, lane) in snapshot.workers {
             state.welcome(&worker, incarnation, lane);
+        }
+        state.moved = snapshot.moved;
+        for (source, withdrawal) in snapshot.withdrawn {
+            state.withdraw(&source, withdrawal);
         }
         for (source, by) in snapshot.ended {
             state.ended_order.push_back(source.clone());

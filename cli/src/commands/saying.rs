@@ -44,6 +44,7 @@ pub(crate) fn say(
         by: PersonId::new(person).map_err(usage)?,
         at_ms: u64::try_from(at_ms).unwrap_or(u64::MAX),
         reason: args.reason.clone(),
+        pool: story.pool.clone().filter(|_| action == Action::Cancel),
     };
     let text = serde_json::to_vec(&command).map_err(|error| Failure::new(Exit::Software, error))?;
     let passed = backend.say(&command, signed(&key, KIND, text))?;
@@ -61,6 +62,10 @@ pub(crate) fn say(
 fn told(action: Action, passed: &Passed) -> String {
     let state = passed.job.as_ref().map_or("unknown", |job| job.state.word());
     match (passed.became, passed.why) {
+        (Became::Given, _) if action == Action::Cancel => {
+            let pool = passed.job.as_ref().and_then(|job| job.withdrawn.as_ref()).map_or("its", |told| told.pool.as_str());
+            format!("pool `{pool}` is told to end it; the job is {state} (`tidegate jobs get --wait 30s` shows its end)")
+        }
         (Became::Given, _) => format!("approved; the job is {state}"),
         (Became::Ended, _) => format!("the job is {state}"),
         (Became::Refused, Some(why)) => format!("refused ({}): {}; the job is {state}", why.word(), passed.detail),

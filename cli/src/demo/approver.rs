@@ -70,6 +70,7 @@ async fn say(
         by: PersonId::new(key.key().as_str())?,
         at_ms: u64::try_from(at_ms).unwrap_or(u64::MAX),
         reason: String::new(),
+        pool: None,
     };
     let value = signed(key, KIND, serde_json::to_vec(&command)?);
     let topic = Topic::Commands(source.source.clone()).name(&node.config().prefix)?;

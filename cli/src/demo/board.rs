@@ -104,7 +104,8 @@ impl Board {
             | KernelFact::ApprovalGiven { .. }
             | KernelFact::HoldEscalated { .. }
             | KernelFact::CommandRefused { .. }
-            | KernelFact::JobCancelled { .. } => return,
+            | KernelFact::JobCancelled { .. }
+            | KernelFact::JobWithdrawn { .. } => return,
             KernelFact::JobHeld { job, decision, .. } => return self.held(now, job, decision),
             KernelFact::JobDecided { job, decision, .. } => (job.source, Said::Judged(decision)),
             KernelFact::JobRepeated { source, duplicate_of, .. } => (source, Said::Repeated(duplicate_of)),

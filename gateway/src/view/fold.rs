@@ -9,7 +9,7 @@ use tidegate_protocol::kept::{KeptAs, Replaced};
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
-use super::hold::{GivenApproval, RefusedCommand};
+use super::hold::{GivenApproval, RefusedCommand, WithdrawnStory};
 use super::shelf::Shelf;
 use super::story::{Attempt, DeadCause, State, Story, millis};
 
@@ -47,7 +47,8 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
                 take_job(story, job);
                 story.times.decided_ms = Some(millis(at));
                 story.decision = Some(decision);
-                story.pool = story.pool.take().or(pool);
+                // Judged anew it may go elsewhere.
+                story.pool = pool.or(story.pool.take());
             });
         }
         KernelFact::JobDeferred { job, decision, replaces, .. } => {
@@ -95,13 +96,18 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
             }
             story.refused.push(refused);
         }),
-        KernelFact::JobCancelled { job, command: _, by, reason, replaces: _ } => {
+        KernelFact::JobCancelled { job, command: _, by, reason, replaces: _, cause } => {
             shelf.change(&job.source.clone(), |story| {
                 story.state = State::Cancelled;
-                let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-                end(story, at, Outcome::Cancelled, &format!("cancelled by {by}{why}"));
+                end(story, at, Outcome::Cancelled, &cause.sentence(&by, &reason));
                 take_job(story, *job);
                 story.times.decided_ms.get_or_insert(millis(at));
+            });
+        }
+        KernelFact::JobWithdrawn { source, job_id: _, tenant: _, pool, command, by, reason, cause } => {
+            shelf.change(&source, |story| {
+                story.withdrawn =
+                    Some(Box::new(WithdrawnStory { pool, command, by, reason, cause, at_ms: millis(at) }));
             });
         }
         KernelFact::JobRepeated { source, duplicate_of, job_id: _, tenant: _ } => shelf.repeat(&source, &duplicate_of),
@@ -197,6 +203,8 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::JobMoved { .. }
+        | SchedulerFact::CancelAsked { .. }
+        | SchedulerFact::WithdrawalKept { .. }
         | SchedulerFact::JobDelayed { .. }
         | SchedulerFact::JobDue { .. }
         | SchedulerFact::WorkRefused { .. }

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tidegate_protocol::command::{Action, CommandRefusal};
 use tidegate_protocol::decision::PayloadAt;
-use tidegate_protocol::ids::{CommandId, PersonId};
+use tidegate_protocol::ids::{CommandId, PersonId, PoolName};
 use tidegate_protocol::kept::KeptRecord;
 use tidegate_protocol::time::Timestamp;
+use tidegate_protocol::withdrawal::Cause;
 
 use super::story::millis;
 
@@ -61,6 +62,24 @@ pub struct RefusedCommand {
     pub why: CommandRefusal,
     /// Why, for people.
     pub detail: String,
+    /// When, milliseconds since the Unix epoch.
+    pub at_ms: f64,
+}
+
+/// A released job was called off: its pool has been told.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WithdrawnStory {
+    /// The pool.
+    pub pool: PoolName,
+    /// The command that said so.
+    pub command: CommandId,
+    /// By whom.
+    pub by: PersonId,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Why it shall not run.
+    pub cause: Cause,
     /// When, milliseconds since the Unix epoch.
     pub at_ms: f64,
 }

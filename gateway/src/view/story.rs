@@ -9,7 +9,7 @@ use tidegate_protocol::job::{Job, SourcePosition};
 use tidegate_protocol::outcome::{DeadReason, Outcome};
 use tidegate_protocol::time::Timestamp;
 
-use super::hold::{HoldStory, RefusedCommand};
+use super::hold::{HoldStory, RefusedCommand, WithdrawnStory};
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -192,6 +192,9 @@ pub struct Story {
     /// Genuine commands that had no effect, the last 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedCommand>,
+    /// It was released and called off since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<Box<WithdrawnStory>>,
     /// The pool it went to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolName>,
@@ -236,6 +239,7 @@ impl Story {
             decision: None,
             hold: None,
             refused: Vec::new(),
+            withdrawn: None,
             pool: None,
             attempts: Vec::new(),
             outcome: None,

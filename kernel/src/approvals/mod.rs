@@ -12,9 +12,11 @@
 //! | | they have approved it before | `already_given` |
 //! | | enough people have, and it is about to be judged again | `enough` |
 //! | | held | `ApprovalGiven` |
-//! | cancel | neither held nor deferred here | `not_kept` |
-//! | | of another id, tenant or input | `other_input` |
+//! | cancel | kept, of another id, tenant or input | `other_input` |
 //! | | kept | `JobCancelled` |
+//! | | not kept, and no pool, or none that is here, is named | `not_kept` |
+//! | | withdrawn from that pool before | `already_withdrawn` |
+//! | | else | `JobWithdrawn`: its pool is told |
 //! | revoke, redrive | any | `not_available` |
 //!
 //! | time or policy | facts |

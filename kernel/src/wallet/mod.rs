@@ -176,6 +176,7 @@ impl Wallet {
             | KernelFact::ApprovalGiven { .. }
             | KernelFact::HoldEscalated { .. }
             | KernelFact::CommandRefused { .. }
+            | KernelFact::JobWithdrawn { .. }
             | KernelFact::JobRepeated { .. } => {}
             KernelFact::JobDeferred { job, .. } | KernelFact::JobHeld { job, .. } => {
                 self.replaced(job.source.offset, at);

@@ -6,11 +6,12 @@ use tidegate_kernel::INPUT_COMMANDS;
 use tidegate_protocol::command::{Action, Command};
 use tidegate_protocol::decision::{Approval, Decision, Escalation, OnTimeout, Verdict};
 use tidegate_protocol::facts::KernelFact;
-use tidegate_protocol::ids::{CommandId, JobId, PersonId, TenantId};
+use tidegate_protocol::ids::{CommandId, JobId, PersonId, PoolName, TenantId};
 use tidegate_protocol::job::{InputHash, Job};
 use tidegate_protocol::kept::{ExactJson, KeptAs, KeptRecord, Replaced};
+use tidegate_protocol::withdrawal::{Withdrawal, Withdrawn};
 use tidegate_spine::Headers;
-use tidegate_stage::Stage;
+use tidegate_stage::{Delivery, Stage};
 
 use crate::people::Ring;
 use crate::shard::{Outcome, POLICY, Shard, record, trusting};
@@ -25,6 +26,7 @@ bot-7: approver/finance
 erin: approver/finance | globex
 olga: operator
 sam: submitter
+gina: submitter | globex
 will: worker";
 
 fn approval(quorum: u32) -> Approval {
@@ -91,6 +93,7 @@ impl Held {
             by: self.ring.key(key).person(),
             at_ms: 0,
             reason: String::new(),
+            pool: None,
         }
     }
 
@@ -122,6 +125,7 @@ fn words(outcome: &Outcome) -> Vec<String> {
             decision.verdict.word().to_owned()
         }
         KernelFact::JobCancelled { .. } => "cancelled".to_owned(),
+        KernelFact::JobWithdrawn { pool, cause, .. } => format!("withdrawn from {pool} ({})", cause.word()),
         KernelFact::HoldEscalated { to, .. } => format!("escalated to {to}"),
         other => panic!("{other:?}"),
     };
@@ -315,6 +319,7 @@ fn a_job_is_called_off_by_those_who_operate_or_submit_for_its_tenant() {
         assert_eq!(words(&cancelled), ["cancelled"]);
         assert_eq!(topics(&cancelled), ["tidegate.held #2", "tidegate.finished #0"]);
         assert_eq!(words(&held.say(Action::Cancel, key, |_| {})), ["not_kept"]);
+        assert_eq!(words(&held.say(Action::Cancel, key, |c| c.pool = bank())), ["withdrawn from bank (cancelled)"]);
         assert_eq!(words(&held.approve("alice")), ["not_held"]);
     }
     let mut held = Held::new(approval(1));
@@ -323,6 +328,53 @@ fn a_job_is_called_off_by_those_who_operate_or_submit_for_its_tenant() {
     for action in [Action::Revoke, Action::Redrive] {
         assert_eq!(words(&held.say(action, "olga", |_| {})), ["not_available"]);
     }
+}
+
+fn bank() -> Option<PoolName> {
+    Some(PoolName::new("bank").unwrap())
+}
+
+#[test]
+fn a_released_job_is_called_off_by_telling_its_pool_once() {
+    let mut held = Held::new(approval(1));
+    assert_eq!(words(&held.approve("alice")), ["given by alice", "allow"]);
+    let released = held.shard.log.len();
+    type Change = fn(&mut Command);
+    let refused: [(&str, Change, &[&str]); 6] = [
+        ("olga", |_| {}, &["not_kept"]),
+        ("olga", |c| c.pool = Some(PoolName::new("gone").unwrap()), &["not_kept"]),
+        ("olga", |c| (c.pool, c.source.partition) = (bank(), 1), &["other_input"]),
+        (
+            "olga",
+            |c| (c.pool, c.source.source) = (bank(), "jobs.other".to_owned().try_into().unwrap()),
+            &["other_input"],
+        ),
+        ("alice", |c| c.pool = bank(), &[]),
+        ("gina", |c| c.pool = bank(), &[]),
+    ];
+    for (key, how, word) in refused {
+        let outcome = held.say(Action::Cancel, key, how);
+        assert_eq!(
+            (words(&outcome), topics(&outcome)),
+            (word.iter().map(ToString::to_string).collect(), vec![]),
+            "{key}"
+        );
+    }
+    assert!(held.shard.log.len() > released);
+    let how = |c: &mut Command| (c.pool, c.reason) = (bank(), "ordered twice".into());
+    let told = held.say(Action::Cancel, "sam", how);
+    assert_eq!(words(&told), ["withdrawn from bank (cancelled)"]);
+    // In whichever of its tenant's buckets the job stands, this stands after it.
+    let [message, other] = &told.messages[..] else { panic!("{told:?}") };
+    assert_eq!((message.delivery, other.delivery, &message.value), (Delivery::Fenced, Delivery::Fenced, &other.value));
+    assert_ne!(message.to, other.to);
+    let withdrawal = Withdrawal::read(message.value.as_ref().unwrap()).unwrap();
+    let Withdrawn { source, tenant, id, by, reason, .. } = withdrawal.withdrawn;
+    assert_eq!((source, tenant, id), (held.job.source.clone(), held.job.tenant.clone(), held.job.id.clone()));
+    assert_eq!((by.as_str(), &*reason), ("sam", "ordered twice"));
+    assert_eq!(words(&held.say(Action::Cancel, "olga", |c| c.pool = bank())), ["already_withdrawn"]);
+    let live = held.shard.kernel.snapshot().unwrap();
+    assert_eq!(held.shard.replayed().snapshot().unwrap(), live);
 }
 
 #[test]

@@ -146,6 +146,7 @@ fn says(shard: &mut Shard, ring: &Ring, key: &str, action: Action, (job, decisio
         by: ring.key(key).person(),
         at_ms: 0,
         reason: String::new(),
+        pool: None,
     };
     shard.feed(INPUT_COMMANDS, record(Some(&ring.key(key).signs(&command)), Headers::new()))
 }

@@ -144,6 +144,7 @@ fn check(shard: &mut Shard, value: Option<&[u8]>, headers: Headers) -> Result<()
             | KernelFact::HoldEscalated { .. }
             | KernelFact::CommandRefused { .. }
             | KernelFact::JobCancelled { .. }
+            | KernelFact::JobWithdrawn { .. }
             | KernelFact::SliceRequested { .. }
             | KernelFact::SliceGranted { .. }
             | KernelFact::SliceReturned { .. }

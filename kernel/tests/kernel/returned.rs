@@ -205,3 +205,21 @@ fn a_job_of_another_partition_or_a_record_that_gives_nothing_back_says_nothing()
     assert!(shard.feed(INPUT_OUTCOMES, record(Some(b"\xff"), Headers::new())).facts.is_empty());
     assert!(shard.feed(INPUT_OUTCOMES, record(None, Headers::new())).facts.is_empty());
 }
+
+#[test]
+fn a_job_that_was_called_off_while_it_came_back_ends_and_is_not_judged() {
+    let mut shard = shard();
+    let (_, work) = allowed(&mut shard, VALUE);
+    let withdrawn = r#"{"job_withdrawn":{"source":"jobs.raw/0@0","job_id":"j1","tenant":"acme","pool":"bank","command":"c1","by":"olga","reason":"ordered twice"}}"#;
+    shard.fact(&serde_json::from_str(withdrawn).unwrap());
+    same_after_replay(&shard);
+    let forged = back(&mut shard, &work.replace("20.50", "20.51"), 1);
+    assert!(matches!(&forged.facts[..], [KernelFact::RecordRejected { .. }]), "{forged:?}");
+    let Outcome { facts, messages, settling, .. } = back(&mut shard, &work, 2);
+    let [KernelFact::JobCancelled { by, reason, replaces, .. }] = &facts[..] else { panic!("{facts:?}") };
+    assert_eq!((by.as_str(), &**reason, replaces.was, settling), ("olga", "ordered twice", KeptAs::Released, 1));
+    assert_eq!(topics(&messages), ["tidegate.finished #0"]);
+    same_after_replay(&shard);
+    // Once: what would come back a second time is an ordinary return.
+    assert!(matches!(&back(&mut shard, &work, 2).facts[..], [KernelFact::JobDecided { .. }]));
+}

@@ -206,6 +206,7 @@ impl Scenario {
             by: key.person(),
             at_ms: self.shard.at.millis(),
             reason: String::new(),
+            pool: None,
         };
         let (mut unsigned, mut forged, mut repeats, mut padded) = (false, false, 1, false);
         for word in words {
@@ -365,6 +366,9 @@ impl Scenario {
             KernelFact::HoldEscalated { source, to } => format!("hold_escalated {source} to {to}"),
             KernelFact::CommandRefused { source, action, by, why, detail, .. } => {
                 format!("command_refused {} {source} by {by}: {}: {detail}", action.word(), why.word())
+            }
+            KernelFact::JobWithdrawn { source, job_id, tenant, pool, by, reason, .. } => {
+                format!("job_withdrawn {tenant}/{job_id} at {source} from {pool} by {by}: {reason}")
             }
             KernelFact::JobCancelled { job, by, reason, replaces, .. } => {
                 format!("job_cancelled {}/{} by {by}: {reason}{}", job.tenant, job.id, was(Some(*replaces)))

@@ -40,6 +40,7 @@ fn moved(scheduler: &Scheduler, waiting: &Waiting) -> SchedulerFact {
 pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition) {
     scheduler.withdraw(source);
     scheduler.soft.window.remove(source);
+    scheduler.state.moved();
     scheduler.soft.counts.moved += 1;
 }
 

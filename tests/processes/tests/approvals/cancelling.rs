@@ -1,4 +1,4 @@
-//! Calling off jobs that wait.
+//! Calling jobs off.
 
 use serde_json::{Value, json};
 use tidegate_processes::http::in_path;
@@ -32,23 +32,26 @@ fn a_job_that_waits_is_called_off_by_who_operates_or_submits_for_its_tenant() {
 }
 
 #[test]
-fn what_was_released_cannot_be_called_off_and_the_answer_says_so() {
+fn of_a_released_job_the_pool_is_told_once_and_nothing_is_said_of_one_that_has_ended() {
     let desk = Desk::open();
     let at = desk.submit("pay-1", "job.pay.small", "sit", "running");
-    let said = desk.cli(&["jobs", "cancel", "pay-1", "--signing-key", "olga.key"]);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    for shown in ["not_kept", "released to its pool", "the job is running"] {
-        assert!(said.out.contains(shown), "`{shown}` is not in {said:?}");
-    }
+    let mut without = desk.command(Action::Cancel, "olga", &at);
+    without.pool = None;
+    let (_, answer) = desk.send(Action::Cancel, &at, &desk.sign("olga", &without));
+    assert_eq!((&answer["became"], &answer["why"]), (&json!("refused"), &json!("not_kept")), "{answer}");
+    let said = desk.cli(&["jobs", "cancel", "pay-1", "--signing-key", "olga.key", "--reason", "ordered twice"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
     let story = desk.story(&at);
-    assert_eq!(
-        (&story["state"], &story["hold"]),
-        (&json!("running"), &Value::Null),
-        "it never waited for people: {story}"
-    );
-    assert_eq!(story["refused"][0]["why"], "not_kept", "{story}");
+    let told = &story["withdrawn"];
+    let pool = story["pool"].as_str().unwrap();
+    assert!(said.out.contains(&format!("pool `{pool}` is told to end it")), "{said:?}");
+    assert_eq!((&told["pool"], &told["by"], &told["reason"]), (&json!(pool), &json!("olga"), &json!("ordered twice")));
+    assert_eq!(story["hold"], Value::Null, "it never waited for people: {story}");
+    let again = desk.say(Action::Cancel, "sam", &at);
+    assert!(again == refused("already_withdrawn") || again == refused("not_kept"), "{again:?}");
     assert_eq!(desk.cli(&["jobs", "cancel", "pay-9", "--signing-key", "olga.key"]).code, Some(1), "not known");
     let approvals = desk.dev.http.get(&format!("/v1/approvals/{}", in_path(&at))).unwrap();
     assert_eq!(approvals.status, 404);
-    assert_eq!(desk.say(Action::Cancel, "olga", &at), refused("not_kept"));
+    let done = desk.submit("pay-2", "job.pay.small", "pay", "succeeded");
+    assert_eq!(desk.say(Action::Cancel, "olga", &done), refused("not_kept"), "it has ended");
 }

@@ -8,7 +8,7 @@ use tidegate_processes::home::Home;
 use tidegate_processes::http::in_path;
 use tidegate_processes::process::{Ended, until};
 use tidegate_protocol::command::{Action, Command, KIND};
-use tidegate_protocol::ids::{CommandId, KeyId, PersonId};
+use tidegate_protocol::ids::{CommandId, KeyId, PersonId, PoolName};
 use tidegate_protocol::job::Job;
 use tidegate_protocol::signature::signed;
 
@@ -155,6 +155,7 @@ impl Desk {
             by: PersonId::new(person).unwrap(),
             at_ms: 0,
             reason: String::new(),
+            pool: story["pool"].as_str().map(|pool| PoolName::new(pool).unwrap()),
         }
     }
 

@@ -7,7 +7,7 @@
 //! | `abuse` | genuine commands that have no effect, each with its word |
 //! | `forged` | records put straight into `commands.<source>` while the kernel lay killed: they approve nothing, and what was held and given before the kill still is |
 //! | `passing` | time and policy: too late, further roles, another policy |
-//! | `cancelling` | jobs that wait are called off; what was released is refused and said |
+//! | `cancelling` | jobs that wait are called off; of one that was released its pool is told |
 //!
 //! `abuse` and `forged` together are the approval abuse matrix.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]

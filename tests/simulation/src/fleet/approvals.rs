@@ -112,6 +112,7 @@ pub fn check(
             | KernelFact::SpendSettled { .. }
             | KernelFact::OutcomePassedOn { .. }
             | KernelFact::HoldEscalated { .. }
+            | KernelFact::JobWithdrawn { .. }
             | KernelFact::CommandRefused { .. } => {}
         }
     }

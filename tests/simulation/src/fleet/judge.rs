@@ -74,7 +74,8 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
         | KernelFact::SpendSettled { .. }
         | KernelFact::OutcomePassedOn { .. }
         | KernelFact::CommandRefused { .. }
-        | KernelFact::JobCancelled { .. } => Vec::new(),
+        | KernelFact::JobCancelled { .. }
+        | KernelFact::JobWithdrawn { .. } => Vec::new(),
     };
     // Nobody is asked about it any more.
     if let KernelFact::JobDecided { job, replaces: Some(replaced), .. } = fact

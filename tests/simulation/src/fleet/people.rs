@@ -185,6 +185,7 @@ fn command(asked: &Asked, id: CommandId, action: Action, by: &str) -> Command {
         by: PersonId::new(by).unwrap(),
         at_ms: 0,
         reason: String::new(),
+        pool: None,
     }
 }
 
