@@ -44,6 +44,8 @@ pub(crate) struct Load {
 struct Class {
     requirement: Requirement,
     head: Option<Rank>,
+    /// It has jobs, though none may be its head just now.
+    busy: bool,
     kinds: BTreeSet<KindId>,
     /// Those of `kinds` with a free worker.
     open: BTreeSet<KindId>,
@@ -97,13 +99,14 @@ impl Placement {
             }
         }
         self.class_of.insert(requirement.clone(), id);
-        self.classes.insert(id, Class { requirement: requirement.clone(), head: None, kinds, open });
+        self.classes.insert(id, Class { requirement: requirement.clone(), head: None, busy: false, kinds, open });
         id
     }
 
-    /// Tells the rank of a class's first ready job.
-    pub(crate) fn set_head(&mut self, id: ClassId, head: Option<Rank>) {
+    /// Tells the rank of a class's first job that may be leased, and whether it has any job at all.
+    pub(crate) fn set_head(&mut self, id: ClassId, head: Option<Rank>, busy: bool) {
         let Some(class) = self.classes.get_mut(&id) else { return };
+        class.busy = busy;
         if class.head == head {
             return;
         }
@@ -237,7 +240,7 @@ impl Placement {
 
     /// Drops classes without a job.
     fn purge(&mut self) {
-        let empty: Vec<ClassId> = self.classes.iter().filter(|(_, c)| c.head.is_none()).map(|(id, _)| *id).collect();
+        let empty: Vec<ClassId> = self.classes.iter().filter(|(_, c)| !c.busy).map(|(id, _)| *id).collect();
         for id in empty {
             if let Some(class) = self.classes.remove(&id) {
                 self.class_of.remove(&class.requirement);

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
-use tidegate_protocol::ids::{Capability, WorkerId};
+use tidegate_protocol::ids::{Capability, TenantId, WorkerId};
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::time::Timestamp;
 
 use crate::driver::{position, worker};
 use crate::place::{ClassId, Load, Placement};
-use crate::ready::Ready;
+use crate::ready::{Claim, Ready};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -40,7 +42,6 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     prop::collection::vec(change, 0..80)
 }
 
-#[derive(Default)]
 struct World {
     placement: Placement,
     ready: Ready,
@@ -49,13 +50,30 @@ struct World {
     arrivals: u64,
 }
 
+/// All of one tenant, and priority does not age.
+fn insert(ready: &mut Ready, offset: u64, class: ClassId, priority: u8) {
+    let tenant = TenantId::new("t").unwrap();
+    let claim = Claim { tenant: &tenant, weight: 1, leased_before: false, child: false, priority };
+    ready.insert(&position(offset), class, claim, Timestamp(1));
+}
+
 impl World {
+    fn new() -> Self {
+        Self {
+            placement: Placement::default(),
+            ready: Ready::new(Duration::ZERO),
+            jobs: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            arrivals: 0,
+        }
+    }
+
     fn name(w: u8) -> WorkerId {
         worker(&format!("w{w}"))
     }
 
     fn head_changed(&mut self, class: ClassId) {
-        self.placement.set_head(class, self.ready.head(class).map(|(rank, _)| rank));
+        self.placement.set_head(class, self.ready.head(class).map(|(rank, _)| rank), self.ready.has(class));
     }
 
     /// Every job with room for it somewhere, the first in order; with the least load that may take it.
@@ -74,7 +92,7 @@ impl World {
             Change::Job(needs, priority) => {
                 self.arrivals += 1;
                 let class = self.placement.class(&set(needs));
-                self.ready.insert(&position(self.arrivals), class, false, priority);
+                insert(&mut self.ready, self.arrivals, class, priority);
                 self.jobs.insert(self.arrivals, (needs, priority, class));
                 self.head_changed(class);
             }
@@ -107,7 +125,7 @@ proptest! {
     /// The first job in order that anyone can take goes to the least loaded that can; when none can be placed, none is.
     #[test]
     fn the_solution_is_the_one_a_search_over_all_pairs_finds(changes in changes()) {
-        let mut world = World::default();
+        let mut world = World::new();
         for change in &changes {
             world.change(change);
             let found = world.placement.best().map(|(class, worker)| {
@@ -126,10 +144,10 @@ proptest! {
 #[test]
 fn among_equally_loaded_workers_the_one_that_waited_longest_is_next() {
     let mut placement = Placement::default();
-    let mut ready = Ready::default();
+    let mut ready = Ready::new(Duration::ZERO);
     let class = placement.class(&set(1));
-    ready.insert(&position(1), class, false, 5);
-    placement.set_head(class, ready.head(class).map(|(rank, _)| rank));
+    insert(&mut ready, 1, class, 5);
+    placement.set_head(class, ready.head(class).map(|(rank, _)| rank), true);
     for (name, last_grant) in [("x", 7), ("y", 3), ("z", 5)] {
         placement.set_worker(&worker(name), &set(1), Some(Load { share: 1, last_grant }));
     }
@@ -139,11 +157,11 @@ fn among_equally_loaded_workers_the_one_that_waited_longest_is_next() {
 #[test]
 fn classes_without_jobs_are_dropped_and_found_again() {
     let mut placement = Placement::default();
-    let mut ready = Ready::default();
+    let mut ready = Ready::new(Duration::ZERO);
     placement.set_worker(&worker("w"), &set(1), Some(Load { share: 0, last_grant: 0 }));
     let kept = placement.class(&set(1));
-    ready.insert(&position(1), kept, false, 5);
-    placement.set_head(kept, ready.head(kept).map(|(rank, _)| rank));
+    insert(&mut ready, 1, kept, 5);
+    placement.set_head(kept, ready.head(kept).map(|(rank, _)| rank), true);
     for n in 0..5_000 {
         placement.class(&Arc::from(vec![Capability::new(format!("c{n}")).unwrap()]));
     }

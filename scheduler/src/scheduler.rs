@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_protocol::facts::SchedulerFact;
-use tidegate_protocol::ids::WorkerId;
+use tidegate_protocol::ids::{TenantId, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
@@ -14,11 +14,13 @@ use tidegate_stage::{Decision, Input, InputRef, Outbox, Signal, Stage};
 use crate::clock::Clock;
 use crate::fleet::{Fleet, Present};
 use crate::gauges::{Counts, Gauges};
+use crate::lines::Lines;
 use crate::measures;
 use crate::place::Placement;
 use crate::pool::Pool;
 use crate::ready::Ready;
 use crate::reports::Heard;
+use crate::shares::Rates;
 use crate::state::State;
 use crate::transition::{self, Event};
 use crate::transitions::{
@@ -59,6 +61,11 @@ pub(crate) struct Soft {
     pub(crate) silence: Clock<WorkerId>,
     /// When workers that hold nothing are forgotten.
     pub(crate) forget: Clock<WorkerId>,
+    /// Jobs of a key go one after the other.
+    pub(crate) lines: Lines,
+    /// When tenants with a rate may start their next job.
+    pub(crate) rates: Rates,
+    pub(crate) gates: Clock<TenantId>,
     /// Requeued jobs with too many strikes.
     pub(crate) doomed: BTreeSet<SourcePosition>,
     /// What the record being decided was understood as.
@@ -67,11 +74,11 @@ pub(crate) struct Soft {
 }
 
 impl Soft {
-    fn new(pool: &Pool) -> Self {
+    fn new(pool: &Pool, buckets: usize) -> Self {
         Self {
             epoch: None,
-            window: Window::new(pool.window_jobs, pool.window_bytes),
-            ready: Ready::default(),
+            window: Window::new(pool.window_jobs, pool.window_bytes, buckets),
+            ready: Ready::new(pool.aging),
             placement: Placement::default(),
             fleet: BTreeMap::new(),
             leases: Clock::default(),
@@ -81,6 +88,9 @@ impl Soft {
             sleepers: Clock::default(),
             silence: Clock::default(),
             forget: Clock::default(),
+            lines: Lines::default(),
+            rates: Rates::default(),
+            gates: Clock::default(),
             doomed: BTreeSet::new(),
             heard: None,
             counts: Counts::default(),
@@ -99,8 +109,8 @@ impl Scheduler {
     /// The shard `shard` of the pool, with nothing in it.
     #[must_use]
     pub fn new(pool: Arc<Pool>, shard: u32) -> Self {
-        let buckets = pool.buckets_of(shard).collect();
-        let soft = Soft::new(&pool);
+        let buckets: Vec<u32> = pool.buckets_of(shard).collect();
+        let soft = Soft::new(&pool, buckets.len());
         Self { pool, buckets, state: State::default(), soft }
     }
 
@@ -158,53 +168,6 @@ impl Scheduler {
         }
     }
 
-    /// Puts a job without a lease where it can be leased, or where it waits for its time.
-    pub(crate) fn offer(&mut self, source: &SourcePosition, at: Timestamp) {
-        let soft = &mut self.soft;
-        let (work, again, until) = match (self.state.job(source), soft.window.get(source)) {
-            (Some(job), _)
-                if job.stopping.is_some() || self.pool.is_spent(&job.work, job.strikes, job.token.attempt) =>
-            {
-                soft.doomed.insert(source.clone());
-                return;
-            }
-            (Some(job), _) => (&job.work, job.was_leased(), job.until),
-            (None, Some(waiting)) => {
-                if let Some(until) = waiting.work.not_before.filter(|until| *until > at) {
-                    soft.sleepers.set(source, until);
-                    if let Some(deadline) = waiting.work.deadline {
-                        soft.deadlines.set(source, deadline);
-                    }
-                    return;
-                }
-                (&waiting.work, false, None)
-            }
-            (None, None) => return,
-        };
-        if let Some(deadline) = work.deadline {
-            soft.deadlines.set(source, deadline);
-        }
-        if let Some(until) = until {
-            soft.wakes.set(source, until);
-            return;
-        }
-        let class = soft.placement.class(&work.requirement);
-        soft.ready.insert(source, class, again, work.priority);
-        soft.placement.set_head(class, soft.ready.head(class).map(|(rank, _)| rank));
-    }
-
-    /// The opposite.
-    pub(crate) fn withdraw(&mut self, source: &SourcePosition) {
-        let soft = &mut self.soft;
-        soft.doomed.remove(source);
-        soft.deadlines.stop(source);
-        soft.wakes.stop(source);
-        soft.sleepers.stop(source);
-        if let Some(class) = soft.ready.remove(source) {
-            soft.placement.set_head(class, soft.ready.head(class).map(|(rank, _)| rank));
-        }
-    }
-
     /// Pauses between attempts are not refused any room, so nothing more is read while there are too many of them.
     fn is_full_of_delayed(&self) -> bool {
         let (jobs, bytes) = self.state.delayed();
@@ -213,10 +176,21 @@ impl Scheduler {
 
     /// A new ownership: nothing is known of the present, every lease and every worker has a full term.
     fn begin(&mut self, epoch: u64, at: Timestamp) {
-        self.soft = Soft::new(&self.pool);
+        self.soft = Soft::new(&self.pool, self.buckets.len());
         self.soft.epoch = Some(epoch);
         let mut requeued = Vec::new();
+        for (source, line) in self.state.moved_in_line() {
+            self.soft.lines.join(line, source);
+        }
         for job in self.state.jobs() {
+            if let Some(line) = &job.work.line {
+                self.soft.lines.join(line, &job.work.source);
+            }
+        }
+        for job in self.state.jobs() {
+            if let (Some(line), true) = (&job.work.line, job.lease.is_some()) {
+                self.soft.lines.lease(line, Some(&job.work.source));
+            }
             if job.lease.is_some() {
                 self.soft.leases.set(&job.work.source, at + self.pool.lease);
                 if let Some(stopping) = &job.stopping {
@@ -260,6 +234,11 @@ impl Scheduler {
             self.soft.sleepers.stop(&source);
             self.offer(&source, at);
         }
+        let free: Vec<TenantId> = self.soft.gates.due(at).cloned().collect();
+        for tenant in free {
+            self.gate(&tenant, at);
+        }
+        self.heads();
     }
 }
 
@@ -347,8 +326,8 @@ impl Stage for Scheduler {
             SchedulerFact::ResultRefused { source, by, reason } => refused::apply(self, source, by, reason),
             SchedulerFact::ResultRepeated { .. } => self.soft.counts.repeated += 1,
             SchedulerFact::JobDuplicate { .. } => self.soft.counts.duplicates += 1,
-            SchedulerFact::JobMoved { source, .. } => moved::apply(self, source),
-            SchedulerFact::JobReturned { source, .. } => returned::apply(self, source),
+            SchedulerFact::JobMoved { source, work, .. } => moved::apply(self, source, work),
+            SchedulerFact::JobReturned { source, .. } => returned::apply(self, source, at),
             SchedulerFact::WorkRefused { .. } => self.soft.counts.work_refused += 1,
             SchedulerFact::WorkerForgotten { worker } => forgotten::apply(self, worker),
         }
@@ -386,6 +365,7 @@ impl Stage for Scheduler {
                 self.sweep(at);
                 self.hear(&arrival, at);
             }
+            Signal::Due => self.sweep(at),
             Signal::Outside(()) => {}
             Signal::Owner { epoch } => self.begin(epoch, at),
             Signal::Gap(gap) => self.excuse(gap, at),
@@ -395,12 +375,13 @@ impl Stage for Scheduler {
     fn next_due(&self) -> Option<Timestamp> {
         let soft = &self.soft;
         let jobs = [soft.leases.next(), soft.cancels.next(), soft.deadlines.next(), soft.wakes.next()];
-        jobs.into_iter().chain([soft.forget.next()]).flatten().min()
+        let others = [soft.sleepers.next(), soft.gates.next(), soft.forget.next()];
+        jobs.into_iter().chain(others).flatten().min()
     }
 
     fn admits(&self, input: u32) -> bool {
         match self.input(input) {
-            InputIs::Jobs(origin) => self.soft.window.admits(origin) && !self.is_full_of_delayed(),
+            InputIs::Jobs(_) => self.soft.window.admits(input) && !self.is_full_of_delayed(),
             InputIs::Reports => true,
         }
     }
@@ -419,7 +400,7 @@ impl Stage for Scheduler {
 
     fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
         self.state = State::restore(snapshot)?;
-        self.soft = Soft::new(&self.pool);
+        self.soft = Soft::new(&self.pool, self.buckets.len());
         Ok(())
     }
 }

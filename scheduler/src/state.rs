@@ -16,6 +16,7 @@ use tidegate_protocol::limits::Usage;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
+use crate::lines::LineKey;
 use crate::transition::Phase;
 use crate::work::Work;
 
@@ -96,8 +97,12 @@ pub(crate) struct State {
     leased: usize,
     delayed: usize,
     delayed_bytes: usize,
+    /// Leases by tenant. Looked up, never walked through.
+    leased_of: HashMap<TenantId, usize>,
     /// Jobs ever moved to `overflow`.
     moved: u64,
+    /// Those of them with an ordering key that have not been leased nor ended since: they keep their place in line.
+    moved_in_line: BTreeMap<SourcePosition, LineKey>,
     withdrawn: BTreeMap<SourcePosition, Withdrawal>,
     withdrawn_order: VecDeque<SourcePosition>,
 }
@@ -137,8 +142,21 @@ impl State {
     }
 
     /// A job was moved to `overflow`.
-    pub(crate) fn moved(&mut self) {
+    pub(crate) fn moved(&mut self, source: &SourcePosition, line: Option<LineKey>) {
         self.moved += 1;
+        if let Some(line) = line {
+            self.moved_in_line.insert(source.clone(), line);
+        }
+    }
+
+    /// Jobs in `overflow` that keep their place in a line, read back or not.
+    pub(crate) fn moved_in_line(&self) -> &BTreeMap<SourcePosition, LineKey> {
+        &self.moved_in_line
+    }
+
+    /// How many leases a tenant has.
+    pub(crate) fn leased_of(&self, tenant: &TenantId) -> usize {
+        self.leased_of.get(tenant).copied().unwrap_or(0)
     }
 
     /// Whether `overflow` may hold a job.
@@ -205,6 +223,7 @@ impl State {
     /// `work` is wanted on the first lease, ignored on later ones. False when it was wanted and is missing.
     pub(crate) fn grant(&mut self, source: &SourcePosition, work: Option<Work>, token: Token, lease: Lease) -> bool {
         let worker = lease.worker.clone();
+        self.moved_in_line.remove(source);
         if let Some(job) = self.jobs.get_mut(source) {
             job.token = token;
             job.lease = Some(lease);
@@ -218,6 +237,7 @@ impl State {
         }
         self.held.entry(worker).or_default().insert(source.clone());
         self.leased += 1;
+        self.count_lease(source);
         true
     }
 
@@ -231,7 +251,8 @@ impl State {
         let job = self.jobs.get_mut(source)?;
         let lease = job.lease.take()?;
         job.strikes = job.strikes.saturating_add(strike(end));
-        self.let_go(&lease.worker, source);
+        let tenant = job.work.tenant.clone();
+        self.let_go(&lease.worker, source, &tenant);
         self.pause(source, until);
         Some(lease.worker)
     }
@@ -249,7 +270,8 @@ impl State {
         job.strikes = job.strikes.saturating_add(1);
         job.answered = Some(by.worker.clone());
         job.used = job.used.plus(usage);
-        self.let_go(&lease.worker, source);
+        let tenant = job.work.tenant.clone();
+        self.let_go(&lease.worker, source, &tenant);
         self.pause(source, until);
         Some(lease.worker)
     }
@@ -257,6 +279,7 @@ impl State {
     /// Takes in a job that is not to start yet.
     pub(crate) fn delay(&mut self, work: Work, until: Timestamp) {
         let source = work.source.clone();
+        self.moved_in_line.remove(&source);
         self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
         // No owner's epoch is 0: it was not leased, but its tokens go on where those of its earlier tickets ended.
         let token = Token { epoch: 0, attempt: work.leases };
@@ -296,6 +319,7 @@ impl State {
 
     /// Forgets a job that has no lease: it went back to its kernel, and comes again or ends there.
     pub(crate) fn release(&mut self, source: &SourcePosition) {
+        self.moved_in_line.remove(source);
         self.wake(source);
         let Some(job) = self.jobs.remove(source) else { return };
         let name = (job.work.tenant, job.work.id);
@@ -309,6 +333,7 @@ impl State {
         if self.withdrawn.remove(source).is_some() {
             self.withdrawn_order.retain(|kept| kept != source);
         }
+        self.moved_in_line.remove(source);
         self.ended.insert(source.clone(), by);
         self.ended_order.push_back(source.clone());
         if self.ended_order.len() > ENDED_REMEMBERED
@@ -323,7 +348,7 @@ impl State {
             self.live.remove(&name);
         }
         let lease = job.lease?;
-        self.let_go(&lease.worker, source);
+        self.let_go(&lease.worker, source, &name.0);
         Some(lease.worker)
     }
 
@@ -335,8 +360,20 @@ impl State {
         self.workers.remove(worker);
     }
 
-    fn let_go(&mut self, worker: &WorkerId, source: &SourcePosition) {
+    fn count_lease(&mut self, source: &SourcePosition) {
+        if let Some(job) = self.jobs.get(source) {
+            *self.leased_of.entry(job.work.tenant.clone()).or_default() += 1;
+        }
+    }
+
+    fn let_go(&mut self, worker: &WorkerId, source: &SourcePosition, tenant: &TenantId) {
         self.leased -= 1;
+        if let Some(leases) = self.leased_of.get_mut(tenant) {
+            *leases -= 1;
+            if *leases == 0 {
+                self.leased_of.remove(tenant);
+            }
+        }
         if let Some(held) = self.held.get_mut(worker) {
             held.remove(source);
             if held.is_empty() {
@@ -364,6 +401,8 @@ struct SnapshotOut<'a> {
     moved: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     withdrawn: Vec<(&'a SourcePosition, &'a Withdrawal)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    moved_in_line: Vec<(&'a SourcePosition, &'a TenantId, &'a str)>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -398,6 +437,8 @@ struct SnapshotIn {
     moved: u64,
     #[serde(default)]
     withdrawn: Vec<(SourcePosition, Withdrawal)>,
+    #[serde(default)]
+    moved_in_line: Vec<(SourcePosition, TenantId, String)>,
 }
 
 #[derive(Deserialize)]
@@ -437,6 +478,7 @@ impl State {
             workers: self.workers.iter().map(|(id, worker)| (id, worker.incarnation, worker.lane)).collect(),
             ended: ended.collect(),
             moved: self.moved,
+            moved_in_line: self.moved_in_line.iter().map(|(source, (tenant, key))| (source, tenant, &**key)).collect(),
             withdrawn: self.withdrawn_order.iter().filter_map(|s| Some((s, self.withdrawn.get(s)?))).collect(),
         })
     }
@@ -455,6 +497,7 @@ impl State {
             if let Some(lease) = &lease {
                 state.held.entry(lease.worker.clone()).or_default().insert(source.clone());
                 state.leased += 1;
+                *state.leased_of.entry(work.tenant.clone()).or_default() += 1;
             }
             state
                 .jobs
@@ -465,6 +508,9 @@ impl State {
             state.welcome(&worker, incarnation, lane);
         }
         state.moved = snapshot.moved;
+        for (source, tenant, key) in snapshot.moved_in_line {
+            state.moved_in_line.insert(source, (tenant, key.into()));
+        }
         for (source, withdrawal) in snapshot.withdrawn {
             state.withdraw(&source, withdrawal);
         }

@@ -127,5 +127,5 @@ fn every_race_of_cancel_and_completion_has_one_end() {
         assert_eq!(counts.impossible_facts, 0, "seed {seed}");
         if race.ends == [Outcome::Cancelled] { cancelled += 1 } else { other += 1 }
     }
-    assert!(cancelled > 2_000 && other > 2_000, "both win often enough: {cancelled} and {other}");
+    assert!(cancelled > 1_500 && other > 1_500, "both win often enough: {cancelled} and {other}");
 }

@@ -69,7 +69,7 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
         return Fate::Ends(Box::new(fact));
     }
     let source = work.source.clone();
-    scheduler.soft.window.insert(arrival.at, origin, work);
+    scheduler.soft.window.insert(arrival.at, work);
     scheduler.offer(&source, at);
     Fate::Waits
 }

@@ -164,6 +164,7 @@ pub(crate) fn apply(
     at: Timestamp,
 ) {
     scheduler.withdraw(source);
+    let of = scheduler.owner_of(source);
     scheduler.soft.window.remove(source);
     let by = by.map(|by| (by.worker.clone(), by.token));
     let worker = scheduler.state.finish(source, by);
@@ -173,6 +174,9 @@ pub(crate) fn apply(
     scheduler.soft.leases.stop(source);
     scheduler.soft.cancels.stop(source);
     *scheduler.soft.counts.finished.entry(outcome).or_default() += 1;
+    if let Some((tenant, line)) = of {
+        scheduler.leave(source, &tenant, line.as_ref(), at);
+    }
     if let Some(worker) = worker {
         scheduler.refresh(&worker, at);
     }

@@ -52,7 +52,7 @@ pub(crate) fn apply(
     {
         present.silent = true;
     }
-    scheduler.offer(source, at);
+    scheduler.resume(source, at);
     scheduler.refresh(&worker, at);
 }
 

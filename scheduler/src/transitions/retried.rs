@@ -52,7 +52,7 @@ pub(crate) fn apply(
     scheduler.soft.counts.retried += 1;
     scheduler.soft.leases.stop(source);
     scheduler.soft.cancels.stop(source);
-    scheduler.offer(source, at);
+    scheduler.resume(source, at);
     scheduler.refresh(&worker, at);
 }
 

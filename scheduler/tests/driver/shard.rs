@@ -174,6 +174,7 @@ impl Shard {
     pub fn tick_fresh(&mut self, fresh: Timestamp) -> Step {
         let mut step = Step::default();
         let mut decision = Decision::default();
+        self.stage.observe(Signal::Due, self.at);
         self.stage.decide(&Input::Tick { fresh }, self.at, &mut decision);
         self.enact(&decision, None, &mut step);
         step
