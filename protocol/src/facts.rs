@@ -353,6 +353,30 @@ pub enum SchedulerFact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
     },
+    /// A leased job is to stop. Emits `Cancel` to its worker's lane; never emitted again.
+    CancelAsked {
+        /// The job.
+        source: SourcePosition,
+        /// Who has it, its token and lane.
+        to: Holder,
+        /// When it ends without its worker.
+        until: Timestamp,
+        /// How it ends then.
+        outcome: Outcome,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A job was called off that is not here now, but may be in `overflow`: it ends when it is read.
+    WithdrawalKept {
+        /// The job.
+        source: SourcePosition,
+        /// Its tenant.
+        tenant: TenantId,
+        /// Its id.
+        job_id: JobId,
+        /// Why, for people.
+        reason: String,
+    },
     /// An attempt failed and another may go better: it waits for that. Emits `Settled` (accepted).
     JobRetried {
         /// The job.

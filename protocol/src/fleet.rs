@@ -164,6 +164,16 @@ pub enum Order {
         /// The record from `approved`: `{v, job, decision, payload}`.
         work: Box<RawValue>,
     },
+    /// The job is called off: stop it and say how it ended. When the grace is over it ends without its worker.
+    Cancel {
+        /// The job.
+        source: SourcePosition,
+        /// The token.
+        token: Token,
+        /// Who called it off and why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
     /// The result of this token was accepted or refused: forget it. Refused while it still runs (a heartbeat listed a
     /// lease that is no longer this worker's): stop it, its result would not count.
     Settled {

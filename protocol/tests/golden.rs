@@ -108,6 +108,8 @@ fn scheduler_word(fact: &SchedulerFact) -> &'static str {
         SchedulerFact::LeaseGranted { .. } => "lease_granted",
         SchedulerFact::LeaseExpired { .. } => "lease_expired",
         SchedulerFact::JobFinished { .. } => "job_finished",
+        SchedulerFact::CancelAsked { .. } => "cancel_asked",
+        SchedulerFact::WithdrawalKept { .. } => "withdrawal_kept",
         SchedulerFact::JobRetried { .. } => "job_retried",
         SchedulerFact::JobDelayed { .. } => "job_delayed",
         SchedulerFact::JobDue { .. } => "job_due",
@@ -164,6 +166,7 @@ fn order_word(order: &Order) -> &'static str {
     match order {
         Order::Welcome { .. } => "welcome",
         Order::Assignment { .. } => "assignment",
+        Order::Cancel { .. } => "cancel",
         Order::Settled { .. } => "settled",
     }
 }
@@ -264,6 +267,7 @@ fn every_record_is_read_and_written_as_ever() {
         "limits_fact.told",
         "mark.",
         "order.assignment",
+        "order.cancel",
         "order.settled",
         "order.welcome",
         "outcome_told.",
@@ -272,6 +276,7 @@ fn every_record_is_read_and_written_as_ever() {
         "report.hello",
         "report.progress",
         "report.result",
+        "scheduler_fact.cancel_asked",
         "scheduler_fact.job_delayed",
         "scheduler_fact.job_due",
         "scheduler_fact.job_duplicate",
@@ -283,6 +288,7 @@ fn every_record_is_read_and_written_as_ever() {
         "scheduler_fact.lease_granted",
         "scheduler_fact.result_refused",
         "scheduler_fact.result_repeated",
+        "scheduler_fact.withdrawal_kept",
         "scheduler_fact.work_refused",
         "scheduler_fact.worker_forgotten",
         "scheduler_fact.worker_welcomed",

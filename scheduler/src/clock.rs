@@ -50,6 +50,11 @@ impl<K: Ord + Clone> Clock<K> {
         self.due.len()
     }
 
+    /// Whether `key` is due at or before `now`.
+    pub(crate) fn is_due(&self, key: &K, now: Timestamp) -> bool {
+        self.due.get(key).is_some_and(|due| *due <= now)
+    }
+
     /// The earliest due time.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.order.first().map(|(due, _)| *due)

@@ -55,12 +55,14 @@ pub struct Counts {
     pub moved: u64,
     /// Jobs that went back to their kernel.
     pub returned: u64,
-    /// Withdrawals of released jobs that were met.
-    pub withdrawals: u64,
+    /// Leased jobs that were told to stop.
+    pub cancels_asked: u64,
     /// Failures that are retried.
     pub retried: u64,
     /// Jobs that left their log to start later.
     pub delayed: u64,
+    /// Withdrawals of released jobs that were met.
+    pub withdrawals: u64,
     /// Records on job inputs that are no allowed job.
     pub work_refused: u64,
     /// Reports that cannot be read or name what is not there.

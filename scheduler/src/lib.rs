@@ -6,7 +6,7 @@
 //!
 //! # Words
 //! *Waiting*: a job read but never leased; it stays in its log and in a bounded, soft [`window`]. *Leased*: a worker has
-//! it. *Requeued*: its lease ended without a result; it is [`ready`] again, before all others. *Delayed*: it is not ready
+//! it. *Requeued*: its lease ended without a result; it is [`ready`] again, before its tenant's others. *Delayed*: it is not ready
 //! before a certain time, a later start or the pause between two attempts ([`retry`]). *Token*: (epoch of the
 //! granting owner, lease count of the job); it rises with every lease. *Welcome*: tells a worker this owner's epoch.
 //! *Credit*: the worker's total of assignments it accepts in this epoch. *Strike*: an attempt that failed and may be
@@ -29,18 +29,21 @@
 //! ([`Gauges::impossible_facts`]).
 //!
 //! # Deliberately absent
-//! Fair queueing across tenants and ordering keys (they change `ready`), cancellation, progress timeouts.
+//! Progress timeouts. Limits of tenants across several shards (the limits stage keeps those; here they want one shard).
 
 mod clock;
 mod fleet;
 mod gauges;
+mod lines;
 pub mod measures;
+mod offer;
 mod place;
 mod pool;
 mod ready;
 mod reports;
 mod retry;
 mod scheduler;
+mod shares;
 mod state;
 mod transition;
 mod transitions;
@@ -50,6 +53,7 @@ mod work;
 pub use gauges::{Counts, Gauges};
 pub use pool::{BadPool, Layout, Pool, Tuning};
 pub use scheduler::Scheduler;
+pub use shares::TenantShare;
 
 #[cfg(test)]
 extern crate self as tidegate_scheduler;
@@ -58,3 +62,5 @@ extern crate self as tidegate_scheduler;
 mod driver;
 #[cfg(test)]
 mod place_tests;
+#[cfg(test)]
+mod ready_tests;

@@ -72,6 +72,8 @@ pub(crate) fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'
         SchedulerFact::JobReturned { .. } => count(returned, "why", "ticket"),
         SchedulerFact::WorkRefused { reason, .. } => count(dead, "reason", reason.word()),
         SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::CancelAsked { .. }
+        | SchedulerFact::WithdrawalKept { .. }
         | SchedulerFact::JobDelayed { .. }
         | SchedulerFact::JobDue { .. }
         | SchedulerFact::ResultRepeated { .. }

@@ -67,6 +67,8 @@ struct Class {
     /// Whose jobs, for a tenant that is apart.
     tenant: Option<TenantId>,
     head: Option<Rank>,
+    /// It has jobs, though none may be its head just now.
+    busy: bool,
     kinds: BTreeSet<KindId>,
     /// Those of `kinds` with a free worker.
     open: BTreeSet<KindId>,
@@ -120,13 +122,15 @@ impl Placement {
             }
         }
         self.class_of.insert(name, id);
-        self.classes.insert(id, Class { requirement: requirement.clone(), tenant, head: None, kinds, open });
+        self.classes
+            .insert(id, Class { requirement: requirement.clone(), tenant, head: None, busy: false, kinds, open });
         id
     }
 
-    /// Tells the rank of a class's first ready job.
-    pub(crate) fn set_head(&mut self, id: ClassId, head: Option<Rank>) {
+    /// Tells the rank of a class's first job that may be leased, and whether it has any job at all.
+    pub(crate) fn set_head(&mut self, id: ClassId, head: Option<Rank>, busy: bool) {
         let Some(class) = self.classes.get_mut(&id) else { return };
+        class.busy = busy;
         if class.head == head {
             return;
         }
@@ -270,7 +274,7 @@ impl Placement {
 
     /// Drops classes without a job.
     fn purge(&mut self) {
-        let empty: Vec<ClassId> = self.classes.iter().filter(|(_, c)| c.head.is_none()).map(|(id, _)| *id).collect();
+        let empty: Vec<ClassId> = self.classes.iter().filter(|(_, c)| !c.busy).map(|(id, _)| *id).collect();
         for id in empty {
             if let Some(class) = self.classes.remove(&id) {
                 self.class_of.remove(&(class.requirement, class.tenant));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tidegate_protocol::ids::{Capability, TenantId, WorkerId};
@@ -9,7 +10,7 @@ use tidegate_protocol::job::SourcePosition;
 
 use crate::driver::{position, worker};
 use crate::place::{Can, ClassId, Load, Placement};
-use crate::ready::Ready;
+use crate::ready::{Claim, Ready};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -58,7 +59,6 @@ fn takes((able, tenants): Offer, needs: u8, of: u8) -> bool {
     needs & !able == 0 && tenants.is_none_or(|all| all >> of & 1 == 1)
 }
 
-#[derive(Default)]
 struct World {
     placement: Placement,
     ready: Ready,
@@ -68,13 +68,30 @@ struct World {
     arrivals: u64,
 }
 
+/// All of one tenant, and priority does not age.
+fn insert(ready: &mut Ready, offset: u64, class: ClassId, priority: u8) {
+    let tenant = TenantId::new("t").unwrap();
+    let claim = Claim { tenant: &tenant, weight: 1, leased_before: false, child: false, priority };
+    ready.insert_at(&position(offset), class, claim, offset);
+}
+
 impl World {
+    fn new() -> Self {
+        Self {
+            placement: Placement::default(),
+            ready: Ready::new(Duration::ZERO),
+            jobs: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            arrivals: 0,
+        }
+    }
+
     fn name(w: u8) -> WorkerId {
         worker(&format!("w{w}"))
     }
 
     fn head_changed(&mut self, class: ClassId) {
-        self.placement.set_head(class, self.ready.head(class).map(|(rank, _)| rank));
+        self.placement.set_head(class, self.ready.head(class).map(|(rank, _)| rank), self.ready.has(class));
     }
 
     /// Every job with room for it somewhere, the first in order; with the least load that may take it.
@@ -93,7 +110,7 @@ impl World {
         let (needs, priority, of) = self.jobs[&n];
         let class = self.placement.class(&set(needs), &tenant(of));
         // Its place in the order is its number, whenever it was put there.
-        self.ready.insert_at(&position(n), class, priority, n);
+        insert(&mut self.ready, n, class, priority);
         self.head_changed(class);
     }
 
@@ -112,8 +129,9 @@ impl World {
                 let theirs: Vec<u64> =
                     self.jobs.iter().filter(|j| apart.contains(&tenant(j.1.2))).map(|j| *j.0).collect();
                 for n in theirs {
-                    if let Some(before) = self.ready.remove(&position(n)) {
-                        self.head_changed(before);
+                    self.ready.remove(&position(n));
+                    for class in self.ready.take_touched() {
+                        self.head_changed(class);
                     }
                     self.offer(n);
                 }
@@ -142,7 +160,7 @@ proptest! {
     /// The first job in order that anyone can take goes to the least loaded that can; when none can be placed, none is.
     #[test]
     fn the_solution_is_the_one_a_search_over_all_pairs_finds(changes in changes()) {
-        let mut world = World::default();
+        let mut world = World::new();
         for change in &changes {
             world.change(change);
             let found = world.placement.best().map(|(class, worker)| {
@@ -162,10 +180,10 @@ proptest! {
 #[test]
 fn among_equally_loaded_workers_the_one_that_waited_longest_is_next() {
     let mut placement = Placement::default();
-    let mut ready = Ready::default();
+    let mut ready = Ready::new(Duration::ZERO);
     let class = placement.class(&set(1), &tenant(0));
-    ready.insert(&position(1), class, false, 5);
-    placement.set_head(class, ready.head(class).map(|(rank, _)| rank));
+    insert(&mut ready, 1, class, 5);
+    placement.set_head(class, ready.head(class).map(|(rank, _)| rank), true);
     for (name, last_grant) in [("x", 7), ("y", 3), ("z", 5)] {
         placement.set_worker(&worker(name), &can(1, None), Some(Load { share: 1, last_grant }));
     }
@@ -175,11 +193,11 @@ fn among_equally_loaded_workers_the_one_that_waited_longest_is_next() {
 #[test]
 fn classes_without_jobs_are_dropped_and_found_again() {
     let mut placement = Placement::default();
-    let mut ready = Ready::default();
+    let mut ready = Ready::new(Duration::ZERO);
     placement.set_worker(&worker("w"), &can(1, None), Some(Load { share: 0, last_grant: 0 }));
     let kept = placement.class(&set(1), &tenant(0));
-    ready.insert(&position(1), kept, false, 5);
-    placement.set_head(kept, ready.head(kept).map(|(rank, _)| rank));
+    insert(&mut ready, 1, kept, 5);
+    placement.set_head(kept, ready.head(kept).map(|(rank, _)| rank), true);
     for n in 0..5_000 {
         placement.class(&Arc::from(vec![Capability::new(format!("c{n}")).unwrap()]), &tenant(0));
     }

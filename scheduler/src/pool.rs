@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::{BadTopicName, TopicName, TopicPartition};
-use tidegate_protocol::ids::{BadName, PoolName, SenderId, SourceName};
+use tidegate_protocol::ids::{BadName, PoolName, SenderId, SourceName, TenantId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::topics::Topic;
 use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec, Writers};
 
 use crate::retry::Policy;
+use crate::shares::{Shares, TenantShare};
 use crate::work::Work;
 
 /// What a pool's file may say about scheduling; every field has a default.
@@ -30,6 +31,14 @@ pub struct Tuning {
     pub backoff_ms: u64,
     /// What a pause does not grow beyond, milliseconds, at most a day.
     pub max_backoff_ms: u64,
+    /// A waiting job counts one level of priority higher for every so many milliseconds it waits; 0: never.
+    pub aging_ms: u64,
+    /// What tenants may have of this pool, by name. Limits (`max_leased`, `per_second`) want a pool of one shard.
+    pub tenants: BTreeMap<TenantId, TenantShare>,
+    /// What each of the others may have.
+    pub other_tenants: TenantShare,
+    /// A worker that was told to stop a job has so long to end it, milliseconds; then it ends without it.
+    pub cancel_grace_ms: u64,
     /// Most jobs that wait in the state for a later start; further ones wait in the window and in the log. Nothing more is
     /// read while twice as many are delayed, pauses between attempts included.
     pub delayed_jobs: usize,
@@ -57,6 +66,10 @@ impl Default for Tuning {
             max_attempts: 5,
             backoff_ms: 1_000,
             max_backoff_ms: 60_000,
+            aging_ms: 60_000,
+            tenants: BTreeMap::new(),
+            other_tenants: TenantShare::default(),
+            cancel_grace_ms: 10_000,
             delayed_jobs: 10_000,
             delayed_bytes: 64 << 20,
             window_jobs: 10_000,
@@ -105,6 +118,18 @@ pub enum BadPool {
         /// The rule.
         bound: String,
     },
+    /// Limits of tenants are counted by one shard.
+    #[error(
+        "pool `{pool}` has {shards} shards, and a limit of tenant `{tenant}`, which only one shard could keep exactly; take out `max_leased` and `per_second`, or make a pool of one shard"
+    )]
+    LimitsOverShards {
+        /// The pool.
+        pool: PoolName,
+        /// Its shards.
+        shards: u32,
+        /// Whose limit.
+        tenant: String,
+    },
     /// Prefix and pool make no topic name.
     #[error("pool `{pool}` has no valid topics under this prefix")]
     Topic {
@@ -131,6 +156,9 @@ pub struct Pool {
     pub(crate) heartbeat: Duration,
     /// Before a job's own wish.
     retry: Policy,
+    pub(crate) aging: Duration,
+    pub(crate) shares: Shares,
+    pub(crate) cancel_grace: Duration,
     pub(crate) delayed_jobs: usize,
     pub(crate) delayed_bytes: usize,
     pub(crate) window_jobs: usize,
@@ -183,6 +211,19 @@ impl Pool {
         check("max_attempts", tuning.max_attempts.into(), 1, 1_000)?;
         check("max_backoff_ms", tuning.max_backoff_ms, 0, 86_400_000)?;
         check("backoff_ms", tuning.backoff_ms, 0, tuning.max_backoff_ms)?;
+        check("aging_ms", tuning.aging_ms, 0, 86_400_000)?;
+        let named = tuning.tenants.iter().map(|(tenant, share)| (tenant.as_str(), share));
+        for (tenant, share) in named.chain([("any other", &tuning.other_tenants)]) {
+            if let Some((field, value, rule)) = share.out_of_bounds() {
+                let bound = format!("{rule} (tenant `{tenant}`)");
+                return Err(BadPool::OutOfBounds { pool: pool.clone(), field, value, bound });
+            }
+            if share.limits() && layout.shards > 1 {
+                let (shards, tenant) = (layout.shards, tenant.to_owned());
+                return Err(BadPool::LimitsOverShards { pool: pool.clone(), shards, tenant });
+            }
+        }
+        check("cancel_grace_ms", tuning.cancel_grace_ms, 0, 86_400_000)?;
         check("delayed_jobs", tuning.delayed_jobs as u64, 0, 1_000_000)?;
         check("delayed_bytes", tuning.delayed_bytes as u64, 0, 1 << 30)?;
         check("window_jobs", tuning.window_jobs as u64, 1, 10_000_000)?;
@@ -219,6 +260,9 @@ impl Pool {
                 backoff: Duration::from_millis(tuning.backoff_ms),
                 max_backoff: Duration::from_millis(tuning.max_backoff_ms),
             },
+            aging: Duration::from_millis(tuning.aging_ms),
+            shares: Shares::new(tuning.tenants.clone(), tuning.other_tenants),
+            cancel_grace: Duration::from_millis(tuning.cancel_grace_ms),
             delayed_jobs: tuning.delayed_jobs,
             delayed_bytes: tuning.delayed_bytes,
             window_jobs: tuning.window_jobs,

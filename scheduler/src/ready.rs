@@ -1,111 +1,300 @@
 //! Jobs that could be leased, in the order they should be: by class (same requirement), then rank.
 //!
-//! The order now: what was leased before comes first, then priority, then arrival. Weighted fair queueing across
-//! tenants changes [`Rank`] and nothing else.
+//! # Across tenants: start-time fair queueing
+//! (P. Goyal, H. Vin, H. Cheng, "Start-time Fair Queueing", SIGCOMM 1996, with every job of cost 1.) A tenant has a start tag. The
+//! tenant with the lowest goes first; being served moves its tag on by 1/weight, and virtual time to the tag it was served
+//! at. A tenant that comes back after having had nothing starts at virtual time, so it can save nothing up, and what it missed
+//! nobody owes it. So over any stretch in which two tenants both have ready jobs of a class they are served in the ratio of
+//! their weights, to within a job each, however much either of them submits. Tags are of the shard, not of a class: what a
+//! tenant gets of one class counts in all.
+//!
+//! # Within a tenant
+//! What was leased before first, then children (so that parents which wait for them come to an end), then by priority with
+//! aging: a job counts one level higher for every `aging` it has waited. Which of two jobs is ahead never changes by waiting (both
+//! gain alike), so the order is a number fixed when the job becomes ready. Without aging priority is strict.
+//!
+//! A tenant that may have no further job now (its limits) is *blocked*: its jobs stay where they are, but head no class.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
+use tidegate_protocol::ids::TenantId;
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::time::Timestamp;
 
 use crate::place::ClassId;
+
+/// Virtual time that a job of a tenant of weight 1 takes; divisible by all small weights, and 2^64 of it are never used up.
+const STEP: u64 = 720_720;
+
+/// Tenants without a ready job are remembered up to this many, for their tags.
+const TENANTS_KEPT: usize = 1_024;
 
 /// A job's place in the order; lower is sooner. No two jobs have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
+    start: u64,
+    tenant: u64,
+    place: Place,
+}
+
+/// A job's place among its tenant's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
     /// False for a job that was leased before.
     first_time: bool,
-    /// 9 minus priority.
+    /// False for a child.
+    root: bool,
+    /// 9 minus priority; 0 for all when priority ages.
     patience: u8,
+    /// When it became ready, microseconds, plus the aging that its priority lacks.
+    due: u64,
     /// When it became ready, counted.
     arrival: u64,
 }
 
-/// See the module.
+/// What the order of a job depends on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim<'a> {
+    pub(crate) tenant: &'a TenantId,
+    /// At least 1.
+    pub(crate) weight: u32,
+    pub(crate) leased_before: bool,
+    pub(crate) child: bool,
+    pub(crate) priority: u8,
+}
+
+#[derive(Debug)]
+struct Tenant {
+    name: TenantId,
+    weight: u32,
+    start: u64,
+    blocked: bool,
+    jobs: usize,
+    classes: BTreeSet<ClassId>,
+}
+
 #[derive(Debug, Default)]
+struct Queue {
+    jobs: BTreeMap<u64, BTreeMap<Place, SourcePosition>>,
+    /// Tenants that are not blocked, by start tag.
+    order: BTreeSet<(u64, u64)>,
+}
+
+/// See the module.
+#[derive(Debug)]
 pub(crate) struct Ready {
-    entries: BTreeMap<SourcePosition, (ClassId, Rank)>,
-    queues: BTreeMap<ClassId, BTreeMap<Rank, SourcePosition>>,
+    aging: Duration,
+    entries: BTreeMap<SourcePosition, (ClassId, u64, Place)>,
+    queues: BTreeMap<ClassId, Queue>,
+    tenants: BTreeMap<u64, Tenant>,
+    /// Looked up, never walked through.
+    by_name: HashMap<TenantId, u64>,
+    virtual_time: u64,
     arrivals: u64,
+    next_tenant: u64,
+    tenants_before_purge: usize,
+    /// Classes whose first job may have changed.
+    touched: BTreeSet<ClassId>,
 }
 
 impl Ready {
-    /// Adds a job behind those of its rank. One that is already in is left where it is.
-    pub(crate) fn insert(&mut self, source: &SourcePosition, class: ClassId, leased_before: bool, priority: u8) {
+    /// An empty one; a job gains a level of priority for every `aging` it waits, never when that is zero.
+    pub(crate) fn new(aging: Duration) -> Self {
+        Self {
+            aging,
+            entries: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            by_name: HashMap::new(),
+            virtual_time: 0,
+            arrivals: 0,
+            next_tenant: 0,
+            tenants_before_purge: TENANTS_KEPT,
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// Adds a job. One that is already in is left where it is.
+    pub(crate) fn insert(&mut self, source: &SourcePosition, class: ClassId, claim: Claim<'_>, at: Timestamp) {
         if self.entries.contains_key(source) {
             return;
         }
         self.arrivals += 1;
-        let rank = Rank { first_time: !leased_before, patience: 9_u8.saturating_sub(priority), arrival: self.arrivals };
-        self.entries.insert(source.clone(), (class, rank));
-        self.queues.entry(class).or_default().insert(rank, source.clone());
+        let patience = 9_u8.saturating_sub(claim.priority);
+        let lacks = self.aging.saturating_mul(patience.into());
+        let place = Place {
+            first_time: !claim.leased_before,
+            root: !claim.child,
+            patience: if self.aging.is_zero() { patience } else { 0 },
+            due: (at + lacks).0,
+            arrival: self.arrivals,
+        };
+        let id = self.tenant(claim);
+        let Some(tenant) = self.tenants.get_mut(&id) else { return };
+        tenant.jobs += 1;
+        tenant.classes.insert(class);
+        let queue = self.queues.entry(class).or_default();
+        queue.jobs.entry(id).or_default().insert(place, source.clone());
+        if !tenant.blocked {
+            queue.order.insert((tenant.start, id));
+        }
+        self.entries.insert(source.clone(), (class, id, place));
+        self.touched.insert(class);
     }
 
-    /// Adds a job at that place among those of its priority.
-    #[cfg(test)]
-    pub(crate) fn insert_at(&mut self, source: &SourcePosition, class: ClassId, priority: u8, arrival: u64) {
-        let before = std::mem::replace(&mut self.arrivals, arrival - 1);
-        self.insert(source, class, false, priority);
-        self.arrivals = before.max(arrival);
-    }
-
-    /// Takes a job out; its class, when it was in.
-    pub(crate) fn remove(&mut self, source: &SourcePosition) -> Option<ClassId> {
-        let (class, rank) = self.entries.remove(source)?;
-        if let Some(queue) = self.queues.get_mut(&class) {
-            queue.remove(&rank);
-            if queue.is_empty() {
-                self.queues.remove(&class);
+    /// Takes a job out that is not served; whether it was in.
+    pub(crate) fn remove(&mut self, source: &SourcePosition) -> bool {
+        let Some((class, id, place)) = self.entries.remove(source) else { return false };
+        self.touched.insert(class);
+        if let Some(tenant) = self.tenants.get_mut(&id) {
+            tenant.jobs -= 1;
+            if let Some(queue) = self.queues.get_mut(&class)
+                && let Some(jobs) = queue.jobs.get_mut(&id)
+            {
+                jobs.remove(&place);
+                if jobs.is_empty() {
+                    queue.jobs.remove(&id);
+                    queue.order.remove(&(tenant.start, id));
+                    tenant.classes.remove(&class);
+                }
+                if queue.jobs.is_empty() {
+                    self.queues.remove(&class);
+                }
             }
         }
-        Some(class)
+        if self.entries.is_empty() {
+            // Nobody waits, so nobody is behind.
+            self.virtual_time = self.tenants.values().map(|tenant| tenant.start).fold(self.virtual_time, u64::max);
+            self.tenants.clear();
+            self.by_name.clear();
+        }
+        true
+    }
+
+    /// Takes a job out that is served now: its tenant's turn comes later by 1/weight.
+    pub(crate) fn serve(&mut self, source: &SourcePosition) {
+        if let Some((_, id, _)) = self.entries.get(source).copied()
+            && let Some(tenant) = self.tenants.get_mut(&id)
+        {
+            let before = tenant.start;
+            self.virtual_time = self.virtual_time.max(before);
+            tenant.start = before + STEP / u64::from(tenant.weight.max(1));
+            for class in &tenant.classes {
+                self.touched.insert(*class);
+                if let Some(queue) = self.queues.get_mut(class)
+                    && queue.order.remove(&(before, id))
+                {
+                    queue.order.insert((tenant.start, id));
+                }
+            }
+        }
+        self.remove(source);
+    }
+
+    /// Whether this tenant's jobs may head their classes.
+    pub(crate) fn block(&mut self, tenant: &TenantId, blocked: bool) {
+        let Some(id) = self.by_name.get(tenant) else { return };
+        let Some(tenant) = self.tenants.get_mut(id).filter(|tenant| tenant.blocked != blocked) else { return };
+        tenant.blocked = blocked;
+        for class in &tenant.classes {
+            self.touched.insert(*class);
+            if let Some(queue) = self.queues.get_mut(class) {
+                if blocked {
+                    queue.order.remove(&(tenant.start, *id));
+                } else {
+                    queue.order.insert((tenant.start, *id));
+                }
+            }
+        }
     }
 
     /// The first job of a class.
     pub(crate) fn head(&self, class: ClassId) -> Option<(Rank, &SourcePosition)> {
-        self.queues.get(&class)?.first_key_value().map(|(rank, source)| (*rank, source))
+        let queue = self.queues.get(&class)?;
+        let (start, tenant) = queue.order.first()?;
+        let (place, source) = queue.jobs.get(tenant)?.first_key_value()?;
+        Some((Rank { start: *start, tenant: *tenant, place: *place }, source))
     }
 
-    /// Every job, in no order.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (Rank, &SourcePosition)> {
-        self.entries.iter().map(|(source, (_, rank))| (*rank, source))
+    /// The jobs of a tenant, in their order.
+    pub(crate) fn of(&self, tenant: &TenantId) -> Vec<SourcePosition> {
+        let Some(id) = self.by_name.get(tenant) else { return Vec::new() };
+        let theirs = self.entries.iter().filter(|(_, (_, of, _))| of == id);
+        let mut theirs: Vec<(Place, &SourcePosition)> = theirs.map(|(source, (.., place))| (*place, source)).collect();
+        theirs.sort_unstable();
+        theirs.into_iter().map(|(_, source)| source.clone()).collect()
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::driver::position;
+    /// Adds a job at that place among those of its priority.
+    #[cfg(test)]
+    pub(crate) fn insert_at(&mut self, source: &SourcePosition, class: ClassId, claim: Claim<'_>, arrival: u64) {
+        let before = std::mem::replace(&mut self.arrivals, arrival - 1);
+        self.insert(source, class, claim, Timestamp(1));
+        self.arrivals = before.max(arrival);
+    }
 
-    const CLASS: ClassId = ClassId(1);
+    /// Whether a class has jobs, of blocked tenants too.
+    pub(crate) fn has(&self, class: ClassId) -> bool {
+        self.queues.contains_key(&class)
+    }
 
-    fn drain(ready: &mut Ready) -> Vec<u64> {
-        let mut order = Vec::new();
-        while let Some(source) = ready.head(CLASS).map(|(_, source)| source.clone()) {
-            ready.remove(&source);
-            order.push(source.offset);
+    /// The classes whose first job may have changed since this was asked last.
+    pub(crate) fn take_touched(&mut self) -> BTreeSet<ClassId> {
+        std::mem::take(&mut self.touched)
+    }
+
+    fn tenant(&mut self, claim: Claim<'_>) -> u64 {
+        if let Some(id) = self.by_name.get(claim.tenant) {
+            if let Some(tenant) = self.tenants.get_mut(id)
+                && tenant.jobs == 0
+            {
+                tenant.start = tenant.start.max(self.virtual_time);
+            }
+            return *id;
         }
-        order
-    }
-
-    #[test]
-    fn requeued_jobs_come_first_then_the_urgent_then_the_early() {
-        let mut ready = Ready::default();
-        for (offset, before, priority) in
-            [(1, false, 5), (2, false, 9), (3, true, 0), (4, false, 5), (5, true, 1), (6, false, 9), (7, false, 200)]
-        {
-            ready.insert(&position(offset), CLASS, before, priority);
+        if self.tenants.len() >= self.tenants_before_purge {
+            self.purge();
         }
-        assert_eq!(drain(&mut ready), [5, 3, 2, 6, 7, 1, 4]);
-        assert!(ready.queues.is_empty() && ready.entries.is_empty());
+        self.next_tenant += 1;
+        let id = self.next_tenant;
+        let tenant = Tenant {
+            name: claim.tenant.clone(),
+            weight: claim.weight,
+            start: self.virtual_time,
+            blocked: false,
+            jobs: 0,
+            classes: BTreeSet::new(),
+        };
+        self.by_name.insert(claim.tenant.clone(), id);
+        self.tenants.insert(id, tenant);
+        id
     }
 
-    #[test]
-    fn classes_have_queues_of_their_own() {
-        let mut ready = Ready::default();
-        ready.insert(&position(1), ClassId(2), false, 9);
-        ready.insert(&position(2), CLASS, false, 1);
-        assert_eq!(ready.head(CLASS).map(|(_, source)| source.offset), Some(2));
-        assert_eq!(ready.remove(&position(1)), Some(ClassId(2)));
-        assert_eq!(ready.remove(&position(1)), None);
+    /// Forgets tenants without jobs whose tag says no more than that they would start now; all without jobs when these are
+    /// still too many (what their tags say beyond is a job or so each).
+    fn purge(&mut self) {
+        let now = self.virtual_time;
+        self.retain(|tenant| tenant.start > now);
+        if self.tenants.len() >= 4 * TENANTS_KEPT {
+            self.retain(|_| false);
+        }
+        self.tenants_before_purge = (2 * self.tenants.len()).max(TENANTS_KEPT);
+    }
+
+    fn retain(&mut self, which: impl Fn(&Tenant) -> bool) {
+        let by_name = &mut self.by_name;
+        self.tenants.retain(|_, tenant| {
+            let kept = tenant.jobs > 0 || which(tenant);
+            if !kept {
+                by_name.remove(&tenant.name);
+            }
+            kept
+        });
+    }
+
+    #[cfg(test)]
+    pub(crate) fn tenants_known(&self) -> usize {
+        self.tenants.len()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_protocol::facts::SchedulerFact;
-use tidegate_protocol::ids::WorkerId;
+use tidegate_protocol::ids::{TenantId, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
@@ -14,15 +14,17 @@ use tidegate_stage::{Decision, Input, InputRef, Outbox, Signal, Stage};
 use crate::clock::Clock;
 use crate::fleet::{Fleet, Present};
 use crate::gauges::{Counts, Gauges};
+use crate::lines::Lines;
 use crate::measures;
 use crate::place::Placement;
 use crate::pool::Pool;
 use crate::ready::Ready;
 use crate::reports::Heard;
+use crate::shares::Rates;
 use crate::state::State;
 use crate::transition::{self, Event};
 use crate::transitions::{
-    arrived, delayed, ended, expired, forgotten, granted, moved, refused, retried, returned, welcomed,
+    arrived, cancelled, delayed, ended, expired, forgotten, granted, moved, refused, retried, returned, welcomed,
 };
 use crate::window::{Origin, Window};
 
@@ -47,6 +49,8 @@ pub(crate) struct Soft {
     pub(crate) fleet: Fleet,
     /// When leases end.
     pub(crate) leases: Clock<SourcePosition>,
+    /// When leased jobs that were told to stop end without their worker.
+    pub(crate) cancels: Clock<SourcePosition>,
     /// When jobs without a lease have waited for too long.
     pub(crate) deadlines: Clock<SourcePosition>,
     /// When delayed jobs are due.
@@ -57,6 +61,11 @@ pub(crate) struct Soft {
     pub(crate) silence: Clock<WorkerId>,
     /// When workers that hold nothing are forgotten.
     pub(crate) forget: Clock<WorkerId>,
+    /// Jobs of a key go one after the other.
+    pub(crate) lines: Lines,
+    /// When tenants with a rate may start their next job.
+    pub(crate) rates: Rates,
+    pub(crate) gates: Clock<TenantId>,
     /// Requeued jobs with too many strikes.
     pub(crate) doomed: BTreeSet<SourcePosition>,
     /// What the record being decided was understood as.
@@ -65,19 +74,23 @@ pub(crate) struct Soft {
 }
 
 impl Soft {
-    fn new(pool: &Pool) -> Self {
+    fn new(pool: &Pool, buckets: usize) -> Self {
         Self {
             epoch: None,
-            window: Window::new(pool.window_jobs, pool.window_bytes),
-            ready: Ready::default(),
+            window: Window::new(pool.window_jobs, pool.window_bytes, buckets),
+            ready: Ready::new(pool.aging),
             placement: Placement::default(),
             fleet: BTreeMap::new(),
             leases: Clock::default(),
+            cancels: Clock::default(),
             deadlines: Clock::default(),
             wakes: Clock::default(),
             sleepers: Clock::default(),
             silence: Clock::default(),
             forget: Clock::default(),
+            lines: Lines::default(),
+            rates: Rates::default(),
+            gates: Clock::default(),
             doomed: BTreeSet::new(),
             heard: None,
             counts: Counts::default(),
@@ -96,8 +109,8 @@ impl Scheduler {
     /// The shard `shard` of the pool, with nothing in it.
     #[must_use]
     pub fn new(pool: Arc<Pool>, shard: u32) -> Self {
-        let buckets = pool.buckets_of(shard).collect();
-        let soft = Soft::new(&pool);
+        let buckets: Vec<u32> = pool.buckets_of(shard).collect();
+        let soft = Soft::new(&pool, buckets.len());
         Self { pool, buckets, state: State::default(), soft }
     }
 
@@ -158,66 +171,11 @@ impl Scheduler {
 
     /// Ready jobs of tenants that are apart since a moment go where workers of these tenants look, in their order.
     fn set_apart(&mut self, at: Timestamp) {
-        let apart = self.soft.placement.take_newly_apart();
-        if apart.is_empty() {
-            return;
-        }
-        let tenant = |source: &SourcePosition| match (self.state.job(source), self.soft.window.get(source)) {
-            (Some(job), _) => Some(&job.work.tenant),
-            (None, waiting) => waiting.map(|waiting| &waiting.work.tenant),
-        };
-        let mut theirs: Vec<_> = self.soft.ready.all().collect();
-        theirs.retain(|(_, source)| tenant(source).is_some_and(|tenant| apart.contains(tenant)));
-        theirs.sort_unstable();
-        let theirs: Vec<SourcePosition> = theirs.into_iter().map(|(_, source)| source.clone()).collect();
-        for source in theirs {
-            self.withdraw(&source);
-            self.offer(&source, at);
-        }
-    }
-
-    /// Puts a job without a lease where it can be leased, or where it waits for its time.
-    pub(crate) fn offer(&mut self, source: &SourcePosition, at: Timestamp) {
-        let soft = &mut self.soft;
-        let (work, again, until) = match (self.state.job(source), soft.window.get(source)) {
-            (Some(job), _) if self.pool.is_spent(&job.work, job.strikes, job.token.attempt) => {
-                soft.doomed.insert(source.clone());
-                return;
+        for tenant in self.soft.placement.take_newly_apart() {
+            for source in self.soft.ready.of(&tenant) {
+                self.withdraw(&source);
+                self.offer(&source, at);
             }
-            (Some(job), _) => (&job.work, job.was_leased(), job.until),
-            (None, Some(waiting)) => {
-                if let Some(until) = waiting.work.not_before.filter(|until| *until > at) {
-                    soft.sleepers.set(source, until);
-                    if let Some(deadline) = waiting.work.deadline {
-                        soft.deadlines.set(source, deadline);
-                    }
-                    return;
-                }
-                (&waiting.work, false, None)
-            }
-            (None, None) => return,
-        };
-        if let Some(deadline) = work.deadline {
-            soft.deadlines.set(source, deadline);
-        }
-        if let Some(until) = until {
-            soft.wakes.set(source, until);
-            return;
-        }
-        let class = soft.placement.class(&work.requirement, &work.tenant);
-        soft.ready.insert(source, class, again, work.priority);
-        soft.placement.set_head(class, soft.ready.head(class).map(|(rank, _)| rank));
-    }
-
-    /// The opposite.
-    pub(crate) fn withdraw(&mut self, source: &SourcePosition) {
-        let soft = &mut self.soft;
-        soft.doomed.remove(source);
-        soft.deadlines.stop(source);
-        soft.wakes.stop(source);
-        soft.sleepers.stop(source);
-        if let Some(class) = soft.ready.remove(source) {
-            soft.placement.set_head(class, soft.ready.head(class).map(|(rank, _)| rank));
         }
     }
 
@@ -229,12 +187,26 @@ impl Scheduler {
 
     /// A new ownership: nothing is known of the present, every lease and every worker has a full term.
     fn begin(&mut self, epoch: u64, at: Timestamp) {
-        self.soft = Soft::new(&self.pool);
+        self.soft = Soft::new(&self.pool, self.buckets.len());
         self.soft.epoch = Some(epoch);
         let mut requeued = Vec::new();
+        for (source, line) in self.state.moved_in_line() {
+            self.soft.lines.join(line, source);
+        }
         for job in self.state.jobs() {
+            if let Some(line) = &job.work.line {
+                self.soft.lines.join(line, &job.work.source);
+            }
+        }
+        for job in self.state.jobs() {
+            if let (Some(line), true) = (&job.work.line, job.lease.is_some()) {
+                self.soft.lines.lease(line, Some(&job.work.source));
+            }
             if job.lease.is_some() {
                 self.soft.leases.set(&job.work.source, at + self.pool.lease);
+                if let Some(stopping) = &job.stopping {
+                    self.soft.cancels.set(&job.work.source, stopping.until);
+                }
             } else {
                 requeued.push(job.work.source.clone());
             }
@@ -273,6 +245,11 @@ impl Scheduler {
             self.soft.sleepers.stop(&source);
             self.offer(&source, at);
         }
+        let free: Vec<TenantId> = self.soft.gates.due(at).cloned().collect();
+        for tenant in free {
+            self.gate(&tenant, at);
+        }
+        self.heads();
     }
 }
 
@@ -285,11 +262,13 @@ fn about(fact: &SchedulerFact) -> Option<(&SourcePosition, Event)> {
         SchedulerFact::JobRetried { source, .. } => Some((source, Event::Paused)),
         SchedulerFact::JobDelayed { source, .. } => Some((source, Event::Delayed)),
         SchedulerFact::JobDue { source } => Some((source, Event::Due)),
+        SchedulerFact::CancelAsked { source, .. } => Some((source, Event::Asked)),
         SchedulerFact::JobFinished { source, .. } => Some((source, Event::Finished)),
         SchedulerFact::JobMoved { source, .. } => Some((source, Event::Moved)),
         SchedulerFact::JobReturned { source, .. } => Some((source, Event::Returned)),
         SchedulerFact::ResultRefused { source, .. }
         | SchedulerFact::ResultRepeated { source, .. }
+        | SchedulerFact::WithdrawalKept { source, .. }
         | SchedulerFact::JobDuplicate { source, .. } => Some((source, Event::Aside)),
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::WorkRefused { .. }
@@ -311,6 +290,7 @@ impl Stage for Scheduler {
             Input::Refused(arrival, reason) => arrived::refuse(arrival, *reason, decision),
             Input::Tick { fresh } => {
                 expired::tick(self, *fresh, at, decision);
+                cancelled::tick(self, *fresh, decision);
                 delayed::tick(self, *fresh, decision);
                 ended::tick(self, *fresh, decision);
                 forgotten::tick(self, *fresh, decision);
@@ -343,6 +323,12 @@ impl Stage for Scheduler {
             SchedulerFact::JobRetried { source, by, until, usage, .. } => {
                 retried::apply(self, source, by, *until, *usage, at);
             }
+            SchedulerFact::CancelAsked { source, until, outcome, reason, .. } => {
+                cancelled::apply(self, source, *until, *outcome, reason);
+            }
+            SchedulerFact::WithdrawalKept { source, tenant, job_id, reason } => {
+                self.state.withdraw(source, (tenant.clone(), job_id.clone(), reason.clone()));
+            }
             SchedulerFact::JobDelayed { source, until, work } => delayed::apply(self, source, *until, work, at),
             SchedulerFact::JobDue { source } => delayed::due(self, source, at),
             SchedulerFact::JobFinished { source, outcome, by, .. } => {
@@ -351,8 +337,8 @@ impl Stage for Scheduler {
             SchedulerFact::ResultRefused { source, by, reason } => refused::apply(self, source, by, reason),
             SchedulerFact::ResultRepeated { .. } => self.soft.counts.repeated += 1,
             SchedulerFact::JobDuplicate { .. } => self.soft.counts.duplicates += 1,
-            SchedulerFact::JobMoved { source, .. } => moved::apply(self, source),
-            SchedulerFact::JobReturned { source, .. } => returned::apply(self, source),
+            SchedulerFact::JobMoved { source, work, .. } => moved::apply(self, source, work),
+            SchedulerFact::JobReturned { source, .. } => returned::apply(self, source, at),
             SchedulerFact::WorkRefused { .. } => self.soft.counts.work_refused += 1,
             SchedulerFact::WorkerForgotten { worker } => forgotten::apply(self, worker),
         }
@@ -371,7 +357,9 @@ impl Stage for Scheduler {
             SchedulerFact::WorkRefused { .. } => arrived::emit(self, fact, input, outbox),
             SchedulerFact::JobDuplicate { .. } => ended::duplicate(self, fact, at, outbox),
             SchedulerFact::JobRetried { source, by, .. } => retried::emit(self, source, by, outbox),
+            SchedulerFact::CancelAsked { source, to, reason, .. } => cancelled::emit(self, source, to, reason, outbox),
             SchedulerFact::LeaseExpired { .. }
+            | SchedulerFact::WithdrawalKept { .. }
             | SchedulerFact::JobDelayed { .. }
             | SchedulerFact::JobDue { .. }
             | SchedulerFact::WorkerForgotten { .. } => {}
@@ -388,6 +376,7 @@ impl Stage for Scheduler {
                 self.sweep(at);
                 self.hear(&arrival, at);
             }
+            Signal::Due => self.sweep(at),
             Signal::Outside(()) => {}
             Signal::Owner { epoch } => self.begin(epoch, at),
             Signal::Gap(gap) => self.excuse(gap, at),
@@ -396,12 +385,14 @@ impl Stage for Scheduler {
 
     fn next_due(&self) -> Option<Timestamp> {
         let soft = &self.soft;
-        [soft.leases.next(), soft.deadlines.next(), soft.wakes.next(), soft.forget.next()].into_iter().flatten().min()
+        let jobs = [soft.leases.next(), soft.cancels.next(), soft.deadlines.next(), soft.wakes.next()];
+        let others = [soft.sleepers.next(), soft.gates.next(), soft.forget.next()];
+        jobs.into_iter().chain(others).flatten().min()
     }
 
     fn admits(&self, input: u32) -> bool {
         match self.input(input) {
-            InputIs::Jobs(origin) => self.soft.window.admits(origin) && !self.is_full_of_delayed(),
+            InputIs::Jobs(_) => self.soft.window.admits(input) && !self.is_full_of_delayed(),
             InputIs::Reports => true,
         }
     }
@@ -420,7 +411,7 @@ impl Stage for Scheduler {
 
     fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
         self.state = State::restore(snapshot)?;
-        self.soft = Soft::new(&self.pool);
+        self.soft = Soft::new(&self.pool, self.buckets.len());
         Ok(())
     }
 }

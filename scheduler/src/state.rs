@@ -13,8 +13,10 @@ use tidegate_protocol::facts::{Holder, LeaseEnd, Token};
 use tidegate_protocol::ids::{JobId, TenantId, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::limits::Usage;
+use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
+use crate::lines::LineKey;
 use crate::transition::Phase;
 use crate::work::Work;
 
@@ -46,7 +48,26 @@ pub(crate) struct Job {
     pub(crate) answered: Option<WorkerId>,
     /// What attempts that ended said they used.
     pub(crate) used: Usage,
+    /// Its worker was told to stop it.
+    pub(crate) stopping: Option<Stopping>,
 }
+
+/// A job that is to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stopping {
+    /// When it ends without its worker.
+    pub(crate) until: Timestamp,
+    /// How.
+    pub(crate) outcome: Outcome,
+    /// Why, for people.
+    pub(crate) reason: String,
+}
+
+/// Withdrawals of jobs that may be in `overflow`, that are remembered. Part of the state's meaning.
+const WITHDRAWALS_REMEMBERED: usize = 4_096;
+
+/// What ends a job when it is read back: its tenant and id, and the reason.
+type Withdrawal = (TenantId, JobId, String);
 
 impl Job {
     /// Whether it had a lease under its present ticket.
@@ -76,6 +97,14 @@ pub(crate) struct State {
     leased: usize,
     delayed: usize,
     delayed_bytes: usize,
+    /// Leases by tenant. Looked up, never walked through.
+    leased_of: HashMap<TenantId, usize>,
+    /// Jobs ever moved to `overflow`.
+    moved: u64,
+    /// Those of them with an ordering key that have not been leased nor ended since: they keep their place in line.
+    moved_in_line: BTreeMap<SourcePosition, LineKey>,
+    withdrawn: BTreeMap<SourcePosition, Withdrawal>,
+    withdrawn_order: VecDeque<SourcePosition>,
 }
 
 impl State {
@@ -112,6 +141,54 @@ impl State {
         (self.delayed, self.delayed_bytes)
     }
 
+    /// A job was moved to `overflow`.
+    pub(crate) fn moved(&mut self, source: &SourcePosition, line: Option<LineKey>) {
+        self.moved += 1;
+        if let Some(line) = line {
+            self.moved_in_line.insert(source.clone(), line);
+        }
+    }
+
+    /// Jobs in `overflow` that keep their place in a line, read back or not.
+    pub(crate) fn moved_in_line(&self) -> &BTreeMap<SourcePosition, LineKey> {
+        &self.moved_in_line
+    }
+
+    /// How many leases a tenant has.
+    pub(crate) fn leased_of(&self, tenant: &TenantId) -> usize {
+        self.leased_of.get(tenant).copied().unwrap_or(0)
+    }
+
+    /// Whether `overflow` may hold a job.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.moved > 0
+    }
+
+    /// Remembers that a job is called off, for when it is read.
+    pub(crate) fn withdraw(&mut self, source: &SourcePosition, withdrawal: Withdrawal) {
+        if self.withdrawn.insert(source.clone(), withdrawal).is_none() {
+            self.withdrawn_order.push_back(source.clone());
+        }
+        if self.withdrawn_order.len() > WITHDRAWALS_REMEMBERED
+            && let Some(oldest) = self.withdrawn_order.pop_front()
+        {
+            self.withdrawn.remove(&oldest);
+        }
+    }
+
+    /// Why a job that has just been read is called off.
+    pub(crate) fn withdrawn(&self, work: &Work) -> Option<&str> {
+        let (tenant, id, reason) = self.withdrawn.get(&work.source)?;
+        (*tenant == work.tenant && *id == work.id).then_some(reason)
+    }
+
+    /// The worker of a leased job is told to stop it.
+    pub(crate) fn stop(&mut self, source: &SourcePosition, stopping: Stopping) {
+        if let Some(job) = self.jobs.get_mut(source) {
+            job.stopping = Some(stopping);
+        }
+    }
+
     /// The live job of that name, when it was leased before.
     pub(crate) fn live(&self, name: &(TenantId, JobId)) -> Option<&SourcePosition> {
         self.live.get(name)
@@ -146,6 +223,7 @@ impl State {
     /// `work` is wanted on the first lease, ignored on later ones. False when it was wanted and is missing.
     pub(crate) fn grant(&mut self, source: &SourcePosition, work: Option<Work>, token: Token, lease: Lease) -> bool {
         let worker = lease.worker.clone();
+        self.moved_in_line.remove(source);
         if let Some(job) = self.jobs.get_mut(source) {
             job.token = token;
             job.lease = Some(lease);
@@ -153,12 +231,13 @@ impl State {
         } else {
             let Some(work) = work else { return false };
             self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
-            let (until, answered, used) = (None, None, Usage::default());
-            let job = Job { work, token, strikes: 0, lease: Some(lease), until, answered, used };
+            let (until, answered, used, stopping) = (None, None, Usage::default(), None);
+            let job = Job { work, token, strikes: 0, lease: Some(lease), until, answered, used, stopping };
             self.jobs.insert(source.clone(), job);
         }
         self.held.entry(worker).or_default().insert(source.clone());
         self.leased += 1;
+        self.count_lease(source);
         true
     }
 
@@ -172,7 +251,8 @@ impl State {
         let job = self.jobs.get_mut(source)?;
         let lease = job.lease.take()?;
         job.strikes = job.strikes.saturating_add(strike(end));
-        self.let_go(&lease.worker, source);
+        let tenant = job.work.tenant.clone();
+        self.let_go(&lease.worker, source, &tenant);
         self.pause(source, until);
         Some(lease.worker)
     }
@@ -190,7 +270,8 @@ impl State {
         job.strikes = job.strikes.saturating_add(1);
         job.answered = Some(by.worker.clone());
         job.used = job.used.plus(usage);
-        self.let_go(&lease.worker, source);
+        let tenant = job.work.tenant.clone();
+        self.let_go(&lease.worker, source, &tenant);
         self.pause(source, until);
         Some(lease.worker)
     }
@@ -198,10 +279,20 @@ impl State {
     /// Takes in a job that is not to start yet.
     pub(crate) fn delay(&mut self, work: Work, until: Timestamp) {
         let source = work.source.clone();
+        self.moved_in_line.remove(&source);
         self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
         // No owner's epoch is 0: it was not leased, but its tokens go on where those of its earlier tickets ended.
         let token = Token { epoch: 0, attempt: work.leases };
-        let job = Job { work, token, strikes: 0, lease: None, until: None, answered: None, used: Usage::default() };
+        let job = Job {
+            work,
+            token,
+            strikes: 0,
+            lease: None,
+            until: None,
+            answered: None,
+            used: Usage::default(),
+            stopping: None,
+        };
         self.jobs.insert(source.clone(), job);
         self.pause(&source, Some(until));
     }
@@ -228,6 +319,7 @@ impl State {
 
     /// Forgets a job that has no lease: it went back to its kernel, and comes again or ends there.
     pub(crate) fn release(&mut self, source: &SourcePosition) {
+        self.moved_in_line.remove(source);
         self.wake(source);
         let Some(job) = self.jobs.remove(source) else { return };
         let name = (job.work.tenant, job.work.id);
@@ -238,6 +330,10 @@ impl State {
 
     /// Ends a job; the worker that had it.
     pub(crate) fn finish(&mut self, source: &SourcePosition, by: Option<(WorkerId, Token)>) -> Option<WorkerId> {
+        if self.withdrawn.remove(source).is_some() {
+            self.withdrawn_order.retain(|kept| kept != source);
+        }
+        self.moved_in_line.remove(source);
         self.ended.insert(source.clone(), by);
         self.ended_order.push_back(source.clone());
         if self.ended_order.len() > ENDED_REMEMBERED
@@ -252,7 +348,7 @@ impl State {
             self.live.remove(&name);
         }
         let lease = job.lease?;
-        self.let_go(&lease.worker, source);
+        self.let_go(&lease.worker, source, &name.0);
         Some(lease.worker)
     }
 
@@ -264,8 +360,20 @@ impl State {
         self.workers.remove(worker);
     }
 
-    fn let_go(&mut self, worker: &WorkerId, source: &SourcePosition) {
+    fn count_lease(&mut self, source: &SourcePosition) {
+        if let Some(job) = self.jobs.get(source) {
+            *self.leased_of.entry(job.work.tenant.clone()).or_default() += 1;
+        }
+    }
+
+    fn let_go(&mut self, worker: &WorkerId, source: &SourcePosition, tenant: &TenantId) {
         self.leased -= 1;
+        if let Some(leases) = self.leased_of.get_mut(tenant) {
+            *leases -= 1;
+            if *leases == 0 {
+                self.leased_of.remove(tenant);
+            }
+        }
         if let Some(held) = self.held.get_mut(worker) {
             held.remove(source);
             if held.is_empty() {
@@ -289,6 +397,17 @@ struct SnapshotOut<'a> {
     jobs: Vec<JobOut<'a>>,
     workers: Vec<(&'a WorkerId, u64, u32)>,
     ended: Vec<(&'a SourcePosition, Option<&'a (WorkerId, Token)>)>,
+    #[serde(skip_serializing_if = "is_zero")]
+    moved: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    withdrawn: Vec<(&'a SourcePosition, &'a Withdrawal)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    moved_in_line: Vec<(&'a SourcePosition, &'a TenantId, &'a str)>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Serialize)]
@@ -303,6 +422,8 @@ struct JobOut<'a> {
     answered: Option<&'a WorkerId>,
     #[serde(skip_serializing_if = "Usage::is_empty")]
     used: Usage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopping: Option<&'a Stopping>,
     work: &'a RawValue,
 }
 
@@ -312,6 +433,12 @@ struct SnapshotIn {
     jobs: Vec<JobIn>,
     workers: Vec<(WorkerId, u64, u32)>,
     ended: Vec<(SourcePosition, Option<(WorkerId, Token)>)>,
+    #[serde(default)]
+    moved: u64,
+    #[serde(default)]
+    withdrawn: Vec<(SourcePosition, Withdrawal)>,
+    #[serde(default)]
+    moved_in_line: Vec<(SourcePosition, TenantId, String)>,
 }
 
 #[derive(Deserialize)]
@@ -326,6 +453,8 @@ struct JobIn {
     answered: Option<WorkerId>,
     #[serde(default)]
     used: Usage,
+    #[serde(default)]
+    stopping: Option<Stopping>,
     work: Box<RawValue>,
 }
 
@@ -339,6 +468,7 @@ impl State {
             until: job.until,
             answered: job.answered.as_ref(),
             used: job.used,
+            stopping: job.stopping.as_ref(),
             work: &job.work.text,
         });
         let ended = self.ended_order.iter().filter_map(|source| Some((source, self.ended.get(source)?.as_ref())));
@@ -347,6 +477,9 @@ impl State {
             jobs: jobs.collect(),
             workers: self.workers.iter().map(|(id, worker)| (id, worker.incarnation, worker.lane)).collect(),
             ended: ended.collect(),
+            moved: self.moved,
+            moved_in_line: self.moved_in_line.iter().map(|(source, (tenant, key))| (source, tenant, &**key)).collect(),
+            withdrawn: self.withdrawn_order.iter().filter_map(|s| Some((s, self.withdrawn.get(s)?))).collect(),
         })
     }
 
@@ -357,19 +490,29 @@ impl State {
             return Err(serde_json::Error::custom(format!("snapshot version {} is not known here", snapshot.v)));
         }
         let mut state = Self::default();
-        for JobIn { token, strikes, lease, until, answered, used, work } in snapshot.jobs {
+        for JobIn { token, strikes, lease, until, answered, used, stopping, work } in snapshot.jobs {
             let work = Work::of(Arc::from(work)).map_err(|no| serde_json::Error::custom(no.detail))?;
             let source = work.source.clone();
             state.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
             if let Some(lease) = &lease {
                 state.held.entry(lease.worker.clone()).or_default().insert(source.clone());
                 state.leased += 1;
+                *state.leased_of.entry(work.tenant.clone()).or_default() += 1;
             }
-            state.jobs.insert(source.clone(), Job { work, token, strikes, lease, until: None, answered, used });
+            state
+                .jobs
+                .insert(source.clone(), Job { work, token, strikes, lease, until: None, answered, used, stopping });
             state.pause(&source, until);
         }
         for (worker, incarnation, lane) in snapshot.workers {
             state.welcome(&worker, incarnation, lane);
+        }
+        state.moved = snapshot.moved;
+        for (source, tenant, key) in snapshot.moved_in_line {
+            state.moved_in_line.insert(source, (tenant, key.into()));
+        }
+        for (source, withdrawal) in snapshot.withdrawn {
+            state.withdraw(&source, withdrawal);
         }
         for (source, by) in snapshot.ended {
             state.ended_order.push_back(source.clone());

@@ -28,19 +28,21 @@ pub(crate) enum Event {
     Delayed,
     /// `JobDue`.
     Due,
+    /// `CancelAsked`.
+    Asked,
     /// `JobFinished`.
     Finished,
     /// `JobMoved`.
     Moved,
     /// `JobReturned`.
     Returned,
-    /// `ResultRefused`, `ResultRepeated`, `JobDuplicate`: about a record or a report, not the job.
+    /// `ResultRefused`, `ResultRepeated`, `JobDuplicate`, `WithdrawalKept`: about a record or a report, not the job.
     Aside,
 }
 
 /// Where the event leads; `None` when it cannot happen: then the fact is not believed and counted.
 pub(crate) const fn next(from: Phase, event: Event) -> Option<Phase> {
-    use Event::{Aside, Due, Expired, Finished, Granted, Moved, Paused, Returned};
+    use Event::{Aside, Asked, Due, Expired, Finished, Granted, Moved, Paused, Returned};
     use Phase::{Delayed, Ended, Leased, Requeued, Waiting};
     match (from, event) {
         (Waiting, Granted) => Some(Leased),
@@ -48,7 +50,8 @@ pub(crate) const fn next(from: Phase, event: Event) -> Option<Phase> {
         (Waiting, Paused) => None,
         (Waiting, Event::Delayed) => Some(Delayed),
         (Waiting, Due) => None,
-        (Waiting, Finished) => Some(Ended), // its deadline passed, or it is too large
+        (Waiting, Asked) => None,
+        (Waiting, Finished) => Some(Ended), // its deadline passed, it is too large, or called off
         (Waiting, Moved) => Some(Waiting),  // in `overflow` from now on
         (Waiting, Returned) => Some(Waiting), // back with the kernel; judged anew, it comes again
         (Waiting, Aside) => Some(Waiting),
@@ -58,7 +61,8 @@ pub(crate) const fn next(from: Phase, event: Event) -> Option<Phase> {
         (Leased, Paused) => Some(Delayed),
         (Leased, Event::Delayed) => None,
         (Leased, Due) => None,
-        (Leased, Finished) => Some(Ended),
+        (Leased, Asked) => Some(Leased),   // its worker may still end it
+        (Leased, Finished) => Some(Ended), // by a result, or called off and its grace is over
         (Leased, Moved) => None,
         (Leased, Returned) => None, // a lease outlives its ticket
         (Leased, Aside) => Some(Leased),
@@ -68,7 +72,8 @@ pub(crate) const fn next(from: Phase, event: Event) -> Option<Phase> {
         (Requeued, Paused) => None,
         (Requeued, Event::Delayed) => None,
         (Requeued, Due) => None,
-        (Requeued, Finished) => Some(Ended), // deadline, or too many attempts; never a result
+        (Requeued, Asked) => None,
+        (Requeued, Finished) => Some(Ended), // deadline, too many attempts, or called off; never a result
         (Requeued, Moved) => None,           // its bytes are in the state, it pins no log
         (Requeued, Returned) => Some(Waiting),
         (Requeued, Aside) => Some(Requeued),
@@ -78,7 +83,8 @@ pub(crate) const fn next(from: Phase, event: Event) -> Option<Phase> {
         (Delayed, Paused) => None,
         (Delayed, Event::Delayed) => None,
         (Delayed, Due) => Some(Requeued),
-        (Delayed, Finished) => Some(Ended), // deadline
+        (Delayed, Asked) => None,
+        (Delayed, Finished) => Some(Ended), // deadline, or called off
         (Delayed, Moved) => None,
         (Delayed, Returned) => None, // noticed when its turn comes
         (Delayed, Aside) => Some(Delayed),
@@ -88,6 +94,7 @@ pub(crate) const fn next(from: Phase, event: Event) -> Option<Phase> {
         (Ended, Paused) => None,
         (Ended, Event::Delayed) => None,
         (Ended, Due) => None,
+        (Ended, Asked) => None,
         (Ended, Finished) => None, // I5: one completion
         (Ended, Moved) => None,
         (Ended, Returned) => None,

@@ -13,6 +13,8 @@ use tidegate_protocol::job::{Job, Retry, SourcePosition};
 use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::time::Timestamp;
 
+use crate::lines::LineKey;
+
 /// What a worker must offer: the job's capability and what it requires, sorted, each once.
 pub(crate) type Requirement = Arc<[Capability]>;
 
@@ -27,6 +29,10 @@ pub(crate) struct Work {
     pub(crate) deadline: Option<Timestamp>,
     /// It is not to start before.
     pub(crate) not_before: Option<Timestamp>,
+    /// It was spawned by another job.
+    pub(crate) child: bool,
+    /// Its tenant and ordering key, when it has one.
+    pub(crate) line: Option<LineKey>,
     /// How it wants to be tried again.
     pub(crate) retry: Retry,
     /// The kernel waits for its end.
@@ -100,7 +106,20 @@ impl Work {
                 return Err(no(DeadReason::Forged, "its verdict is not allow".into()));
             }
         }
-        let Job { id, tenant, capability, mut requires, priority, deadline, not_before, retry, source, .. } = lean.job;
+        let Job {
+            id,
+            tenant,
+            capability,
+            mut requires,
+            priority,
+            deadline,
+            not_before,
+            retry,
+            parent,
+            ordering_key,
+            source,
+            ..
+        } = lean.job;
         requires.push(capability);
         requires.sort_unstable();
         requires.dedup();
@@ -111,17 +130,19 @@ impl Work {
         let (requirement, max_retries) = (requires.into(), constraints.budgets.max_retries);
         Ok(Self {
             source,
-            tenant,
             id,
             requirement,
             priority,
             deadline,
             not_before,
+            child: parent.is_some(),
+            line: ordering_key.map(|key| (tenant.clone(), key.into())),
             retry,
             settles,
             leases,
             max_retries,
             expires,
+            tenant,
             text,
         })
     }

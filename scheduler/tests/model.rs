@@ -34,6 +34,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
                 Op::Lie { who, kind, source, epoch, attempt, incarnation }
             }),
         1 => (0..20_u64).prop_map(Op::Again),
+        2 => (0..20_u64).prop_map(Op::Withdraw),
     ];
     prop::collection::vec(op, 1..120)
 }

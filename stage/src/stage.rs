@@ -66,6 +66,8 @@ pub enum Signal<'a, S> {
         /// The epoch.
         epoch: u64,
     },
+    /// Something due ([`Stage::next_due`]) may be at hand: an [`Input::Tick`] follows. For soft knowledge that changes by time.
+    Due,
     /// For this long neither an append nor a read of the shard succeeded (broker away, process stopped).
     Gap(std::time::Duration),
 }

@@ -23,6 +23,8 @@ pub enum Cancel {
     Deadline,
     /// It ran for as long as its decision's constraints allow.
     MaxRuntime,
+    /// It was called off, at the place it was submitted.
+    Withdrawn,
     /// The worker is shutting down and waited long enough; the job goes back and runs again elsewhere.
     Draining,
 }
@@ -35,6 +37,7 @@ impl Cancel {
             Self::LeaseLost => "its lease was lost",
             Self::Deadline => "its deadline passed",
             Self::MaxRuntime => "it ran for as long as its constraints allow",
+            Self::Withdrawn => "it was called off",
             Self::Draining => "the worker is shutting down",
         }
     }

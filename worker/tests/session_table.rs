@@ -68,6 +68,7 @@ fn did(actions: &[Action]) -> Vec<String> {
         .map(|action| match action {
             Action::Run { job, .. } => format!("run {job}"),
             Action::LeaseLost { job } => format!("lost {job}"),
+            Action::Cancel { job, .. } => format!("cancel {job}"),
             Action::Settled { job, accepted, .. } => format!("settled {job} {accepted}"),
             Action::GivenBack { job } => format!("back {job}"),
             Action::Welcomed { epoch } => format!("welcomed {epoch}"),
@@ -129,7 +130,7 @@ fn an_order_counts_only_for_this_incarnation_the_highest_epoch_and_a_new_number(
         Order::Assignment { number, source, token, work, .. } => {
             Order::Assignment { incarnation, number, source, token, work }
         }
-        other @ (Order::Welcome { .. } | Order::Settled { .. }) => other,
+        other @ (Order::Welcome { .. } | Order::Cancel { .. } | Order::Settled { .. }) => other,
     };
     let table: Vec<(&str, Order, &str)> = vec![
         ("an assignment of this epoch", assignment(1, &job), "run jobs/0@1 (token 5.1)"),
@@ -409,4 +410,26 @@ fn an_abandoned_job_is_listed_no_more_at_once_and_its_result_goes_nowhere() {
     assert!(session.abandon(&gone));
     assert_eq!(said(&mut session, 2), [format!("beat epoch 5 received 2 credit 3 [{kept}]")]);
     assert!(!session.abandon(&gone) && !session.finished(&gone, done()));
+}
+
+#[test]
+fn a_job_that_is_called_off_keeps_its_lease_until_it_has_ended() {
+    let mut session = welcomed(2, 5);
+    let one = key(1, 5, 1);
+    session.order(assignment(1, &one), Some(5), ms(1));
+    let cancel = |epoch| {
+        let order = Order::Cancel { source: one.source.clone(), token: one.token, reason: "cancelled by olga".into() };
+        (order, Some(epoch))
+    };
+    let (order, sender) = cancel(4);
+    let old = session.order(order, sender, ms(2));
+    assert!(matches!(&old[..], [Action::Ignored { why: Ignored::OtherEpoch }]), "{old:?}");
+    let (order, sender) = cancel(5);
+    let told = session.order(order, sender, ms(2));
+    assert!(matches!(&told[..], [Action::Cancel { job, .. }] if *job == one), "{told:?}");
+    let ended = Ended { outcome: Outcome::Cancelled, reason: String::new(), output: None, retry: Retry::Never };
+    assert!(session.finished(&one, ended));
+    let (order, sender) = cancel(5);
+    let late = session.order(order, sender, ms(3));
+    assert!(matches!(&late[..], [Action::Ignored { why: Ignored::NotHeld }]), "{late:?}");
 }

@@ -42,10 +42,6 @@ impl Timing {
             }
             Ok(at_ms.saturating_add(ms))
         };
-        if self.ordering_key.is_some() {
-            let problem = "is not kept by this version's scheduler; leave it out, or wait for each job before the next";
-            return Err(Refusal::field("ordering_key", problem));
-        }
         let not_before = match (self.not_before, self.delay_ms) {
             (Some(_), Some(_)) => {
                 return Err(Refusal::field("delay_ms", "stands beside `not_before`; a job has one of them"));

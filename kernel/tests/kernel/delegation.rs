@@ -412,6 +412,7 @@ fn say(shard: &mut Shard, held: &Outcome, who: &str) -> Outcome {
         at_ms: 1,
         reason: String::new(),
         pool: None,
+        redrive: None,
     };
     shard.feed(INPUT_COMMANDS, record(Some(&key.signs(&command)), Headers::new()))
 }

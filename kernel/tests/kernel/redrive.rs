@@ -15,8 +15,8 @@ use tidegate_spine::Headers;
 use tidegate_stage::Stage;
 
 use crate::people::Ring;
-use crate::returned::{SENDER, sent};
 use crate::shard::{Outcome, PLAIN, POLICY, Shard, config, pool, record, source, trusting};
+use crate::tickets::{SENDER, sent};
 
 const PEOPLE: &str = "olga: operator\nsam: submitter\nalice: approver/finance\nnode: stage/kernel";
 const GOOD: &str =

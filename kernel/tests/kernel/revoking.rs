@@ -36,6 +36,7 @@ fn revoke(shard: &mut Shard, job: &Job, pool: Option<&str>) -> Outcome {
         at_ms: 1,
         reason: "it went astray".to_owned(),
         pool: pool.map(|pool| pool.to_owned().try_into().unwrap()),
+        redrive: None,
     };
     shard.feed(INPUT_COMMANDS, record(Some(&ring.key("olga").signs(&command)), Headers::new()))
 }

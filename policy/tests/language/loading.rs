@@ -24,8 +24,6 @@ fn with_deriver(deriver: &str) -> String {
 #[test]
 fn a_wrong_rule_is_refused_with_line_reason_and_remedy() {
     const GLOB: &str = "write dotted segments, `*` for one segment, `>` for the rest";
-    const LATER: &str = "is not supported yet by this version; remove it; nothing is ignored silently, so the whole set \
-                         stays refused until then";
     let rows: &[(&str, String)] = &[
         (
             "match: {}, decision: allow, color: red",

@@ -123,7 +123,7 @@ impl Scheduler {
         decision: &mut Decision<SchedulerFact>,
     ) {
         match &self.soft.heard {
-            Some((at, Heard::Work(fate))) if *at == record => arrived::decide(fate, record, decision),
+            Some((at, Heard::Work(fate))) if *at == record => arrived::decide(self, fate, record, now.1, decision),
             Some((at, Heard::Report(report, standing))) if *at == record => {
                 self.decide_report(report, *standing, record, now, decision);
             }

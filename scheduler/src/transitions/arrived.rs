@@ -5,11 +5,11 @@ use tidegate_protocol::job::{InputHash, SourcePosition};
 use tidegate_protocol::limits::Usage;
 use tidegate_protocol::outcome::{DeadReason, Outcome};
 use tidegate_protocol::time::Timestamp;
-use tidegate_protocol::withdrawal::Withdrawal;
+use tidegate_protocol::withdrawal::{Withdrawal, Withdrawn};
 use tidegate_spine::Record;
 use tidegate_stage::{Arrival, Decision, InputRef, Outbox};
 
-use super::{Dead, delayed};
+use super::{Dead, cancelled, delayed, ended};
 use crate::Scheduler;
 use crate::transition::Phase;
 use crate::window::Origin;
@@ -22,8 +22,8 @@ pub(crate) enum Fate {
     Waits,
     /// This fact settles it.
     Ends(Box<SchedulerFact>),
-    /// It is about a job and none itself: settled by having been read.
-    Aside,
+    /// It is no job: it calls one off.
+    Withdraws(Box<Withdrawn>),
 }
 
 /// Takes a record in: into the window, or tells the fact that settles it.
@@ -31,18 +31,22 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
     if scheduler.soft.window.at(arrival.at).is_some() {
         return Fate::Waits;
     }
-    if arrival.record.value.as_ref().is_some_and(|value| Withdrawal::read(value).is_some()) {
-        scheduler.soft.counts.withdrawals += 1;
-        return Fate::Aside;
+    if let Some(fate) = withdrawal(scheduler, arrival, origin) {
+        return fate;
     }
     let read = Work::read(arrival.record.value.as_ref());
-    let work = match read.and_then(|work| sent_by_its_own(scheduler, arrival, origin, work)) {
+    let its_own = |work: Work| sent_by_its_own(scheduler, arrival, origin, &work.source).map(|()| work);
+    let work = match read.and_then(its_own) {
         Ok(work) => work,
         Err(no) => return Fate::Ends(Box::new(refused(arrival, no.reason, no.detail))),
     };
     if let Some(live) = live(scheduler, &work) {
         let fact = SchedulerFact::JobDuplicate { source: work.source, duplicate_of: live, settles: work.settles };
         return Fate::Ends(Box::new(fact));
+    }
+    if let Some(reason) = scheduler.state.withdrawn(&work) {
+        let end = ended::called_off_unleased(&work, Outcome::Cancelled, reason.to_owned());
+        return Fate::Ends(Box::new(end));
     }
     let (bytes, most) = (work.bytes(), scheduler.pool.max_work_bytes);
     if bytes > most {
@@ -65,31 +69,49 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
         return Fate::Ends(Box::new(fact));
     }
     let source = work.source.clone();
-    scheduler.soft.window.insert(arrival.at, origin, work);
+    scheduler.soft.window.insert(arrival.at, work);
     scheduler.offer(&source, at);
     Fate::Waits
 }
 
+/// A record that calls a job off; `None` when it is to be read as a job.
+fn withdrawal(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Origin) -> Option<Fate> {
+    let value = arrival.record.value.as_deref().filter(|_| origin == Origin::Approved)?;
+    let Withdrawal { v, withdrawn } = Withdrawal::read(value)?;
+    scheduler.soft.counts.withdrawals += 1;
+    if v != 1 {
+        let detail = format!("a withdrawal of format version {v} is not known here");
+        return Some(Fate::Ends(Box::new(refused(arrival, DeadReason::InvalidField, detail))));
+    }
+    Some(match sent_by_its_own(scheduler, arrival, origin, &withdrawn.source) {
+        Ok(()) => Fate::Withdraws(Box::new(withdrawn)),
+        Err(no) => Fate::Ends(Box::new(refused(arrival, no.reason, no.detail))),
+    })
+}
+
 /// Whether the record comes from the shard that may send it: the kernel of the job's own partition, or for what was moved a
 /// scheduler of this pool. Each of them signs for its own alone, so the record of another is not what it says it is.
-fn sent_by_its_own(scheduler: &Scheduler, arrival: &Arrival<'_>, origin: Origin, work: Work) -> Result<Work, NotWork> {
+fn sent_by_its_own(
+    scheduler: &Scheduler,
+    arrival: &Arrival<'_>,
+    origin: Origin,
+    of: &SourcePosition,
+) -> Result<(), NotWork> {
     let sender = arrival.sender.map_or("", |(sender, _)| sender.as_str());
     let right = match origin {
         Origin::Approved => {
-            let of = sender.strip_prefix("kernel.").and_then(|of| of.rsplit_once('/'));
-            of.is_some_and(|(source, shard)| {
-                source == work.source.source.as_str() && shard.parse() == Ok(work.source.partition)
-            })
+            let kernel = sender.strip_prefix("kernel.").and_then(|kernel| kernel.rsplit_once('/'));
+            kernel.is_some_and(|(source, shard)| source == of.source.as_str() && shard.parse() == Ok(of.partition))
         }
         Origin::Overflow => {
-            let of = sender.strip_prefix("scheduler.").and_then(|of| of.rsplit_once('/'));
-            of.is_some_and(|(pool, _)| pool == scheduler.pool.layout.pool.as_str())
+            let scheduled = sender.strip_prefix("scheduler.").and_then(|of| of.rsplit_once('/'));
+            scheduled.is_some_and(|(pool, _)| pool == scheduler.pool.layout.pool.as_str())
         }
     };
     if right {
-        return Ok(work);
+        return Ok(());
     }
-    let detail = format!("`{sender}` may not send a job of {}/{}", work.source.source, work.source.partition);
+    let detail = format!("`{sender}` may not send a job of {}/{}", of.source, of.partition);
     Err(NotWork { reason: DeadReason::Foreign, detail })
 }
 
@@ -143,11 +165,17 @@ fn live(scheduler: &Scheduler, work: &Work) -> Option<SourcePosition> {
     scheduler.state.live(&name).or_else(|| scheduler.soft.window.live(&name)).cloned()
 }
 
-pub(crate) fn decide(fate: &Fate, at: InputRef, decision: &mut Decision<SchedulerFact>) {
+pub(crate) fn decide(
+    scheduler: &Scheduler,
+    fate: &Fate,
+    record: InputRef,
+    at: Timestamp,
+    decision: &mut Decision<SchedulerFact>,
+) {
     match fate {
         Fate::Waits => decision.wait(),
-        Fate::Aside => {}
-        Fate::Ends(fact) => decision.settle(at, (**fact).clone()),
+        Fate::Ends(fact) => decision.settle(record, (**fact).clone()),
+        Fate::Withdraws(withdrawn) => cancelled::decide(scheduler, withdrawn, record, at, decision),
     }
 }
 
@@ -161,6 +189,8 @@ pub(crate) fn needs_input(fact: &SchedulerFact) -> bool {
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::LeaseGranted { .. }
         | SchedulerFact::LeaseExpired { .. }
+        | SchedulerFact::CancelAsked { .. }
+        | SchedulerFact::WithdrawalKept { .. }
         | SchedulerFact::JobRetried { .. }
         | SchedulerFact::JobDelayed { .. }
         | SchedulerFact::JobDue { .. }
@@ -218,16 +248,6 @@ mod tests {
         assert_eq!(dead.headers.text(headers::DEAD_TOPIC), Some("tg.approved.p"));
         assert_eq!((shard.unsettled(), shard.stage.gauges().waiting), (0, 0));
         assert_eq!(shard.stage.gauges().counts, Counts { work_refused: 1, ..Counts::default() });
-    }
-
-    #[test]
-    fn a_withdrawal_is_no_job_and_settled_by_having_been_read() {
-        let mut shard = Shard::new(layout(), &Tuning::default());
-        let withdrawal =
-            br#"{"v":1,"withdrawn":{"source":"jobs/0@1","tenant":"acme","id":"a","cause":"cancelled","by":"olga"}}"#;
-        assert!(shard.approved(bytes::Bytes::from_static(withdrawal)).facts.is_empty());
-        assert_eq!(shard.stage.gauges().counts, Counts { withdrawals: 1, ..Counts::default() });
-        assert_eq!((shard.unsettled(), shard.stage.gauges().waiting), (0, 0));
     }
 
     #[test]

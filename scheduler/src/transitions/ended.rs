@@ -1,4 +1,4 @@
-//! `JobFinished`: a job ends, by a result, its deadline, or too many strikes.
+//! `JobFinished`: a job ends, by a result, its deadline, too many strikes, or because it is called off.
 
 use serde_json::value::RawValue;
 use tidegate_protocol::facts::{Holder, SchedulerFact};
@@ -15,7 +15,7 @@ use tidegate_stage::{Decision, Delivery, Message, Outbox};
 use super::Dead;
 use super::expired::AT_ONCE;
 use crate::Scheduler;
-use crate::state::Job;
+use crate::state::{Job, Stopping};
 use crate::work::Work;
 
 /// The end of `job` by a result that counts.
@@ -50,6 +50,9 @@ pub(crate) fn by_result(
 
 /// The end of `job` by a failure that might have been retried, had it attempts left.
 pub(crate) fn by_last_failure(job: &Job, by: Holder, (reason, usage): (&str, Usage)) -> SchedulerFact {
+    if job.stopping.is_some() {
+        return stopped(job, Some(by));
+    }
     let (failures, attempts) = (job.strikes.saturating_add(1), job.token.attempt);
     SchedulerFact::JobFinished {
         source: job.work.source.clone(),
@@ -67,6 +70,51 @@ pub(crate) fn by_last_failure(job: &Job, by: Holder, (reason, usage): (&str, Usa
     }
 }
 
+/// The end of a job that its worker was told to stop.
+pub(crate) fn stopped(job: &Job, by: Option<Holder>) -> SchedulerFact {
+    let (outcome, reason) = match &job.stopping {
+        Some(Stopping { outcome, reason, .. }) => (*outcome, reason.clone()),
+        None => (Outcome::Cancelled, String::new()),
+    };
+    called_off(job, by, outcome, reason)
+}
+
+/// The end of a job of the state without a result.
+pub(crate) fn called_off(job: &Job, by: Option<Holder>, outcome: Outcome, reason: String) -> SchedulerFact {
+    SchedulerFact::JobFinished {
+        source: job.work.source.clone(),
+        job_id: job.work.id.clone(),
+        tenant: job.work.tenant.clone(),
+        outcome,
+        reason,
+        dead: None,
+        output: None,
+        by,
+        attempts: job.token.attempt,
+        work: None,
+        usage: job.used,
+        settles: job.work.settles,
+    }
+}
+
+/// The end of a job that was never leased under its present ticket.
+pub(crate) fn called_off_unleased(work: &Work, outcome: Outcome, reason: String) -> SchedulerFact {
+    SchedulerFact::JobFinished {
+        source: work.source.clone(),
+        job_id: work.id.clone(),
+        tenant: work.tenant.clone(),
+        outcome,
+        reason,
+        dead: None,
+        output: None,
+        by: None,
+        attempts: work.leases,
+        work: None,
+        usage: Usage::default(),
+        settles: work.settles,
+    }
+}
+
 /// Jobs without a lease whose deadline has passed.
 pub(crate) fn tick(scheduler: &Scheduler, fresh: Timestamp, decision: &mut Decision<SchedulerFact>) {
     for source in scheduler.soft.deadlines.due(fresh).take(AT_ONCE) {
@@ -76,30 +124,21 @@ pub(crate) fn tick(scheduler: &Scheduler, fresh: Timestamp, decision: &mut Decis
 
 /// The end of a job that waits, or waits again, beyond its deadline.
 pub(crate) fn timed_out(scheduler: &Scheduler, source: &SourcePosition, decision: &mut Decision<SchedulerFact>) {
-    let end = |work: &Work, attempts, usage| SchedulerFact::JobFinished {
-        source: work.source.clone(),
-        job_id: work.id.clone(),
-        tenant: work.tenant.clone(),
-        outcome: Outcome::TimedOut,
-        reason: "its deadline passed before a worker ended it".into(),
-        dead: None,
-        output: None,
-        by: None,
-        attempts,
-        work: None,
-        usage,
-        settles: work.settles,
-    };
+    let reason = "its deadline passed before a worker ended it".to_owned();
     if let Some(job) = scheduler.state.job(source) {
-        decision.fact(end(&job.work, job.token.attempt, job.used));
+        decision.fact(called_off(job, None, Outcome::TimedOut, reason));
     } else if let Some(waiting) = scheduler.soft.window.get(source) {
-        decision.settle(waiting.input, end(&waiting.work, waiting.work.leases, Usage::default()));
+        decision.settle(waiting.input, called_off_unleased(&waiting.work, Outcome::TimedOut, reason));
     }
 }
 
-/// The end of one job with too many strikes; false when there is none.
+/// The end of one job that gets no further lease: too many strikes, or called off; false when there is none.
 pub(crate) fn doomed(scheduler: &Scheduler, decision: &mut Decision<SchedulerFact>) -> bool {
     let Some(job) = scheduler.soft.doomed.first().and_then(|source| scheduler.state.job(source)) else { return false };
+    if job.stopping.is_some() {
+        decision.fact(stopped(job, None));
+        return true;
+    }
     decision.fact(SchedulerFact::JobFinished {
         source: job.work.source.clone(),
         job_id: job.work.id.clone(),
@@ -125,6 +164,7 @@ pub(crate) fn apply(
     at: Timestamp,
 ) {
     scheduler.withdraw(source);
+    let of = scheduler.owner_of(source);
     scheduler.soft.window.remove(source);
     let by = by.map(|by| (by.worker.clone(), by.token));
     let worker = scheduler.state.finish(source, by);
@@ -132,7 +172,11 @@ pub(crate) fn apply(
         return;
     }
     scheduler.soft.leases.stop(source);
+    scheduler.soft.cancels.stop(source);
     *scheduler.soft.counts.finished.entry(outcome).or_default() += 1;
+    if let Some((tenant, line)) = of {
+        scheduler.leave(source, &tenant, line.as_ref(), at);
+    }
     if let Some(worker) = worker {
         scheduler.refresh(&worker, at);
     }

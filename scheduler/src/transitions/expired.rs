@@ -27,7 +27,8 @@ pub(crate) fn fact(scheduler: &Scheduler, job: &Job, end: LeaseEnd, at: Timestam
     // What gets no further lease ends at once.
     let spent = scheduler.pool.is_spent(&job.work, strikes, token.attempt);
     let pause = scheduler.pool.policy_of(&job.work).after_lost(end, strikes, &source, token.attempt);
-    let until = (!spent && !pause.is_zero()).then(|| at + pause);
+    let over = spent || job.stopping.is_some();
+    let until = (!over && !pause.is_zero()).then(|| at + pause);
     SchedulerFact::LeaseExpired { source, token, end, until }
 }
 
@@ -45,12 +46,13 @@ pub(crate) fn apply(
     }
     *soft.counts.expired.entry(crate::gauges::end_word(end)).or_default() += 1;
     soft.leases.stop(source);
+    soft.cancels.stop(source);
     if end == LeaseEnd::Silent
         && let Some(present) = soft.fleet.get_mut(&worker)
     {
         present.silent = true;
     }
-    scheduler.offer(source, at);
+    scheduler.resume(source, at);
     scheduler.refresh(&worker, at);
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn apply(
     work: Option<&RawValue>,
     at: Timestamp,
 ) {
-    scheduler.withdraw(source);
+    let of = scheduler.owner_of(source);
     let waited = scheduler.soft.window.remove(source).map(|waiting| waiting.work);
     let work = match (scheduler.state.phase(source), waited, work) {
         (Phase::Requeued | Phase::Delayed, ..) => None,
@@ -75,6 +75,11 @@ pub(crate) fn apply(
     if scheduler.soft.epoch.is_none() {
         return;
     }
+    // The lease is counted: what it means for its tenant's limits can be said.
+    if let Some((tenant, line)) = of {
+        scheduler.serve(source, &tenant, line.as_ref(), at);
+    }
+    scheduler.withdraw(source);
     let soft = &mut scheduler.soft;
     soft.counts.granted += 1;
     soft.leases.set(source, at + scheduler.pool.lease);

@@ -1,6 +1,9 @@
 //! `JobMoved`: a waiting job goes to `overflow`, so that it neither pins its log nor keeps others out of the window.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::headers;
 use tidegate_protocol::job::SourcePosition;
@@ -8,25 +11,33 @@ use tidegate_spine::Headers;
 use tidegate_stage::{Decision, Delivery, InputRef, Message, Outbox};
 
 use crate::Scheduler;
-use crate::window::{Origin, Waiting};
+use crate::window::Waiting;
+use crate::work::Work;
 
 /// The runner wants this record settled.
 pub(crate) fn evict(scheduler: &Scheduler, input: InputRef, decision: &mut Decision<SchedulerFact>) {
-    if let Some(waiting) = scheduler.soft.window.at(input) {
+    if let Some(waiting) = scheduler.soft.window.at(input).filter(|waiting| may_move(scheduler, &waiting.work)) {
         decision.settle(input, moved(scheduler, waiting));
     }
 }
 
-/// The window is full of jobs that nobody can take while workers have room: the one that waits longest makes way, so that
-/// jobs behind it in the log are found. What comes back from `overflow` has a share of its own and is not moved for this.
+/// Makes way in a full window. Where workers have room, its jobs are such that nobody can take: the one that waits longest goes,
+/// so that jobs behind it in the log are found. Where one tenant crowds others out of their bucket, what came last of it goes.
+/// What comes back from `overflow` has a share of its own and is not moved for this.
 pub(crate) fn relieve(scheduler: &Scheduler, decision: &mut Decision<SchedulerFact>) {
     let soft = &scheduler.soft;
-    if !soft.window.admits(Origin::Approved)
-        && soft.placement.free_workers() > 0
-        && let Some(waiting) = soft.window.oldest_approved()
-    {
+    let may_move = |work: &Work| may_move(scheduler, work);
+    let stuck = if soft.placement.free_workers() > 0 { soft.window.stuck(may_move) } else { None };
+    if let Some(waiting) = stuck.or_else(|| soft.window.crowding(may_move)) {
         decision.settle(waiting.input, moved(scheduler, waiting));
     }
+}
+
+/// Most jobs with an ordering key in `overflow`: the state remembers each, as its line waits for it. Beyond, they stay.
+const MOST_IN_LINE: usize = 100_000;
+
+fn may_move(scheduler: &Scheduler, work: &Work) -> bool {
+    work.line.is_none() || scheduler.state.moved_in_line().len() < MOST_IN_LINE
 }
 
 fn moved(scheduler: &Scheduler, waiting: &Waiting) -> SchedulerFact {
@@ -37,9 +48,13 @@ fn moved(scheduler: &Scheduler, waiting: &Waiting) -> SchedulerFact {
     }
 }
 
-pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition) {
+pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, text: &RawValue) {
     scheduler.withdraw(source);
-    scheduler.soft.window.remove(source);
+    let work = match scheduler.soft.window.remove(source) {
+        Some(waiting) => Some(waiting.work),
+        None => Work::of(Arc::from(text.to_owned())).ok(),
+    };
+    scheduler.state.moved(source, work.and_then(|work| work.line));
     scheduler.soft.counts.moved += 1;
 }
 

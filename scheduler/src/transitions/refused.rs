@@ -39,6 +39,8 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::LeaseGranted { .. }
         | SchedulerFact::LeaseExpired { .. }
+        | SchedulerFact::CancelAsked { .. }
+        | SchedulerFact::WithdrawalKept { .. }
         | SchedulerFact::JobRetried { .. }
         | SchedulerFact::JobDelayed { .. }
         | SchedulerFact::JobDue { .. }

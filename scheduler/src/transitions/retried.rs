@@ -13,7 +13,7 @@ use crate::Scheduler;
 use crate::retry::MOST_RETRY_AFTER;
 use crate::state::Job;
 
-/// The fact of a failure that may be retried; `None` when the job has no attempt left.
+/// The fact of a failure that may be retried; `None` when the job has no attempt left, or is called off.
 pub(crate) fn by_result(
     scheduler: &Scheduler,
     job: &Job,
@@ -21,8 +21,8 @@ pub(crate) fn by_result(
     (reason, usage, after): (&str, Usage, Option<u64>),
     at: Timestamp,
 ) -> Option<SchedulerFact> {
-    let failures = job.strikes + 1;
-    if scheduler.pool.is_spent(&job.work, failures, job.token.attempt) {
+    let failures = job.strikes.saturating_add(1);
+    if job.stopping.is_some() || scheduler.pool.is_spent(&job.work, failures, job.token.attempt) {
         return None;
     }
     let policy = scheduler.pool.policy_of(&job.work);
@@ -51,7 +51,8 @@ pub(crate) fn apply(
     }
     scheduler.soft.counts.retried += 1;
     scheduler.soft.leases.stop(source);
-    scheduler.offer(source, at);
+    scheduler.soft.cancels.stop(source);
+    scheduler.resume(source, at);
     scheduler.refresh(&worker, at);
 }
 

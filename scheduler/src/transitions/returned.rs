@@ -49,11 +49,15 @@ pub(crate) fn expired(scheduler: &Scheduler, source: &SourcePosition, decision: 
     }
 }
 
-pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition) {
+pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, at: Timestamp) {
     scheduler.withdraw(source);
+    let of = scheduler.owner_of(source);
     scheduler.soft.window.remove(source);
     scheduler.state.release(source);
     scheduler.soft.counts.returned += 1;
+    if let Some((tenant, line)) = of {
+        scheduler.leave(source, &tenant, line.as_ref(), at);
+    }
 }
 
 pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, at: Timestamp, out: &mut Outbox) {

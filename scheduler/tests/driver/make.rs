@@ -6,9 +6,10 @@ use bytes::Bytes;
 use tidegate_protocol::decision::{Decision, Judged, PayloadAt, Verdict};
 use tidegate_protocol::facts::Token;
 use tidegate_protocol::fleet::{Held, Report};
-use tidegate_protocol::ids::{Capability, JobId, PoolName, SourceName, TenantId, WorkerId};
+use tidegate_protocol::ids::{Capability, JobId, PersonId, PoolName, SourceName, TenantId, WorkerId};
 use tidegate_protocol::job::{Actor, DEFAULT_PRIORITY, InputHash, Job, SourcePosition};
 use tidegate_protocol::outcome::Outcome;
+use tidegate_protocol::withdrawal::{Cause, Withdrawal, Withdrawn};
 use tidegate_scheduler::Layout;
 
 pub fn position(offset: u64) -> SourcePosition {
@@ -61,6 +62,19 @@ pub fn approved(job: &Job, payload: &str) -> Bytes {
 /// One that must never be there.
 pub fn denied(job: &Job) -> Bytes {
     Judged::encode(job, &decision(Verdict::Deny), PayloadAt::None, b"").unwrap().into()
+}
+
+/// What the kernel writes to call a job off.
+pub fn withdrawal(id: &str, offset: u64) -> Bytes {
+    let withdrawn = Withdrawn {
+        source: position(offset),
+        tenant: TenantId::new("t").unwrap(),
+        id: JobId::new(id).unwrap(),
+        cause: Cause::Cancelled,
+        by: PersonId::new("olga").unwrap(),
+        reason: String::new(),
+    };
+    serde_json::to_vec(&Withdrawal { v: 1, withdrawn }).unwrap().into()
 }
 
 pub fn layout() -> Layout {

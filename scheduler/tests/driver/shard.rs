@@ -140,7 +140,9 @@ impl Shard {
             let mut decision = Decision::default();
             self.stage.decide(&Input::Record(arrival), self.at, &mut decision);
             let settles_itself = decision.facts().iter().any(|(_, settles)| *settles == Some(at));
-            assert!(decision.facts().is_empty() || settles_itself, "facts of a record settle it");
+            // A withdrawal ends a job that waits, by a fact that settles the job's record.
+            let settles_all = decision.facts().iter().all(|(_, settles)| settles.is_some());
+            assert!(settles_itself || settles_all, "facts of a record settle it, or one that waits");
             assert!(!decision.waits() || decision.facts().is_empty(), "a record that waits has no facts");
             self.inputs[input][offset].1 = if decision.waits() { Place::Waits } else { Place::Settled };
             if settles_itself {
@@ -172,6 +174,7 @@ impl Shard {
     pub fn tick_fresh(&mut self, fresh: Timestamp) -> Step {
         let mut step = Step::default();
         let mut decision = Decision::default();
+        self.stage.observe(Signal::Due, self.at);
         self.stage.decide(&Input::Tick { fresh }, self.at, &mut decision);
         self.enact(&decision, None, &mut step);
         step

@@ -4,6 +4,7 @@
 //! pool lease=10s attempts=5 window=100 workers=10     first line, when the defaults do not do (`backoff=1s`: most)
 //! > job a needs=gpu priority=9 deadline=30s source=4  appears on `approved` (`on=overflow`; times from the start)
 //! > job a not-before=5s attempts=2                    is not to start before; wants so many attempts at most
+//! > withdraw a                                        the kernel calls it off
 //! > bytes approved {"v":1}                            any bytes on `approved` or `reports`; `null` for a null value
 //! > forged fence on reports                           a record that looks like a control record
 //! > w1 hello incarnation=2 lane=1 can=echo,gpu capacity=2
@@ -38,7 +39,7 @@ use tidegate_scheduler::Tuning;
 use tidegate_spine::Headers;
 use tidegate_stage::InputRef;
 
-use crate::driver::{Says, Shard, Step, Way, approved, capabilities, job, layout, position};
+use crate::driver::{Says, Shard, Step, Way, approved, capabilities, job, layout, position, withdrawal};
 
 struct Story {
     shard: Shard,
@@ -163,6 +164,10 @@ impl Story {
                 let way = if way == "replay" { Way::Replay } else { Way::Snapshot };
                 self.shard.takeover(way, epoch.parse().unwrap());
                 self.shard.read()
+            }
+            ["withdraw", id] => {
+                let withdrawal = withdrawal(id, self.jobs[id].0.offset);
+                self.shard.approved(withdrawal)
             }
             ["evict", id] => {
                 let input = self.jobs[id].1;

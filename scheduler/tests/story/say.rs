@@ -47,6 +47,14 @@ pub(super) fn fact(fact: &SchedulerFact, name: Name<'_>) -> String {
             format!("JobDelayed {} until {} ms", name(source), since_start(*until))
         }
         SchedulerFact::JobDue { source } => format!("JobDue {}", name(source)),
+        SchedulerFact::CancelAsked { source, to, until, outcome, reason } => format!(
+            "CancelAsked {} of {}, {} at {} ms ({reason})",
+            name(source),
+            by(to),
+            outcome.word(),
+            since_start(*until)
+        ),
+        SchedulerFact::WithdrawalKept { source, reason, .. } => format!("WithdrawalKept {} ({reason})", name(source)),
         SchedulerFact::JobFinished { source, outcome, reason, dead, by: holder, attempts, work, output, .. } => {
             let mut text = format!("JobFinished {} {} after {attempts}", name(source), outcome.word());
             if let Some(dead) = dead {
@@ -112,6 +120,7 @@ fn order(value: &[u8], name: Name<'_>) -> String {
         Order::Assignment { incarnation, number, source, token: t, .. } => {
             format!("Assignment {number} of {}, token {}, incarnation {incarnation}", name(&source), token(t))
         }
+        Order::Cancel { source, token: t, reason } => format!("Cancel {} token {} ({reason})", name(&source), token(t)),
         Order::Settled { source, token: t, accepted, reason } => {
             let how = if accepted { "accepted".to_owned() } else { format!("refused, {reason}") };
             format!("Settled {} token {}: {how}", name(&source), token(t))
@@ -134,6 +143,7 @@ pub(super) fn gauges(gauges: &Gauges) -> Vec<String> {
         ("stale fences", counts.stale_fences),
         ("repeated", counts.repeated),
         ("retried", counts.retried),
+        ("cancels asked", counts.cancels_asked),
         ("welcomed", counts.welcomed),
         ("forgotten", counts.forgotten),
         ("duplicates", counts.duplicates),

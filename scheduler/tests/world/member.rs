@@ -105,7 +105,8 @@ impl Member {
                 Order::Settled { source, token, .. } => {
                     self.running.remove(&(source, token));
                 }
-                Order::Welcome { .. } | Order::Assignment { .. } => {}
+                // It is one that does not stop.
+                Order::Welcome { .. } | Order::Assignment { .. } | Order::Cancel { .. } => {}
             }
         }
         says

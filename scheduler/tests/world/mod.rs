@@ -16,7 +16,7 @@ use tidegate_scheduler::Tuning;
 use tidegate_spine::Headers;
 use tidegate_stage::InputRef;
 
-use crate::driver::{Says, Shard, Step, Way, approved, job, layout, position};
+use crate::driver::{Says, Shard, Step, Way, approved, job, layout, position, withdrawal};
 use member::Member;
 use model::Model;
 
@@ -67,6 +67,8 @@ pub(crate) enum Op {
     },
     /// A record comes once more.
     Again(u64),
+    /// A job is called off.
+    Withdraw(u64),
 }
 
 pub(crate) struct World {
@@ -113,6 +115,11 @@ impl World {
             }
             Op::Again(n) if n < self.jobs => {
                 let step = self.shard.approved(approved(&job(&format!("j{n}"), n), "1"));
+                self.after(step, None);
+            }
+            Op::Withdraw(n) if n < self.jobs => {
+                self.model.withdrawn(&position(n));
+                let step = self.shard.approved(withdrawal(&format!("j{n}"), n));
                 self.after(step, None);
             }
             Op::Receive { who, messages } => self.receive(who, messages),
@@ -169,7 +176,7 @@ impl World {
                 let report = self.lie(who, kind, source, epoch, attempt, incarnation);
                 self.send(&report);
             }
-            Op::Again(_) => {
+            Op::Again(_) | Op::Withdraw(_) => {
                 let step = self.shard.raw_report(Some(vec![b'{'; 9].into()), Headers::new());
                 self.after(step, None);
             }

@@ -6,6 +6,7 @@ use tidegate_protocol::facts::{SchedulerFact, Token};
 use tidegate_protocol::fleet::Report;
 use tidegate_protocol::ids::WorkerId;
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
 #[derive(Debug, Default)]
@@ -16,6 +17,10 @@ struct Job {
     ended: Option<Option<(WorkerId, Token)>>,
     /// Not to be leased before, by its own wish or a pause.
     until: Option<Timestamp>,
+    /// It is called off.
+    withdrawn: bool,
+    /// Its worker was told so.
+    asked: bool,
     /// Its record is in the state.
     kept: bool,
     /// Whose failure was taken.
@@ -52,6 +57,12 @@ impl Model {
     pub(crate) fn submitted(&mut self, source: &SourcePosition, needs: &[&str], until: Option<Timestamp>) {
         let needs = needs.iter().map(ToString::to_string).collect();
         self.jobs.insert(source.clone(), Job { needs, until, ..Job::default() });
+    }
+
+    pub(crate) fn withdrawn(&mut self, source: &SourcePosition) {
+        if let Some(job) = self.jobs.get_mut(source) {
+            job.withdrawn = true;
+        }
     }
 
     /// What the shard may know from now on.
@@ -109,12 +120,20 @@ impl Model {
                 assert!(job.last.is_none() && job.ended.is_none() && job.until == Some(*until));
                 job.kept = true;
             }
+            SchedulerFact::CancelAsked { source, to, .. } => {
+                let job = self.jobs.get_mut(source).unwrap();
+                assert!(job.withdrawn && !job.asked, "asked once, because it is called off");
+                assert_eq!(job.holder.as_ref().map(|(who, _)| who), Some(&to.worker));
+                assert_eq!(job.last, Some(to.token));
+                job.asked = true;
+            }
+            SchedulerFact::WithdrawalKept { source, .. } => assert!(self.jobs[source].withdrawn),
             SchedulerFact::JobDue { source } => {
                 let job = self.jobs.get_mut(source).unwrap();
                 let until = job.until.take();
                 assert!(until.is_some_and(|until| until <= self.now), "never before its time");
             }
-            SchedulerFact::JobFinished { source, by, .. } => {
+            SchedulerFact::JobFinished { source, by, outcome, .. } => {
                 let job = self.jobs.get_mut(source).unwrap();
                 assert!(job.ended.is_none(), "I5: one completion");
                 if let Some(by) = by {
@@ -126,8 +145,9 @@ impl Model {
                     assert_eq!(*epoch, self.epoch, "a result counts under the present epoch");
                     assert_eq!(&by.worker, worker);
                 } else {
-                    assert!(job.holder.is_none(), "what is leased ends by a result");
+                    assert!(job.holder.is_none() || job.asked, "what is leased ends by a result, or is called off");
                 }
+                assert!(*outcome != Outcome::Cancelled || job.withdrawn, "only what is called off is cancelled");
                 job.ended = Some(by.as_ref().map(|by| (by.worker.clone(), by.token)));
                 job.holder = None;
             }
@@ -180,6 +200,7 @@ impl Model {
         assert!(job.holder.is_none() && job.ended.is_none(), "one holder, none after the end");
         assert!(Some(token) > job.last && token.epoch == self.epoch, "I5: tokens rise");
         assert_eq!(first, job.last.is_none() && !job.kept, "the record is in the fact when the state has it not");
+        assert!(!job.asked, "what is called off is not leased again");
         assert!(job.until.is_none_or(|until| until <= self.now), "never before its time");
         assert_eq!(token.attempt, job.last.map_or(0, |last| last.attempt) + 1);
         let known = self.workers.get_mut(&key).unwrap_or_else(|| panic!("nothing before a heartbeat under this epoch"));

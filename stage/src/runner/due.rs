@@ -118,6 +118,7 @@ impl<S: Stage> Live<'_, S> {
     }
 
     fn tick(&mut self, fresh: Timestamp) -> Result<(), Ended> {
+        self.stage.observe(Signal::Due, self.at);
         let before = self.building.facts;
         self.decide(&Input::Tick { fresh }, None)?;
         if self.building.facts == before {

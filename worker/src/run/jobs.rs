@@ -148,6 +148,9 @@ fn conclude(ending: Ending, cancel: Option<Cancel>, max_output: usize) -> End {
             Ending::Failed { reason, .. } | Ending::Cancelled { reason },
             Some(why @ (Cancel::Deadline | Cancel::MaxRuntime)),
         ) => (Outcome::TimedOut, format!("{}: {reason}", why.sentence()), None, never),
+        (Ending::Failed { reason, .. }, Some(why @ Cancel::Withdrawn)) => {
+            (Outcome::Cancelled, format!("{}: {reason}", why.sentence()), None, never)
+        }
         (Ending::Failed { reason, output, retry }, _) => (Outcome::Failed, reason, output, retry),
         (Ending::Cancelled { reason }, _) => (Outcome::Cancelled, reason, None, never),
     };

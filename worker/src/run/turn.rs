@@ -252,6 +252,10 @@ impl Loop {
         match action {
             Action::Run { job, work } => self.start(shard, job, &work),
             Action::LeaseLost { job } => self.lease_lost(shard, job),
+            Action::Cancel { job, reason } => {
+                info!(%job, %reason, "called off; the job is stopped");
+                self.jobs.cancel(&(shard, job), Cancel::Withdrawn);
+            }
             Action::Settled { job, accepted, reason } => {
                 if !accepted {
                     self.measures.refused.increment(1);

@@ -157,6 +157,13 @@ pub enum Action {
         /// The job.
         job: JobKey,
     },
+    /// It is called off: stop it, and call [`Session::finished`] with how it ended.
+    Cancel {
+        /// The job.
+        job: JobKey,
+        /// Who called it off and why.
+        reason: String,
+    },
     /// A result was settled.
     Settled {
         /// The job.

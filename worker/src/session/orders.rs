@@ -27,6 +27,7 @@ impl Session {
                 Some(refused) => vec![refused],
                 None => self.assignment(number, JobKey { source, token }, work, now),
             },
+            Order::Cancel { source, token, reason } => self.cancel(source, token, sender, reason),
             Order::Settled { source, token, accepted, reason } => self.settled(source, token, sender, accepted, reason),
         }
     }
@@ -88,6 +89,18 @@ impl Session {
         self.jobs.insert(job.clone(), Running { since: now, lost: false });
         actions.push(Action::Run { job, work });
         actions
+    }
+
+    fn cancel(&mut self, source: SourcePosition, token: Token, sender: Option<u64>, reason: String) -> Vec<Action> {
+        if sender.is_some_and(|epoch| epoch != self.epoch) {
+            return vec![Action::Ignored { why: Ignored::OtherEpoch }];
+        }
+        let job = JobKey { source, token };
+        match self.jobs.get(&job) {
+            Some(running) if !running.lost => vec![Action::Cancel { job, reason }],
+            // It has ended here: its result is on its way.
+            Some(_) | None => vec![Action::Ignored { why: Ignored::NotHeld }],
+        }
     }
 
     fn settled(

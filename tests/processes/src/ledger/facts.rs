@@ -79,6 +79,10 @@ pub enum Fact {
         /// The job.
         source: Position,
     },
+    /// Scheduler: a leased job is to stop.
+    CancelAsked(IgnoredAny),
+    /// Scheduler: a job that is elsewhere is called off.
+    WithdrawalKept(IgnoredAny),
     /// Scheduler: an attempt failed, another follows.
     JobRetried(IgnoredAny),
     /// Scheduler: a later start.

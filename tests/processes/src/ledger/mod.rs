@@ -344,6 +344,8 @@ impl Ledger {
             Fact::WorkRefused { detail, .. } => bail!("a record on `approved` was refused: {detail}"),
             Fact::ResultRefused(_) => self.refused += 1,
             Fact::PolicyAdopted(_)
+            | Fact::CancelAsked(_)
+            | Fact::WithdrawalKept(_)
             | Fact::JobRetried(_)
             | Fact::JobDelayed(_)
             | Fact::JobDue(_)

@@ -45,6 +45,8 @@ fn shown(fact: &SchedulerFact) -> Vec<Shown> {
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::LeaseGranted { .. }
         | SchedulerFact::LeaseExpired { .. }
+        | SchedulerFact::CancelAsked { .. }
+        | SchedulerFact::WithdrawalKept { .. }
         | SchedulerFact::JobRetried { .. }
         | SchedulerFact::JobDelayed { .. }
         | SchedulerFact::JobDue { .. }
@@ -252,6 +254,8 @@ fn check_fact(
             job.lease = None;
         }
         SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::CancelAsked { .. }
+        | SchedulerFact::WithdrawalKept { .. }
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::JobDuplicate { .. }

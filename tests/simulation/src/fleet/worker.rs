@@ -226,7 +226,8 @@ impl Life<'_> {
             match action {
                 Action::Run { job, work } => self.begin(job, work.get()),
                 Action::Superseded { .. } => return true,
-                Action::LeaseLost { .. }
+                Action::Cancel { .. }
+                | Action::LeaseLost { .. }
                 | Action::Settled { .. }
                 | Action::GivenBack { .. }
                 | Action::Welcomed { .. }

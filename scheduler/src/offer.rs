@@ -1,0 +1,330 @@
+//! Where a job without a lease stands: ready, in line behind others of its key, or waiting for its time.
+
+use tidegate_protocol::ids::TenantId;
+use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::time::Timestamp;
+
+use crate::Scheduler;
+use crate::lines::LineKey;
+use crate::ready::Claim;
+
+impl Scheduler {
+    /// Puts a job without a lease where it can be leased, or where it waits for its time or its turn.
+    pub(crate) fn offer(&mut self, source: &SourcePosition, at: Timestamp) {
+        let soft = &mut self.soft;
+        let (work, leased_before, until) = match (self.state.job(source), soft.window.get(source)) {
+            (Some(job), _)
+                if job.stopping.is_some() || self.pool.is_spent(&job.work, job.strikes, job.token.attempt) =>
+            {
+                soft.doomed.insert(source.clone());
+                return;
+            }
+            (Some(job), _) => (&job.work, job.was_leased(), job.until),
+            (None, Some(waiting)) => (&waiting.work, false, waiting.work.not_before.filter(|until| *until > at)),
+            (None, None) => return,
+        };
+        if let Some(deadline) = work.deadline {
+            soft.deadlines.set(source, deadline);
+        }
+        if let Some(line) = &work.line {
+            soft.lines.join(line, source);
+            // One that was ahead of the line until this came (from `overflow`, or back from its kernel).
+            if let Some(next) = soft.lines.behind(line, source) {
+                soft.ready.remove(&next);
+            }
+        }
+        match until {
+            Some(until) if self.state.job(source).is_some() => soft.wakes.set(source, until),
+            Some(until) => soft.sleepers.set(source, until),
+            None if work.line.as_ref().is_some_and(|line| !soft.lines.may_go(line, source)) => {}
+            None => {
+                let class = soft.placement.class(&work.requirement, &work.tenant);
+                let claim = Claim {
+                    tenant: &work.tenant,
+                    weight: self.pool.shares.of(&work.tenant).weight,
+                    leased_before,
+                    child: work.child,
+                    priority: work.priority,
+                };
+                soft.ready.insert(source, class, claim, at);
+                let tenant = self.pool.shares.of(&work.tenant).limits().then(|| work.tenant.clone());
+                if let Some(tenant) = tenant {
+                    self.gate(&tenant, at);
+                }
+            }
+        }
+        self.heads();
+    }
+
+    /// The opposite; its place in line stays.
+    pub(crate) fn withdraw(&mut self, source: &SourcePosition) {
+        let soft = &mut self.soft;
+        soft.doomed.remove(source);
+        soft.deadlines.stop(source);
+        soft.wakes.stop(source);
+        soft.sleepers.stop(source);
+        soft.ready.remove(source);
+        self.heads();
+    }
+
+    /// A job is leased: it costs its tenant a turn, and nobody else of its line may go.
+    pub(crate) fn serve(&mut self, source: &SourcePosition, tenant: &TenantId, line: Option<&LineKey>, at: Timestamp) {
+        let soft = &mut self.soft;
+        soft.ready.serve(source);
+        if let Some(line) = line {
+            for other in soft.lines.front(line) {
+                soft.ready.remove(&other);
+            }
+            soft.lines.join(line, source);
+            soft.lines.lease(line, Some(source));
+        }
+        let share = self.pool.shares.of(tenant);
+        if share.limits() {
+            soft.rates.start(tenant, share, at);
+            self.gate(tenant, at);
+        }
+        self.heads();
+    }
+
+    /// A lease of a job has ended, the job has not: it stands in its line again, and is offered with the others in front.
+    pub(crate) fn resume(&mut self, source: &SourcePosition, at: Timestamp) {
+        let of = self.state.job(source).map(|job| (job.work.tenant.clone(), job.work.line.clone()));
+        if let Some((tenant, line)) = of {
+            if let Some(line) = &line {
+                self.soft.lines.lease(line, None);
+            }
+            self.offer(source, at);
+            self.moves_on(&tenant, line.as_ref(), at);
+        }
+    }
+
+    /// A job's tenant and line, wherever it is.
+    pub(crate) fn owner_of(&self, source: &SourcePosition) -> Option<(TenantId, Option<LineKey>)> {
+        let work = match (self.state.job(source), self.soft.window.get(source)) {
+            (Some(job), _) => Some(&job.work),
+            (None, waiting) => waiting.map(|waiting| &waiting.work),
+        };
+        work.map(|work| (work.tenant.clone(), work.line.clone())).or_else(|| {
+            let line = self.state.moved_in_line().get(source)?;
+            Some((line.0.clone(), Some(line.clone())))
+        })
+    }
+
+    /// A job has left the pool: its line and its tenant's limits have room.
+    pub(crate) fn leave(&mut self, source: &SourcePosition, tenant: &TenantId, line: Option<&LineKey>, at: Timestamp) {
+        if let Some(line) = line {
+            self.soft.lines.leave(line, source);
+        }
+        self.moves_on(tenant, line, at);
+    }
+
+    fn moves_on(&mut self, tenant: &TenantId, line: Option<&LineKey>, at: Timestamp) {
+        if let Some(line) = line {
+            for next in self.soft.lines.front(line) {
+                self.offer(&next, at);
+            }
+        }
+        self.gate(tenant, at);
+        self.heads();
+    }
+
+    /// Blocks or unblocks a tenant by its limits.
+    pub(crate) fn gate(&mut self, tenant: &TenantId, at: Timestamp) {
+        let share = self.pool.shares.of(tenant);
+        if !share.limits() {
+            return;
+        }
+        let soft = &mut self.soft;
+        let full = share.max_leased.is_some_and(|most| self.state.leased_of(tenant) >= most as usize);
+        let free_at = soft.rates.free_at(tenant, share, at);
+        if free_at > at {
+            soft.gates.set(tenant, free_at);
+        } else {
+            soft.gates.stop(tenant);
+        }
+        soft.ready.block(tenant, full || free_at > at);
+    }
+
+    /// Tells placement of the classes whose first job is another now.
+    pub(crate) fn heads(&mut self) {
+        let soft = &mut self.soft;
+        for class in soft.ready.take_touched() {
+            let head = soft.ready.head(class).map(|(rank, _)| rank);
+            soft.placement.set_head(class, head, soft.ready.has(class));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use tidegate_protocol::facts::{SchedulerFact, Token};
+    use tidegate_protocol::ids::TenantId;
+    use tidegate_protocol::outcome::Outcome;
+    use tidegate_stage::Stage;
+
+    use crate::driver::{Says, Shard, Step, Way, approved, job, layout, position};
+    use crate::{TenantShare, Tuning};
+
+    fn keyed(offset: u64) -> bytes::Bytes {
+        let mut job = job(&format!("j{offset}"), offset);
+        job.ordering_key = Some("k".into());
+        approved(&job, "1")
+    }
+
+    fn says(epoch: u64) -> Says {
+        Says { epoch, credit: 99, capacity: 9, ..Says::of("w") }
+    }
+
+    fn ready_worker(shard: &mut Shard) {
+        shard.report(&says(shard.epoch).hello());
+        shard.report(&says(shard.epoch).heartbeat());
+    }
+
+    fn leased(step: &Step) -> Vec<u64> {
+        let granted = step.facts.iter().filter_map(|fact| match fact {
+            SchedulerFact::LeaseGranted { source, .. } => Some(source.offset),
+            other => {
+                assert!(!matches!(other, SchedulerFact::WorkRefused { .. }), "{other:?}");
+                None
+            }
+        });
+        granted.collect()
+    }
+
+    fn ends(shard: &mut Shard, offset: u64, attempt: u32, outcome: Outcome, again: bool) -> Step {
+        let token = Token { epoch: shard.epoch, attempt };
+        let mut report = says(shard.epoch).result(position(offset), token, outcome);
+        if let tidegate_protocol::fleet::Report::Result { retryable, .. } = &mut report {
+            *retryable = again;
+        }
+        shard.report(&report)
+    }
+
+    #[test]
+    fn jobs_of_a_key_are_leased_one_at_a_time_in_order_through_retries_and_owners() {
+        for way in [Way::Replay, Way::Snapshot] {
+            let mut shard = Shard::new(layout(), &Tuning { backoff_ms: 0, max_backoff_ms: 0, ..Tuning::default() });
+            ready_worker(&mut shard);
+            for offset in [1, 2, 3] {
+                shard.approved(keyed(offset));
+            }
+            assert_eq!(leased(&shard.poll()), [1]);
+            ends(&mut shard, 1, 1, Outcome::Failed, true);
+            assert!(leased(&shard.poll()).is_empty(), "the next does not pass one that is tried again");
+            shard.tick();
+            assert_eq!(leased(&shard.poll()), [1]);
+            shard.takeover(way, 2);
+            shard.read();
+            ready_worker(&mut shard);
+            assert_eq!(leased(&shard.poll()), [1], "lost on the way, and still first");
+        }
+    }
+
+    #[test]
+    fn the_next_of_a_key_follows_when_one_ends_and_other_keys_do_not_wait() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        ready_worker(&mut shard);
+        for offset in [1, 2] {
+            shard.approved(keyed(offset));
+        }
+        shard.approved(approved(&job("free", 3), "1"));
+        assert_eq!(leased(&shard.poll()), [1, 3]);
+        ends(&mut shard, 1, 1, Outcome::Succeeded, false);
+        assert_eq!(leased(&shard.poll()), [2]);
+        ends(&mut shard, 2, 1, Outcome::Failed, false);
+        assert_eq!(shard.stage.gauges().waiting, 0);
+    }
+
+    #[test]
+    fn one_in_overflow_keeps_its_place_over_a_change_of_owner() {
+        for way in [Way::Replay, Way::Snapshot] {
+            // The share of a bucket's `overflow` is one job, and nobody takes the one that fills it.
+            let mut shard = Shard::new(layout(), &Tuning { window_jobs: 8, ..Tuning::default() });
+            let mut stuck = job("stuck", 9);
+            stuck.capability = tidegate_protocol::ids::Capability::new("gpu").unwrap();
+            for value in [approved(&stuck, "1"), keyed(1)] {
+                let at = shard.append(0, Some(value), tidegate_spine::Headers::new());
+                shard.read();
+                shard.evict(at);
+                shard.read();
+            }
+            shard.approved(keyed(2));
+            shard.takeover(way, 2);
+            shard.read();
+            ready_worker(&mut shard);
+            assert!(leased(&shard.poll()).is_empty(), "1 is not here, and 2 is not its turn");
+            let able = Says { name: "g".into(), capabilities: crate::driver::capabilities(&["gpu"]), ..says(2) };
+            shard.report(&able.hello());
+            shard.report(&able.heartbeat());
+            assert_eq!(leased(&shard.poll()), [9]);
+            shard.read();
+            assert_eq!(leased(&shard.poll()), [1]);
+        }
+    }
+
+    fn of(tenant: &str, offset: u64) -> bytes::Bytes {
+        let mut job = job(&format!("j{offset}"), offset);
+        job.tenant = TenantId::new(tenant).unwrap();
+        approved(&job, "1")
+    }
+
+    #[test]
+    fn a_tenant_has_no_more_leases_at_once_than_its_share_says_whoever_owns_the_shard() {
+        for way in [Way::Replay, Way::Snapshot] {
+            let two = TenantShare { max_leased: Some(2), ..TenantShare::default() };
+            let tenants = BTreeMap::from([(TenantId::new("a").unwrap(), two)]);
+            let mut shard = Shard::new(layout(), &Tuning { tenants, ..Tuning::default() });
+            ready_worker(&mut shard);
+            for offset in 1..=4 {
+                shard.approved(of("a", offset));
+            }
+            shard.approved(of("b", 5));
+            assert_eq!(leased(&shard.poll()), [1, 5, 2]);
+            shard.takeover(way, 2);
+            shard.read();
+            let running = vec![
+                crate::driver::held(1, Token { epoch: 1, attempt: 1 }),
+                crate::driver::held(2, Token { epoch: 1, attempt: 1 }),
+            ];
+            shard.report(&says(2).hello());
+            shard.report(&Says { running, ..says(2) }.heartbeat());
+            assert_eq!(leased(&shard.poll()), [5], "5 was lost on the way; a has two");
+            let token = Token { epoch: 1, attempt: 1 };
+            shard.report(&says(2).result(position(1), token, Outcome::Succeeded));
+            assert_eq!(leased(&shard.poll()), [3]);
+        }
+    }
+
+    #[test]
+    fn a_tenant_starts_no_more_jobs_in_a_second_than_its_share_says() {
+        let ten = TenantShare { per_second: Some(10), burst: Some(1), ..TenantShare::default() };
+        let tenants = BTreeMap::from([(TenantId::new("a").unwrap(), ten)]);
+        let mut shard = Shard::new(layout(), &Tuning { tenants, ..Tuning::default() });
+        shard.report(&says(1).hello());
+        for offset in 1..=30 {
+            shard.approved(of("a", offset));
+        }
+        let (began, mut started) = (shard.at, 0);
+        while shard.at.since(began) < Duration::from_millis(995) {
+            if shard.stage.next_due().is_some_and(|due| due <= shard.at) {
+                shard.tick();
+            }
+            shard.report(&Says { capacity: 100, ..says(1) }.heartbeat());
+            started += leased(&shard.poll()).len();
+            shard.wait(Duration::from_millis(3));
+        }
+        assert_eq!(started, 10);
+    }
+
+    #[test]
+    fn limits_of_tenants_want_a_pool_of_one_shard() {
+        let two = TenantShare { max_leased: Some(2), ..TenantShare::default() };
+        let tuning = Tuning { other_tenants: two, ..Tuning::default() };
+        let layout = crate::Layout { shards: 2, ..layout() };
+        let error = crate::Pool::new(layout, &tuning).unwrap_err();
+        assert!(error.to_string().contains("2 shards"), "{error}");
+    }
+}
