@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::address::Offset;
+use crate::decimal;
 use crate::hex;
 use crate::ids::{Capability, JobId, SourceName, TenantId};
 
@@ -42,6 +43,21 @@ pub struct BadSourcePosition {
     pub text: String,
 }
 
+impl SourcePosition {
+    /// As shown. Faster than through `Display`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let source = self.source.as_str();
+        let mut text = String::with_capacity(source.len() + 24);
+        text.push_str(source);
+        text.push('/');
+        decimal::push(&mut text, self.partition.into());
+        text.push('@');
+        decimal::push(&mut text, self.offset);
+        text
+    }
+}
+
 impl fmt::Display for SourcePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}@{}", self.source, self.partition, self.offset)
@@ -69,7 +85,7 @@ impl FromStr for SourcePosition {
 
 impl Serialize for SourcePosition {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
+        to.serialize_str(&self.text())
     }
 }
 
