@@ -9,6 +9,7 @@ mod board;
 mod floor;
 mod governed;
 mod load;
+mod machine;
 mod noting;
 mod options;
 mod policy;

@@ -70,6 +70,11 @@ async fn open(url: &str, run: &str) -> anyhow::Result<(Arc<dyn Spine>, Option<Pa
 /// # Errors
 /// When the spine cannot be opened, topics cannot be made, or a side sees nothing at all.
 pub async fn run(args: &BenchArgs) -> anyhow::Result<Report> {
+    if !args.spine.starts_with("embedded:")
+        && let Some(doubt) = crate::machine::doubt()
+    {
+        tracing::warn!("{doubt}");
+    }
     let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
     let run = format!("{stamp}-{}", std::process::id());
     let (spine, folder, bare) = open(&args.spine, &run).await.context("the spine could not be opened")?;

@@ -336,7 +336,7 @@ fn finished(
     };
     let value = serde_json::to_vec(&end).map_err(|e| unmade(&job.source, e))?;
     let mut headers = Headers::with_capacity(1);
-    headers.push(headers::SOURCE, job.source.to_string());
+    headers.push(headers::SOURCE, job.source.text());
     outbox.send(Message {
         ordinal,
         delivery: Delivery::Fenced,
@@ -430,7 +430,7 @@ fn judged(job: &Job, decision: &Decision, payload: PayloadAt, record: &Record) -
 
 fn carried(source: &SourcePosition, record: &Record) -> Headers {
     let mut carried = Headers::with_capacity(4);
-    carried.push(headers::SOURCE, source.to_string());
+    carried.push(headers::SOURCE, source.text());
     if !record.headers.is_empty() {
         for name in CARRIED {
             if let Some(value) = record.headers.get(name) {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::address::{Offset, TopicPartition};
+use crate::decimal;
 use crate::ids::SenderId;
 use crate::time::Timestamp;
 
@@ -127,6 +128,17 @@ impl Stamp {
             }
             _ => None,
         }
+    }
+
+    /// That header.
+    #[must_use]
+    pub fn written(self) -> String {
+        let mut text = String::with_capacity(48);
+        for (number, before) in [(self.sequence, ""), (self.group, " "), (self.index, " ")] {
+            text.push_str(before);
+            decimal::push(&mut text, number);
+        }
+        text
     }
 }
 

@@ -29,13 +29,29 @@ const fn digit(value: u8) -> u8 {
     value + if value < 10 { b'0' } else { b'a' - 10 }
 }
 
+/// The two digits of each byte.
+const DIGITS: [[u8; 2]; 256] = {
+    let mut digits = [[0; 2]; 256];
+    let mut byte = 0;
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        reason = "computed by the compiler, which would refuse it"
+    )]
+    while byte < 256 {
+        digits[byte] = [digit(byte as u8 >> 4), digit(byte as u8 & 15)];
+        byte += 1;
+    }
+    digits
+};
+
 /// Two digits a byte.
 #[must_use]
 pub fn encode(bytes: impl AsRef<[u8]>) -> String {
     let bytes = bytes.as_ref();
     let mut text = vec![0; bytes.len() * 2];
     for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        *pair = [digit(byte >> 4), digit(byte & 15)];
+        *pair = DIGITS.get(usize::from(*byte)).copied().unwrap_or_default();
     }
     String::from_utf8(text).unwrap_or_default()
 }

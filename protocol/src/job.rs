@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::address::Offset;
+use crate::decimal;
 use crate::delegation::{Delegation, Scope};
 use crate::hex;
 use crate::ids::{Capability, JobId, SourceName, TenantId};
@@ -60,6 +61,25 @@ pub struct BadSourcePosition {
     pub text: String,
 }
 
+impl SourcePosition {
+    /// As shown. Faster than through `Display`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let source = self.source.as_str();
+        let mut text = String::with_capacity(source.len() + 24);
+        text.push_str(source);
+        text.push('/');
+        decimal::push(&mut text, self.partition.into());
+        text.push('@');
+        decimal::push(&mut text, self.offset);
+        if self.redrive > 0 {
+            text.push('~');
+            decimal::push(&mut text, self.redrive.into());
+        }
+        text
+    }
+}
+
 impl fmt::Display for SourcePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}@{}", self.source, self.partition, self.offset)?;
@@ -92,7 +112,7 @@ impl FromStr for SourcePosition {
 
 impl Serialize for SourcePosition {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
+        to.serialize_str(&self.text())
     }
 }
 
@@ -254,4 +274,20 @@ fn default_priority() -> u8 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_default_priority(priority: &u8) -> bool {
     *priority == DEFAULT_PRIORITY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_one_text_however_it_is_written() {
+        for text in ["jobs/0@0", "jobs.raw/12@18446744073709551615", "a/4294967295@7~3"] {
+            let position: SourcePosition = text.parse().unwrap();
+            assert_eq!((position.to_string().as_str(), position.text().as_str()), (text, text));
+        }
+        for bad in ["jobs/0", "jobs/0@1~0", "jobs/0@1~", "jobs/x@1", "/0@1"] {
+            assert!(bad.parse::<SourcePosition>().is_err(), "{bad}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod command;
 pub mod constraints;
 pub mod control;
+mod decimal;
 pub mod decision;
 pub mod delegation;
 pub mod facts;

@@ -79,31 +79,97 @@ impl Tree {
     }
 }
 
+/// A leaf that was found to lead to a root: the nodes on its way up are known to belong to the tree, and so are their
+/// siblings. The next leaf of the same tree need only be followed up to where it meets one of them, which for leaves met in
+/// order is one node each instead of one a level.
+#[derive(Debug, Clone)]
+pub struct Way {
+    leaves: u64,
+    /// Level and number of each node that has a sibling, and its hash.
+    steps: Vec<(u32, u64, Hash)>,
+    /// Their siblings.
+    path: Vec<Hash>,
+    root: Hash,
+}
+
+/// Moves a node up to the first level on which it has a sibling.
+const fn rise(level: &mut u32, number: &mut u64, last: &mut u64) {
+    while *number == *last && *number & 1 == 0 && *number != 0 {
+        *number >>= 1;
+        *last >>= 1;
+        *level += 1;
+    }
+}
+
+impl Way {
+    /// Follows leaf `number` of `leaves`, whose hash is `of`, over `path`. `None` as [`root_of`].
+    #[must_use]
+    pub fn follow(number: u64, leaves: u64, of: Hash, path: &[Hash]) -> Option<Self> {
+        if number >= leaves || path.len() > LONGEST_PATH {
+            return None;
+        }
+        let (mut level, mut number, mut last, mut here) = (0, number, leaves - 1, of);
+        let mut steps = Vec::with_capacity(path.len());
+        for sibling in path {
+            rise(&mut level, &mut number, &mut last);
+            if last == 0 {
+                return None;
+            }
+            steps.push((level, number, here));
+            here = if number & 1 == 1 { node(sibling, &here) } else { node(&here, sibling) };
+            (level, number, last) = (level + 1, number >> 1, last >> 1);
+        }
+        rise(&mut level, &mut number, &mut last);
+        (last == 0).then(|| Self { leaves, steps, path: path.to_vec(), root: here })
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub const fn root(&self) -> &Hash {
+        &self.root
+    }
+
+    /// Whether leaf `number` of `leaves` leads over `path` to the same root; if so, this becomes the way of that leaf.
+    /// Every hash of `path` counts: those that are not hashed are compared.
+    pub fn joins(&mut self, number: u64, leaves: u64, of: Hash, path: &[Hash]) -> bool {
+        if leaves != self.leaves || number >= leaves || path.len() > LONGEST_PATH {
+            return false;
+        }
+        let (mut level, mut number, mut last, mut here) = (0, number, leaves - 1, of);
+        let mut steps = Vec::with_capacity(path.len());
+        for (at, sibling) in path.iter().enumerate() {
+            rise(&mut level, &mut number, &mut last);
+            if last == 0 {
+                return false;
+            }
+            let known = self.steps.iter().position(|(l, n, _)| *l == level && *n | 1 == number | 1);
+            if let Some(known) = known
+                && let (Some((_, n, own)), Some(other)) = (self.steps.get(known), self.path.get(known))
+            {
+                let meets = if *n == number { (own, other) } else { (other, own) };
+                let above = (path.get(at + 1..), self.path.get(known + 1..));
+                if (&here, sibling) != meets || above.0 != above.1 {
+                    return false;
+                }
+                steps.push((level, number, here));
+                self.steps.splice(..=known, steps);
+                self.path.splice(..=known, path.iter().take(at + 1).copied());
+                return true;
+            }
+            steps.push((level, number, here));
+            here = if number & 1 == 1 { node(sibling, &here) } else { node(&here, sibling) };
+            (level, number, last) = (level + 1, number >> 1, last >> 1);
+        }
+        // Two ways meet below the root at the latest; the only leaf of a tree is the root.
+        last == 0 && here == self.root
+    }
+}
+
 /// The root that leaf `number` of `leaves` leads to over `path`; `None` when a path of that length cannot belong to such a
 /// leaf (RFC 9162, section 2.1.3.2).
 #[must_use]
 pub fn root_of(number: u64, leaves: u64, of: Hash, path: &[Hash]) -> Option<Hash> {
-    if number >= leaves || path.len() > LONGEST_PATH {
-        return None;
-    }
-    let (mut number, mut last, mut root) = (number, leaves - 1, of);
-    for hash in path {
-        if last == 0 {
-            return None;
-        }
-        if number & 1 == 1 || number == last {
-            root = node(hash, &root);
-            while number & 1 == 0 && number != 0 {
-                number >>= 1;
-                last >>= 1;
-            }
-        } else {
-            root = node(&root, hash);
-        }
-        number >>= 1;
-        last >>= 1;
-    }
-    (last == 0).then_some(root)
+    Way::follow(number, leaves, of, path).map(|way| way.root)
 }
 
 #[cfg(test)]
@@ -147,6 +213,47 @@ mod tests {
             _ => {
                 let split = leaves.len().next_power_of_two() / 2;
                 node(&plain(&leaves[..split]), &plain(&leaves[split..]))
+            }
+        }
+    }
+
+    #[test]
+    fn a_leaf_joins_the_way_of_another_exactly_when_its_path_leads_to_the_root() {
+        for n in 1..40_u64 {
+            let leaves: Vec<Hash> = (0..n).map(|i| leaf(&[&i.to_le_bytes()])).collect();
+            let tree = Tree::new(leaves.clone());
+            let path = |i: u64| tree.path(usize::try_from(i).unwrap());
+            let of = |i: u64| leaves[usize::try_from(i).unwrap()];
+            for first in 0..n {
+                let met = Way::follow(first, n, of(first), &path(first)).unwrap();
+                // Each from the way of the first alone, and all on one way, in order and in strides.
+                let mut on = met.clone();
+                for stride in [1, 3] {
+                    for i in (0..n).step_by(stride) {
+                        assert!(met.clone().joins(i, n, of(i), &path(i)), "{first}, {i} of {n}");
+                        assert!(on.joins(i, n, of(i), &path(i)), "{i} of {n}");
+                    }
+                }
+                for i in 0..n {
+                    let mut refused = |number, leaves, of, path: &[Hash]| {
+                        let before = format!("{on:?}");
+                        assert!(!on.joins(number, leaves, of, path), "{i} of {n} behind {first}");
+                        assert_eq!(format!("{on:?}"), before, "what is refused leaves no trace");
+                    };
+                    refused(i, n, [9; 32], &path(i));
+                    refused(i, n + 1, of(i), &path(i));
+                    refused(n, n, of(i), &path(i));
+                    refused(i, n, of(i), &[&path(i)[..], &[[7; 32]]].concat());
+                    for bad in 0..path(i).len() {
+                        let mut changed = path(i);
+                        changed[bad][31] ^= 1;
+                        refused(i, n, of(i), &changed);
+                    }
+                    if n > 1 {
+                        refused((i + 1) % n, n, of(i), &path(i));
+                        refused(i, n, of(i), &path(i)[1..]);
+                    }
+                }
             }
         }
     }

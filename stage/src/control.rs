@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use tidegate_protocol::address::TopicPartition;
 use tidegate_protocol::control::{Kind, Mark, Stamp};
 use tidegate_protocol::headers;
+use tidegate_protocol::hex;
 use tidegate_protocol::ids::SenderId;
 use tidegate_protocol::proof::Refused;
 use tidegate_protocol::signature::{self, Capacity, Sign, Trust};
@@ -89,7 +90,7 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Err
 pub(crate) fn stamp_headers(list: &mut Headers, sender: &Bytes, epoch: &Bytes, stamp: Stamp) {
     list.push(headers::SENDER, sender.clone());
     list.push(headers::EPOCH, epoch.clone());
-    list.push(headers::STAMP, Bytes::from(format!("{} {} {}", stamp.sequence, stamp.group, stamp.index)));
+    list.push(headers::STAMP, Bytes::from(stamp.written()));
 }
 
 /// What the headers of a record on a topic of ours say.
@@ -135,13 +136,7 @@ pub fn meta(record: &Record) -> Meta<'_> {
 /// SHA-256 of a record's value, hex: what `previous` names.
 #[must_use]
 pub fn value_hash(record_value: &[u8]) -> String {
-    let digest = Sha256::digest(record_value);
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-        }
-        text
-    })
+    hex::encode(Sha256::digest(record_value))
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub struct Pace {
     /// Groups that may be on their way at once, at least 1.
     pub groups_in_flight: usize,
     /// Message bytes decided and not landed beyond which nothing more is decided; also the most that is handed to the
-    /// client at once, and once more for a snapshot's chunks. The client itself may hold four times this.
+    /// client at once. The client itself may hold four times this.
     pub message_bytes: usize,
     /// A group without facts is written when positions or `released` moved and this long passed.
     pub idle_group: Duration,

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Proof, Ticket, content, leaf, statement};
-use crate::address::TopicPartition;
+use crate::address::{Offset, TopicPartition};
 use crate::control::Stamp;
-use crate::merkle::Hash;
+use crate::merkle::{Hash, Way};
 use crate::signature::{Capacity, Distrust, Signature, Trust};
 
 /// Signatures remembered as good. One is needed a group that is being read; a reader has at most a few hundred senders.
@@ -49,10 +49,16 @@ pub struct Said<'a> {
     pub to: &'a TopicPartition,
 }
 
+/// A signature that was verified, and what it was found to sign.
 struct Known {
-    statement: Vec<u8>,
     signature: Signature,
+    root: Hash,
+    epoch: u64,
+    group: Offset,
     key: Box<str>,
+    sender: Box<str>,
+    /// Of the last message met.
+    way: Way,
 }
 
 /// Checks messages and remembers good signatures, so that a group's is verified once. Bounded.
@@ -120,18 +126,36 @@ impl Checker {
 
     fn proof(&mut self, proof: &Proof, of: Hash, sender: &str, stamp: Stamp, at_ms: u64) -> Result<(), Refused> {
         self.trust.entitled(proof.key.as_str(), Capacity::of_sender(sender), at_ms)?;
-        if !proof.leads(of) {
-            return Err(Refused::Altered);
-        }
-        let statement = statement(sender, stamp.epoch, stamp.group, &proof.root);
-        let is_known =
-            |k: &Known| k.signature == proof.signature && k.statement == statement && *k.key == *proof.key.as_str();
-        if self.known.iter().any(is_known) {
+        let (leaf, leaves) = (proof.leaf.into(), proof.leaves.into());
+        let is_known = |k: &&mut Known| {
+            k.signature == proof.signature
+                && k.root == proof.root
+                && (k.epoch, k.group) == (stamp.epoch, stamp.group)
+                && (&*k.key, &*k.sender) == (proof.key.as_str(), sender)
+        };
+        let mut known = self.known.iter_mut().find(is_known);
+        if let Some(known) = &mut known
+            && known.way.joins(leaf, leaves, of, &proof.path)
+        {
             return Ok(());
         }
+        let way = Way::follow(leaf, leaves, of, &proof.path).filter(|way| *way.root() == proof.root);
+        let way = way.ok_or(Refused::Altered)?;
+        if known.is_some() {
+            return Ok(());
+        }
+        let statement = statement(sender, stamp.epoch, stamp.group, &proof.root);
         self.trust.verify(proof.key.as_str(), &statement, &proof.signature)?;
         self.known.truncate(REMEMBERED - 1);
-        self.known.push_front(Known { statement, signature: proof.signature, key: proof.key.as_str().into() });
+        self.known.push_front(Known {
+            signature: proof.signature,
+            root: proof.root,
+            epoch: stamp.epoch,
+            group: stamp.group,
+            key: proof.key.as_str().into(),
+            sender: sender.into(),
+            way,
+        });
         Ok(())
     }
 }

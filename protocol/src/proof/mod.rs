@@ -64,7 +64,7 @@ impl Proof {
         header.extend_from_slice(&self.leaf.to_le_bytes());
         header.extend_from_slice(&self.leaves.to_le_bytes());
         header.extend_from_slice(&self.signature);
-        header.extend(self.path.iter().flatten());
+        header.extend_from_slice(self.path.as_flattened());
         header
     }
 
@@ -90,11 +90,6 @@ impl Proof {
             path: path.to_vec(),
             signature: *signature,
         })
-    }
-
-    /// Whether the leaf leads to the root.
-    fn leads(&self, leaf: Hash) -> bool {
-        merkle::root_of(self.leaf.into(), self.leaves.into(), leaf, &self.path) == Some(self.root)
     }
 }
 

@@ -226,7 +226,7 @@ pub(crate) fn emit(
         delivery: Delivery::Fenced,
         to: scheduler.pool.topics.finished.partition(partition_of(key, scheduler.pool.layout.finished_partitions)),
         key: Some(key.to_vec().into()),
-        headers: Headers::from_iter([(headers::SOURCE, source.to_string())]),
+        headers: Headers::from_iter([(headers::SOURCE, source.text())]),
         value: Some(value.into()),
     });
     if let Some(word) = dead {
@@ -283,7 +283,7 @@ pub(super) fn tell(
         delivery: Delivery::Fenced,
         to,
         key: None,
-        headers: Headers::from_iter([(headers::SOURCE, source.to_string())]),
+        headers: Headers::from_iter([(headers::SOURCE, source.text())]),
         value: Some(value.into()),
     });
 }

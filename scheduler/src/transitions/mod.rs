@@ -60,7 +60,7 @@ impl Scheduler {
         let mut headers = Headers::with_capacity(4);
         headers.push(headers::TO, to.clone());
         if let Some(source) = about {
-            headers.push(headers::SOURCE, source.to_string());
+            headers.push(headers::SOURCE, source.text());
         }
         out.send(Message {
             ordinal,

@@ -9,6 +9,8 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Context;
 
 use bytes::{Bytes, BytesMut};
 use futures::task::AtomicWaker;
@@ -30,11 +32,48 @@ pub(crate) enum Taken {
     Error(Code, String),
 }
 
-/// The queue of one assigned partition; wakes `waker` when it is no longer empty.
+/// Rung by librdkafka when a queue is no longer empty.
+///
+/// A shard looks at each of its inputs in every turn, some sixty times a job at low rates. Whether there is anything to
+/// take is therefore known here, without a call into the client and its locks.
+pub(crate) struct Bell {
+    waker: AtomicWaker,
+    rung: AtomicBool,
+}
+
+impl Bell {
+    /// One that has rung: nobody tells of what is in a queue already.
+    pub(crate) fn new() -> Self {
+        Self { waker: AtomicWaker::new(), rung: AtomicBool::new(true) }
+    }
+
+    /// Whoever asks last is woken when it rings.
+    pub(crate) fn listen(&self, cx: &Context<'_>) {
+        self.waker.register(cx.waker());
+    }
+
+    /// Wakes whoever listens, though nothing has come.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether it has rung since this was last asked. To be asked *before* the queue is looked into: what comes meanwhile
+    /// rings again.
+    fn has_rung(&self) -> bool {
+        self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// The queue of one assigned partition; rings `bell` when it is no longer empty.
 pub(crate) struct PartitionQueue<C: ConsumerContext + 'static> {
     queue: NonNull<ffi::rd_kafka_queue_t>,
     /// What the callback points at; lives until the callback is off.
-    _waker: Arc<AtomicWaker>,
+    bell: Arc<Bell>,
     batch: Vec<*mut ffi::rd_kafka_message_t>,
     /// Keeps the client alive: a queue must not outlive it. Dropped after [`Drop::drop`] has run.
     _consumer: Arc<BaseConsumer<C>>,
@@ -44,18 +83,18 @@ pub(crate) struct PartitionQueue<C: ConsumerContext + 'static> {
 // empty between calls, so no message pointer travels.
 unsafe impl<C: ConsumerContext + 'static> Send for PartitionQueue<C> {}
 
-/// Called by librdkafka's threads with the queue's lock held, so it only wakes.
-unsafe extern "C" fn no_longer_empty(_client: *mut ffi::rd_kafka_t, waker: *mut c_void) {
-    // SAFETY: `waker` is the `AtomicWaker` of the queue that enabled this callback. It is behind an `Arc` that the
+/// Called by librdkafka's threads with the queue's lock held, so it only rings.
+unsafe extern "C" fn no_longer_empty(_client: *mut ffi::rd_kafka_t, bell: *mut c_void) {
+    // SAFETY: `bell` is the `Bell` of the queue that enabled this callback. It is behind an `Arc` that the
     // queue drops only after it has turned the callback off, which takes the lock this call runs under.
-    let waker = unsafe { &*waker.cast::<AtomicWaker>() };
-    waker.wake();
+    let bell = unsafe { &*bell.cast::<Bell>() };
+    bell.ring();
 }
 
 impl<C: ConsumerContext + 'static> PartitionQueue<C> {
     /// The queue of `of`, apart from the consumer's own. To be made *before* the partition is assigned: from then on
     /// librdkafka does not forward it.
-    pub(crate) fn split(consumer: &Arc<BaseConsumer<C>>, of: &TopicPartition, waker: Arc<AtomicWaker>) -> Option<Self> {
+    pub(crate) fn split(consumer: &Arc<BaseConsumer<C>>, of: &TopicPartition, bell: Arc<Bell>) -> Option<Self> {
         let topic = CString::new(of.topic.as_str()).ok()?;
         let partition = i32::try_from(of.partition).ok()?;
         let client = consumer.client().native_ptr();
@@ -67,15 +106,18 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
             ffi::rd_kafka_queue_cb_event_enable(
                 queue.as_ptr(),
                 Some(no_longer_empty),
-                Arc::as_ptr(&waker).cast_mut().cast(),
+                Arc::as_ptr(&bell).cast_mut().cast(),
             );
         }
-        Some(Self { queue, _waker: waker, batch: Vec::new(), _consumer: Arc::clone(consumer) })
+        Some(Self { queue, bell, batch: Vec::new(), _consumer: Arc::clone(consumer) })
     }
 
     /// Takes up to `max` of what is here, in order; returns how many. Fewer than `max` means it is empty now, and
-    /// the waker is woken when it no longer is.
+    /// the bell rings when it no longer is.
     pub(crate) fn take(&mut self, max: usize, mut each: impl FnMut(Taken)) -> usize {
+        if !self.bell.has_rung() {
+            return 0;
+        }
         self.batch.resize(max, ptr::null_mut());
         // SAFETY: the queue is ours and lives; the array has room for `max` pointers.
         let taken = unsafe {
@@ -89,6 +131,10 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
             unsafe { ffi::rd_kafka_message_destroy(message.as_ptr()) };
         }
         self.batch.clear();
+        if taken == max {
+            // There may be more, of which nobody will tell.
+            self.bell.rung.store(true, Ordering::Release);
+        }
         taken
     }
 }
@@ -96,7 +142,7 @@ impl<C: ConsumerContext + 'static> PartitionQueue<C> {
 impl<C: ConsumerContext + 'static> Drop for PartitionQueue<C> {
     fn drop(&mut self) {
         // SAFETY: the queue is ours and the client still lives. Once the first call returns the callback neither runs
-        // nor will run, so the waker may go.
+        // nor will run, so the bell may go.
         unsafe {
             ffi::rd_kafka_queue_cb_event_enable(self.queue.as_ptr(), None, ptr::null_mut());
             ffi::rd_kafka_queue_destroy(self.queue.as_ptr());

@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::task::AtomicWaker;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{Offset as Place, TopicPartitionList};
@@ -17,7 +16,7 @@ use crate::asking::number;
 use crate::connection::Connection;
 use crate::consumers::{Client, OfTopic};
 use crate::failure::{self, Failure};
-use crate::queue::{PartitionQueue, Taken};
+use crate::queue::{Bell, PartitionQueue, Taken};
 use crate::watch::Watch;
 
 /// [`Reader`] on Kafka, over the consumers it shares with the other readers of its topics.
@@ -37,7 +36,7 @@ struct Opened {
     /// Whether anything was delivered yet: `Earliest` has no position before.
     begun: bool,
     paused: bool,
-    waker: Arc<AtomicWaker>,
+    bell: Arc<Bell>,
     /// Whether the partition exists, until that is known: librdkafka itself says so late, if ever.
     existence: Option<oneshot::Receiver<Result<(), Failure>>>,
     state: State,
@@ -51,7 +50,7 @@ enum State {
 }
 
 /// A partition's queue and what it comes from. The order of the fields is that of their ends: a queue must be gone before
-/// its partition is given back, since the next reader of it gets the same queue of librdkafka's and hangs its waker there.
+/// its partition is given back, since the next reader of it gets the same queue of librdkafka's and hangs its bell there.
 struct Taking {
     queue: PartitionQueue<Watch>,
     assigned: Assigned,
@@ -73,11 +72,11 @@ impl KafkaReader {
         of
     }
 
-    fn begin(&mut self, from: &TopicPartition, start: Start, waker: &Arc<AtomicWaker>) -> Result<State, ReadError> {
+    fn begin(&mut self, from: &TopicPartition, start: Start, bell: &Arc<Bell>) -> Result<State, ReadError> {
         let of = self.of(&from.topic);
         let client = of.take(from, &self.connection.options, &self.connection.keeper)?;
         let assigned = Assigned { of, client, from: from.clone() };
-        let Some(queue) = PartitionQueue::split(&assigned.client, from, Arc::clone(waker)) else {
+        let Some(queue) = PartitionQueue::split(&assigned.client, from, Arc::clone(bell)) else {
             return Err(ReadError::UnknownTopic { from: from.clone() });
         };
         assign(&assigned.client, from, start)?;
@@ -237,8 +236,8 @@ impl Reader for KafkaReader {
     fn open(&mut self, partition: &TopicPartition, start: Start) -> ReadHandle {
         let handle = ReadHandle(self.next);
         self.next = self.next.wrapping_add(1);
-        let waker = Arc::new(AtomicWaker::new());
-        let state = self.begin(partition, start, &waker).unwrap_or_else(State::Failed);
+        let bell = Arc::new(Bell::new());
+        let state = self.begin(partition, start, &bell).unwrap_or_else(State::Failed);
         let position = match start {
             Start::Earliest => 0,
             Start::At(offset) => offset,
@@ -248,7 +247,7 @@ impl Reader for KafkaReader {
             self.connection.threads.run(move || asking.exists(&partition))
         });
         let from = partition.clone();
-        let opened = Opened { from, start, position, begun: false, paused: false, waker, existence, state };
+        let opened = Opened { from, start, position, begun: false, paused: false, bell, existence, state };
         self.opened.insert(handle, opened);
         handle
     }
@@ -268,7 +267,7 @@ impl Reader for KafkaReader {
             return Poll::Ready(Err(ReadError::Fatal { reason: format!("handle {} is closed", handle.0) }));
         };
         if opened.paused {
-            opened.waker.register(cx.waker());
+            opened.bell.listen(cx);
             return Poll::Pending;
         }
         opened.look_whether_it_exists(cx);
@@ -293,8 +292,8 @@ impl Reader for KafkaReader {
                     if registered {
                         return Poll::Pending;
                     }
-                    // What arrived before the waker was in place is found by looking once more.
-                    opened.waker.register(cx.waker());
+                    // What arrived before anyone listened is found by looking once more.
+                    opened.bell.listen(cx);
                     registered = true;
                 }
             }
@@ -312,7 +311,7 @@ impl Reader for KafkaReader {
     fn resume(&mut self, handle: ReadHandle) {
         if let Some(opened) = self.opened.get_mut(&handle) {
             opened.paused = false;
-            opened.waker.wake();
+            opened.bell.wake();
         }
     }
 }

@@ -5,7 +5,7 @@
 //! the log, read back up to an end fetched after that release, shows no higher claim or barrier: then nobody's fences
 //! can have come before the messages that the snapshot takes for landed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use tidegate_protocol::control::{Kind, SnapshotBody};
 use tidegate_spine::{Ends, Landing, NewRecord, ReadHandle, SpineError, Start};
 
 use super::live::{Live, RECORDS_PER_READ};
-use super::snapshot;
+use super::snapshot::Chunks;
 use super::takeover::micros;
 use super::watch::Ended;
 use crate::control::{Meta, meta};
@@ -29,14 +29,15 @@ type EndsFuture = BoxFuture<'static, Result<Vec<Ends>, SpineError>>;
 pub(crate) struct Pending {
     /// Known once its group has landed.
     pub(crate) offset: Option<Offset>,
+    /// Its state is elsewhere.
     pub(crate) body: SnapshotBody,
+    pub(crate) state: String,
 }
 
-/// A snapshot's records, some at a time on their way, their keys, and where inputs may be trimmed to after the next one.
+/// A snapshot that is being written, a chunk on its way at a time, and where inputs may be trimmed to after the next one.
 struct Writing {
-    unsent: VecDeque<NewRecord>,
-    landings: VecDeque<(Landing, usize)>,
-    keys: Vec<Bytes>,
+    chunks: Chunks,
+    landing: Option<Landing>,
     trim: BTreeMap<TopicPartition, Offset>,
 }
 
@@ -217,51 +218,42 @@ impl<S: Stage> Live<'_, S> {
         if !self.read_back.pending.as_ref().is_some_and(may) {
             return Ok(());
         }
-        let Some(Pending { offset: Some(offset), mut body }) = self.read_back.pending.take() else { return Ok(()) };
+        let Some(Pending { offset: Some(offset), body, mut state }) = self.read_back.pending.take() else {
+            return Ok(());
+        };
         if !whole {
             // The planted bug: memory as it is now, which may hold facts that never land.
-            body.state = serde_json::value::RawValue::from_string(self.stage.snapshot()?)?;
+            state = self.stage.snapshot()?;
         }
         self.read_back.slot = !self.read_back.slot;
         let slot = if self.read_back.slot { 'a' } else { 'b' };
-        let signer = &*self.run.signer;
-        let records = snapshot::records(&self.run.spec.sender, self.epoch, slot, offset, &body, signer)?;
-        let keys: Vec<Bytes> = records.iter().map(|(key, _)| key.clone()).collect();
-        let unsent = records.into_iter().map(|(_, record)| record).collect();
+        let chunks = Chunks::new(self.epoch, slot, offset, &body, &state)?;
         let trim = body.places.iter().filter_map(|place| {
             let spec = self.run.spec.inputs.get(place.input as usize)?;
             spec.trim.then(|| (spec.partition.clone(), place.position))
         });
         let trim = trim.collect();
-        self.read_back.writing = Some(Writing { unsent, landings: VecDeque::new(), keys, trim });
+        self.read_back.writing = Some(Writing { chunks, landing: None, trim });
         Ok(())
     }
 
+    /// One chunk after the other, so that groups never wait behind more than one of them.
     fn poll_snapshot_landing(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
-        let Some(Writing { unsent, landings, .. }) = &mut self.read_back.writing else { return Ok(false) };
-        // Beside what messages may have on their way at most, so that however many chunks there are the client has room.
-        let most = self.run.spec.pace.message_bytes;
-        let to = self.run.spec.snapshots.partition(0);
-        loop {
-            let mut handed: usize = landings.iter().map(|(_, bytes)| bytes).sum();
-            while handed < most
-                && let Some(chunk) = unsent.pop_front()
-            {
-                let bytes = chunk.bytes();
-                handed += bytes;
-                landings.push_back((self.producer.append(&to, vec![chunk]), bytes));
-            }
-            let Some((landing, _)) = landings.front_mut() else { break };
-            match landing.poll_unpin(cx) {
-                Poll::Pending => return Ok(false),
-                Poll::Ready(landed) => landed.map_err(Ended::Append)?,
-            };
-            landings.pop_front();
+        let Some(Writing { chunks, landing, .. }) = &mut self.read_back.writing else { return Ok(false) };
+        let (sender, to) = (&self.run.spec.sender, self.run.spec.snapshots.partition(0));
+        if let Some(under_way) = landing {
+            let Poll::Ready(landed) = under_way.poll_unpin(cx) else { return Ok(false) };
+            landed.map_err(Ended::Append)?;
+            *landing = None;
         }
-        let Some(Writing { keys, trim, .. }) = self.read_back.writing.take() else { return Ok(false) };
+        if let Some(chunk) = chunks.next(sender, &*self.run.signer)? {
+            *landing = Some(self.producer.append(&to, vec![chunk]));
+            return Ok(true);
+        }
+        let Some(Writing { chunks, trim, .. }) = self.read_back.writing.take() else { return Ok(false) };
+        let keys = chunks.keys(&self.run.spec.sender);
         crate::metrics::snapshot(&self.run.spec.sender);
         // Snapshots of earlier epochs are not needed any more; nobody waits for their removal.
-        let to = self.run.spec.snapshots.partition(0);
         for key in std::mem::take(&mut self.read_back.old_keys) {
             if !keys.contains(&key) {
                 drop(self.producer.append(&to, vec![NewRecord { key: Some(key), ..NewRecord::default() }]));

@@ -69,47 +69,80 @@ pub(crate) async fn find(
     Ok(Found { newest, keys })
 }
 
-/// The records of a snapshot, and their keys.
-pub(crate) fn records(
-    sender: &SenderId,
+/// A snapshot on its way out. Its chunks are made one at a time: escaping and signing all of a large state at once would
+/// hold its shard's decisions up for as long.
+pub(crate) struct Chunks {
+    text: String,
+    /// Where the next chunk begins.
+    from: usize,
+    next: u32,
+    of: u32,
     epoch: u64,
     slot: char,
     offset: Offset,
-    body: &SnapshotBody,
-    signer: &dyn Sign,
-) -> Result<Vec<(Bytes, NewRecord)>, Ended> {
-    let text = serde_json::to_string(body)?;
-    let mut parts = Vec::new();
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let mut cut = rest.len().min(CHUNK_BYTES);
-        while !rest.is_char_boundary(cut) {
-            cut -= 1;
-        }
-        let (part, behind) = rest.split_at(cut);
-        parts.push(part.to_owned());
-        rest = behind;
+}
+
+/// Bytes of the first chunk of `rest`.
+fn cut(rest: &str) -> usize {
+    let mut cut = rest.len().min(CHUNK_BYTES);
+    while !rest.is_char_boundary(cut) {
+        cut -= 1;
     }
-    let of = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-    (0..of)
-        .zip(parts)
-        .map(|(chunk, text)| {
-            let value = SnapshotChunk {
-                v: 1,
-                sender: sender.clone(),
-                epoch,
-                offset,
-                chunk,
-                of,
-                text,
-                key: None,
-                signature: None,
-            };
-            let key = Bytes::from(format!("{sender}/{epoch}/{slot}.{chunk}"));
-            let value = signed(signer, SNAPSHOT, serde_json::to_vec(&value)?);
-            let mut record = control_record(Kind::Snapshot, sender, Some(epoch), value);
-            record.key = Some(key.clone());
-            Ok((key, record))
-        })
-        .collect()
+    cut
+}
+
+impl Chunks {
+    /// Of `body`, which stands for the facts up to `offset`; `state` takes the place of its own.
+    pub(crate) fn new(
+        epoch: u64,
+        slot: char,
+        offset: Offset,
+        body: &SnapshotBody,
+        state: &str,
+    ) -> Result<Self, serde_json::Error> {
+        // The state is the last field: spliced in, megabytes are neither read nor copied once more.
+        let head = serde_json::to_string(body)?;
+        let head = head.strip_suffix('}').and_then(|head| head.strip_suffix(body.state.get())).unwrap_or_default();
+        let text = [head, state, "}"].concat();
+        let (mut of, mut rest) = (0, text.as_str());
+        while !rest.is_empty() {
+            (of, rest) = (of + 1, rest.split_at(cut(rest)).1);
+        }
+        Ok(Self { text, from: 0, next: 0, of, epoch, slot, offset })
+    }
+
+    fn key(&self, sender: &SenderId, chunk: u32) -> Bytes {
+        Bytes::from(format!("{sender}/{}/{}.{chunk}", self.epoch, self.slot))
+    }
+
+    /// Of all its chunks.
+    pub(crate) fn keys(&self, sender: &SenderId) -> Vec<Bytes> {
+        (0..self.of).map(|chunk| self.key(sender, chunk)).collect()
+    }
+
+    /// The next chunk; `None` after the last.
+    pub(crate) fn next(&mut self, sender: &SenderId, signer: &dyn Sign) -> Result<Option<NewRecord>, Ended> {
+        let rest = self.text.get(self.from..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let (text, _) = rest.split_at(cut(rest));
+        let value = SnapshotChunk {
+            v: 1,
+            sender: sender.clone(),
+            epoch: self.epoch,
+            offset: self.offset,
+            chunk: self.next,
+            of: self.of,
+            text: text.to_owned(),
+            key: None,
+            signature: None,
+        };
+        let value = signed(signer, SNAPSHOT, serde_json::to_vec(&value)?);
+        let mut record = control_record(Kind::Snapshot, sender, Some(self.epoch), value);
+        record.key = Some(self.key(sender, self.next));
+        self.from += text.len();
+        self.next += 1;
+        Ok(Some(record))
+    }
 }

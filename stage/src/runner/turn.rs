@@ -422,10 +422,10 @@ impl<S: Stage> Live<'_, S> {
             at,
             inputs: self.run.spec.inputs.iter().map(|i| i.partition.clone()).collect(),
             places,
-            state: serde_json::value::RawValue::from_string(self.stage.snapshot()?)?,
+            state: serde_json::value::RawValue::from_string("null".to_owned())?,
         };
         self.facts_since_snapshot = 0;
-        self.read_back.pending = Some(Pending { offset: None, body });
+        self.read_back.pending = Some(Pending { offset: None, body, state: self.stage.snapshot()? });
         Ok(())
     }
 
