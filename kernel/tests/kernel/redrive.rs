@@ -62,7 +62,6 @@ fn redrive(shard: &mut Shard, died: &str, redriven: Redriven) -> Outcome {
     say(shard, "olga", &command)
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else comes fails the test")]
 fn refusal(outcome: &Outcome) -> &'static str {
     match &outcome.facts[..] {
         [KernelFact::CommandRefused { why, .. }] => why.word(),

@@ -227,7 +227,10 @@ impl Canon {
             hash.set(&delegation.required_scope);
         });
         self.list(secrets_present.iter(), |hash, wanted| hash.flag(*wanted));
-        self.flag(*mcp_calls);
+        // Said only where it is so: names of other rules stay what they were.
+        if *mcp_calls {
+            self.text("mcp_calls");
+        }
     }
 
     fn range(&mut self, range: &Range) {
