@@ -72,6 +72,7 @@ struct StateIn {
     withdrawn: Withdrawals,
     #[serde(default)]
     families: Families,
+    #[serde(default)]
     redrives: Redrives,
 }
 

@@ -328,7 +328,6 @@ fn a_job_is_called_off_by_those_who_operate_or_submit_for_its_tenant() {
     let mut held = Held::new(approval(1));
     let other = held.say(Action::Cancel, "olga", |c| c.input_hash = InputHash::of(b"x", std::iter::empty()));
     assert_eq!(words(&other), ["other_input"]);
-    assert_eq!(words(&held.say(Action::Redrive, "olga", |_| {})), ["not_available"]);
     // Revoked, it is called off as well.
     assert_eq!(words(&held.say(Action::Revoke, "olga", |_| {})), ["revoked", "cancelled"]);
     assert_eq!(words(&held.say(Action::Revoke, "olga", |_| {})), ["already_revoked"]);
