@@ -257,8 +257,11 @@ fn swapped(left: &Left, one: usize, two: usize) -> (Vec<Record>, usize, Expected
     records.swap(one, two);
     let (first, last) = (left.records[one].offset, left.records[two].offset);
     (records[one].offset, records[two].offset) = (first, last);
-    // A claim is missed at its barrier, which may stand behind both.
-    (records, one, within(first, last))
+    // A group that comes to stand behind the barrier of the next owner is missed by the first group that owner writes, which
+    // names the head it found.
+    let behind = left.is_valid(one) && !left.is_valid(two);
+    let next = (two + 1..left.records.len()).find(|next| behind && left.is_valid(*next));
+    (records, one, within(first, next.map_or(last, |next| left.records[next].offset)))
 }
 
 #[test]

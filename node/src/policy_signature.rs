@@ -96,7 +96,7 @@ fn name(path: &str) -> String {
 }
 
 fn listed(files: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    files.iter().map(|(path, text)| (name(path), hex::encode(&digest(text.as_bytes())))).collect()
+    files.iter().map(|(path, text)| (name(path), hex::encode(digest(text.as_bytes())))).collect()
 }
 
 /// The text of [`FILE`] for bundles (path and text).
