@@ -184,12 +184,9 @@ mod tests {
     }
 
     fn leased(step: &Step) -> Vec<u64> {
-        let granted = step.facts.iter().filter_map(|fact| match fact {
-            SchedulerFact::LeaseGranted { source, .. } => Some(source.offset),
-            other => {
-                assert!(!matches!(other, SchedulerFact::WorkRefused { .. }), "{other:?}");
-                None
-            }
+        let granted = step.facts.iter().filter_map(|fact| {
+            assert!(!matches!(fact, SchedulerFact::WorkRefused { .. }), "{fact:?}");
+            if let SchedulerFact::LeaseGranted { source, .. } = fact { Some(source.offset) } else { None }
         });
         granted.collect()
     }

@@ -1,7 +1,6 @@
 //! Alerts, dashboard and scaling name only metrics that there are.
 //!
 //! Every metric's name stands once as a literal in the source, beside its sentence; so what is not there is never exported.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
