@@ -27,7 +27,7 @@ const PEOPLE: [(&str, &[&str], &str); 11] = [
     ("retired", &["--role", "approver:finance"], "until_ms: 1000"),
     ("olga", &["--role", "operator"], ""),
     ("sam", &["--role", "submitter", "--tenant", "acme"], ""),
-    ("will", &["--role", "worker"], ""),
+    ("will", &["--role", "stage:limits"], ""),
 ];
 
 /// What asks people, what does not, and what waits for nobody.

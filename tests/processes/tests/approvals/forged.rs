@@ -62,7 +62,7 @@ fn writing_to_the_topic_approves_nothing_and_a_kill_loses_nothing() {
         ("a genuine one cut short", genuine("bob", |_| {})[..200].to_vec(), "unsigned"),
         ("an operator's", genuine("olga", |_| {}), "wrong_role"),
         ("a submitter's", genuine("sam", |_| {}), "wrong_role"),
-        ("a worker's", genuine("will", |_| {}), "wrong_role"),
+        ("a stage's", genuine("will", |_| {}), "wrong_role"),
         ("an approver of another tenant", genuine("erin", |_| {}), "wrong_role"),
         ("a retired key", genuine("retired", |_| {}), "retired_key"),
         ("bob's key for carol", genuine("bob", |c| c.by = PersonId::new("carol").unwrap()), "not_this_person"),
