@@ -113,6 +113,21 @@ impl Desk {
         at
     }
 
+    /// Whether `dead list` shows these records and no others, in any order, soon.
+    pub(crate) fn listed(&self, wanted: &[&str]) {
+        let shown = || {
+            let (_, list) = self.json(&["dead", "list"]);
+            let dead = list["dead"].as_array().cloned().unwrap_or_default();
+            let mut sources: Vec<String> = dead.iter().filter_map(|d| Some(d["source"].as_str()?.to_owned())).collect();
+            sources.sort();
+            sources
+        };
+        let mut wanted: Vec<&str> = wanted.to_vec();
+        wanted.sort_unstable();
+        until(SOON, "dead records are listed", || Ok((shown() == wanted).then_some(())))
+            .unwrap_or_else(|e| panic!("{e}: {:?} instead of {wanted:?}", shown()));
+    }
+
     /// A payment that is held.
     pub(crate) fn held(&self, id: &str, topic: &str) -> String {
         self.submit(id, topic, "pay", "held")
