@@ -115,7 +115,7 @@ impl Work {
             deadline,
             not_before,
             retry,
-            parent,
+            delegation,
             ordering_key,
             source,
             ..
@@ -135,7 +135,7 @@ impl Work {
             priority,
             deadline,
             not_before,
-            child: parent.is_some(),
+            child: delegation.is_some(),
             line: ordering_key.map(|key| (tenant.clone(), key.into())),
             retry,
             settles,

@@ -48,9 +48,6 @@ impl Kernel {
         }
         let signed = Signed::read(value).ok_or(Distrust::Unsigned)?;
         let command = read(value)?;
-        if value.len() > MAX_COMMAND_BYTES && command.action != Action::Redrive {
-            return Err(Unbelieved::TooLarge(value.len()));
-        }
         let capacities: &[Capacity<'_>] = match command.action {
             Action::Approve | Action::Reject => &[Capacity::Approver(&command.tenant)],
             Action::Cancel => &[Capacity::Operator, Capacity::Submitter(&command.tenant)],
@@ -82,6 +79,9 @@ impl Kernel {
 fn read(value: &[u8]) -> Result<Command, Unbelieved> {
     let malformed = |problem: String| Unbelieved::Malformed(problem);
     let command: Command = serde_json::from_slice(value).map_err(|error| malformed(error.to_string()))?;
+    if value.len() > MAX_COMMAND_BYTES && command.action != Action::Redrive {
+        return Err(Unbelieved::TooLarge(value.len()));
+    }
     if command.v != 1 {
         return Err(malformed(format!("format version {} is not known here", command.v)));
     }

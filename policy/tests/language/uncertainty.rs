@@ -60,8 +60,8 @@ fn a_missing_attribute_switches_no_restriction_off() {
 
 #[test]
 fn beside_rules_that_are_only_unsure_the_default_is_heard_and_the_most_restrictive_holds() {
-    type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)], Effect, bool);
-    let rows: [Row; 9] = [
+    type Row<'t> = (&'t str, &'t str, &'t [(&'t str, &'t str)], Effect, bool);
+    let rows: [Row<'_>; 9] = [
         ("require_approval", "deny", &[], Effect::Deny, true),
         ("throttle", "deny", &[], Effect::Deny, true),
         ("deny", "deny", &[], Effect::Deny, false),

@@ -27,7 +27,7 @@ const PEOPLE: [(&str, &[&str], &str); 11] = [
     ("retired", &["--role", "approver:finance"], "until_ms: 1000"),
     ("olga", &["--role", "operator"], ""),
     ("sam", &["--role", "submitter", "--tenant", "acme"], ""),
-    ("will", &["--role", "policy"], ""),
+    ("will", &["--role", "stage:limits"], ""),
 ];
 
 /// What asks people, what does not, and what waits for nobody.
@@ -111,6 +111,21 @@ impl Desk {
         let at = taken["source"].as_str().unwrap().to_owned();
         self.until(&at, &format!("{id} is {state}"), |story| story["state"] == state);
         at
+    }
+
+    /// Whether `dead list` shows these records and no others, in any order, soon.
+    pub(crate) fn listed(&self, wanted: &[&str]) {
+        let shown = || {
+            let (_, list) = self.json(&["dead", "list"]);
+            let dead = list["dead"].as_array().cloned().unwrap_or_default();
+            let mut sources: Vec<String> = dead.iter().filter_map(|d| Some(d["source"].as_str()?.to_owned())).collect();
+            sources.sort();
+            sources
+        };
+        let mut wanted: Vec<&str> = wanted.to_vec();
+        wanted.sort_unstable();
+        until(SOON, "dead records are listed", || Ok((shown() == wanted).then_some(())))
+            .unwrap_or_else(|e| panic!("{e}: {:?} instead of {wanted:?}", shown()));
     }
 
     /// A payment that is held.

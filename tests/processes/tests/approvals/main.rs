@@ -8,6 +8,7 @@
 //! | `forged` | records put straight into `commands.<source>` while the kernel lay killed: they approve nothing, and what was held and given before the kill still is |
 //! | `passing` | time and policy: too late, further roles, another policy |
 //! | `cancelling` | jobs that wait are called off; of one that was released its pool is told |
+//! | `redriving` | dead records are judged again, once, corrected or not; and dropped |
 //!
 //! `abuse` and `forged` together are the approval abuse matrix.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -18,3 +19,4 @@ mod cancelling;
 mod desk;
 mod forged;
 mod passing;
+mod redriving;
