@@ -13,7 +13,7 @@
 //! The last two follow one by one in later decisions ([`AT_ONCE`] each), so that no decision grows with the family.
 //!
 //! Durable: changed by facts alone (I7). Bounded (I10): beyond [`MOST_REVOKED`] every chain counts as revoked until the last of
-//! them is over (I3); beyond [`MOST_RELEASED`] the oldest released children are forgotten: these are not withdrawn, but spawn
+//! them is over (I3), and released children of those that are not remembered are not withdrawn; beyond [`MOST_RELEASED`] the oldest released children are forgotten: these are not withdrawn, but spawn
 //! nothing further, and are denied when their ticket has expired.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,10 +111,8 @@ impl Families {
         } else {
             self.revoked.insert(job.clone(), revocation);
         }
-        let kept = kept.iter().filter(|kept| chain(&kept.job).any(|above| above == job));
-        self.stopping.extend(kept.map(|kept| kept.job.source.offset));
-        let released = self.released.iter().filter(|(_, released)| released.chain.contains(job));
-        self.stopping.extend(released.map(|(offset, _)| *offset));
+        // As after a snapshot: nothing stands here that no remembered word can stop, or it would keep its place for ever.
+        self.derive(kept);
     }
 
     /// A fact: the job of this record has another verdict, or none any more.
@@ -161,7 +159,7 @@ impl Families {
         chain(job).find_map(|above| self.revoked.get(above))
     }
 
-    /// Works out again what is derived, after a snapshot was read.
+    /// Works out what is derived, after a revocation and after a snapshot was read.
     pub(crate) fn derive(&mut self, kept: &Kept) {
         let kept = kept.iter().filter(|kept| self.stops_kept(&kept.job).is_some()).map(|kept| kept.job.source.offset);
         let released = self.released.keys().copied().filter(|offset| self.stops_released(*offset).is_some());

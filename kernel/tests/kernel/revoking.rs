@@ -147,3 +147,34 @@ fn a_family_of_any_size_is_stopped_in_bounded_steps() {
     assert!(outcome.largest <= 100, "one decision had {} facts", outcome.largest);
     same_after_replay(&shard);
 }
+
+/// Beyond what is remembered nothing of the family can be told apart, and what was never stopped is in nobody's way later.
+#[test]
+fn more_than_can_be_remembered_denies_every_chain_and_hinders_no_later_revocation() {
+    let policy = POLICY.replace("max_tokens: 1000, ", "").replace("max_tokens: 400", "max_artifact_bytes: 400");
+    let mut shard = Shard::new(configured(ACCEPTS));
+    shard.policy(&policy);
+    shard.kernel.observe(Signal::Owner { epoch: STAMP.epoch }, shard.at);
+    let stranger = decided(&shard.job(&envelope("s", PLANNER))).0;
+    for n in 0..1_000 {
+        let stranger = Job { source: format!("jobs.raw/9@{n}").parse().unwrap(), ..stranger.clone() };
+        assert_eq!(words(&revoke(&mut shard, &stranger, None)), ["s revoked by olga"]);
+    }
+    shard.at = shard.at + Duration::from_secs(30);
+    let root = shard.job(&envelope("p", PLANNER));
+    let (parent, record) = (decided(&root).0, ticket(&root));
+    // More than one decision stops at once.
+    for n in 0..120 {
+        assert!(decided(&shard.job(&child(&record, &envelope(&format!("c{n}"), SEARCH)))).1.verdict.permits());
+    }
+    let other = shard.job(&envelope("q", PLANNER));
+    assert!(decided(&shard.job(&child(&ticket(&other), &envelope("d", SEARCH)))).1.verdict.permits());
+    assert_eq!(words(&revoke(&mut shard, &parent, None)), ["p revoked by olga"]);
+    let (_, decision, _) = decided(&shard.job(&child(&record, &envelope("late", SEARCH))));
+    assert!(decision.verdict == Verdict::Deny && decision.reason.contains("more was revoked"), "{decision:?}");
+    same_after_replay(&shard);
+    // The first are over, and there is room for another.
+    shard.at = shard.at + (TTL - Duration::from_secs(15));
+    assert_eq!(words(&revoke(&mut shard, &decided(&other).0, None)), ["q revoked by olga", "d withdrawn revoked"]);
+    same_after_replay(&shard);
+}
