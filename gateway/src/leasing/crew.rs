@@ -257,6 +257,8 @@ impl Crew {
             // What runs elsewhere cannot reach this process any more: it goes back at once.
             drain_limit: Duration::ZERO,
             settle_limit: Duration::from_secs(2),
+            // A worker hears that its job is to stop by its next heartbeat alone, which may be a good part of a lease away.
+            cancel_grace: Settings::default().cancel_grace.max(self.terms.lease),
             ..Settings::default()
         };
         let settling = Arc::clone(self);

@@ -28,7 +28,7 @@ pub(crate) fn decide(
     let refuse = |by, reason: &str| SchedulerFact::ResultRefused { source: source.clone(), by, reason: reason.into() };
     let fact = match (scheduler.state.job(source), scheduler.state.ended(source)) {
         (Some(job), _) if holds(scheduler, worker, source, *token) => match outcome {
-            Outcome::Cancelled if job.stopping.is_some() => ended::stopped(job, Some(by)),
+            Outcome::Cancelled if job.stopping.is_some() => ended::stopped(job, Some(by), *usage),
             Outcome::Failed if *retryable => {
                 let failure = (reason.as_str(), *usage, *retry_after_ms);
                 retried::by_result(scheduler, job, &by, failure, at)

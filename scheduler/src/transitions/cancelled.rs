@@ -17,6 +17,7 @@
 use tidegate_protocol::facts::{Holder, SchedulerFact};
 use tidegate_protocol::fleet::Order;
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::limits::Usage;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 use tidegate_protocol::withdrawal::Withdrawn;
@@ -42,7 +43,9 @@ pub(crate) fn decide(
     if let Some(job) = scheduler.state.job(source) {
         match &job.lease {
             _ if !meant(&job.work) || job.stopping.is_some() => {}
-            None => decision.settle(record, ended::called_off(job, None, Outcome::Cancelled, sentence)),
+            None => {
+                decision.settle(record, ended::called_off(job, None, (Outcome::Cancelled, sentence), Usage::default()))
+            }
             Some(lease) => {
                 let lane = scheduler.state.worker(&lease.worker).map_or(0, |worker| worker.lane);
                 decision.settle(
@@ -77,7 +80,7 @@ pub(crate) fn tick(scheduler: &Scheduler, fresh: Timestamp, decision: &mut Decis
             && let Some(Stopping { outcome, reason, .. }) = &job.stopping
         {
             let reason = format!("{reason}; its worker had not stopped it within its grace");
-            decision.fact(ended::called_off(job, None, *outcome, reason));
+            decision.fact(ended::called_off(job, None, (*outcome, reason), Usage::default()));
         }
     }
 }
@@ -107,6 +110,7 @@ mod tests {
 
     use tidegate_protocol::facts::{SchedulerFact, Token};
     use tidegate_protocol::fleet::{Order, Report};
+    use tidegate_protocol::limits::{Amount, Usage};
     use tidegate_protocol::outcome::Outcome;
 
     use crate::Tuning;
@@ -191,10 +195,16 @@ mod tests {
         leased(&mut shard);
         shard.approved(withdrawal("a", 1));
         let mut report = says(1).result(position(1), token(&shard), Outcome::Failed);
-        if let Report::Result { retryable, .. } = &mut report {
-            *retryable = true;
+        let spent = Usage { tokens: Amount::units(7), ..Usage::default() };
+        if let Report::Result { retryable, usage, .. } = &mut report {
+            (*retryable, *usage) = (true, spent);
         }
-        ends_as(&shard.report(&report), Outcome::Cancelled);
+        let step = shard.report(&report);
+        ends_as(&step, Outcome::Cancelled);
+        assert!(
+            matches!(step.facts.last(), Some(SchedulerFact::JobFinished { usage, .. }) if *usage == spent),
+            "{step:?}"
+        );
 
         let mut shard = Shard::new(layout(), &Tuning::default());
         leased(&mut shard);

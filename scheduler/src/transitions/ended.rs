@@ -51,7 +51,7 @@ pub(crate) fn by_result(
 /// The end of `job` by a failure that might have been retried, had it attempts left.
 pub(crate) fn by_last_failure(job: &Job, by: Holder, (reason, usage): (&str, Usage)) -> SchedulerFact {
     if job.stopping.is_some() {
-        return stopped(job, Some(by));
+        return stopped(job, Some(by), usage);
     }
     let (failures, attempts) = (job.strikes.saturating_add(1), job.token.attempt);
     SchedulerFact::JobFinished {
@@ -70,17 +70,22 @@ pub(crate) fn by_last_failure(job: &Job, by: Holder, (reason, usage): (&str, Usa
     }
 }
 
-/// The end of a job that its worker was told to stop.
-pub(crate) fn stopped(job: &Job, by: Option<Holder>) -> SchedulerFact {
+/// The end of a job that its worker was told to stop; `usage`: what the last attempt used.
+pub(crate) fn stopped(job: &Job, by: Option<Holder>, usage: Usage) -> SchedulerFact {
     let (outcome, reason) = match &job.stopping {
         Some(Stopping { outcome, reason, .. }) => (*outcome, reason.clone()),
         None => (Outcome::Cancelled, String::new()),
     };
-    called_off(job, by, outcome, reason)
+    called_off(job, by, (outcome, reason), usage)
 }
 
-/// The end of a job of the state without a result.
-pub(crate) fn called_off(job: &Job, by: Option<Holder>, outcome: Outcome, reason: String) -> SchedulerFact {
+/// The end of a job of the state without a result; `usage`: what the last attempt used beyond what was told before.
+pub(crate) fn called_off(
+    job: &Job,
+    by: Option<Holder>,
+    (outcome, reason): (Outcome, String),
+    usage: Usage,
+) -> SchedulerFact {
     SchedulerFact::JobFinished {
         source: job.work.source.clone(),
         job_id: job.work.id.clone(),
@@ -92,7 +97,7 @@ pub(crate) fn called_off(job: &Job, by: Option<Holder>, outcome: Outcome, reason
         by,
         attempts: job.token.attempt,
         work: None,
-        usage: job.used,
+        usage: job.used.plus(usage),
         settles: job.work.settles,
     }
 }
@@ -126,7 +131,7 @@ pub(crate) fn tick(scheduler: &Scheduler, fresh: Timestamp, decision: &mut Decis
 pub(crate) fn timed_out(scheduler: &Scheduler, source: &SourcePosition, decision: &mut Decision<SchedulerFact>) {
     let reason = "its deadline passed before a worker ended it".to_owned();
     if let Some(job) = scheduler.state.job(source) {
-        decision.fact(called_off(job, None, Outcome::TimedOut, reason));
+        decision.fact(called_off(job, None, (Outcome::TimedOut, reason), Usage::default()));
     } else if let Some(waiting) = scheduler.soft.window.get(source) {
         decision.settle(waiting.input, called_off_unleased(&waiting.work, Outcome::TimedOut, reason));
     }
@@ -136,7 +141,7 @@ pub(crate) fn timed_out(scheduler: &Scheduler, source: &SourcePosition, decision
 pub(crate) fn doomed(scheduler: &Scheduler, decision: &mut Decision<SchedulerFact>) -> bool {
     let Some(job) = scheduler.soft.doomed.first().and_then(|source| scheduler.state.job(source)) else { return false };
     if job.stopping.is_some() {
-        decision.fact(stopped(job, None));
+        decision.fact(stopped(job, None, Usage::default()));
         return true;
     }
     decision.fact(SchedulerFact::JobFinished {

@@ -23,12 +23,13 @@ pub(crate) fn evict(scheduler: &Scheduler, input: InputRef, decision: &mut Decis
 
 /// Makes way in a full window. Where workers have room, its jobs are such that nobody can take: the one that waits longest goes,
 /// so that jobs behind it in the log are found. Where one tenant crowds others out of their bucket, what came last of it goes.
+/// Not of a line, though: what came last would then be read back first, in front of what the line waits for.
 /// What comes back from `overflow` has a share of its own and is not moved for this.
 pub(crate) fn relieve(scheduler: &Scheduler, decision: &mut Decision<SchedulerFact>) {
     let soft = &scheduler.soft;
     let may_move = |work: &Work| may_move(scheduler, work);
     let stuck = if soft.placement.free_workers() > 0 { soft.window.stuck(may_move) } else { None };
-    if let Some(waiting) = stuck.or_else(|| soft.window.crowding(may_move)) {
+    if let Some(waiting) = stuck.or_else(|| soft.window.crowding(|work| work.line.is_none())) {
         decision.settle(waiting.input, moved(scheduler, waiting));
     }
 }

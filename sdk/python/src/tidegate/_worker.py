@@ -32,6 +32,7 @@ _H = TypeVar("_H", bound=Handler)
 
 _POLL_S = 20.0
 _MOST_PER_POLL = 100
+_MOMENT_S = 0.5
 
 
 class Context:
@@ -158,8 +159,11 @@ class Worker:
                 timeout=httpx.Timeout(10.0, read=_POLL_S + 15.0),
                 limits=limits,
             ) as http:
-                await self._pull(http, threads, self._changed, self._stopping)
-                await self._drain()
+                try:
+                    await self._pull(http, threads, self._changed, self._stopping)
+                finally:
+                    # Also when no more can be had: what runs still has its lease, and the client to report by.
+                    await self._drain()
         finally:
             threads.shutdown(wait=False)
             self._loop = self._changed = self._stopping = None
@@ -181,6 +185,8 @@ class Worker:
             change.cancel()
             if not ask.done():
                 # What is on its way here is given to nobody else until its lease runs out: wait for it a moment.
+                await asyncio.wait([ask], timeout=_MOMENT_S)
+            if not ask.done():
                 ask.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await ask
@@ -213,7 +219,10 @@ class Worker:
             raise _Retry(f"HTTP {response.status_code}: {response.text[:200]}")
         if not response.is_success:
             raise TidegateError(f"HTTP {response.status_code}: {response.text[:300]}")
-        leases: list[Mapping[str, Any]] = response.json()["leases"]
+        try:
+            leases: list[Mapping[str, Any]] = response.json()["leases"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise _Retry(f"that is no answer of a gateway: {response.text[:200]}") from error
         return leases
 
     async def _drain(self) -> None:
@@ -270,7 +279,8 @@ class _Held:
                 if self._context.cancelled:
                     await self._report("fail", {"error": f"stopped: {self._context.cancelled}"})
                 else:
-                    # The worker is shutting down and waited long enough.
+                    # The worker is shutting down and waited long enough; a handler in a thread sees it in its context.
+                    self._context._cancel("the worker is shutting down")
                     await asyncio.shield(self._report("release", {}))
                 return
             except Retryable as error:
@@ -303,22 +313,27 @@ class _Held:
 
     async def _beat(self) -> None:
         every, heard = self._lease["heartbeat_ms"] / 1000, time.monotonic()
+        # One that hangs must leave time for the next within the term.
+        patience = max(self._term_s / 4, 0.5)
         while True:
             await asyncio.sleep(every)
             try:
-                response = await self._http.post(f"{self._path}/heartbeat", json=self._token)
-            except httpx.HTTPError as error:
+                response = await self._http.post(f"{self._path}/heartbeat", json=self._token, timeout=patience)
+                if response.status_code >= 500:
+                    raise _Retry(f"HTTP {response.status_code}")
+                said = response.json()
+            except (httpx.HTTPError, _Retry, ValueError) as error:
                 if time.monotonic() - heard >= self._term_s:
                     self._lose(f"no heartbeat came through for a whole term: {error}")
                     return
                 continue
-            if response.status_code >= 500:
-                continue
             heard = time.monotonic()
-            said = response.json()
             state = said.get("state")
             if state == "cancel":
                 self._stop(str(said.get("reason")))
+            elif state == "ended":
+                # Its own end is being reported.
+                return
             elif state != "held":
                 self._lose(str(said.get("reason") or said.get("detail") or state))
                 return
