@@ -10,6 +10,10 @@ use tidegate_node::workers::WorkerSpec;
 use tidegate_worker::agent::Builtin;
 use tidegate_worker::constraints::Enforces;
 
+mod fleet;
+
+pub(crate) use fleet::{PoolsCommand, TopArgs, WorkersCommand};
+
 use crate::commands::{AuditCommand, KeysCommand, PolicyCommand};
 use crate::demo::DemoArgs;
 use crate::exit::CODES;
@@ -68,6 +72,14 @@ pub(crate) enum Command {
     /// Check and test policy
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Look at pools: workers, what runs and waits, rates and times
+    #[command(subcommand)]
+    Pools(PoolsCommand),
+    /// Look at workers
+    #[command(subcommand)]
+    Workers(WorkersCommand),
+    /// Watch pools and workers live
+    Top(TopArgs),
     /// Look at limits as they are lent out
     #[command(subcommand)]
     Limits(LimitsCommand),
@@ -131,6 +143,10 @@ pub(crate) struct ServeArgs {
     /// Folder of policy bundles instead of the configuration's
     #[arg(long, value_name = "DIR")]
     pub(crate) policy: Option<PathBuf>,
+    /// Name of this process that stays over restarts, and is its own among the processes of its roles (static membership):
+    /// within `membership.session_timeout_ms` of its end nobody else gets its shards. Instead of the configuration's
+    #[arg(long, env = "TIDEGATE_INSTANCE_ID", value_name = "NAME")]
+    pub(crate) instance_id: Option<String>,
 }
 
 /// Whom to ask about jobs.

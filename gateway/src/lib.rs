@@ -6,6 +6,7 @@
 //!   is a cache: it can be lost at any time and read again. It believes only what stages believe (valid groups), and it works without HTTP too;
 //! * [`http`]: routes, the bearer key, errors;
 //! * [`leasing`]: workers that pull jobs over HTTP;
+//! * [`fleet`]: pools and workers as they stand;
 //! * [`key`]: the key file.
 //!
 //! Words: a *story* is what is known of one record of a source; a *change number* rises with every change to any story,
@@ -17,6 +18,7 @@
 //! object is refused here), tenants' own keys (one key may do everything but pull jobs: that is for workers' keys), TLS (put a proxy before it).
 
 pub mod commands;
+pub mod fleet;
 pub mod http;
 pub mod key;
 pub mod leasing;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
 use tidegate_gateway::commands::Commands;
+use tidegate_gateway::fleet::Fleet;
 use tidegate_gateway::http::{Api, Health, Readiness, router, serve};
 use tidegate_gateway::key::Key;
 use tidegate_gateway::leasing::{Leasing, Place, WorkerKey, WorkerKeys};
@@ -77,6 +78,7 @@ async fn gateway() -> Gateway {
         key: Key::new(KEY),
         submitters: vec![Submitter::new(Arc::clone(&spine), source)],
         view: Arc::clone(&view),
+        fleet: Fleet::new(Arc::clone(&spine), Arc::clone(&view), Vec::new()),
         leasing: Leasing::new(
             Place {
                 spine: Arc::clone(&spine),

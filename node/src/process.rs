@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_gateway::commands::{CommandTopic, Commands};
+use tidegate_gateway::fleet::{Fleet, FleetPool};
 use tidegate_gateway::http::{self, Api, Health};
 use tidegate_gateway::key::{Key, KeyError};
 use tidegate_gateway::leasing::{Leasing, Place, Terms};
@@ -375,6 +376,24 @@ pub fn commands(config: &Config, spine: &Arc<dyn Spine>) -> Result<Commands, Sta
     Ok(Commands::new(Arc::clone(spine), topics))
 }
 
+/// What answers questions about the pools of `config`, from `view` and from what workers say.
+///
+/// # Errors
+/// [`StartError`] when a topic has no name.
+pub fn fleet(config: &Config, spine: &Arc<dyn Spine>, view: &Arc<View>) -> Result<Arc<Fleet>, StartError> {
+    let named = Named::of(config).map_err(WantedError::Name)?;
+    let pools = config.pools.iter().zip(named.pools).map(|(pool, topics)| FleetPool {
+        pool: topics.name,
+        shards: pool.shards,
+        lanes: pool.lanes,
+        reports: topics.reports,
+        backlog: vec![topics.approved, topics.overflow],
+        lease: Duration::from_millis(pool.tuning.lease_ms),
+        heartbeat: Duration::from_millis(pool.tuning.heartbeat_ms.unwrap_or(pool.tuning.lease_ms / 4)),
+    });
+    Ok(Fleet::new(Arc::clone(spine), Arc::clone(view), pools.collect()))
+}
+
 /// Workers that pull over HTTP, where keys are made for some.
 fn leasing_of(
     config: &Config,
@@ -387,7 +406,8 @@ fn leasing_of(
     let terms = |pool: &crate::config::PoolConfig| {
         let lease = pool.tuning.lease_ms;
         let heartbeat = pool.tuning.heartbeat_ms.unwrap_or(lease / 4);
-        let terms = Terms { lease: Duration::from_millis(lease), heartbeat: Duration::from_millis(heartbeat) };
+        let [lease, heartbeat] = [lease, heartbeat].map(Duration::from_millis);
+        let terms = Terms { lease, heartbeat, shards: pool.shards };
         (pool.name().clone(), terms)
     };
     let place = Place {
@@ -412,6 +432,7 @@ async fn api_of(
         submitters: submitters(config, spine).await?,
         commands: commands(config, spine)?,
         view: Arc::clone(view),
+        fleet: fleet(config, spine, view)?,
         spine: Arc::clone(spine),
         dead: Named::of(config).map_err(WantedError::Name)?.dead,
         leasing: Arc::clone(leasing),

@@ -145,12 +145,12 @@ async fn every_form_of_export_has_every_topic() {
     let spine = tidegate_node::spine::open(&config.spine).await.unwrap();
     let wanted = wanted(&config, &*spine).await.unwrap();
     for form in [Export::Text, Export::Json, Export::KafkaTopics] {
-        let text = export(&wanted, form);
+        let text = export("t.", &wanted, form);
         for wanted in &wanted {
             assert!(text.contains(wanted.spec.name.as_str()), "{} is not in\n{text}", wanted.spec.name);
         }
     }
-    let script = export(&wanted, Export::KafkaTopics);
+    let script = export("t.", &wanted, Export::KafkaTopics);
     let snapshots = script.lines().find(|line| line.contains("t.snapshots")).unwrap();
     assert_eq!(
         snapshots,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tidegate_node::gateway::commands::Passed;
-use tidegate_node::gateway::http::{DeadList, LimitList, Lines, Refusal};
+use tidegate_node::gateway::http::{DeadList, LimitList, Lines, PoolList, Refusal, WorkerList};
 use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
 use tidegate_protocol::command::{Action, Command};
 
@@ -114,6 +114,10 @@ fn wait(wait: Duration) -> String {
     format!("{}ms", wait.as_millis())
 }
 
+fn of_pool(pool: Option<&str>) -> Vec<(&'static str, String)> {
+    pool.map(|pool| ("pool", pool.to_owned())).into_iter().collect()
+}
+
 /// A path segment in which only what is certainly safe stands as it is.
 fn segment(text: &str) -> String {
     text.bytes()
@@ -168,6 +172,23 @@ impl Backend for OverHttp {
     fn limits(&self, of: &str, limit: usize) -> Result<LimitList, Failure> {
         let path = if of.is_empty() { "/v1/limits".to_owned() } else { format!("/v1/limits/{}", segment(of)) };
         Self::must(self.get(&path, &[("limit", limit.to_string())])?)
+    }
+
+    fn pools(&self, only: Option<&str>) -> Result<PoolList, Failure> {
+        let path = only.map_or_else(|| "/v1/pools".to_owned(), |pool| format!("/v1/pools/{}", segment(pool)));
+        Self::must(self.get(&path, &[])?)
+    }
+
+    fn workers(&self, pool: Option<&str>) -> Result<WorkerList, Failure> {
+        Self::must(self.get("/v1/workers", &of_pool(pool))?)
+    }
+
+    fn worker(&self, worker: &str, pool: Option<&str>) -> Result<Option<WorkerList>, Failure> {
+        match self.get(&format!("/v1/workers/{}", segment(worker)), &of_pool(pool))? {
+            Answer::Yes(found) => Ok(Some(found)),
+            Answer::NotThere(refusal) if refusal.error == "no_such_worker" => Ok(None),
+            refused @ Answer::NotThere(_) => Self::must(refused).map(Some),
+        }
     }
 
     fn say(&self, command: &Command, signed: Vec<u8>) -> Result<Passed, Failure> {

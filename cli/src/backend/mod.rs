@@ -6,7 +6,7 @@ mod spine;
 use std::time::Duration;
 
 use tidegate_node::gateway::commands::Passed;
-use tidegate_node::gateway::http::{DeadList, LimitList, Lines};
+use tidegate_node::gateway::http::{DeadList, LimitList, Lines, PoolList, WorkerList};
 use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
 use tidegate_protocol::command::Command;
 
@@ -33,6 +33,12 @@ pub(crate) trait Backend {
     fn changes(&self, since: u64, wanted: &Wanted, wait: Duration) -> Result<Changes, Failure>;
     /// Limits whose id begins with `of`, as they are lent out.
     fn limits(&self, of: &str, limit: usize) -> Result<LimitList, Failure>;
+    /// Pools as they stand, or that one.
+    fn pools(&self, only: Option<&str>) -> Result<PoolList, Failure>;
+    /// Workers as they stand, of all pools or of that one.
+    fn workers(&self, pool: Option<&str>) -> Result<WorkerList, Failure>;
+    /// One worker with its jobs, in every pool that has one of the name; `None` when none is known.
+    fn worker(&self, worker: &str, pool: Option<&str>) -> Result<Option<WorkerList>, Failure>;
     /// Passes a signed command on, and says what became of it.
     fn say(&self, command: &Command, signed: Vec<u8>) -> Result<Passed, Failure>;
     /// The newest records of `dead`.

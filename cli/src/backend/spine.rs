@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_node::gateway::commands::{Commands, Passed};
-use tidegate_node::gateway::http::{DeadList, LimitList, Line, Lines, Refused, job_key};
+use tidegate_node::gateway::fleet::Fleet;
+use tidegate_node::gateway::http::{DeadList, LimitList, Line, Lines, PoolList, Refused, WorkerList, job_key};
 use tidegate_node::gateway::submit::Submitter;
 use tidegate_node::gateway::view::{Changes, DeadRecord, Filter, State, Story, View};
-use tidegate_node::process::{commands, follow_view, submitters, view_of};
+use tidegate_node::process::{commands, fleet, follow_view, submitters, view_of};
 use tidegate_node::{Config, StartError};
 use tidegate_protocol::command::Command;
-use tidegate_protocol::ids::TenantId;
+use tidegate_protocol::ids::{PoolName, TenantId, WorkerId};
 use tokio::runtime::Runtime;
 
 use super::{Backend, Wanted};
@@ -24,6 +25,7 @@ pub(crate) struct OnSpine {
     submitters: Vec<Submitter>,
     commands: Commands,
     view: Arc<View>,
+    fleet: Arc<Fleet>,
 }
 
 impl OnSpine {
@@ -32,16 +34,29 @@ impl OnSpine {
         url.clone_into(&mut config.spine.url);
         let runtime = runtime()?;
         let view = view_of(&config);
-        let (submitters, commands) = runtime.block_on(async {
+        let (submitters, commands, fleet) = runtime.block_on(async {
             let spine = tidegate_node::spine::open(&config.spine).await?;
             // Before the view begins to ask for them again and again.
             let submitters = submitters(&config, &spine).await?;
             let keys = config.keys.read().map_err(StartError::Keys)?;
             follow_view(&config, &spine, &keys, &view)?;
             view.caught_up().await;
-            Ok::<_, Failure>((submitters, commands(&config, &spine)?))
+            Ok::<_, Failure>((submitters, commands(&config, &spine)?, fleet(&config, &spine, &view)?))
         })?;
-        Ok(Self { runtime, submitters, commands, view })
+        Ok(Self { runtime, submitters, commands, view, fleet })
+    }
+}
+
+impl OnSpine {
+    /// The pool of that name, which the configuration must have.
+    fn pool(&self, name: Option<&str>) -> Result<Option<PoolName>, Failure> {
+        let pool = name.map(PoolName::new).transpose().map_err(|error| Failure::new(Exit::Data, error))?;
+        match pool {
+            Some(pool) if !self.fleet.has(&pool) => {
+                Err(Failure::say(Exit::Unsuccessful, format!("there is no pool `{pool}` in the configuration")))
+            }
+            pool => Ok(pool),
+        }
     }
 }
 
@@ -99,6 +114,23 @@ impl Backend for OnSpine {
 
     fn limits(&self, of: &str, limit: usize) -> Result<LimitList, Failure> {
         Ok(LimitList { limits: self.view.limits(of, limit) })
+    }
+
+    fn pools(&self, only: Option<&str>) -> Result<PoolList, Failure> {
+        let only = self.pool(only)?;
+        Ok(PoolList { pools: self.runtime.block_on(self.fleet.pools(only.as_ref()))? })
+    }
+
+    fn workers(&self, pool: Option<&str>) -> Result<WorkerList, Failure> {
+        let only = self.pool(pool)?;
+        Ok(WorkerList { workers: self.runtime.block_on(self.fleet.workers(only.as_ref())) })
+    }
+
+    fn worker(&self, worker: &str, pool: Option<&str>) -> Result<Option<WorkerList>, Failure> {
+        let only = self.pool(pool)?;
+        let worker = WorkerId::new(worker).map_err(|error| Failure::new(Exit::Data, error))?;
+        let workers = self.runtime.block_on(self.fleet.worker(only.as_ref(), &worker));
+        Ok((!workers.is_empty()).then_some(WorkerList { workers }))
     }
 
     fn say(&self, _command: &Command, signed: Vec<u8>) -> Result<Passed, Failure> {

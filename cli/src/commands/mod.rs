@@ -6,6 +6,7 @@ mod bench;
 mod config;
 mod dead;
 mod dev;
+mod fleet;
 mod jobs;
 mod keys;
 mod limits;
@@ -14,6 +15,7 @@ mod saying;
 mod serve;
 mod sources;
 mod submit;
+mod top;
 mod topics;
 mod worker;
 
@@ -48,6 +50,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Dead(command) => dead::run(&global, command),
         Command::Keys(command) => keys::run(&global, command),
         Command::Limits(command) => limits::run(&global, command),
+        Command::Pools(command) => fleet::pools(&global, command),
+        Command::Workers(command) => fleet::workers(&global, command),
+        Command::Top(args) => top::run(&global, &args),
         Command::Sources(command) => sources::run(&global, command),
         Command::Demo(args) => runtime()?.block_on(crate::demo::demo(&args, global.output)),
         Command::Bench(args) => bench::run(&global, &args),
@@ -68,6 +73,9 @@ fn logs(global: &Global, command: &Command) -> Result<(), Failure> {
         | Command::Dead(_)
         | Command::Keys(_)
         | Command::Limits(_)
+        | Command::Pools(_)
+        | Command::Workers(_)
+        | Command::Top(_)
         | Command::Sources(_)
         | Command::Demo(_)
         | Command::Bench(_) => "warn",

@@ -15,6 +15,9 @@ pub(crate) fn run(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
     if let Some(policy) = &args.policy {
         config.policy.clone_from(policy);
     }
+    if let Some(name) = &args.instance_id {
+        config.membership.instance = Some(name.clone());
+    }
     let roles = args.roles.iter().copied().collect();
     runtime()?.block_on(async {
         let mut stop = std::pin::pin!(told_to_stop());

@@ -38,7 +38,7 @@ pub(crate) fn run(global: &Global, command: TopicsCommand) -> Result<Exit, Failu
                     ExportForm::Terraform => Export::Terraform,
                     ExportForm::Acls => Export::Acls,
                 };
-                output::text_line(export(&wanted(&config, &*spine).await?, form).trim_end());
+                output::text_line(export(&config.prefix, &wanted(&config, &*spine).await?, form).trim_end());
                 Ok(Exit::Done)
             }
         }

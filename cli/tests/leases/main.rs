@@ -72,6 +72,12 @@ fn key(home: &Path, tenant: &str) -> Key {
     Key { secret: line("tidegate-worker-1:").to_owned(), line: line("- {").to_owned() }
 }
 
+/// The line of a key that may have so many leases.
+fn bounded(line: &str, max_leases: u32) -> String {
+    let (begin, end) = line.rsplit_once('}').unwrap();
+    format!("{}, max_leases: {max_leases} }}{end}", begin.trim_end())
+}
+
 fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -93,14 +99,20 @@ fn start(home: &Path) -> Child {
 impl Dev {
     /// `lease_ms`: of the pool.
     fn new(lease_ms: u32) -> Self {
+        Self::with(lease_ms, 1, 1_000)
+    }
+
+    /// A pool of so many shards, and keys that may have so many leases.
+    fn with(lease_ms: u32, shards: u32, max_leases: u32) -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("policy")).unwrap();
         std::fs::write(home.path().join("policy/work.yaml"), POLICY).unwrap();
         let (acme, globex) = (key(home.path(), "acme"), key(home.path(), "globex"));
         let config = format!(
-            "pools:\n  - {{ name: default, capabilities: [dig], scheduling: {{ lease_ms: {lease_ms} }} }}\n\
+            "pools:\n  - {{ name: default, capabilities: [dig], shards: {shards}, scheduling: {{ lease_ms: {lease_ms} }} }}\n\
              keys:\n  workers:\n    {}\n    {}\n",
-            acme.line, globex.line
+            bounded(&acme.line, max_leases),
+            bounded(&globex.line, max_leases)
         );
         std::fs::write(home.path().join("tidegate.yaml"), config).unwrap();
         let process = start(home.path());
@@ -302,4 +314,41 @@ fn a_lease_of_a_gateway_that_was_killed_is_lost_and_its_job_runs_again() {
     let after = dev.next(&dev.acme, "one");
     assert_eq!(dev.of(&dev.acme, &after, "complete", json!({"result": 2})), word(200, "accepted"));
     assert_eq!(dev.story(&source)["output"], 2);
+}
+
+#[test]
+fn a_key_has_no_more_leases_than_it_may_have_however_many_of_its_requests_wait() {
+    let dev = Dev::with(10_000, 1, 2);
+    let body = json!({"worker": "test", "capabilities": ["dig"], "max": 2, "wait_ms": 2_000});
+    let taken: Vec<Value> = std::thread::scope(|threads| {
+        let ask = || dev.say(&dev.acme, "/v1/pools/default/lease", &body).1;
+        let asking: Vec<_> = (0..4).map(|_| threads.spawn(ask)).collect();
+        for id in 0..8 {
+            dev.submit("acme", "job.dig", &id.to_string());
+        }
+        asking
+            .into_iter()
+            .flat_map(|answer| answer.join().unwrap()["leases"].as_array().cloned().unwrap_or_default())
+            .collect()
+    });
+    assert_eq!(taken.len(), 2, "of four requests for two: {taken:?}");
+    assert_eq!(dev.say(&dev.acme, "/v1/pools/default/lease", &body).1["error"], "too_many_leases");
+    // Each that ends makes room for the next, until all have run.
+    let mut left = taken;
+    for _ in 0..8 {
+        let lease = left.pop().unwrap_or_else(|| until("a lease", || dev.lease(&dev.acme, 10_000).pop()));
+        assert_eq!(dev.of(&dev.acme, &lease, "complete", json!({})), word(200, "accepted"));
+    }
+}
+
+#[test]
+fn a_key_of_one_lease_is_served_by_every_shard_of_a_pool() {
+    let dev = Dev::with(2_000, 4, 1);
+    // Over all buckets, and so over all shards.
+    let sources: Vec<String> = (0..12).map(|id| dev.submit("acme", "job.dig", &format!("job-{id}"))).collect();
+    for _ in &sources {
+        let lease = until("a lease", || dev.lease(&dev.acme, 10_000).pop());
+        assert_eq!(dev.of(&dev.acme, &lease, "complete", json!({})), word(200, "accepted"));
+    }
+    assert!(sources.iter().all(|source| dev.story(source)["state"] == "succeeded"));
 }

@@ -14,11 +14,13 @@
 //! | `GET /v1/dead/{at}` | one of them with the record itself, by its place in `dead` or its source position |
 //! | `POST /v1/dead/{at}/redrive`, `/drop` | one signed command of an operator, passed on to the kernel |
 //! | `GET /v1/limits?limit=`, `GET /v1/limits/{of}` | limits as they are lent out; those whose id begins with `of` |
+//! | `GET /v1/pools`, `GET /v1/pools/{pool}` | pools as they stand: workers, what waits, rates, times |
+//! | `GET /v1/workers?pool=`, `GET /v1/workers/{worker}?pool=` | workers as they stand; one of them with its jobs |
 //! | `POST /v1/pools/{pool}/lease` | a worker asks for jobs, and waits for the first |
 //! | `POST /v1/leases/{id}/heartbeat`, `/progress`, `/complete`, `/fail`, `/release` | what it says of one it has |
 //! | `GET /metrics`, `/healthz`, `/readyz` | for machines, without key |
 //!
-//! `/v1` wants `Authorization: Bearer KEY`: this process's key, or for `pools` and `leases` a worker's key. Errors are `{error, detail, hint}`; what only an operator may know goes to
+//! `/v1` wants `Authorization: Bearer KEY`: this process's key, or to pull jobs a worker's key. Errors are `{error, detail, hint}`; what only an operator may know goes to
 //! the log instead.
 
 mod answer;
@@ -31,6 +33,7 @@ mod jobs;
 mod leases;
 mod limits;
 mod params;
+mod pools;
 mod state;
 
 use std::future::Future;
@@ -48,6 +51,7 @@ pub use jobs::{Line, Lines};
 pub use leases::{Leased, LeasedJobs, Progressed};
 pub use limits::LimitList;
 pub use params::job_key;
+pub use pools::{PoolList, WorkerList};
 pub use state::{Api, Health, Readiness};
 
 /// All routes. `/v1` is there only where `api` is.
@@ -83,6 +87,10 @@ fn v1(api: Arc<Api>) -> Router {
         .route("/v1/jobs/{id}/revoke", post(commands::revoke))
         .route("/v1/limits", get(limits::list))
         .route("/v1/limits/{of}", get(limits::show))
+        .route("/v1/pools", get(pools::list))
+        .route("/v1/pools/{pool}", get(pools::show))
+        .route("/v1/workers", get(pools::workers))
+        .route("/v1/workers/{worker}", get(pools::worker))
         .route("/v1/approvals", get(approvals::list))
         .route("/v1/approvals/{at}", get(approvals::show))
         .route("/v1/approvals/{at}/approve", post(commands::approve))

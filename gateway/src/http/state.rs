@@ -12,6 +12,7 @@ use tidegate_protocol::address::TopicName;
 use tidegate_spine::Spine;
 
 use crate::commands::Commands;
+use crate::fleet::Fleet;
 use crate::key::Key;
 use crate::leasing::Leasing;
 use crate::submit::Submitter;
@@ -48,6 +49,8 @@ pub struct Api {
     pub spine: Arc<dyn Spine>,
     /// `dead`.
     pub dead: TopicName,
+    /// Pools and workers.
+    pub fleet: Arc<Fleet>,
     /// Workers that pull.
     pub leasing: Arc<Leasing>,
     /// Largest request body, bytes.

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::desk::{Desk, Lease, LeaseId, token_of};
+use super::desk::{Desk, Lease, LeaseId, Take, token_of};
 use super::hold::hold;
 use super::key::WorkerKey;
 use super::{Place, Terms};
@@ -24,7 +24,7 @@ use crate::metrics;
 const IDLE: Duration = Duration::from_secs(300);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(30);
-/// Most jobs of a crew, as of any worker.
+/// Most jobs of a crew, as of any worker; at least one for each shard of the pool.
 const MOST: usize = 1_000;
 
 /// Which workers.
@@ -85,7 +85,7 @@ pub(super) struct Waits<'a> {
 }
 
 impl Waits<'_> {
-    /// Leases what is on the shelf, oldest first. Once it got something it wants no more.
+    /// Leases what is on the shelf, oldest first, as far as the key may have more. Once it got something it wants no more.
     pub(super) fn take(&mut self, by: &WorkerId) -> Vec<Taken> {
         let now = Instant::now();
         let crew = self.crew;
@@ -94,16 +94,27 @@ impl Waits<'_> {
         while taken.len() < self.left
             && let Some((lease, context)) = board.shelf.pop_front()
         {
-            board.passed += 1;
-            if lease.take(now) {
-                tracing::debug!(pool = %crew.name.pool, worker = %by, job = %context.key(), "leased over HTTP");
-                let token = token_of(context.key());
-                taken.push(Taken { id: lease.id.clone(), token, context, terms: crew.terms });
+            match crew.desk.take(&lease, crew.key.max_leases, now) {
+                Take::Leased => {
+                    tracing::debug!(pool = %crew.name.pool, worker = %by, job = %context.key(), "leased over HTTP");
+                    let token = token_of(context.key());
+                    taken.push(Taken { id: lease.id.clone(), token, context, terms: crew.terms });
+                }
+                Take::Gone => {}
+                Take::Full => {
+                    board.shelf.push_front((lease, context));
+                    break;
+                }
             }
+            board.passed += 1;
         }
         if !taken.is_empty() {
             board.wanted = board.wanted.saturating_sub(std::mem::take(&mut self.left));
             crew.ask(&mut board);
+            if !board.shelf.is_empty() {
+                // Several came at once, or room for several: one is told of it after the other.
+                crew.arrived.notify_one();
+            }
         }
         taken
     }
@@ -137,9 +148,10 @@ impl Crew {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the scheduler for what is wanted.
+    /// Asks the scheduler for what is wanted, as far as the key may have more.
     fn ask(&self, board: &mut Board) {
-        self.demand.set_total(board.passed + board.wanted as u64);
+        let wanted = self.desk.room_for(board.wanted, &self.name.key, self.key.max_leases);
+        self.demand.set_total(board.passed + wanted as u64);
         let idle = board.requests == 0 && board.jobs == 0;
         board.idle_since = idle.then(|| board.idle_since.unwrap_or_else(Instant::now));
     }
@@ -182,14 +194,14 @@ impl Crew {
     }
 
     pub(super) fn gone(&self, lease: &Arc<Lease>) {
+        // Before asking: it makes room.
+        self.desk.ended(lease);
         let mut board = self.board();
         let shelved = board.shelf.len();
         board.shelf.retain(|(shelved, _)| !Arc::ptr_eq(shelved, lease));
         board.passed += (shelved - board.shelf.len()) as u64;
         board.jobs = board.jobs.saturating_sub(1);
         self.ask(&mut board);
-        drop(board);
-        self.desk.ended(lease);
     }
 
     /// A job came that never lay on the shelf.
@@ -236,11 +248,29 @@ impl Crew {
         self.arrived.notify_waiters();
     }
 
+    /// The key may have more again, of which other crews of it may have had some.
+    fn look_again(&self) {
+        let mut board = self.board();
+        self.ask(&mut board);
+        let shelved = !board.shelf.is_empty();
+        drop(board);
+        if shelved {
+            self.arrived.notify_one();
+        }
+    }
+
     async fn idle(self: &Arc<Self>, mut closed: watch::Receiver<bool>) {
+        let room = self.desk.room(&self.name.key);
         let unused = async {
             loop {
-                tokio::time::sleep(LOOK).await;
-                if self.board().idle_since.is_some_and(|since| since.elapsed() >= IDLE) {
+                // Before looking: what frees a place in between wakes it.
+                let freed = room.notified();
+                self.look_again();
+                let waited = tokio::select! {
+                    () = freed => false,
+                    () = tokio::time::sleep(LOOK) => true,
+                };
+                if waited && self.board().idle_since.is_some_and(|since| since.elapsed() >= IDLE) {
                     return;
                 }
             }
@@ -253,7 +283,7 @@ impl Crew {
 
     fn worker(self: &Arc<Self>, place: &Place) -> Result<Worker, String> {
         let settings = Settings {
-            concurrency: u32::try_from(self.key.max_leases.clamp(1, MOST)).unwrap_or(1),
+            concurrency: slots(self.key.max_leases, self.terms.shards),
             // What runs elsewhere cannot reach this process any more: it goes back at once.
             drain_limit: Duration::ZERO,
             settle_limit: Duration::from_secs(2),
@@ -278,6 +308,13 @@ impl Crew {
     }
 }
 
+/// Slots towards a pool of so many shards. Each shard has a share of them that is fixed, so there are as many in each as the
+/// key may have leases: wherever its jobs wait, they are served. What is asked for, and the desk, keep to the key's bound.
+fn slots(max_leases: usize, shards: u32) -> u32 {
+    let most = u32::try_from(MOST).unwrap_or(1).max(shards);
+    u32::try_from(max_leases).unwrap_or(most).saturating_mul(shards).clamp(shards.max(1), most)
+}
+
 /// The same for the same crew over restarts, and another for every other.
 pub(super) fn name_of(process: &str, name: &CrewName) -> Result<WorkerId, BadName> {
     let mut hash = Sha256::new();
@@ -297,4 +334,15 @@ pub(super) async fn until(closed: &mut watch::Receiver<bool>) {
 
 fn cause(error: &dyn std::error::Error) -> String {
     error.source().map(ToString::to_string).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shard_has_a_slot_however_little_a_key_may_have() {
+        assert_eq!([slots(1, 4), slots(8, 4), slots(1, 1), slots(0, 2), slots(5, 2_000)], [4, 32, 1, 2, 2_000]);
+        assert_eq!([slots(1_000, 1), slots(100_000, 3), slots(usize::MAX, 4)], [1_000, 1_000, 1_000]);
+    }
 }

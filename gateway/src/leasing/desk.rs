@@ -3,6 +3,7 @@
 //! Whatever the holder of another key says meets the same answer as an id that never was: there is no such lease (I9).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use tidegate_protocol::ids::{KeyId, WorkerId};
 use tidegate_worker::handler::Ending;
 use tidegate_worker::session::JobKey;
 use tidegate_worker::{Cancel, Context};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::lease::{Beat, End, Over, Said, State};
 
-/// Ended leases that are remembered.
+/// Ended leases that are remembered, over all keys: beyond it the key that has most of them loses its oldest, so that none
+/// can push out what others may still be asked about.
 const REMEMBERED: usize = 20_000;
 
 /// A lease's id: 128 random bits.
@@ -46,6 +48,19 @@ pub(crate) struct Lease {
     progress: Mutex<Option<Context>>,
     end: Mutex<Option<oneshot::Sender<Ending>>>,
     settled: watch::Sender<Settled>,
+    /// Whether it counts towards what its key may have at once. Changes under the desk's lock alone.
+    counts: AtomicBool,
+}
+
+/// What a request gets of a job on the shelf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Take {
+    /// It is the worker's now.
+    Leased,
+    /// Its key has as many leases as it may have: it stays on the shelf.
+    Full,
+    /// It is on the shelf no longer.
+    Gone,
 }
 
 /// Why nothing was done.
@@ -88,10 +103,6 @@ pub struct Standing {
 impl Lease {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn take(&self, now: Instant) -> bool {
-        self.state().take(now, self.term)
     }
 
     pub(crate) fn cancel(&self, why: Cancel) -> bool {
@@ -145,8 +156,40 @@ struct Table {
     by_id: HashMap<LeaseId, Arc<Lease>>,
     /// A crew's worker and a job: whose result was settled.
     by_job: HashMap<(WorkerId, JobKey), LeaseId>,
+    /// Ended leases in `of_key`.
+    remembered: usize,
+    of_key: BTreeMap<KeyId, OfKey>,
+}
+
+/// What is kept of a key, for as long as the process lives: keys are those of the configuration.
+#[derive(Debug, Default)]
+struct OfKey {
+    /// Jobs its workers have.
+    leased: usize,
+    /// Whether somebody wanted more than there was room for.
+    short: bool,
+    /// Told when there is more room after that.
+    room: Arc<Notify>,
+    /// Oldest first.
     ended: VecDeque<LeaseId>,
-    live: BTreeMap<KeyId, usize>,
+}
+
+impl Table {
+    fn of_key(&mut self, key: &KeyId) -> &mut OfKey {
+        self.of_key.entry(key.clone()).or_default()
+    }
+
+    /// Forgets until no more than `most` ended leases are remembered.
+    fn forget(&mut self, most: usize) {
+        while self.remembered > most {
+            let fullest = self.of_key.values_mut().max_by_key(|of| of.ended.len());
+            let Some(oldest) = fullest.and_then(|of| of.ended.pop_front()) else { return };
+            self.remembered -= 1;
+            if let Some(oldest) = self.by_id.remove(&oldest) {
+                self.by_job.remove(&(oldest.crew.clone(), oldest.job.clone()));
+            }
+        }
+    }
 }
 
 impl Desk {
@@ -160,6 +203,16 @@ impl Desk {
         crew: &WorkerId,
         key: &KeyId,
         context: &Context,
+        times: (Duration, Duration),
+    ) -> Result<(Arc<Lease>, oneshot::Receiver<Ending>), getrandom::Error> {
+        self.put((crew, key, context.key().clone()), Some(context.clone()), times)
+    }
+
+    /// `progress`: whom to tell how far it is.
+    fn put(
+        &self,
+        (crew, key, job): (&WorkerId, &KeyId, JobKey),
+        progress: Option<Context>,
         (shelf, term): (Duration, Duration),
     ) -> Result<(Arc<Lease>, oneshot::Receiver<Ending>), getrandom::Error> {
         let mut random = [0; 16];
@@ -170,18 +223,50 @@ impl Desk {
             id: id.clone(),
             crew: crew.clone(),
             key: key.clone(),
-            job: context.key().clone(),
+            job,
             term,
             state: Mutex::new(State::new(Instant::now() + shelf)),
-            progress: Mutex::new(Some(context.clone())),
+            progress: Mutex::new(progress),
             end: Mutex::new(Some(end)),
             settled: watch::channel(None).0,
+            counts: AtomicBool::new(false),
         });
         let mut table = self.table();
         table.by_job.insert((crew.clone(), lease.job.clone()), id.clone());
         table.by_id.insert(id, Arc::clone(&lease));
-        *table.live.entry(key.clone()).or_default() += 1;
         Ok((lease, ended))
+    }
+
+    /// A request takes a job from the shelf, unless its key has `most` leases: looked at and counted in one step, however
+    /// many requests there are.
+    pub(crate) fn take(&self, lease: &Lease, most: usize, now: Instant) -> Take {
+        let mut table = self.table();
+        let of = table.of_key(&lease.key);
+        if of.leased >= most {
+            of.short = true;
+            return Take::Full;
+        }
+        if !lease.state().take(now, lease.term) {
+            return Take::Gone;
+        }
+        of.leased += 1;
+        lease.counts.store(true, Ordering::Relaxed);
+        Take::Leased
+    }
+
+    /// As many of `wanted` leases as the key may still have of `most`. When that is not all, [`Self::room`] is told of the
+    /// next that ends.
+    pub(crate) fn room_for(&self, wanted: usize, key: &KeyId, most: usize) -> usize {
+        let mut table = self.table();
+        let of = table.of_key(key);
+        let room = most.saturating_sub(of.leased);
+        of.short |= wanted > room;
+        wanted.min(room)
+    }
+
+    /// Told when there is more room than there was for somebody.
+    pub(crate) fn room(&self, key: &KeyId) -> Arc<Notify> {
+        Arc::clone(&self.table().of_key(key).room)
     }
 
     /// It is held no longer; what was said of it is remembered for a while.
@@ -189,19 +274,16 @@ impl Desk {
         lease.lose("it ended");
         *lease.progress.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut table = self.table();
-        if let Some(live) = table.live.get_mut(&lease.key) {
-            *live = live.saturating_sub(1);
-            if *live == 0 {
-                table.live.remove(&lease.key);
+        let of = table.of_key(&lease.key);
+        of.ended.push_back(lease.id.clone());
+        if lease.counts.swap(false, Ordering::Relaxed) {
+            of.leased = of.leased.saturating_sub(1);
+            if std::mem::take(&mut of.short) {
+                of.room.notify_waiters();
             }
         }
-        table.ended.push_back(lease.id.clone());
-        if table.ended.len() > REMEMBERED
-            && let Some(oldest) = table.ended.pop_front()
-            && let Some(oldest) = table.by_id.remove(&oldest)
-        {
-            table.by_job.remove(&(oldest.crew.clone(), oldest.job.clone()));
-        }
+        table.remembered += 1;
+        table.forget(REMEMBERED);
     }
 
     /// The scheduler has settled a result of the worker `crew`.
@@ -211,12 +293,6 @@ impl Desk {
         if let Some(lease) = id.and_then(|id| table.by_id.get(id)) {
             lease.settled.send_replace(Some((accepted, reason.to_owned())));
         }
-    }
-
-    /// Jobs of a key that are leased or lie on the shelf.
-    #[must_use]
-    pub fn leases_of(&self, key: &KeyId) -> usize {
-        self.table().live.get(key).copied().unwrap_or(0)
     }
 
     fn find(&self, key: &KeyId, id: &str, token: &str) -> Result<Arc<Lease>, NotDone> {
@@ -300,4 +376,65 @@ const RELEASED: Said = [0; 32];
 #[must_use]
 pub fn token_of(job: &JobKey) -> String {
     format!("{}.{}", job.token.epoch, job.token.attempt)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_protocol::facts::Token;
+    use tidegate_protocol::ids::SourceName;
+    use tidegate_protocol::job::SourcePosition;
+
+    use super::*;
+
+    const TERM: Duration = Duration::from_secs(10);
+
+    fn key(id: &str) -> KeyId {
+        KeyId::new(id).unwrap()
+    }
+
+    fn job(offset: u64) -> JobKey {
+        let source = SourcePosition::new(SourceName::new("jobs").unwrap(), 0, offset);
+        JobKey { source, token: Token { epoch: 1, attempt: 1 } }
+    }
+
+    fn shelved(desk: &Desk, key: &KeyId, offset: u64) -> Arc<Lease> {
+        let crew = WorkerId::new("crew").unwrap();
+        desk.put((&crew, key, job(offset)), None, (TERM, TERM)).unwrap().0
+    }
+
+    #[tokio::test]
+    async fn a_key_has_no_more_leases_than_it_may_have_whoever_asks_and_the_shelf_does_not_count() {
+        let (desk, key, other, now) = (Desk::default(), key("one"), key("two"), Instant::now());
+        let jobs: Vec<Arc<Lease>> = (0..5).map(|offset| shelved(&desk, &key, offset)).collect();
+        assert_eq!(desk.room_for(5, &key, 2), 2, "five lie on the shelf, none is leased");
+        let taken: Vec<Take> = jobs.iter().map(|lease| desk.take(lease, 2, now)).collect();
+        assert_eq!(taken, [Take::Leased, Take::Leased, Take::Full, Take::Full, Take::Full]);
+        assert_eq!(desk.take(&shelved(&desk, &other, 9), 2, now), Take::Leased, "another key's own");
+        let room = desk.room(&key);
+        let told = room.notified();
+        desk.ended(&jobs[4]);
+        assert_eq!(desk.room_for(1, &key, 2), 0, "what was never leased frees nothing");
+        desk.ended(&jobs[0]);
+        told.await;
+        assert_eq!(desk.take(&jobs[4], 2, now), Take::Gone);
+        assert_eq!(desk.take(&jobs[2], 2, now), Take::Leased);
+        assert_eq!(desk.room_for(1, &key, 2), 0);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_ends_many_leases_makes_its_own_forgotten_and_no_others() {
+        let (desk, quiet, busy) = (Desk::default(), key("quiet"), key("busy"));
+        let first = shelved(&desk, &quiet, 0);
+        desk.ended(&first);
+        let own = shelved(&desk, &busy, 1);
+        desk.ended(&own);
+        for offset in 2..=REMEMBERED as u64 + 10 {
+            let lease = shelved(&desk, &busy, offset);
+            desk.ended(&lease);
+        }
+        let of = |key: &KeyId, lease: &Lease| desk.find(key, lease.id.as_str(), &token_of(&lease.job)).map(|_| ());
+        assert_eq!((of(&quiet, &first), of(&busy, &own)), (Ok(()), Err(NotDone::NoSuchLease)));
+        let table = desk.table();
+        assert_eq!((table.by_id.len(), table.by_job.len(), table.remembered), (REMEMBERED, REMEMBERED, REMEMBERED));
+    }
 }

@@ -59,6 +59,8 @@ pub struct Terms {
     pub lease: Duration,
     /// How often a worker should send one.
     pub heartbeat: Duration,
+    /// Shards of the pool.
+    pub shards: u32,
 }
 
 impl Terms {
@@ -176,15 +178,14 @@ impl Leasing {
             let unknown = || NotLeased::NotCovered { what: format!("pool `{}`", ask.pool) };
             self.place.pools.get(&ask.pool).copied().ok_or_else(unknown)
         })?;
-        let left = key.max_leases.saturating_sub(self.desk.leases_of(&key.id));
-        if left == 0 {
+        // Looked at again when a job is taken: others of the key may take some meanwhile.
+        if self.desk.room_for(1, &key.id, key.max_leases) == 0 {
             return Err(NotLeased::TooManyLeases { most: key.max_leases });
         }
-        let most = ask.most.min(left);
         let crew = self.crew(key, &ask, terms)?;
         let deadline = Instant::now() + ask.wait;
         let mut closed = self.closed.subscribe();
-        let mut waits = crew.wait_for(most);
+        let mut waits = crew.wait_for(ask.most.min(key.max_leases));
         loop {
             // Before looking: what comes in between wakes it.
             let arrived = crew.arrived();

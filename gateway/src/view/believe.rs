@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use tidegate_protocol::address::TopicPartition;
-use tidegate_protocol::control::FactRecord;
+use tidegate_protocol::control::{FactRecord, Group};
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::headers;
 use tidegate_protocol::ids::SenderId;
@@ -62,7 +62,11 @@ impl Follower {
                 }
             }
             Holds::Leases(pool) => {
-                for fact in self.facts::<SchedulerFact>(record) {
+                let Some(group) = self.group::<SchedulerFact>(record) else { return };
+                let inputs = self.log.as_ref().map_or(&[][..], |log| &log.inputs);
+                view.fleet_moved(&pool, inputs, &group.places);
+                for fact in group.facts {
+                    view.fleet_fact(&pool, partition, fact.at, &fact.fact);
                     view.scheduler_fact(&pool, fact.at, fact.fact);
                 }
             }
@@ -80,12 +84,16 @@ impl Follower {
     }
 
     fn facts<F: DeserializeOwned>(&mut self, record: &Record) -> Vec<FactRecord<F>> {
-        let Some(log) = &mut self.log else { return Vec::new() };
+        self.group(record).map(|group| group.facts).unwrap_or_default()
+    }
+
+    fn group<F: DeserializeOwned>(&mut self, record: &Record) -> Option<Box<Group<FactRecord<F>>>> {
+        let log = self.log.as_mut()?;
         if self.late && log.begin_at(record) {
             self.late = false;
         }
         match log.meet::<F>(record, 0) {
-            Ok(Met::Group(group)) => return group.facts,
+            Ok(Met::Group(group)) => return Some(group),
             Ok(Met::Claim { .. } | Met::Barrier { .. }) => {}
             Ok(Met::Void { .. }) => dropped("void"),
             Ok(Met::Foreign { .. }) => dropped("foreign"),
@@ -96,7 +104,7 @@ impl Follower {
                 self.late = true;
             }
         }
-        Vec::new()
+        None
     }
 }
 

@@ -15,12 +15,16 @@ pub mod tail;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tidegate_protocol::address::TopicPartition;
+use tidegate_protocol::control::Place;
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::ids::{JobId, PoolName, TenantId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::limits::LimitsFact;
 use tidegate_protocol::time::Timestamp;
 use tokio::sync::watch;
+
+use crate::fleet::known::{Known, Pool};
 
 pub use believe::{before_death, dead as read_dead};
 pub use ended::TooManyWait;
@@ -67,6 +71,7 @@ pub enum JobKey {
 pub struct View {
     shelf: Mutex<shelf::Shelf>,
     lending: Mutex<lending::Lending>,
+    fleet: Mutex<Known>,
     /// Number of the last change.
     changed: watch::Sender<u64>,
     /// Whether everything that was there at the start has been read.
@@ -81,6 +86,7 @@ impl View {
         Self {
             shelf: Mutex::new(shelf::Shelf::new(bounds)),
             lending: Mutex::default(),
+            fleet: Mutex::default(),
             changed: watch::Sender::new(0),
             caught_up: watch::Sender::new(false),
             bounds,
@@ -136,6 +142,34 @@ impl View {
     #[must_use]
     pub fn limits(&self, of: &str, most: usize) -> Vec<LimitStanding> {
         self.lending().standing(of, most)
+    }
+
+    /// Takes what a scheduler's fact of that shard says of its pool; before [`Self::scheduler_fact`].
+    pub fn fleet_fact(&self, pool: &PoolName, shard: u32, at: Timestamp, fact: &SchedulerFact) {
+        let decided = if let SchedulerFact::LeaseGranted { source, .. } = fact {
+            self.shelf().at(source).and_then(|story| story.times.decided_ms)
+        } else {
+            None
+        };
+        self.known().take(pool, shard, at, fact, decided);
+    }
+
+    /// Takes what a group of a scheduler says of its shard's places.
+    pub(crate) fn fleet_moved(&self, pool: &PoolName, inputs: &[TopicPartition], places: &[Place]) {
+        self.known().moved(pool, inputs, places);
+    }
+
+    /// What the facts say of a pool.
+    pub(crate) fn fleet<T>(&self, pool: &PoolName, look: impl FnOnce(&Pool) -> T) -> T {
+        match self.known().pool(pool) {
+            Some(known) => look(known),
+            None => look(&Pool::default()),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // As for the shelf.
+        self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lending(&self) -> MutexGuard<'_, lending::Lending> {

@@ -21,6 +21,7 @@
 //! | | of this shard, kept, of another id, tenant or input | `other_input` |
 //! | | else | `DelegationRevoked`; the job itself, where it stands here, as if it was cancelled; see [`delegation`](crate::delegation) |
 //! | redrive | redriven before; signed too long ago | `already_redriven`; `out_of_time` |
+//! | | a life of it was revoked, and that is remembered | `already_revoked` |
 //! | | no job as it stands; it waits, or its id is another record's | `no_job`; `id_taken` |
 //! | | no policy, no room, or limits unsettled | `not_now` |
 //! | | else | `RecordRedriven` and its verdict, which settles the command |

@@ -92,6 +92,10 @@ impl Kernel {
             let later = command.source.redriven(self.redrives.life(offset));
             return refused(CommandRefusal::AlreadyRedriven, format!("it was redriven before: see {later}"));
         }
+        if let Some(why) = self.families.forbid_redrive(&command.source, at) {
+            // Another life would run and delegate as if nobody had said so.
+            return refused(CommandRefusal::AlreadyRevoked, why);
+        }
         if !is_fresh(command.at_ms, at) {
             let detail = "it was signed more than an hour ago, or its time is still to come: sign it anew";
             return refused(CommandRefusal::OutOfTime, detail);

@@ -88,6 +88,18 @@ impl Families {
         self.revoked.get(job).filter(|revocation| revocation.until > at)
     }
 
+    /// Why no further life of a dead record may begin: a life of it was revoked, or what was revoked cannot be told apart.
+    pub(crate) fn forbid_redrive(&self, died: &SourcePosition, at: Timestamp) -> Option<String> {
+        if self.all_until.is_some_and(|until| until > at) {
+            return Some("more was revoked here than can be told apart; try again later".to_owned());
+        }
+        let lives = died.redriven(0)..=died.redriven(u32::MAX);
+        let found = self.revoked.range(lives).find(|(_, revocation)| revocation.until > at);
+        found.map(|(life, Revocation { by, until, .. })| {
+            format!("the job at {life} was revoked by {by}, which is remembered until {} (ms)", until.millis())
+        })
+    }
+
     /// Why a job may not run, as far as that was revoked: itself, or one it acts for.
     pub(crate) fn forbid(&self, job: &Job, at: Timestamp) -> Option<String> {
         if self.revoked.is_empty() && self.all_until.is_none() {

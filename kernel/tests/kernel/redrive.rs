@@ -209,3 +209,24 @@ fn what_is_still_not_allowed_ends_like_any_other() {
     assert_eq!(dead.messages[0].value.as_deref(), Some(unroutable.as_bytes()), "its own bytes, not the command's");
     same_after_replay(&shard);
 }
+
+#[test]
+fn no_further_life_of_a_revoked_job_begins_while_that_is_remembered() {
+    let mut shard = shard();
+    let released = shard.job(GOOD);
+    let work = sent(&released.messages[0], "node", SENDER);
+    let own = || Redriven::Work(ExactJson::new(&work).unwrap());
+    let mut revoked = command(&shard, "jobs.raw/0@0", raw(GOOD));
+    (revoked.action, revoked.redrive, revoked.job_id) = (Action::Revoke, None, JobId::new("j1").unwrap());
+    let outcome = say(&mut shard, "olga", &revoked);
+    assert!(matches!(&outcome.facts[..], [KernelFact::DelegationRevoked { .. }, ..]), "{outcome:?}");
+    let KernelFact::DelegationRevoked { until, .. } = outcome.facts[0] else { panic!("{outcome:?}") };
+    assert_eq!(refusal(&redrive(&mut shard, "jobs.raw/0@0", own())), "already_revoked");
+    assert_eq!(refusal(&redrive(&mut shard, "jobs.raw/0@0", raw(GOOD))), "already_revoked");
+    assert_eq!(refusal(&redrive(&mut shard, "jobs.raw/0@0~3", raw(GOOD))), "already_revoked", "nor any later life");
+    let other = GOOD.replace("j1", "j2");
+    assert_eq!(redrive(&mut shard, "jobs.raw/0@1", raw(&other)).facts.len(), 2, "another record is another's");
+    same_after_replay(&shard);
+    shard.at = until;
+    assert_eq!(redrive(&mut shard, "jobs.raw/0@0", raw(GOOD)).facts.len(), 2);
+}

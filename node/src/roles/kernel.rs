@@ -10,7 +10,7 @@ use tidegate_protocol::time::Timestamp;
 use tidegate_stage::{ShardSpec, Signal, Stage};
 
 use super::shards::{Hosting, Relay, RoleError, Shards, hold};
-use super::{Ground, Role};
+use super::{Ground, Role, group};
 
 struct Kernels {
     ground: Ground,
@@ -115,7 +115,7 @@ pub(crate) async fn kernels(ground: &Ground) -> Result<Vec<Hosting>, RoleError> 
             kernels.standings().iter().filter_map(unready).collect()
         });
         tokio::spawn(tell_policies(Arc::downgrade(&kernels), ground.policy.clone()));
-        let group = format!("{}kernel.{}", ground.config.prefix, source.name());
+        let group = group(&ground.config.prefix, Role::Kernel, Some(source.name().as_str()));
         hostings.push(hold(ground.clone(), group, decisions, kernels).await?);
     }
     Ok(hostings)

@@ -7,7 +7,7 @@ use tidegate_limits::{Layout, Limits, LimitsConfig};
 use tidegate_stage::{ShardSpec, Stage};
 
 use super::shards::{Hosting, RoleError, Shards, hold};
-use super::{Ground, Role};
+use super::{Ground, Role, group};
 use crate::topics::source_partitions;
 
 struct Lenders {
@@ -42,7 +42,7 @@ pub(crate) async fn limits(ground: &Ground) -> Result<Vec<Hosting>, RoleError> {
     let sources = source_partitions(&ground.config, &*ground.spine).await.map_err(|e| made(e.to_string()))?;
     let layout = Layout { prefix: ground.config.prefix.clone(), sources };
     let config = LimitsConfig::new(&layout, &ground.config.limits.escrow).map_err(|e| made(e.to_string()))?;
-    let (group, facts) = (format!("{}limits", ground.config.prefix), config.facts().clone());
+    let (group, facts) = (group(&ground.config.prefix, Role::Limits, None), config.facts().clone());
     let lenders = Arc::new(Lenders { ground: ground.clone(), config });
     Ok(vec![hold(ground.clone(), group, facts, lenders).await?])
 }

@@ -60,6 +60,15 @@ impl fmt::Display for Role {
     }
 }
 
+/// The group by which the processes of a role share its shards: one for each source or pool `of`, where it has some.
+#[must_use]
+pub(crate) fn group(prefix: &str, role: Role, of: Option<&str>) -> String {
+    match of {
+        Some(of) => format!("{prefix}{role}.{of}"),
+        None => format!("{prefix}{role}"),
+    }
+}
+
 /// A word that is no role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is no role; there are kernel, limits, scheduler and gateway")]

@@ -8,7 +8,7 @@ use tidegate_scheduler::{Layout, Pool, Scheduler};
 use tidegate_stage::{ShardSpec, Stage};
 
 use super::shards::{Hosting, RoleError, Shards, hold};
-use super::{Ground, Role};
+use super::{Ground, Role, group};
 use crate::topics::source_partitions;
 
 struct Schedulers {
@@ -55,7 +55,7 @@ pub(crate) async fn schedulers(ground: &Ground) -> Result<Vec<Hosting>, RoleErro
             sources: sources.clone(),
         };
         let leases = Topic::Leases(pool.name().clone()).name(&config.prefix).map_err(|e| made(e.to_string()))?;
-        let group = format!("{}scheduler.{}", config.prefix, pool.name());
+        let group = group(&config.prefix, Role::Scheduler, Some(pool.name().as_str()));
         let pool = Arc::new(Pool::new(layout, &pool.tuning).map_err(|e| made(e.to_string()))?);
         hostings
             .push(hold(ground.clone(), group, leases, Arc::new(Schedulers { ground: ground.clone(), pool })).await?);

@@ -26,6 +26,12 @@ pub struct PoolTopics {
     pub name: PoolName,
     /// Its facts.
     pub leases: TopicName,
+    /// What its workers say.
+    pub reports: TopicName,
+    /// Its jobs.
+    pub approved: TopicName,
+    /// Those that were moved out of the way.
+    pub overflow: TopicName,
 }
 
 /// Names that several roles need.
@@ -64,7 +70,14 @@ impl Named {
             .pools
             .iter()
             .map(|pool| {
-                Ok(PoolTopics { leases: Topic::Leases(pool.name().clone()).name(prefix)?, name: pool.name().clone() })
+                let name = || pool.name().clone();
+                Ok(PoolTopics {
+                    leases: Topic::Leases(name()).name(prefix)?,
+                    reports: Topic::Reports(name()).name(prefix)?,
+                    approved: Topic::Approved(name()).name(prefix)?,
+                    overflow: Topic::Overflow(name()).name(prefix)?,
+                    name: name(),
+                })
             })
             .collect::<Result<_, BadTopicName>>()?;
         Ok(Self {

@@ -1,13 +1,13 @@
-//! Serves the clients that nobody polls: their log lines, errors and token refreshes.
+//! Serves the clients that nobody polls: their log lines, errors and token refreshes; and looks after readers that wait.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 
-/// A client whose own queue brings nothing but events.
+/// A client whose own queue brings nothing but events, or a reader that waits to be rung for.
 pub(crate) trait Serve: Send + Sync {
-    /// Takes what has gathered.
+    /// Takes what has gathered, or counts the round.
     fn serve(&self);
 }
 
@@ -20,7 +20,7 @@ impl<C: ConsumerContext + 'static> Serve for BaseConsumer<C> {
     }
 }
 
-/// How often; only log lines wait for it.
+/// How often; log lines wait for it, and records only where the client did not tell of them.
 const PERIOD: Duration = Duration::from_millis(100);
 
 /// One thread for all clients of a spine; ends with it.

@@ -9,7 +9,7 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Context;
 
 use bytes::{Bytes, BytesMut};
@@ -20,6 +20,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_spine::{Headers, Record};
 
+use crate::keeper::Serve;
 use crate::names;
 
 /// What comes out of a partition's queue.
@@ -36,15 +37,30 @@ pub(crate) enum Taken {
 ///
 /// A shard looks at each of its inputs in every turn, some sixty times a job at low rates. Whether there is anything to
 /// take is therefore known here, without a call into the client and its locks.
+///
+/// No promise rests on the client's ringing alone: the keeper rings every [`AGAIN`] rounds (a second), so that a call that
+/// was missed costs that much and not a wait for the next record.
 pub(crate) struct Bell {
     waker: AtomicWaker,
     rung: AtomicBool,
+    rounds: AtomicU32,
+}
+
+/// Rounds of the keeper between two looks that nobody rang for.
+const AGAIN: u32 = 10;
+
+impl Serve for Bell {
+    fn serve(&self) {
+        if self.rounds.fetch_add(1, Ordering::Relaxed) % AGAIN == AGAIN - 1 {
+            self.ring();
+        }
+    }
 }
 
 impl Bell {
     /// One that has rung: nobody tells of what is in a queue already.
     pub(crate) fn new() -> Self {
-        Self { waker: AtomicWaker::new(), rung: AtomicBool::new(true) }
+        Self { waker: AtomicWaker::new(), rung: AtomicBool::new(true), rounds: AtomicU32::new(0) }
     }
 
     /// Whoever asks last is woken when it rings.
@@ -224,4 +240,35 @@ unsafe fn header<'a>(headers: *const ffi::rd_kafka_headers_t, n: usize) -> Optio
     }
     // SAFETY: librdkafka ends names with a zero byte and keeps name and value as long as the message.
     Some(unsafe { (CStr::from_ptr(name).to_bytes(), slice(value, len).unwrap_or_default()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_ring_that_the_client_missed_is_made_up_for_within_ten_rounds() {
+        let (bell, woken) = (Bell::new(), Arc::new(Woken::default()));
+        assert!(bell.has_rung() && !bell.has_rung());
+        bell.listen(&Context::from_waker(&Waker::from(Arc::clone(&woken))));
+        for _ in 1..AGAIN {
+            bell.serve();
+        }
+        assert!(!bell.has_rung() && woken.0.load(Ordering::Relaxed) == 0);
+        bell.serve();
+        assert!(bell.has_rung() && woken.0.load(Ordering::Relaxed) == 1);
+    }
 }

@@ -16,6 +16,8 @@ use crate::asking::number;
 use crate::connection::Connection;
 use crate::consumers::{Client, OfTopic};
 use crate::failure::{self, Failure};
+
+use crate::keeper::Serve;
 use crate::queue::{Bell, PartitionQueue, Taken};
 use crate::watch::Watch;
 
@@ -80,6 +82,8 @@ impl KafkaReader {
             return Err(ReadError::UnknownTopic { from: from.clone() });
         };
         assign(&assigned.client, from, start)?;
+        let bell: Arc<dyn Serve> = Arc::<Bell>::clone(bell);
+        self.connection.keeper.keep(Arc::downgrade(&bell));
         Ok(State::Reading(Taking { queue, assigned }))
     }
 }

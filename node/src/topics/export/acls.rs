@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use tidegate_protocol::topics::Kind;
+use tidegate_protocol::topics::{Kind, Topic};
 
+use crate::roles::{Role, group};
 use crate::topics::Wanted;
 
 /// Who connects, by the variable that holds the principal.
@@ -25,7 +26,23 @@ fn roles(column: &str) -> impl Iterator<Item = &'static str> + '_ {
     ROLES.into_iter().filter(move |(_, words)| named(words)).map(|(role, _)| role)
 }
 
-pub(super) fn script(wanted: &[Wanted]) -> String {
+/// The group under which every client of ours reads: none is joined, but the client asks where it is.
+const READERS: &str = "tidegate-readers";
+
+/// The groups by which the roles share their shards.
+fn groups(prefix: &str, wanted: &[Wanted]) -> Vec<(&'static str, String)> {
+    let mut groups = vec![("LIMITS", group(prefix, Role::Limits, None))];
+    for one in wanted {
+        if let Topic::Decisions(source) = &one.topic {
+            groups.push(("KERNEL", group(prefix, Role::Kernel, Some(source.as_str()))));
+        } else if let Topic::Leases(pool) = &one.topic {
+            groups.push(("SCHEDULER", group(prefix, Role::Scheduler, Some(pool.as_str()))));
+        }
+    }
+    groups
+}
+
+pub(super) fn script(prefix: &str, wanted: &[Wanted]) -> String {
     let mut out = String::from(
         "#!/bin/sh\n# Set BOOTSTRAP, and a principal for each role, e.g. KERNEL=User:tidegate-kernel; roles may share one.\n\
          # The gateway submits jobs, and joins pools for workers that pull over HTTP.\nset -e\n\
@@ -73,8 +90,10 @@ pub(super) fn script(wanted: &[Wanted]) -> String {
             let topic = one.spec.name.as_str();
             let _ = writeln!(out, "allow \"${role}\" --operation Describe --operation DescribeConfigs --topic {topic}");
         }
-        // Members of a role share its shards through a group; readers of logs have groups of their own.
-        let _ = writeln!(out, "allow \"${role}\" --operation Read --operation Describe --group '*'");
+        let _ = writeln!(out, "allow \"${role}\" --operation Read --group {READERS}");
+    }
+    for (role, group) in groups(prefix, wanted) {
+        let _ = writeln!(out, "allow \"${role}\" --operation Read --group {group}");
     }
     let _ = writeln!(out, "allow \"$OPERATOR\" --operation Create --operation AlterConfigs --cluster");
     out

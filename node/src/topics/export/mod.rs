@@ -48,9 +48,9 @@ struct Row<'a> {
     readers: &'static str,
 }
 
-/// All wanted topics in that form. Adopted topics are left out: they exist.
+/// All wanted topics in that form; `prefix` begins the names of groups, as of topics. Adopted topics are left out: they exist.
 #[must_use]
-pub fn export(wanted: &[Wanted], form: Export) -> String {
+pub fn export(prefix: &str, wanted: &[Wanted], form: Export) -> String {
     let rows: Vec<Row<'_>> = wanted.iter().filter(|wanted| !wanted.foreign).map(row).collect();
     match form {
         Export::Text => text(&rows),
@@ -59,7 +59,7 @@ pub fn export(wanted: &[Wanted], form: Export) -> String {
         Export::KafkaTopics => kafka_topics::script(&rows),
         Export::Strimzi => strimzi::resources(&rows),
         Export::Terraform => terraform::resources(&rows),
-        Export::Acls => acls::script(wanted),
+        Export::Acls => acls::script(prefix, wanted),
     }
 }
 

@@ -41,9 +41,9 @@ async fn every_form_names_every_topic_once_with_its_partitions_and_settings() {
         (Export::Json, "\"topic\": \""),
         (Export::Acls, "--topic "),
     ] {
-        assert_eq!(named(&export(&wanted, form), mark), topics, "{form:?}");
+        assert_eq!(named(&export("tidegate.", &wanted, form), mark), topics, "{form:?}");
     }
-    let strimzi = export(&wanted, Export::Strimzi);
+    let strimzi = export("tidegate.", &wanted, Export::Strimzi);
     let documents: Vec<&str> = strimzi.split("---\n").skip(1).collect();
     assert_eq!(documents.len(), wanted.len());
     for document in &documents {
@@ -51,7 +51,7 @@ async fn every_form_names_every_topic_once_with_its_partitions_and_settings() {
         assert_eq!((&read["kind"], &read["spec"]["replicas"]), (&"KafkaTopic".into(), &3.into()));
         assert_eq!(read["spec"]["config"]["message.timestamp.type"], "LogAppendTime");
     }
-    let terraform = export(&wanted, Export::Terraform);
+    let terraform = export("tidegate.", &wanted, Export::Terraform);
     assert_eq!(terraform.matches('{').count(), terraform.matches('}').count());
     assert!(terraform.contains("\"retention.ms\" = \"-1\"") && terraform.contains("\"cleanup.policy\" = \"compact\""));
 }
@@ -59,7 +59,7 @@ async fn every_form_names_every_topic_once_with_its_partitions_and_settings() {
 #[tokio::test]
 async fn rights_are_those_of_the_table_and_no_worker_may_write_what_stages_alone_write() {
     let (_folder, wanted) = all().await;
-    let acls = export(&wanted, Export::Acls);
+    let acls = export("tidegate.", &wanted, Export::Acls);
     let may = |role: &str, operation: &str| -> BTreeSet<&str> {
         let begin = format!("allow \"${role}\"");
         let lines = acls.lines().filter(|line| line.starts_with(&begin) && line.contains(operation));
@@ -78,4 +78,22 @@ async fn rights_are_those_of_the_table_and_no_worker_may_write_what_stages_alone
             assert!(!may(role, "--operation Write").contains(topic), "{role} {topic}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_role_may_join_its_own_groups_alone() {
+    let (_folder, wanted) = all().await;
+    let acls = export("tidegate.", &wanted, Export::Acls);
+    let groups: BTreeSet<(&str, &str)> = acls
+        .lines()
+        .filter_map(|line| line.strip_prefix("allow \"$")?.split_once("\" --operation Read --group "))
+        .filter(|(_, group)| *group != "tidegate-readers")
+        .collect();
+    let own = [
+        ("KERNEL", "tidegate.kernel.jobs.raw"),
+        ("LIMITS", "tidegate.limits"),
+        ("SCHEDULER", "tidegate.scheduler.payments"),
+    ];
+    assert_eq!(groups, own.into());
+    assert!(!acls.contains("--group '*'") && !acls.contains("SUBMITTER\" --operation Read"));
 }

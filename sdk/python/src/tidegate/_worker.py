@@ -33,6 +33,9 @@ _H = TypeVar("_H", bound=Handler)
 _POLL_S = 20.0
 _MOST_PER_POLL = 100
 _MOMENT_S = 0.5
+_LEAVING = "the worker is shutting down"
+_REPORT_S = 5.0
+"""How long what is to be said of jobs may take once a drain is over."""
 
 
 class Context:
@@ -74,7 +77,8 @@ class Worker:
 
     URL and key are those given, else of `TIDEGATE_URL` and `TIDEGATE_WORKER_KEY`, else of the `tidegate dev` whose folder
     is `data`, `TIDEGATE_DATA` or `.tidegate`. At most `concurrency` jobs run at once. When it is told to stop, running
-    jobs may finish for `drain_s` seconds; what then still runs is stopped and goes back.
+    jobs may finish for `drain_s` seconds; what then still runs is stopped and goes back. What had ended by then is still
+    reported, tried again for up to 5 seconds more.
     """
 
     def __init__(
@@ -96,7 +100,7 @@ class Worker:
         self._concurrency = concurrency
         self._drain_s = drain_s
         self._handlers: dict[str, Handler] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], _Held] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed: asyncio.Event | None = None
         self._stopping: asyncio.Event | None = None
@@ -202,9 +206,10 @@ class Worker:
                 continue
             pause = 0.1
             for lease in ask.result():
-                task = asyncio.create_task(_Held(self._handlers, http, threads, lease).run())
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
+                held = _Held(self._handlers, http, threads, lease)
+                task = asyncio.create_task(held.run())
+                self._running[task] = held
+                task.add_done_callback(self._running.pop)
         stop.cancel()
 
     async def _ask(self, http: httpx.AsyncClient, most: int) -> list[Mapping[str, Any]]:
@@ -227,11 +232,16 @@ class Worker:
 
     async def _drain(self) -> None:
         if self._running:
-            await asyncio.wait(self._running, timeout=self._drain_s)
+            await asyncio.wait(set(self._running), timeout=self._drain_s)
+        for held in self._running.values():
+            held.leave()
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=_REPORT_S)
+        # A handler that will not be stopped, or a gateway that is away: the leases run out.
         for task in self._running:
             task.cancel()
         if self._running:
-            await asyncio.wait(self._running)
+            await asyncio.wait(set(self._running), timeout=_REPORT_S)
 
 
 def _said_why(serving: asyncio.Task[None]) -> None:
@@ -263,6 +273,8 @@ class _Held:
         self._loop = asyncio.get_running_loop()
         self._context = Context(lease, self._progress)
         self._lost = False
+        self._leaving = False
+        self._in_thread = False
         self._work: asyncio.Future[Any] | None = None
         self._signs: set[asyncio.Task[Any]] = set()
 
@@ -270,18 +282,17 @@ class _Held:
         """Never raises: an error here is this job's alone."""
         beats = asyncio.create_task(self._beat())
         try:
-            if self._handler is None:
+            if self._handler is None or self._leaving:
                 await self._report("release", {})
                 return
             try:
                 output = await self._call(self._handler)
             except asyncio.CancelledError:
-                if self._context.cancelled:
+                if self._context.cancelled and not self._leaving:
                     await self._report("fail", {"error": f"stopped: {self._context.cancelled}"})
                 else:
-                    # The worker is shutting down and waited long enough; a handler in a thread sees it in its context.
-                    self._context._cancel("the worker is shutting down")
-                    await asyncio.shield(self._report("release", {}))
+                    self._context._cancel(_LEAVING)
+                    await self._report("release", {})
                 return
             except Retryable as error:
                 again: dict[str, Any] = {"error": str(error), "retryable": True}
@@ -299,13 +310,26 @@ class _Held:
         finally:
             beats.cancel()
 
+    def leave(self) -> None:
+        """The worker is shutting down and waited long enough: what still runs is stopped and goes back. What has ended is
+        reported all the same, so that it need not run again."""
+        if self._work is None:
+            self._leaving = True
+        elif not self._work.done():
+            self._leaving = True
+            # A handler in a thread cannot be stopped: it sees this in its context.
+            self._context._cancel(_LEAVING)
+            self._work.cancel()
+
     async def _call(self, handler: Handler) -> Any:
         arguments = (self._payload(), self._context)[: _takes(handler)]
         if inspect.iscoroutinefunction(handler):
             self._work = asyncio.ensure_future(handler(*arguments))
-            return await self._work
-        # A thread cannot be stopped from outside: the handler looks at `context.cancelled`.
-        return await self._loop.run_in_executor(self._threads, lambda: handler(*arguments))
+        else:
+            # A thread cannot be stopped from outside: the handler looks at `context.cancelled`.
+            self._in_thread = True
+            self._work = self._loop.run_in_executor(self._threads, lambda: handler(*arguments))
+        return await self._work
 
     def _payload(self) -> Any:
         binary = self._lease.get("payload_base64")
@@ -345,7 +369,7 @@ class _Held:
 
     def _stop(self, why: str) -> None:
         self._context._cancel(why)
-        if self._work is not None:
+        if self._work is not None and not self._in_thread:
             self._work.cancel()
 
     def _progress(self, fraction: float | None, note: str) -> None:

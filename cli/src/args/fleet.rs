@@ -1,0 +1,63 @@
+//! `tidegate pools`, `tidegate workers`, `tidegate top`, `tidegate doctor`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::{Reach, duration};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PoolsCommand {
+    /// Every pool: workers, what runs and waits, rates, times of the last minute
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// One of them
+    Show {
+        /// The pool
+        pool: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkersCommand {
+    /// Every worker: how it stands, what it runs, when it was heard
+    List {
+        /// Only of this pool
+        #[arg(long, value_name = "POOL")]
+        pool: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// One of them, with the jobs it has
+    Show {
+        /// Its name, as `list` has it
+        worker: String,
+        /// Only of this pool
+        #[arg(long, value_name = "POOL")]
+        pool: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TopArgs {
+    /// Time from one picture to the next
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
+    pub(crate) interval: Duration,
+    /// Only of this pool
+    #[arg(long, value_name = "POOL")]
+    pub(crate) pool: Option<String>,
+    /// One picture, and end; with `--output json` one document
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Most workers shown, those with most jobs first
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) workers: usize,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}

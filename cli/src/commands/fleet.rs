@@ -1,0 +1,201 @@
+//! `tidegate pools` and `tidegate workers`.
+
+use tidegate_node::gateway::fleet::{PoolStanding, Quantiles, WorkerStanding};
+
+use crate::args::{Global, Output, PoolsCommand, WorkersCommand};
+use crate::backend::reach;
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// The heads of the tables.
+pub(crate) const POOLS: [&str; 12] = [
+    "pool",
+    "workers",
+    "running",
+    "capacity",
+    "free",
+    "backlog",
+    "oldest",
+    "wanted",
+    "leased/s",
+    "ended/s",
+    "waited p50/p99",
+    "ran p50/p99",
+];
+pub(crate) const WORKERS: [&str; 8] =
+    ["worker", "pool", "state", "running", "capacity", "free", "heard", "capabilities"];
+
+pub(crate) fn pools(global: &Global, command: PoolsCommand) -> Result<Exit, Failure> {
+    let (only, whom) = match command {
+        PoolsCommand::List { reach } => (None, reach),
+        PoolsCommand::Show { pool, reach } => (Some(pool), reach),
+    };
+    let found = reach(global, &whom)?.pools(only.as_deref())?;
+    match (global.output, only) {
+        (Output::Json, _) => output::json(&found),
+        (Output::Text, None) => {
+            let rows: Vec<Vec<String>> = found.pools.iter().map(pool_row).collect();
+            output::text_line(&output::table(&POOLS, &rows));
+        }
+        (Output::Text, Some(_)) => found.pools.iter().for_each(show_pool),
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) fn workers(global: &Global, command: WorkersCommand) -> Result<Exit, Failure> {
+    match command {
+        WorkersCommand::List { pool, reach: whom } => {
+            let found = reach(global, &whom)?.workers(pool.as_deref())?;
+            match global.output {
+                Output::Json => output::json(&found),
+                Output::Text if found.workers.is_empty() => output::text_line("no worker is known"),
+                Output::Text => {
+                    let rows: Vec<Vec<String>> = found.workers.iter().map(worker_row).collect();
+                    output::text_line(&output::table(&WORKERS, &rows));
+                }
+            }
+        }
+        WorkersCommand::Show { worker, pool, reach: whom } => {
+            let Some(found) = reach(global, &whom)?.worker(&worker, pool.as_deref())? else {
+                let hint = "`tidegate workers list` shows those that are";
+                return Err(Failure::say(Exit::Unsuccessful, format!("no worker `{worker}` is known; {hint}")));
+            };
+            match global.output {
+                Output::Json => output::json(&found),
+                Output::Text => found.workers.iter().for_each(show_worker),
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+pub(crate) fn pool_row(pool: &PoolStanding) -> Vec<String> {
+    let wanted = pool.wanted_workers.map_or_else(|| "-".to_owned(), |wanted| wanted.to_string());
+    vec![
+        pool.pool.to_string(),
+        format!("{}/{}", pool.present, pool.workers),
+        pool.running.to_string(),
+        pool.capacity.to_string(),
+        pool.free.to_string(),
+        pool.backlog.to_string(),
+        span(pool.oldest_waiting_ms),
+        wanted,
+        format!("{:.1}", pool.leased_per_s),
+        format!("{:.1}", pool.ended_per_s),
+        times(&pool.waited),
+        times(&pool.ran),
+    ]
+}
+
+pub(crate) fn worker_row(worker: &WorkerStanding) -> Vec<String> {
+    vec![
+        worker.worker.to_string(),
+        worker.pool.to_string(),
+        worker.state.word().to_owned(),
+        worker.running.to_string(),
+        worker.capacity.to_string(),
+        worker.free.to_string(),
+        heard(worker.heard_ms_ago),
+        clean(&worker.capabilities.join(",")).chars().take(40).collect(),
+    ]
+}
+
+fn show_pool(pool: &PoolStanding) {
+    let lines = [
+        ("pool", pool.pool.to_string()),
+        ("shards", format!("{}, lanes {}", pool.shards, pool.lanes)),
+        ("workers", format!("{} known, {} present", pool.workers, pool.present)),
+        (
+            "wanted",
+            pool.wanted_workers
+                .map_or_else(|| "- (no worker is heard)".to_owned(), |n| format!("{n} workers such as these")),
+        ),
+        ("jobs", format!("{} run, of {} that could; {} more would be taken", pool.running, pool.capacity, pool.free)),
+        ("backlog", format!("{}, the oldest for {}", pool.backlog, span(pool.oldest_waiting_ms))),
+        ("rates", format!("{:.1} leased and {:.1} ended a second", pool.leased_per_s, pool.ended_per_s)),
+        (
+            "waited",
+            format!("{} (p50/p99 of {} in the last minute, from verdict to lease)", times(&pool.waited), pool.waited.n),
+        ),
+        ("ran", format!("{} (p50/p99 of {}, from lease to end)", times(&pool.ran), pool.ran.n)),
+        ("ended", pool.outcomes.iter().map(|(word, n)| format!("{word} {n}")).collect::<Vec<_>>().join(", ")),
+        ("lost", format!("{} leases ended without result", pool.leases_lost)),
+    ];
+    for (name, value) in lines {
+        output::text_line(&format!("{name:9} {value}"));
+    }
+    output::text_line("");
+}
+
+fn show_worker(worker: &WorkerStanding) {
+    let tenants = worker.tenants.as_ref().map_or_else(|| "all".to_owned(), |tenants| tenants.join(", "));
+    let labels: Vec<String> = worker.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let lines = [
+        ("worker", worker.worker.to_string()),
+        ("pool", format!("{}, lane {}", worker.pool, worker.lane)),
+        ("state", format!("{}, heard {}", worker.state.word(), heard(worker.heard_ms_ago))),
+        ("began", worker.incarnation.to_string()),
+        ("can", worker.capabilities.join(", ")),
+        ("tenants", tenants),
+        ("labels", labels.join(", ")),
+        ("load", worker.load.map(|load| format!("{load:.2}")).unwrap_or_default()),
+        ("jobs", format!("{} of {}; {} more would be taken", worker.running, worker.capacity, worker.free)),
+    ];
+    for (name, value) in lines.into_iter().filter(|(_, value)| !value.is_empty()) {
+        output::text_line(&format!("{name:9} {}", clean(&value)));
+    }
+    for job in &worker.jobs {
+        output::text_line(&format!("          {job}"));
+    }
+    output::text_line("");
+}
+
+/// What workers say of themselves cannot steer a terminal.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+fn heard(ago: Option<u64>) -> String {
+    ago.map_or_else(|| "not yet".to_owned(), |ms| format!("{} ago", span(Some(ms))))
+}
+
+fn times(times: &Quantiles) -> String {
+    match (times.p50_ms, times.p99_ms) {
+        (Some(half), Some(most)) => format!("{}/{}", short(half), short(most)),
+        _ => "-".to_owned(),
+    }
+}
+
+/// Milliseconds, as exactly as people want them.
+fn short(ms: f64) -> String {
+    if ms < 10.0 {
+        format!("{ms:.1}ms")
+    } else if ms < 10_000.0 {
+        format!("{ms:.0}ms")
+    } else {
+        format!("{:.0}s", ms / 1_000.0)
+    }
+}
+
+pub(crate) fn span(ms: Option<u64>) -> String {
+    match ms {
+        None => "-".to_owned(),
+        Some(ms @ 0..10_000) => format!("{}.{}s", ms / 1_000, ms / 100 % 10),
+        Some(ms @ 10_000..600_000) => format!("{}s", ms / 1_000),
+        Some(ms @ 600_000..36_000_000) => format!("{}m", ms / 60_000),
+        Some(ms) => format!("{}h", ms / 3_600_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_as_exact_as_people_want_them() {
+        let spans = [None, Some(0), Some(1_250), Some(59_999), Some(600_000), Some(90_000_000)].map(span);
+        assert_eq!(spans, ["-", "0.0s", "1.2s", "59s", "10m", "25h"]);
+        assert_eq!([0.44, 12.3, 12_345.0].map(short), ["0.4ms", "12ms", "12s"]);
+        assert_eq!(clean("a\u{1b}[2Jb\n"), "a?[2Jb?");
+    }
+}

@@ -1,0 +1,350 @@
+//! What the facts of pools say of their workers and their pace.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
+use tidegate_protocol::control::Place;
+use tidegate_protocol::facts::SchedulerFact;
+use tidegate_protocol::ids::{PoolName, WorkerId};
+use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::outcome::Outcome;
+use tidegate_protocol::time::Timestamp;
+
+use super::standing::Quantiles;
+
+/// Latest times of a pool that are kept.
+pub const SAMPLES: usize = 2_048;
+/// Older ones do not count, milliseconds.
+const RECENT_MS: u64 = 60_000;
+/// Rates are taken over so many whole seconds.
+const RATE_S: u32 = 10;
+/// Seconds that are kept: shards' clocks may differ by some.
+const KEPT_S: usize = 30;
+/// Most ranges of settled records above a position; beyond that what waits is counted too high.
+const RANGES: usize = 50_000;
+
+/// All pools.
+#[derive(Debug, Default)]
+pub struct Known {
+    pools: BTreeMap<PoolName, Pool>,
+}
+
+/// One of them.
+#[derive(Debug, Default)]
+pub struct Pool {
+    /// By worker and shard.
+    pub(super) workers: BTreeMap<WorkerId, BTreeMap<u32, Member>>,
+    leases: HashMap<SourcePosition, Lease>,
+    places: HashMap<TopicPartition, Settled>,
+    pub(super) granted: Pace,
+    pub(super) ended: Pace,
+    /// Jobs ended, by outcome.
+    pub(super) outcomes: BTreeMap<Outcome, u64>,
+    /// Leases that ended without result.
+    pub(super) lost: u64,
+    waited: Times,
+    ran: Times,
+}
+
+/// A worker in a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) incarnation: u64,
+    pub(super) lane: u32,
+    /// Number of its highest assignment, and the epoch it counts in.
+    pub(super) assigned: (u64, u64),
+}
+
+#[derive(Debug)]
+struct Lease {
+    worker: WorkerId,
+    shard: u32,
+    since: Timestamp,
+}
+
+impl Known {
+    /// What a pool's facts say; `None` when there were none.
+    #[must_use]
+    pub fn pool(&self, pool: &PoolName) -> Option<&Pool> {
+        self.pools.get(pool)
+    }
+
+    /// Takes a fact of a shard. `decided_ms`: when the job it is about was decided, where that is known.
+    pub fn take(&mut self, pool: &PoolName, shard: u32, at: Timestamp, fact: &SchedulerFact, decided_ms: Option<f64>) {
+        if !self.pools.contains_key(pool) {
+            self.pools.insert(pool.clone(), Pool::default());
+        }
+        let Some(pool) = self.pools.get_mut(pool) else { return };
+        match fact {
+            SchedulerFact::WorkerWelcomed { worker, incarnation, epoch, lane } => {
+                let known = pool.workers.entry(worker.clone()).or_default();
+                known.insert(shard, Member { incarnation: *incarnation, lane: *lane, assigned: (*epoch, 0) });
+            }
+            SchedulerFact::WorkerForgotten { worker } => pool.forget(worker, shard),
+            SchedulerFact::LeaseGranted { source, worker, incarnation, token, number, lane, .. } => {
+                let member = Member { incarnation: *incarnation, lane: *lane, assigned: (token.epoch, *number) };
+                pool.workers.entry(worker.clone()).or_default().insert(shard, member);
+                pool.leases.insert(source.clone(), Lease { worker: worker.clone(), shard, since: at });
+                pool.granted.count(at);
+                if let Some(decided) = decided_ms.filter(|_| token.attempt == 1) {
+                    pool.waited.add(at, millis(at) - decided);
+                }
+            }
+            SchedulerFact::LeaseExpired { source, .. } => {
+                pool.leases.remove(source);
+                pool.lost += 1;
+            }
+            SchedulerFact::JobFinished { source, outcome, .. } => {
+                *pool.outcomes.entry(*outcome).or_default() += 1;
+                pool.ended.count(at);
+                if let Some(lease) = pool.leases.remove(source) {
+                    pool.ran.add(at, at.since(lease.since).as_secs_f64() * 1_000.0);
+                }
+            }
+            SchedulerFact::JobRetried { source, .. } | SchedulerFact::JobReturned { source, .. } => {
+                pool.leases.remove(source);
+            }
+            SchedulerFact::CancelAsked { .. }
+            | SchedulerFact::WithdrawalKept { .. }
+            | SchedulerFact::JobDelayed { .. }
+            | SchedulerFact::JobDue { .. }
+            | SchedulerFact::ResultRepeated { .. }
+            | SchedulerFact::ResultRefused { .. }
+            | SchedulerFact::JobDuplicate { .. }
+            | SchedulerFact::JobMoved { .. }
+            | SchedulerFact::WorkRefused { .. } => {}
+        }
+    }
+
+    /// Takes what a group says of its shard's places.
+    pub fn moved(&mut self, pool: &PoolName, inputs: &[TopicPartition], places: &[Place]) {
+        if places.is_empty() {
+            return;
+        }
+        let pool = self.pools.entry(pool.clone()).or_default();
+        for place in places {
+            let Some(input) = usize::try_from(place.input).ok().and_then(|number| inputs.get(number)) else { continue };
+            pool.places.entry(input.clone()).or_default().moved(place);
+        }
+    }
+}
+
+impl Pool {
+    fn forget(&mut self, worker: &WorkerId, shard: u32) {
+        if let Some(shards) = self.workers.get_mut(worker) {
+            shards.remove(&shard);
+            if shards.is_empty() {
+                self.workers.remove(worker);
+            }
+        }
+    }
+
+    /// What a worker has, by shard.
+    pub(super) fn jobs_of(&self, worker: &WorkerId) -> Vec<(u32, &SourcePosition)> {
+        let own = self.leases.iter().filter(|(_, lease)| lease.worker == *worker);
+        own.map(|(source, lease)| (lease.shard, source)).collect()
+    }
+
+    /// How many jobs each worker has.
+    pub(super) fn running(&self) -> BTreeMap<&WorkerId, u64> {
+        let mut running = BTreeMap::new();
+        for lease in self.leases.values() {
+            *running.entry(&lease.worker).or_default() += 1;
+        }
+        running
+    }
+
+    /// The lowest offset of an input that waits, and how many records above it do not.
+    pub(super) fn place(&self, topic: &TopicName, partition: u32) -> Option<(Offset, u64)> {
+        let settled = self.places.get(&topic.partition(partition))?;
+        Some((settled.position, settled.ranges.iter().map(|(from, to)| to - from).sum()))
+    }
+
+    /// From verdict to the first lease.
+    pub(super) fn waited(&self, now_ms: u64) -> Quantiles {
+        self.waited.quantiles(now_ms)
+    }
+
+    /// From lease to end.
+    pub(super) fn ran(&self, now_ms: u64) -> Quantiles {
+        self.ran.quantiles(now_ms)
+    }
+}
+
+/// How far an input is settled.
+#[derive(Debug, Default)]
+struct Settled {
+    position: Offset,
+    /// `[from, to)` above it.
+    ranges: BTreeMap<Offset, Offset>,
+}
+
+impl Settled {
+    fn moved(&mut self, place: &Place) {
+        self.position = place.position;
+        for (from, to) in &place.settled {
+            if self.ranges.len() < RANGES {
+                let end = self.ranges.entry(*from).or_insert(*to);
+                *end = (*end).max(*to);
+            }
+        }
+        while let Some(first) = self.ranges.first_entry() {
+            if *first.key() >= self.position {
+                return;
+            }
+            let to = first.remove();
+            if to > self.position {
+                self.ranges.insert(self.position, to);
+            }
+        }
+    }
+}
+
+/// How often something happens.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Since reading began.
+    pub(super) total: u64,
+    /// By second of the facts' time, newest last.
+    seconds: VecDeque<(u64, u64)>,
+}
+
+impl Pace {
+    fn count(&mut self, at: Timestamp) {
+        self.total += 1;
+        let second = at.millis() / 1_000;
+        match self.seconds.iter_mut().rev().find(|(of, _)| *of == second) {
+            Some((_, count)) => *count += 1,
+            None => self.seconds.push_back((second, 1)),
+        }
+        while self.seconds.len() > KEPT_S {
+            self.seconds.pop_front();
+        }
+    }
+
+    /// Per second, over the last whole seconds.
+    pub(super) fn per_s(&self, now_ms: u64) -> f64 {
+        let now = now_ms / 1_000;
+        let recent = now.saturating_sub(RATE_S.into())..now;
+        let count: u64 = self.seconds.iter().filter(|(second, _)| recent.contains(second)).map(|(_, n)| n).sum();
+        f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / f64::from(RATE_S)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "microseconds of this century are below 2^53")]
+fn millis(at: Timestamp) -> f64 {
+    at.0 as f64 / 1_000.0
+}
+
+/// The latest times.
+#[derive(Debug, Default)]
+struct Times(VecDeque<(u64, f64)>);
+
+impl Times {
+    fn add(&mut self, at: Timestamp, ms: f64) {
+        if self.0.len() >= SAMPLES {
+            self.0.pop_front();
+        }
+        self.0.push_back((at.millis(), ms.max(0.0)));
+    }
+
+    fn quantiles(&self, now_ms: u64) -> Quantiles {
+        let since = now_ms.saturating_sub(RECENT_MS);
+        let mut recent: Vec<f64> = self.0.iter().filter(|(at, _)| *at >= since).map(|(_, ms)| *ms).collect();
+        recent.sort_by(f64::total_cmp);
+        let at = |part: usize| recent.get((recent.len() * part / 100).min(recent.len().saturating_sub(1))).copied();
+        Quantiles { n: recent.len(), p50_ms: at(50), p99_ms: at(99), max_ms: recent.last().copied() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_protocol::facts::{LeaseEnd, Token};
+
+    use super::*;
+
+    fn pool_name() -> PoolName {
+        PoolName::new("bank").unwrap()
+    }
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp(1_700_000_000_000_000 + ms * 1_000)
+    }
+
+    fn job(offset: u64) -> SourcePosition {
+        format!("jobs/0@{offset}").parse().unwrap()
+    }
+
+    fn granted(worker: &str, offset: u64, number: u64) -> SchedulerFact {
+        SchedulerFact::LeaseGranted {
+            source: job(offset),
+            worker: WorkerId::new(worker).unwrap(),
+            incarnation: 7,
+            token: Token { epoch: 3, attempt: 1 },
+            number,
+            lane: 2,
+            work: None,
+        }
+    }
+
+    fn finished(offset: u64) -> SchedulerFact {
+        let text = format!(
+            r#"{{"job_finished":{{"source":"jobs/0@{offset}","job_id":"j","tenant":"acme","outcome":"succeeded","attempts":1}}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn leases_rates_and_times_follow_the_facts() {
+        let (mut known, bank, worker) = (Known::default(), pool_name(), WorkerId::new("w").unwrap());
+        for n in 0..20 {
+            let decided = millis(at(n * 100)) - 5.0;
+            known.take(&bank, 0, at(n * 100), &granted("w", n, n + 1), Some(decided));
+        }
+        for n in 0..10 {
+            known.take(&bank, 0, at(n * 100 + 40), &finished(n), None);
+        }
+        let expired = SchedulerFact::LeaseExpired {
+            source: job(19),
+            token: Token { epoch: 3, attempt: 1 },
+            end: LeaseEnd::Silent,
+            until: None,
+        };
+        known.take(&bank, 0, at(2_000), &expired, None);
+        let pool = known.pool(&bank).unwrap();
+        assert_eq!((pool.jobs_of(&worker).len(), pool.running()[&worker], pool.lost), (9, 9, 1));
+        assert_eq!((pool.granted.total, pool.ended.total, pool.outcomes[&Outcome::Succeeded]), (20, 10, 10));
+        let now = at(2_500).millis();
+        assert!((pool.granted.per_s(now) - 2.0).abs() < 1e-9, "twenty within the last ten whole seconds");
+        let (waited, ran) = (pool.waited(now), pool.ran(now));
+        assert_eq!((waited.n, ran.n), (20, 10));
+        assert!(
+            (waited.p99_ms.unwrap() - 5.0).abs() < 0.01 && (ran.p50_ms.unwrap() - 40.0).abs() < 0.01,
+            "{waited:?} {ran:?}"
+        );
+        assert_eq!(pool.ran(now + RECENT_MS + 2_000).n, 0, "times of before count no longer");
+        assert_eq!(pool.workers[&worker][&0].assigned, (3, 20));
+        known.take(&bank, 0, at(2_000), &SchedulerFact::WorkerForgotten { worker: worker.clone() }, None);
+        assert!(known.pool(&bank).unwrap().workers.is_empty());
+    }
+
+    #[test]
+    fn a_place_counts_what_is_settled_above_its_position() {
+        let (mut known, bank) = (Known::default(), pool_name());
+        let topic = TopicName::new("tidegate.approved.bank").unwrap();
+        let inputs = [TopicName::new("tidegate.reports.bank").unwrap().partition(0), topic.partition(1)];
+        let place = |position, settled: &[(u64, u64)]| Place {
+            input: 1,
+            position,
+            settled: settled.to_vec(),
+            senders: Vec::new(),
+            late: false,
+        };
+        known.moved(&bank, &inputs, &[place(4, &[(6, 8), (10, 13)])]);
+        let placed = |known: &Known| known.pool(&bank).unwrap().place(&topic, 1);
+        assert_eq!(placed(&known), Some((4, 5)));
+        known.moved(&bank, &inputs, &[place(11, &[(20, 21)])]);
+        assert_eq!(placed(&known), Some((11, 3)), "11 and 12 of before, and 20");
+        assert_eq!(known.pool(&bank).unwrap().place(&topic, 0), None);
+    }
+}

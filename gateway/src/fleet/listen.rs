@@ -1,0 +1,318 @@
+//! Listens to workers while somebody asks, and answers.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
+use tidegate_protocol::ids::{PoolName, WorkerId};
+use tidegate_spine::{Ends, ReadError, ReadHandle, Reader, Record, Spine, SpineError, Start};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::heard::Heard;
+use super::standing::{self, PoolStanding, Waiting, WorkerStanding};
+use crate::view::View;
+
+/// Reading ends so long after the last question.
+const IDLE: Duration = Duration::from_secs(60);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Records before the end from which reading begins: in a quiet pool the last heartbeats are among them.
+const BACK: u64 = 2_000;
+/// Records taken of one partition before the next has its turn.
+const TURN: usize = 512;
+/// Longest wait for the age of a record.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Pause before reading is tried again after it failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A pool that is asked about.
+#[derive(Debug, Clone)]
+pub struct FleetPool {
+    /// Its name.
+    pub pool: PoolName,
+    /// Its shards.
+    pub shards: u32,
+    /// Partitions of its topic of orders.
+    pub lanes: u32,
+    /// `reports.<pool>`.
+    pub reports: TopicName,
+    /// `approved.<pool>` and `overflow.<pool>`.
+    pub backlog: Vec<TopicName>,
+    /// A worker that was not heard for so long is silent.
+    pub lease: Duration,
+    /// How often workers speak at least.
+    pub heartbeat: Duration,
+}
+
+/// Answers questions about pools and workers. Shared as `Arc`.
+pub struct Fleet {
+    spine: Arc<dyn Spine>,
+    view: Arc<View>,
+    pools: Vec<FleetPool>,
+    heard: Mutex<Heard>,
+    /// When somebody asked last; `None` while nobody listens.
+    asked: Mutex<Option<Instant>>,
+    /// Whether every worker that speaks has been heard.
+    settled: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fleet").field("pools", &self.pools.len()).finish_non_exhaustive()
+    }
+}
+
+/// One partition of reports.
+struct Listened {
+    pool: PoolName,
+    partition: TopicPartition,
+    heartbeat: Duration,
+    handle: ReadHandle,
+    position: Offset,
+    /// Where the partition ended when reading began.
+    goal: Offset,
+    /// When the first record that was read was taken by the broker; 0 when reading began at the log's start.
+    since_ms: Option<i64>,
+}
+
+impl Fleet {
+    /// About these pools. Nothing is read before somebody asks.
+    #[must_use]
+    pub fn new(spine: Arc<dyn Spine>, view: Arc<View>, pools: Vec<FleetPool>) -> Arc<Self> {
+        let settled = watch::Sender::new(false);
+        Arc::new(Self { spine, view, pools, heard: Mutex::default(), asked: Mutex::default(), settled })
+    }
+
+    /// Always taken before the view's own lock.
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is such a pool.
+    #[must_use]
+    pub fn has(&self, pool: &PoolName) -> bool {
+        self.pools.iter().any(|one| one.pool == *pool)
+    }
+
+    /// All pools, or that one.
+    ///
+    /// # Errors
+    /// [`SpineError`] when the ends of logs cannot be had.
+    pub async fn pools(self: &Arc<Self>, only: Option<&PoolName>) -> Result<Vec<PoolStanding>, SpineError> {
+        self.listen().await;
+        let mut all = Vec::new();
+        for of in self.pools.iter().filter(|of| only.is_none_or(|only| of.pool == *only)) {
+            let waiting = self.waiting(of).await?;
+            let now = now_ms();
+            let heard = self.heard();
+            all.push(self.view.fleet(&of.pool, |pool| {
+                let workers = standing::workers(&of.pool, pool, &heard, millis(of.lease), now);
+                standing::pool((&of.pool, of.shards, of.lanes), pool, &workers, waiting, now)
+            }));
+        }
+        Ok(all)
+    }
+
+    /// The workers of all pools, or of that one.
+    pub async fn workers(self: &Arc<Self>, only: Option<&PoolName>) -> Vec<WorkerStanding> {
+        self.listen().await;
+        let (now, heard) = (now_ms(), self.heard());
+        let asked = self.pools.iter().filter(|of| only.is_none_or(|only| of.pool == *only));
+        let workers = asked.map(|of| {
+            self.view.fleet(&of.pool, |pool| standing::workers(&of.pool, pool, &heard, millis(of.lease), now))
+        });
+        workers.flatten().collect()
+    }
+
+    /// That worker with its jobs, in each pool where there is one of the name.
+    pub async fn worker(self: &Arc<Self>, only: Option<&PoolName>, worker: &WorkerId) -> Vec<WorkerStanding> {
+        let mut found = self.workers(only).await;
+        found.retain(|standing| standing.worker == *worker);
+        for standing in &mut found {
+            standing.jobs = self.view.fleet(&standing.pool, |pool| {
+                pool.jobs_of(worker).into_iter().map(|(_, source)| source.clone()).collect()
+            });
+            standing.jobs.sort();
+        }
+        found
+    }
+
+    /// Begins to listen, or goes on; waits until every worker that speaks has had the time to.
+    async fn listen(self: &Arc<Self>) {
+        let longest = self.pools.iter().map(|of| enough(of.heartbeat)).max().unwrap_or_default();
+        let begin = {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.replace(Instant::now()).is_none()
+        };
+        if begin {
+            self.settled.send_replace(false);
+            let listening = Arc::downgrade(self);
+            let spine = Arc::clone(&self.spine);
+            tokio::spawn(async move {
+                while let Some(fleet) = listening.upgrade() {
+                    match follow(&fleet, &*spine).await {
+                        Ok(()) => return,
+                        Err(error) => tracing::warn!(%error, "workers' reports cannot be read; it is tried again"),
+                    }
+                    drop(fleet);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            });
+        }
+        let mut settled = self.settled.subscribe();
+        // What was not heard by then is shown as unheard.
+        let _late = tokio::time::timeout(longest + LOOK, settled.wait_for(|settled| *settled)).await;
+    }
+
+    /// Whether nobody has asked for long; then listening is over.
+    fn idle(&self) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.is_some_and(|asked| asked.elapsed() < IDLE) {
+            return false;
+        }
+        *asked = None;
+        *self.heard() = Heard::default();
+        true
+    }
+
+    /// What waits in a pool's logs.
+    async fn waiting(&self, of: &FleetPool) -> Result<Waiting, SpineError> {
+        let mut waiting = Waiting::default();
+        let mut partitions = Vec::new();
+        for (topic, state) in of.backlog.iter().zip(self.spine.describe(&of.backlog).await?) {
+            let state = state.ok_or_else(|| SpineError::UnknownTopic { topic: topic.clone() })?;
+            partitions.extend((0..state.partitions).map(|number| topic.partition(number)));
+        }
+        for (partition, Ends { start, end }) in partitions.iter().zip(self.spine.ends(&partitions).await?) {
+            let place = self.view.fleet(&of.pool, |pool| pool.place(&partition.topic, partition.partition));
+            let (position, above) = place.unwrap_or((start, 0));
+            let waits = end.saturating_sub(position.max(start)).saturating_sub(above);
+            waiting.backlog += waits;
+            if waits > 0 {
+                waiting.oldest_ms = waiting.oldest_ms.max(age(&*self.spine, partition, position.max(start)).await);
+            }
+        }
+        Ok(waiting)
+    }
+}
+
+/// Time within which a worker that speaks has been heard.
+fn enough(heartbeat: Duration) -> Duration {
+    heartbeat + heartbeat / 2
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map(millis).unwrap_or_default()
+}
+
+/// How long ago the first record at or above `position` was appended, milliseconds; `None` when it cannot be read soon.
+async fn age(spine: &dyn Spine, partition: &TopicPartition, position: Offset) -> Option<u64> {
+    let mut reader = spine.reader("age").await.ok()?;
+    let handle = reader.open(partition, Start::At(position));
+    let mut batch = Vec::new();
+    let read = async {
+        while batch.is_empty() {
+            poll_fn(|cx| reader.poll_read(handle, 1, cx, &mut batch)).await?;
+        }
+        Ok::<_, ReadError>(())
+    };
+    tokio::time::timeout(PATIENCE, read).await.ok()?.ok()?;
+    Some(now_ms().saturating_sub(u64::try_from(batch.first()?.timestamp_ms).ok()?))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error("{0}")]
+    Spine(#[from] SpineError),
+    #[error("{0}")]
+    Read(#[from] ReadError),
+}
+
+/// Reads until nobody asks any more.
+async fn follow(fleet: &Arc<Fleet>, spine: &dyn Spine) -> Result<(), FollowError> {
+    let began = (Instant::now(), i64::try_from(now_ms()).unwrap_or(i64::MAX));
+    let mut reader = spine.reader("fleet").await?;
+    let mut all = Vec::new();
+    for of in &fleet.pools {
+        let partitions: Vec<_> = (0..of.shards).map(|shard| of.reports.partition(shard)).collect();
+        for (partition, Ends { start, end }) in partitions.iter().zip(spine.ends(&partitions).await?) {
+            let from = end.saturating_sub(BACK).max(start);
+            all.push(Listened {
+                pool: of.pool.clone(),
+                handle: reader.open(partition, Start::At(from)),
+                partition: partition.clone(),
+                heartbeat: of.heartbeat,
+                position: from,
+                goal: end,
+                since_ms: (from == start).then_some(0),
+            });
+        }
+    }
+    let (mut batch, mut looked) = (Vec::with_capacity(TURN), Instant::now());
+    loop {
+        let some = poll_fn(|cx| read_some(fleet, &mut *reader, &mut all, &mut batch, cx));
+        if let Ok(read) = tokio::time::timeout(LOOK, some).await {
+            read?;
+        }
+        if !*fleet.settled.borrow() && all.iter().all(|one| one.is_settled(began)) {
+            fleet.settled.send_replace(true);
+        }
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            if fleet.idle() {
+                return Ok(());
+            }
+            let mut heard = fleet.heard();
+            heard.retain(|pool, worker| fleet.view.fleet(pool, |pool| pool.workers.contains_key(worker)));
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Listened {
+    /// Whether every worker that speaks to it has been heard.
+    fn is_settled(&self, (began, began_ms): (Instant, i64)) -> bool {
+        let enough = enough(self.heartbeat);
+        let back = began_ms.saturating_sub(i64::try_from(enough.as_millis()).unwrap_or(i64::MAX));
+        let read = self.position >= self.goal && self.since_ms.is_some_and(|since| since <= back);
+        read || began.elapsed() >= enough
+    }
+}
+
+/// One turn for every partition that has something.
+fn read_some(
+    fleet: &Fleet,
+    reader: &mut dyn Reader,
+    all: &mut [Listened],
+    batch: &mut Vec<Record>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), ReadError>> {
+    let mut moved = false;
+    for one in all {
+        match reader.poll_read(one.handle, TURN, cx, batch) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(progress)) => {
+                moved = true;
+                for record in batch.drain(..) {
+                    one.since_ms.get_or_insert(record.timestamp_ms);
+                    let known =
+                        |worker: &WorkerId| fleet.view.fleet(&one.pool, |pool| pool.workers.contains_key(worker));
+                    fleet.heard().take(&one.pool, one.partition.partition, &record, known);
+                }
+                one.position = progress.position;
+            }
+            Poll::Ready(Err(error)) => {
+                batch.clear();
+                return Poll::Ready(Err(error));
+            }
+        }
+    }
+    if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
+}
