@@ -12,7 +12,7 @@ use tidegate_worker::constraints::Enforces;
 
 mod fleet;
 
-pub(crate) use fleet::{PoolsCommand, TopArgs, WorkersCommand};
+pub(crate) use fleet::{DoctorArgs, PoolsCommand, TopArgs, WorkersCommand};
 
 use crate::commands::{AuditCommand, KeysCommand, PolicyCommand};
 use crate::demo::DemoArgs;
@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Workers(WorkersCommand),
     /// Watch pools and workers live
     Top(TopArgs),
+    /// Say what is wrong with this installation, and what to do about it
+    Doctor(DoctorArgs),
     /// Look at limits as they are lent out
     #[command(subcommand)]
     Limits(LimitsCommand),

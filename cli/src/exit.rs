@@ -14,7 +14,8 @@ use crate::output;
 pub(crate) const CODES: &str = "Exit codes:
   0   done
   1   a job did not succeed, a case failed, topics differ (`topics plan`), verdicts differ
-      (`policy diff`), rules can never decide (`policy check`), or something that was asked for is not there
+      (`policy diff`), rules can never decide (`policy check`), something is to be mended (`doctor`), or something that was
+      asked for is not there
   2   the command line is wrong
   3   the audit log was tampered with (`audit verify`, `audit export`)
   4   no record is bad, and whether all are there cannot be said (the same)

@@ -8,6 +8,7 @@
 //! | [`roles`] | kernel, scheduler, gateway; shards come and go with a group |
 //! | [`policy_folder`], [`policy_signature`] | bundles, read again when a file changes, and by whom they are signed |
 //! | [`process`] | start, readiness, stop in order |
+//! | [`doctor`] | what is wrong with an installation, and what to do about it |
 //! | [`dev`] | everything in one process on the embedded spine |
 //! | [`workers`] | workers inside a process |
 //!
@@ -20,6 +21,7 @@ mod checkpoint_file;
 pub mod clock;
 pub mod config;
 pub mod dev;
+pub mod doctor;
 pub mod losses;
 pub mod metrics;
 pub mod policy_folder;

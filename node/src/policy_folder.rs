@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidegate_policy::{InUse, Refused, Snapshot, is_bundle_file, load};
+use tidegate_protocol::ids::KeyId;
 use tokio::sync::watch;
 
 use crate::metrics;
@@ -97,6 +98,18 @@ pub fn read_files(folder: &Path) -> Result<BTreeMap<String, String>, PolicyError
 /// [`PolicyError`], never `Signature`.
 pub fn load_folder(folder: &Path, in_use: Option<&InUse>) -> Result<Snapshot, PolicyError> {
     load(read_files(folder)?, in_use).map_err(PolicyError::Refused)
+}
+
+/// Loads a folder as a process would at its start; also who signed it, where somebody did.
+///
+/// # Errors
+/// [`PolicyError`].
+pub fn load_signed(folder: &Path, demand: &Demand) -> Result<(Snapshot, Option<KeyId>), PolicyError> {
+    let Read { files, signature } = Read::of(folder)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let by = demand.check(&files, signature.as_deref(), now_ms)?;
+    Ok((load(files, None).map_err(PolicyError::Refused)?, by))
 }
 
 /// The current policy; `None` until a good one was read.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use tidegate_node::Role;
 
-use super::{Reach, duration};
+use super::{Reach, SpineArgs, duration};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PoolsCommand {
@@ -60,4 +61,19 @@ pub(crate) struct TopArgs {
     pub(crate) workers: usize,
     #[command(flatten)]
     pub(crate) reach: Reach,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DoctorArgs {
+    /// Whose rights are looked at: those this machine's processes have
+    #[arg(long, value_name = "ROLES", value_delimiter = ',', default_value = "kernel,limits,scheduler,gateway")]
+    pub(crate) roles: Vec<Role>,
+    /// Write one empty record (to `held`, for a key that nobody has), to compare clocks exactly and to see that writing works
+    #[arg(long)]
+    pub(crate) write: bool,
+    /// Longest time for reading the logs
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub(crate) within: Duration,
+    #[command(flatten)]
+    pub(crate) spine: SpineArgs,
 }

@@ -6,6 +6,7 @@ mod bench;
 mod config;
 mod dead;
 mod dev;
+mod doctor;
 mod fleet;
 mod jobs;
 mod keys;
@@ -53,6 +54,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Pools(command) => fleet::pools(&global, command),
         Command::Workers(command) => fleet::workers(&global, command),
         Command::Top(args) => top::run(&global, &args),
+        Command::Doctor(args) => doctor::run(&global, &args),
         Command::Sources(command) => sources::run(&global, command),
         Command::Demo(args) => runtime()?.block_on(crate::demo::demo(&args, global.output)),
         Command::Bench(args) => bench::run(&global, &args),
@@ -76,6 +78,7 @@ fn logs(global: &Global, command: &Command) -> Result<(), Failure> {
         | Command::Pools(_)
         | Command::Workers(_)
         | Command::Top(_)
+        | Command::Doctor(_)
         | Command::Sources(_)
         | Command::Demo(_)
         | Command::Bench(_) => "warn",

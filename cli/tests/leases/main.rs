@@ -8,6 +8,8 @@
     reason = "a test that meets what it does not expect must fail"
 )]
 
+mod standing;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

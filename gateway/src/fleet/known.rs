@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
+use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::control::Place;
 use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::ids::{PoolName, WorkerId};
@@ -27,6 +27,8 @@ const RANGES: usize = 50_000;
 #[derive(Debug, Default)]
 pub struct Known {
     pools: BTreeMap<PoolName, Pool>,
+    /// Of all inputs of all stages: each has one reader.
+    places: HashMap<TopicPartition, Settled>,
 }
 
 /// One of them.
@@ -35,7 +37,6 @@ pub struct Pool {
     /// By worker and shard.
     pub(super) workers: BTreeMap<WorkerId, BTreeMap<u32, Member>>,
     leases: HashMap<SourcePosition, Lease>,
-    places: HashMap<TopicPartition, Settled>,
     pub(super) granted: Pace,
     pub(super) ended: Pace,
     /// Jobs ended, by outcome.
@@ -116,16 +117,24 @@ impl Known {
         }
     }
 
-    /// Takes what a group says of its shard's places.
-    pub fn moved(&mut self, pool: &PoolName, inputs: &[TopicPartition], places: &[Place]) {
-        if places.is_empty() {
-            return;
-        }
-        let pool = self.pools.entry(pool.clone()).or_default();
+    /// Takes what a group of a stage says of its shard's places.
+    pub fn moved(&mut self, inputs: &[TopicPartition], places: &[Place]) {
         for place in places {
             let Some(input) = usize::try_from(place.input).ok().and_then(|number| inputs.get(number)) else { continue };
-            pool.places.entry(input.clone()).or_default().moved(place);
+            self.places.entry(input.clone()).or_default().moved(place);
         }
+    }
+
+    /// The lowest offset of an input that is not settled, and how many records above it are.
+    #[must_use]
+    pub fn place(&self, input: &TopicPartition) -> Option<(Offset, u64)> {
+        let settled = self.places.get(input)?;
+        Some((settled.position, settled.ranges.iter().map(|(from, to)| to - from).sum()))
+    }
+
+    /// Every input of a stage.
+    pub fn inputs(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.places.keys()
     }
 }
 
@@ -152,12 +161,6 @@ impl Pool {
             *running.entry(&lease.worker).or_default() += 1;
         }
         running
-    }
-
-    /// The lowest offset of an input that waits, and how many records above it do not.
-    pub(super) fn place(&self, topic: &TopicName, partition: u32) -> Option<(Offset, u64)> {
-        let settled = self.places.get(&topic.partition(partition))?;
-        Some((settled.position, settled.ranges.iter().map(|(from, to)| to - from).sum()))
     }
 
     /// From verdict to the first lease.
@@ -259,6 +262,7 @@ impl Times {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_protocol::address::TopicName;
     use tidegate_protocol::facts::{LeaseEnd, Token};
 
     use super::*;
@@ -330,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_place_counts_what_is_settled_above_its_position() {
-        let (mut known, bank) = (Known::default(), pool_name());
+        let mut known = Known::default();
         let topic = TopicName::new("tidegate.approved.bank").unwrap();
         let inputs = [TopicName::new("tidegate.reports.bank").unwrap().partition(0), topic.partition(1)];
         let place = |position, settled: &[(u64, u64)]| Place {
@@ -340,11 +344,11 @@ mod tests {
             senders: Vec::new(),
             late: false,
         };
-        known.moved(&bank, &inputs, &[place(4, &[(6, 8), (10, 13)])]);
-        let placed = |known: &Known| known.pool(&bank).unwrap().place(&topic, 1);
+        known.moved(&inputs, &[place(4, &[(6, 8), (10, 13)])]);
+        let placed = |known: &Known| known.place(&topic.partition(1));
         assert_eq!(placed(&known), Some((4, 5)));
-        known.moved(&bank, &inputs, &[place(11, &[(20, 21)])]);
+        known.moved(&inputs, &[place(11, &[(20, 21)])]);
         assert_eq!(placed(&known), Some((11, 3)), "11 and 12 of before, and 20");
-        assert_eq!(known.pool(&bank).unwrap().place(&topic, 0), None);
+        assert_eq!(known.place(&topic.partition(0)), None);
     }
 }

@@ -187,8 +187,7 @@ impl Fleet {
             partitions.extend((0..state.partitions).map(|number| topic.partition(number)));
         }
         for (partition, Ends { start, end }) in partitions.iter().zip(self.spine.ends(&partitions).await?) {
-            let place = self.view.fleet(&of.pool, |pool| pool.place(&partition.topic, partition.partition));
-            let (position, above) = place.unwrap_or((start, 0));
+            let (position, above) = self.view.place(partition).unwrap_or((start, 0));
             let waits = end.saturating_sub(position.max(start)).saturating_sub(above);
             waiting.backlog += waits;
             if waits > 0 {

@@ -57,21 +57,18 @@ impl Follower {
     pub(super) fn take(&mut self, view: &View, partition: u32, record: &Record) {
         match self.holds.clone() {
             Holds::Decisions => {
-                for fact in self.facts::<KernelFact>(record) {
+                for fact in self.facts::<KernelFact>(view, record) {
                     view.kernel_fact(fact.at, fact.fact);
                 }
             }
             Holds::Leases(pool) => {
-                let Some(group) = self.group::<SchedulerFact>(record) else { return };
-                let inputs = self.log.as_ref().map_or(&[][..], |log| &log.inputs);
-                view.fleet_moved(&pool, inputs, &group.places);
-                for fact in group.facts {
+                for fact in self.facts::<SchedulerFact>(view, record) {
                     view.fleet_fact(&pool, partition, fact.at, &fact.fact);
                     view.scheduler_fact(&pool, fact.at, fact.fact);
                 }
             }
             Holds::Limits => {
-                for fact in self.facts::<LimitsFact>(record) {
+                for fact in self.facts::<LimitsFact>(view, record) {
                     view.limits_fact(fact.at, fact.fact);
                 }
             }
@@ -83,8 +80,10 @@ impl Follower {
         }
     }
 
-    fn facts<F: DeserializeOwned>(&mut self, record: &Record) -> Vec<FactRecord<F>> {
-        self.group(record).map(|group| group.facts).unwrap_or_default()
+    fn facts<F: DeserializeOwned>(&mut self, view: &View, record: &Record) -> Vec<FactRecord<F>> {
+        let Some(group) = self.group(record) else { return Vec::new() };
+        view.moved(self.log.as_ref().map_or(&[][..], |log| &log.inputs), &group.places);
+        group.facts
     }
 
     fn group<F: DeserializeOwned>(&mut self, record: &Record) -> Option<Box<Group<FactRecord<F>>>> {

@@ -15,7 +15,7 @@ pub mod tail;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tidegate_protocol::address::TopicPartition;
+use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::control::Place;
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::ids::{JobId, PoolName, TenantId};
@@ -154,9 +154,26 @@ impl View {
         self.known().take(pool, shard, at, fact, decided);
     }
 
-    /// Takes what a group of a scheduler says of its shard's places.
-    pub(crate) fn fleet_moved(&self, pool: &PoolName, inputs: &[TopicPartition], places: &[Place]) {
-        self.known().moved(pool, inputs, places);
+    /// Takes what a group of a stage says of its shard's places.
+    pub(crate) fn moved(&self, inputs: &[TopicPartition], places: &[Place]) {
+        if !places.is_empty() {
+            self.known().moved(inputs, places);
+        }
+    }
+
+    /// The lowest offset of an input that its stage has not settled, and how many records above it are settled; `None` when
+    /// no stage has said.
+    #[must_use]
+    pub fn place(&self, input: &TopicPartition) -> Option<(Offset, u64)> {
+        self.known().place(input)
+    }
+
+    /// Every input of which a stage has said how far it is.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<TopicPartition> {
+        let mut inputs: Vec<TopicPartition> = self.known().inputs().cloned().collect();
+        inputs.sort();
+        inputs
     }
 
     /// What the facts say of a pool.

@@ -44,7 +44,7 @@ pub enum SecretFrom {
 }
 
 /// Keys, read.
-#[derive(Debug, Clone)]
+#[derive(Default, Debug, Clone)]
 pub struct Keys {
     /// What stages of this process sign with.
     pub signer: Option<Arc<dyn Sign>>,

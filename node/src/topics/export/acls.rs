@@ -1,7 +1,7 @@
 //! What each role must be allowed to, as `kafka-acls.sh` commands: a principal a role, so that a stolen worker's password
 //! writes no decisions. (Whoever gets past this still has to sign: see `keys`.)
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use tidegate_protocol::topics::{Kind, Topic};
@@ -42,6 +42,43 @@ fn groups(prefix: &str, wanted: &[Wanted]) -> Vec<(&'static str, String)> {
     groups
 }
 
+/// Who may do what with a topic.
+fn may(one: &Wanted) -> BTreeSet<(&'static str, &'static str)> {
+    let row = one.topic.row();
+    // A stage reads back what it writes: fences, its own facts, its snapshots.
+    let stage = |role: &str| row.sealed && ["KERNEL", "LIMITS", "SCHEDULER"].contains(&role);
+    let mut may = BTreeSet::new();
+    for role in roles(row.writers) {
+        may.insert((role, "Write"));
+        if stage(role) {
+            may.insert((role, "Read"));
+        }
+    }
+    for role in roles(row.readers) {
+        may.insert((role, "Read"));
+        if matches!(row.kind, Kind::Backlog) && !one.foreign {
+            // Its reader trims it.
+            may.insert((role, "Delete"));
+        }
+    }
+    if row.writers == "anyone allowed" {
+        may.insert(("GATEWAY", "Write"));
+    }
+    // `dead` is shown whole, with the bytes of its records.
+    if row.readers == "operators" {
+        may.insert(("GATEWAY", "Read"));
+    }
+    may
+}
+
+/// One call.
+fn allow(out: &mut String, role: &str, operations: &[&str], kind: &str, names: &[&str]) {
+    let operations: String = operations.iter().map(|what| format!(" --operation {what}")).collect();
+    let names: String = names.iter().map(|name| format!(" --{kind} {name}")).collect();
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "allow \"${role}\"{operations}{names}");
+}
+
 pub(super) fn script(prefix: &str, wanted: &[Wanted]) -> String {
     let mut out = String::from(
         "#!/bin/sh\n# Set BOOTSTRAP, and a principal for each role, e.g. KERNEL=User:tidegate-kernel; roles may share one.\n\
@@ -49,51 +86,29 @@ pub(super) fn script(prefix: &str, wanted: &[Wanted]) -> String {
          allow() { # principal, further arguments\n  who=$1; shift\n  \
          kafka-acls.sh --bootstrap-server \"$BOOTSTRAP\" --add --allow-principal \"$who\" \"$@\"\n}\n",
     );
+    // One call for all topics of a role with the same rights: each starts a JVM.
+    let mut rights: BTreeMap<(usize, Vec<&str>), Vec<&str>> = BTreeMap::new();
     for one in wanted {
-        let (row, topic) = (one.topic.row(), one.spec.name.as_str());
-        // A stage reads back what it writes: fences, its own facts, its snapshots.
-        let stage = |role: &str| row.sealed && ["KERNEL", "LIMITS", "SCHEDULER"].contains(&role);
-        let mut may: BTreeSet<(&str, &str)> = BTreeSet::new();
-        for role in roles(row.writers) {
-            may.insert((role, "Write"));
-            if stage(role) {
-                may.insert((role, "Read"));
-            }
-        }
-        for role in roles(row.readers) {
-            may.insert((role, "Read"));
-            if matches!(row.kind, Kind::Backlog) && !one.foreign {
-                // Its reader trims it.
-                may.insert((role, "Delete"));
-            }
-        }
-        if row.writers == "anyone allowed" {
-            may.insert(("GATEWAY", "Write"));
-        }
-        // `dead` is shown whole, with the bytes of its records.
-        if row.readers == "operators" {
-            may.insert(("GATEWAY", "Read"));
-        }
-        for (role, _) in ROLES {
+        let may = may(one);
+        for (number, (role, _)) in ROLES.into_iter().enumerate() {
             let operations: Vec<&str> = may.iter().filter(|(who, _)| *who == role).map(|(_, what)| *what).collect();
-            if operations.is_empty() {
-                continue;
+            if !operations.is_empty() {
+                rights.entry((number, operations)).or_default().push(one.spec.name.as_str());
             }
-            let operations: String = operations.iter().map(|what| format!(" --operation {what}")).collect();
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "allow \"${role}\"{operations} --topic {topic}");
         }
     }
+    for ((number, operations), topics) in rights {
+        let role = ROLES.get(number).map_or("", |(role, _)| role);
+        allow(&mut out, role, &operations, "topic", &topics);
+    }
+    let all: Vec<&str> = wanted.iter().map(|one| one.spec.name.as_str()).collect();
     for (role, _) in ROLES.into_iter().filter(|(role, _)| *role != "SUBMITTER") {
         // Every process compares the topics with its configuration when it starts.
-        for one in wanted {
-            let topic = one.spec.name.as_str();
-            let _ = writeln!(out, "allow \"${role}\" --operation Describe --operation DescribeConfigs --topic {topic}");
-        }
-        let _ = writeln!(out, "allow \"${role}\" --operation Read --group {READERS}");
+        allow(&mut out, role, &["Describe", "DescribeConfigs"], "topic", &all);
+        allow(&mut out, role, &["Read"], "group", &[READERS]);
     }
     for (role, group) in groups(prefix, wanted) {
-        let _ = writeln!(out, "allow \"${role}\" --operation Read --group {group}");
+        allow(&mut out, role, &["Read"], "group", &[&group]);
     }
     let _ = writeln!(out, "allow \"$OPERATOR\" --operation Create --operation AlterConfigs --cluster");
     out

@@ -1,0 +1,178 @@
+//! The broker: topics, rights, clock.
+
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_protocol::address::{Offset, TopicPartition};
+use tidegate_protocol::topics::{Kind, Topic};
+use tidegate_spine::{Ends, Headers, NewRecord, ProducerOptions, ReadError, Record, Spine, Start};
+
+use super::{CLOCK, Level, Report, now_ms, with_causes};
+use crate::config::Config;
+use crate::roles::{Role, Roles};
+use crate::topics::{Plan, Wanted};
+
+/// How long a refusal to read may take to come.
+const REFUSAL: Duration = Duration::from_secs(3);
+/// Longest wait for a record that is there.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The key of the record that is written: nobody's.
+const KEY: &[u8] = b"tidegate-doctor";
+
+/// Every difference; the names of topics that are missing.
+pub(super) fn topics(report: &mut Report, plan: &Plan) -> BTreeSet<String> {
+    let mut missing = BTreeSet::new();
+    for difference in &plan.differences {
+        if difference.what == "missing" {
+            missing.insert(difference.topic.clone());
+        }
+        let remedy = "`tidegate topics plan` shows it all, `tidegate topics apply` does what can be done";
+        report.add("topics", Level::Bad, difference.to_string(), remedy);
+    }
+    report.ok_unless_found("topics", format!("{} topics are as they should be", plan.wanted.len()));
+    missing
+}
+
+/// Whether a role reads what the column names.
+fn reads(role: Role, column: &str) -> bool {
+    let words: &[&str] = match role {
+        Role::Kernel => &["kernel", "all stages"],
+        Role::Limits => &["limits", "all stages"],
+        Role::Scheduler => &["scheduler", "all stages"],
+        Role::Gateway => &["gateway", "people", "workers of the pool", "operators"],
+    };
+    column.split(", ").any(|word| words.contains(&word))
+}
+
+/// Tries to read each topic that the roles read: a broker says at once when it may not be.
+pub(super) async fn rights(
+    report: &mut Report,
+    spine: &dyn Spine,
+    wanted: &[Wanted],
+    missing: &BTreeSet<String>,
+    roles: &Roles,
+) {
+    let read = |one: &&Wanted| roles.iter().any(|role| reads(*role, one.topic.row().readers));
+    let there = wanted.iter().filter(read).filter(|one| !missing.contains(one.spec.name.as_str()));
+    let partitions: Vec<TopicPartition> = there.map(|one| one.spec.name.partition(0)).collect();
+    let mut refused = Vec::new();
+    match (spine.ends(&partitions).await, spine.reader("doctor").await) {
+        (Ok(ends), Ok(mut reader)) => {
+            let mut open: Vec<_> = partitions
+                .iter()
+                .zip(ends)
+                .map(|(partition, Ends { end, .. })| Some(reader.open(partition, Start::At(end))))
+                .collect();
+            let mut batch = Vec::new();
+            let all = poll_fn(|cx| {
+                for handle in &mut open {
+                    let Some(own) = *handle else { continue };
+                    match reader.poll_read(own, 1, cx, &mut batch) {
+                        Poll::Ready(Ok(_)) => *handle = None,
+                        Poll::Ready(Err(error)) => {
+                            *handle = None;
+                            if !matches!(error, ReadError::Truncated { .. }) {
+                                refused.push(error.to_string());
+                            }
+                        }
+                        Poll::Pending => {}
+                    }
+                }
+                if open.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
+            });
+            // Silence is consent: at the end of a log there is nothing to read.
+            let _silent = tokio::time::timeout(REFUSAL, all).await;
+        }
+        (Err(error), _) | (_, Err(error)) => refused.push(with_causes(&error)),
+    }
+    for refusal in refused {
+        let remedy = "`tidegate topics export --format acls` prints what each role must be allowed to";
+        report.add("rights", Level::Bad, refusal, remedy);
+    }
+    let words: Vec<&str> = roles.iter().map(|role| role.word()).collect();
+    let what = format!(
+        "all {} topics that {} read may be read; writing shows only when it is done",
+        partitions.len(),
+        words.join(", ")
+    );
+    report.ok_unless_found("rights", what);
+}
+
+pub(super) async fn clock(report: &mut Report, config: &Config, spine: &dyn Spine, wanted: &[Wanted], write: bool) {
+    let off = if write { compared(config, spine).await } else { newest(spine, wanted).await };
+    let remedy = "set the clocks by NTP: a process whose clock is more than 2 s off the broker's is given no shard";
+    let (bound, way) = (i64::try_from(CLOCK.as_millis()).unwrap_or(i64::MAX), if write { "" } else { " at least" });
+    match off {
+        Err(why) => report.add("clock", Level::Bad, why, "without it the clocks cannot be compared"),
+        Ok(Some(ms)) if ms.abs() > bound => {
+            let what = format!(
+                "this machine's clock is{way} {} ms {} the broker's",
+                ms.abs(),
+                if ms > 0 { "behind" } else { "ahead of" }
+            );
+            report.add("clock", Level::Bad, what, remedy);
+        }
+        Ok(Some(ms)) if write => report.ok("clock", format!("{} ms from the broker's, and writing works", ms.abs())),
+        Ok(_) => report.ok("clock", "no record is from the future; `--write` compares it exactly, by one empty record"),
+    }
+}
+
+/// How far the broker's clock is ahead of this one: by an empty record for a key that nobody has.
+async fn compared(config: &Config, spine: &dyn Spine) -> Result<Option<i64>, String> {
+    let held = Topic::Held.name(&config.prefix).map_err(|error| error.to_string())?.partition(0);
+    let options = ProducerOptions { name: "doctor".into(), ..ProducerOptions::default() };
+    let mut producer = spine.producer(options).await.map_err(|error| with_causes(&error))?;
+    let record = NewRecord { key: Some(Bytes::from_static(KEY)), value: None, headers: Headers::new() };
+    let before = now_ms();
+    let landed = tokio::time::timeout(PATIENCE, producer.append(&held, vec![record])).await;
+    let landed = landed.map_err(|_| format!("`{held}` took no record within {} s", PATIENCE.as_secs()))?;
+    let landed = landed.map_err(|error| format!("`{held}` takes no record: {}", with_causes(&error)))?;
+    let after = now_ms();
+    let record = first_at(spine, &held, landed.first).await.ok_or_else(|| format!("`{held}` cannot be read back"))?;
+    let stamp = u64::try_from(record.timestamp_ms).unwrap_or_default();
+    // Between the two it was taken: only what is beyond them is off.
+    let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    Ok(Some(if stamp > after {
+        signed(stamp - after)
+    } else if stamp < before {
+        -signed(before - stamp)
+    } else {
+        0
+    }))
+}
+
+/// How far the newest record of a stage is ahead of this clock, if any is.
+async fn newest(spine: &dyn Spine, wanted: &[Wanted]) -> Result<Option<i64>, String> {
+    let facts = wanted.iter().filter(|one| one.topic.row().kind == Kind::Facts);
+    let partitions: Vec<TopicPartition> =
+        facts.flat_map(|one| (0..one.spec.partitions).map(|number| one.spec.name.partition(number))).collect();
+    let ends = spine.ends(&partitions).await.map_err(|error| with_causes(&error))?;
+    let now = i64::try_from(now_ms()).unwrap_or(i64::MAX);
+    let mut ahead = None;
+    for (partition, Ends { start, end }) in partitions.iter().zip(ends) {
+        if end > start
+            && let Some(record) = first_at(spine, partition, end - 1).await
+        {
+            ahead = ahead.max(Some(record.timestamp_ms - now)).filter(|ms| *ms > 0);
+        }
+    }
+    Ok(ahead)
+}
+
+/// The first record at or above an offset, if it comes soon.
+pub(super) async fn first_at(spine: &dyn Spine, partition: &TopicPartition, at: Offset) -> Option<Record> {
+    let mut reader = spine.reader("doctor").await.ok()?;
+    let handle = reader.open(partition, Start::At(at));
+    let mut batch = Vec::new();
+    let read = async {
+        while batch.is_empty() {
+            poll_fn(|cx| reader.poll_read(handle, 1, cx, &mut batch)).await?;
+        }
+        Ok::<_, ReadError>(())
+    };
+    tokio::time::timeout(PATIENCE, read).await.ok()?.ok()?;
+    batch.into_iter().next()
+}

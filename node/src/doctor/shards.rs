@@ -1,0 +1,90 @@
+//! How far each shard has read its inputs, by what it wrote itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tidegate_gateway::view::View;
+use tidegate_protocol::address::{TopicName, TopicPartition};
+use tidegate_protocol::topics::{Kind, Topic};
+use tidegate_spine::{Cleanup, Ends, Spine};
+
+use super::broker::first_at;
+use super::{Level, Report, now_ms, with_causes};
+use crate::topics::Wanted;
+
+/// A record that has waited longer is worth a word.
+const LONG: Duration = Duration::from_secs(60);
+
+pub(super) async fn examine(report: &mut Report, spine: &dyn Spine, wanted: &[Wanted], view: &View) {
+    let by_name: BTreeMap<&TopicName, &Wanted> = wanted.iter().map(|one| (&one.spec.name, one)).collect();
+    let inputs: Vec<TopicPartition> = inputs(wanted);
+    let ends = match spine.ends(&inputs).await {
+        Ok(ends) => ends,
+        Err(error) => {
+            return report.add("shards", Level::Bad, with_causes(&error), "the ends of the inputs cannot be had");
+        }
+    };
+    let mut read = 0;
+    for (input, Ends { start, end }) in inputs.iter().zip(ends) {
+        let Some(one) = by_name.get(&input.topic) else { continue };
+        let reader = one.topic.row().readers;
+        let place = view.place(input);
+        read += usize::from(place.is_some());
+        let (position, above) = place.unwrap_or((start, 0));
+        if place.is_some() && position < start {
+            let what =
+                format!("`{input}`: records {position} to {start} are gone, and its {reader} had not settled them");
+            let remedy = "restore them, or give them up: `tidegate sources accept-loss`";
+            report.add("shards", Level::Bad, what, remedy);
+            continue;
+        }
+        let behind = end.saturating_sub(position).saturating_sub(above);
+        if behind == 0 {
+            continue;
+        }
+        let Some(record) = first_at(spine, input, position).await else { continue };
+        let age =
+            Duration::from_millis(now_ms().saturating_sub(u64::try_from(record.timestamp_ms).unwrap_or_default()));
+        if let Cleanup::Log { retention_ms: Some(kept) } = one.spec.cleanup
+            && age.as_millis() * 2 > u128::from(kept)
+        {
+            let what = format!(
+                "`{input}`: {behind} records are not settled, the oldest for {} s of the {} s it is kept",
+                age.as_secs(),
+                kept / 1_000
+            );
+            report.add(
+                "shards",
+                Level::Bad,
+                what,
+                format!("run its {reader}, or keep the topic longer (`topics.retention`)"),
+            );
+        } else if age > LONG {
+            let what = format!("`{input}`: {behind} records are not settled, the oldest for {} s", age.as_secs());
+            report.add("shards", Level::Note, what, remedy(&one.topic, place.is_some()));
+        }
+    }
+    report.ok_unless_found("shards", format!("{read} inputs are read, and nothing waits long"));
+}
+
+/// Every partition that a stage reads; not the topics that people, workers and submitters read.
+fn inputs(wanted: &[Wanted]) -> Vec<TopicPartition> {
+    let is_input = |one: &&Wanted| {
+        let row = one.topic.row();
+        !matches!(row.kind, Kind::Facts | Kind::Keyed | Kind::Short)
+            && ["kernel", "scheduler", "limits"].contains(&row.readers)
+    };
+    let all = wanted.iter().filter(is_input);
+    all.flat_map(|one| (0..one.spec.partitions).map(|number| one.spec.name.partition(number))).collect()
+}
+
+fn remedy(topic: &Topic, read: bool) -> String {
+    if !read {
+        return "nobody has ever read it: is its role up? (`tidegate serve --roles`)".to_owned();
+    }
+    if matches!(topic, Topic::Approved(_) | Topic::Overflow(_)) {
+        "jobs wait for workers: `tidegate pools list` says how many are wanted".to_owned()
+    } else {
+        "is its role up, and ready (`/readyz`)?".to_owned()
+    }
+}
