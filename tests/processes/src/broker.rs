@@ -87,6 +87,24 @@ impl Broker {
         Ok(Self { address, sasl, data })
     }
 
+    /// `deploy/local/kafka COMMAND` for this broker: `up` as it was, `down`, `stop`, `cont`.
+    ///
+    /// # Errors
+    /// When it is not known where the broker lives, or the command fails.
+    pub fn control(&self, command: &str) -> anyhow::Result<()> {
+        let data = self.data.as_ref().context("TIDEGATE_TEST_KAFKA_DATA does not say where the broker lives")?;
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/local/kafka");
+        let mut started = std::process::Command::new(script);
+        started.arg(command).arg("--data").arg(data);
+        if command == "up" {
+            started.args(["--sasl", "--tls"]);
+        }
+        let ended = started.output().with_context(|| format!("start `{script}`"))?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        anyhow::ensure!(ended.status.success(), "`kafka {command}` ended with {}: {said}", ended.status);
+        Ok(())
+    }
+
     /// The spine URL of it.
     #[must_use]
     pub fn url(&self) -> String {

@@ -232,6 +232,18 @@ impl Member {
         self.http.as_ref().is_none_or(Http::is_ready)
     }
 
+    /// Whether it has ended, which must have been in order; then it can be started again.
+    ///
+    /// # Errors
+    /// When it ended with an error.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        let Some(process) = &mut self.process else { return Ok(true) };
+        let Some(status) = process.ended()? else { return Ok(false) };
+        anyhow::ensure!(status.success(), "{} ended with {status}:\n{}", process.name(), process.last_words());
+        self.process = None;
+        Ok(true)
+    }
+
     fn running(&mut self) -> anyhow::Result<&mut Process> {
         self.process.as_mut().context("it does not run")
     }

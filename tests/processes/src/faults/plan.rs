@@ -11,26 +11,80 @@ pub enum Blow {
     Kill,
     /// SIGSTOP for longer than the session lasts, then SIGCONT: it wakes as a former owner.
     Pause,
+    /// SIGTERM, and a start when it has ended, in order and within [`ENDED`].
+    Term,
+    /// The broker is taken down in order and started again.
+    Bounce,
+    /// SIGSTOP for the broker for twice the lease, then SIGCONT.
+    Hang,
 }
 
+/// Whom the blows to the broker name.
+pub const BROKER: &str = "broker";
 /// A paused process sleeps this long.
 pub const PAUSED: Duration = SESSION.saturating_add(Duration::from_secs(3));
 /// A killed one is started again after this.
 pub const RESTARTED: Duration = Duration::from_secs(1);
+/// One that is told to stop has ended by then.
+pub const ENDED: Duration = Duration::from_secs(25);
+/// A broker that hangs does so for this long: twice the lease, which is as long as the session.
+pub const HANGS: Duration = SESSION.saturating_mul(2);
 
-/// The parts of a run.
+/// A run: which blows, and what they must have led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Length {
+pub enum Scenario {
     /// Every process of every role is killed and paused.
     Full,
     /// A kernel and a scheduler killed, a kernel paused.
     Short,
+    /// Workers killed, one after the other, again and again.
+    WorkerKills,
+    /// Workers stopped past their leases, so that they wake with results nobody waits for any more.
+    WorkerStops,
+    /// The broker restarted in order, again and again.
+    BrokerBounce,
+    /// The broker stopped for twice the lease: no job of a worker that lives runs twice.
+    BrokerStop,
+    /// Schedulers killed, one after the other, again and again.
+    SchedulerKills,
+    /// Every process told to stop and started again, one after the other: it ends in time, and nothing runs twice.
+    RollingTerm,
 }
 
-impl Length {
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Full,
+        Self::Short,
+        Self::WorkerKills,
+        Self::WorkerStops,
+        Self::BrokerBounce,
+        Self::BrokerStop,
+        Self::SchedulerKills,
+        Self::RollingTerm,
+    ];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Short => "short",
+            Self::WorkerKills => "worker-kills",
+            Self::WorkerStops => "worker-stops",
+            Self::BrokerBounce => "broker-bounce",
+            Self::BrokerStop => "broker-stop",
+            Self::SchedulerKills => "scheduler-kills",
+            Self::RollingTerm => "rolling-term",
+        }
+    }
+
     /// The blows in turn, by the name of the process.
     #[must_use]
     pub fn blows(self) -> Vec<(Blow, &'static str)> {
+        let turns = |blow, names: &'static [&'static str], times: usize| {
+            names.iter().copied().cycle().take(times).map(move |name| (blow, name)).collect()
+        };
         match self {
             Self::Full => {
                 let all = ["kernel-1", "scheduler-1", "worker-1", "kernel-2", "scheduler-2", "worker-2", "auditor-1"];
@@ -41,6 +95,24 @@ impl Length {
             Self::Short => {
                 vec![(Blow::Kill, "kernel-1"), (Blow::Kill, "scheduler-1"), (Blow::Pause, "kernel-2")]
             }
+            Self::WorkerKills => turns(Blow::Kill, &["worker-1", "auditor-1", "worker-2", "auditor-2"], 14),
+            Self::WorkerStops => turns(Blow::Pause, &["worker-1", "worker-2", "auditor-1"], 7),
+            Self::BrokerBounce => turns(Blow::Bounce, &[BROKER], 4),
+            Self::BrokerStop => turns(Blow::Hang, &[BROKER], 4),
+            Self::SchedulerKills => turns(Blow::Kill, &["scheduler-1", "scheduler-2"], 10),
+            Self::RollingTerm => {
+                let all = &[
+                    "worker-1",
+                    "scheduler-1",
+                    "kernel-1",
+                    "auditor-1",
+                    "worker-2",
+                    "scheduler-2",
+                    "kernel-2",
+                    "auditor-2",
+                ];
+                turns(Blow::Term, all, 16)
+            }
         }
     }
 
@@ -50,7 +122,13 @@ impl Length {
     pub const fn more_pauses(self) -> u32 {
         match self {
             Self::Full => 4,
-            Self::Short => 0,
+            Self::Short
+            | Self::WorkerKills
+            | Self::WorkerStops
+            | Self::BrokerBounce
+            | Self::BrokerStop
+            | Self::SchedulerKills
+            | Self::RollingTerm => 0,
         }
     }
 
@@ -58,8 +136,10 @@ impl Length {
     #[must_use]
     pub const fn least_takeovers(self) -> u32 {
         match self {
-            Self::Full => 10,
+            Self::Full | Self::SchedulerKills => 10,
             Self::Short => 3,
+            Self::RollingTerm => 4,
+            Self::WorkerKills | Self::WorkerStops | Self::BrokerBounce | Self::BrokerStop => 0,
         }
     }
 
@@ -68,7 +148,41 @@ impl Length {
     pub const fn least_zombies(self) -> u64 {
         match self {
             Self::Full => 1,
-            Self::Short => 0,
+            Self::Short
+            | Self::WorkerKills
+            | Self::WorkerStops
+            | Self::BrokerBounce
+            | Self::BrokerStop
+            | Self::SchedulerKills
+            | Self::RollingTerm => 0,
+        }
+    }
+
+    /// Leases without a result that it must have seen: whoever holds one when it falls.
+    #[must_use]
+    pub const fn least_expired(self) -> u64 {
+        match self {
+            Self::WorkerKills | Self::WorkerStops => 1,
+            Self::Full
+            | Self::Short
+            | Self::BrokerBounce
+            | Self::BrokerStop
+            | Self::SchedulerKills
+            | Self::RollingTerm => 0,
+        }
+    }
+
+    /// Whether every worker lives or ends in order, so that no job may have run twice.
+    #[must_use]
+    pub const fn runs_once(self) -> bool {
+        match self {
+            Self::BrokerStop | Self::RollingTerm => true,
+            Self::Full
+            | Self::Short
+            | Self::WorkerKills
+            | Self::WorkerStops
+            | Self::BrokerBounce
+            | Self::SchedulerKills => false,
         }
     }
 
@@ -76,8 +190,11 @@ impl Length {
     #[must_use]
     pub const fn settling(self) -> Duration {
         match self {
-            Self::Full => Duration::from_secs(20),
             Self::Short => Duration::from_secs(12),
+            Self::BrokerBounce | Self::BrokerStop => Duration::from_secs(40),
+            Self::Full | Self::WorkerKills | Self::WorkerStops | Self::SchedulerKills | Self::RollingTerm => {
+                Duration::from_secs(20)
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::fleet::{Fleet, Member};
 use super::load::{Load, RATE};
-use super::plan::{Blow, Length, PAUSED, RESTARTED};
+use super::plan::{Blow, ENDED, HANGS, PAUSED, RESTARTED, Scenario};
 use super::watch::Watch;
 use crate::broker::Broker;
 use crate::home::own_prefix;
@@ -31,7 +31,7 @@ const STORIES: usize = 3;
 
 struct Run {
     began: Instant,
-    length: Length,
+    scenario: Scenario,
     broker: Broker,
     prefix: String,
     fleet: Fleet,
@@ -44,15 +44,15 @@ struct Run {
 ///
 /// # Errors
 /// When a promise is broken or the run could not be carried out.
-pub fn run(broker: &Broker, length: Length) -> anyhow::Result<()> {
+pub fn run(broker: &Broker, scenario: Scenario) -> anyhow::Result<()> {
     let began = Instant::now();
     let prefix = own_prefix("faults");
     let mut fleet = Fleet::prepare(broker, &prefix)?;
     let watch = Watch::begin(broker, &prefix)?;
     fleet.start()?;
     let load = Load::begin(broker.writer()?, &format!("{prefix}{SOURCE}"));
-    let mut run = Run { began, length, broker: broker.clone(), prefix, fleet, watch, load, dropped: 0.0 };
-    run.note("two processes a role are ready; jobs begin");
+    let mut run = Run { began, scenario, broker: broker.clone(), prefix, fleet, watch, load, dropped: 0.0 };
+    run.note(&format!("{}: two processes a role are ready; jobs begin", scenario.word()));
     match run.blows() {
         Ok(()) => run.verdict(),
         Err(error) => {
@@ -86,7 +86,7 @@ impl Run {
     fn settle(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
         self.pass(BREATH)?;
-        while began.elapsed() < self.length.settling() {
+        while began.elapsed() < self.scenario.settling() {
             self.pass(STEP * 20)?;
             let calm = self.unfinished_jobs()? <= ON_ITS_WAY;
             if calm && self.fleet.members.iter().all(Member::is_ready) {
@@ -107,7 +107,27 @@ impl Run {
         Ok(())
     }
 
+    /// To the broker. Jobs that are sent meanwhile land when it is back.
+    fn broker_blow(&mut self, blow: Blow) -> anyhow::Result<()> {
+        if blow == Blow::Bounce {
+            self.note("the broker is taken down");
+            self.broker.control("down")?;
+            self.broker.control("up")?;
+            self.note("        it is up again");
+        } else {
+            self.broker.control("stop")?;
+            self.note("SIGSTOP for the broker");
+            self.pass(HANGS)?;
+            self.broker.control("cont")?;
+            self.note("        SIGCONT for the broker");
+        }
+        self.settle()
+    }
+
     fn blow(&mut self, blow: Blow, name: &str) -> anyhow::Result<()> {
+        if matches!(blow, Blow::Bounce | Blow::Hang) {
+            return self.broker_blow(blow);
+        }
         let number = self.fleet.members.iter().position(|member| member.name() == name);
         let number = number.with_context(|| format!("there is no process `{name}`"))?;
         let mut member = |act: &dyn Fn(&mut Member) -> anyhow::Result<()>| {
@@ -122,6 +142,19 @@ impl Run {
                 member.start()?;
                 self.note(&format!("        {name} started again"));
             }
+            Blow::Term => {
+                self.note(&format!("SIGTERM {name}"));
+                let began = Instant::now();
+                let member = self.fleet.members.get_mut(number).context("it is gone")?;
+                member.signal(Signal::TERM)?;
+                while !self.fleet.members.get_mut(number).context("it is gone")?.has_ended()? {
+                    ensure!(began.elapsed() < ENDED, "{name} has not ended {ENDED:?} after SIGTERM");
+                    self.pass(STEP * 4)?;
+                }
+                self.note(&format!("        {name} ended after {:.1} s", began.elapsed().as_secs_f64()));
+                self.fleet.members.get_mut(number).context("it is gone")?.start()?;
+            }
+            Blow::Bounce | Blow::Hang => {}
             Blow::Pause => {
                 member(&|member| member.signal(Signal::STOP))?;
                 self.note(&format!("SIGSTOP {name}"));
@@ -137,12 +170,12 @@ impl Run {
     fn blows(&mut self) -> anyhow::Result<()> {
         self.settle()?;
         ensure!(self.watch.look()?.done() > 0, "no job ended although everything is ready");
-        for (blow, name) in self.length.blows() {
+        for (blow, name) in self.scenario.blows() {
             self.blow(blow, name)?;
         }
-        for more in 0..self.length.more_pauses() {
+        for more in 0..self.scenario.more_pauses() {
             let totals = self.watch.look()?.totals();
-            if totals.zombies >= self.length.least_zombies() && totals.takeovers >= self.length.least_takeovers() {
+            if totals.zombies >= self.scenario.least_zombies() && totals.takeovers >= self.scenario.least_takeovers() {
                 break;
             }
             self.blow(Blow::Pause, if more % 2 == 0 { "kernel-1" } else { "kernel-2" })?;
@@ -170,22 +203,29 @@ impl Run {
         let totals = ledger.totals();
         let mut broken = judge(&ledger, &expected);
         broken.extend(audit(&ledger, &self.fleet, &self.load)?);
+        if self.scenario.runs_once() {
+            broken.extend(ran_again(&ledger));
+        }
         say(&summary(&ledger, &totals, self.dropped));
         if !broken.is_empty() {
             say(&format!("[{:6.1} s] {} promises broken", began.elapsed().as_secs_f64(), broken.len()));
             tell(&self.broker, &self.prefix, &broken);
             bail!("verdict: BROKEN, {} violations in {} records", broken.len(), expected.len());
         }
-        let length = self.length;
+        let scenario = self.scenario;
         ensure!(
-            totals.takeovers >= length.least_takeovers(),
+            totals.takeovers >= scenario.least_takeovers(),
             "verdict: nothing broken, but only {} takeovers happened, {} are wanted",
             totals.takeovers,
-            length.least_takeovers()
+            scenario.least_takeovers()
         );
         ensure!(
-            totals.zombies >= length.least_zombies(),
+            totals.zombies >= scenario.least_zombies(),
             "verdict: nothing broken, but no former owner wrote anything that had to be dropped"
+        );
+        ensure!(
+            totals.expired >= scenario.least_expired(),
+            "verdict: nothing broken, but no lease ended without a result"
         );
         say(&format!(
             "[{:6.1} s] verdict: every job ended exactly once, no denied job ran, no job ran without a decision record, \
@@ -240,6 +280,21 @@ fn audit(ledger: &Ledger, fleet: &Fleet, load: &Load) -> anyhow::Result<Vec<Viol
     Ok(broken)
 }
 
+/// Jobs that were reported under more than one token: they ran again although nobody who had them died.
+fn ran_again(ledger: &Ledger) -> Vec<Violation> {
+    let mut broken = Vec::new();
+    for (position, account) in ledger.accounts() {
+        let tokens: BTreeSet<_> = account.reported.iter().map(|token| format!("{token:?}")).collect();
+        if tokens.len() > 1 {
+            broken.push(Violation {
+                of: Some(*position),
+                what: format!("it ran under {} tokens: {tokens:?}", tokens.len()),
+            });
+        }
+    }
+    broken
+}
+
 fn summary(ledger: &Ledger, totals: &Totals, dropped: f64) -> String {
     let mut ends: BTreeMap<&str, u64> = BTreeMap::new();
     for (_, account) in ledger.accounts() {
@@ -283,13 +338,25 @@ mod tests {
 
     #[test]
     fn every_process_of_every_role_is_killed_and_paused() {
-        let blows = Length::Full.blows();
+        let blows = Scenario::Full.blows();
         for role in ["kernel", "scheduler", "worker"] {
             for number in 1..=2 {
                 let name = format!("{role}-{number}");
                 for blow in [Blow::Kill, Blow::Pause] {
                     assert!(blows.iter().any(|(b, n)| *b == blow && *n == name), "{blow:?} {name}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_scenarios_and_every_blow_has_somebody_to_fall_on() {
+        let names: BTreeSet<&str> = Scenario::ALL.into_iter().map(Scenario::word).collect();
+        assert_eq!(names.len(), Scenario::ALL.len());
+        for scenario in Scenario::ALL {
+            for (blow, name) in scenario.blows() {
+                let broker = matches!(blow, Blow::Bounce | Blow::Hang);
+                assert_eq!(broker, name == "broker", "{scenario:?} {blow:?} {name}");
             }
         }
     }
