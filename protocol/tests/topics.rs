@@ -10,7 +10,7 @@ use std::path::Path;
 use tidegate_protocol::ids::{PoolName, SourceName};
 use tidegate_protocol::topics::{TABLE, Topic};
 
-fn all() -> [Topic; 19] {
+fn all() -> [Topic; 20] {
     let source = || SourceName::new("SOURCE").unwrap();
     let pool = || PoolName::new("POOL").unwrap();
     [
@@ -25,6 +25,7 @@ fn all() -> [Topic; 19] {
         Topic::Work(pool()),
         Topic::Reports(pool()),
         Topic::Leases(pool()),
+        Topic::PoolCommands(pool()),
         Topic::Overflow(pool()),
         Topic::LimitRequests,
         Topic::LimitFacts,

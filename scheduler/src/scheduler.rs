@@ -24,7 +24,8 @@ use crate::shares::Rates;
 use crate::state::State;
 use crate::transition::{self, Event};
 use crate::transitions::{
-    arrived, cancelled, delayed, ended, expired, forgotten, granted, moved, refused, retried, returned, welcomed,
+    arrived, cancelled, cordoned, delayed, ended, expired, forgotten, granted, moved, refused, retried, returned,
+    welcomed,
 };
 use crate::window::{Origin, Window};
 
@@ -103,6 +104,7 @@ impl Soft {
 pub(crate) enum InputIs {
     Jobs(Origin),
     Reports,
+    Commands,
 }
 
 impl Scheduler {
@@ -117,6 +119,7 @@ impl Scheduler {
     /// Present sizes, and counts since this owner began.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
+        let open = |(id, _): &(&WorkerId, &Present)| self.state.cordons().of(id).is_none();
         let room = |(id, present): (&WorkerId, &Present)| present.room(self.state.in_flight(id));
         let counted =
             |present: &&Present| !present.silent && present.offer.as_ref().is_some_and(|offer| !offer.draining);
@@ -129,7 +132,8 @@ impl Scheduler {
             workers: self.state.workers().len(),
             workers_present: self.soft.fleet.values().filter(counted).count(),
             workers_free: self.soft.placement.free_workers(),
-            free_credit: self.soft.fleet.iter().map(room).sum(),
+            workers_cordoned: self.state.cordons().len(),
+            free_credit: self.soft.fleet.iter().filter(open).map(room).sum(),
             counts: self.soft.counts.clone(),
         }
     }
@@ -140,8 +144,10 @@ impl Scheduler {
             InputIs::Jobs(Origin::Approved)
         } else if number < 2 * buckets {
             InputIs::Jobs(Origin::Overflow)
-        } else {
+        } else if number == 2 * buckets {
             InputIs::Reports
+        } else {
+            InputIs::Commands
         }
     }
 
@@ -157,7 +163,9 @@ impl Scheduler {
         let present = soft.fleet.get(worker);
         match present.and_then(|present| Some((present, present.offer.as_ref()?))) {
             Some((present, offer)) => {
-                soft.placement.set_worker(worker, &offer.can, present.load(in_flight));
+                let cordoned = self.state.cordons().of(worker).is_some();
+                let load = if cordoned { None } else { present.load(in_flight) };
+                soft.placement.set_worker(worker, &offer.can, load);
             }
             None => soft.placement.remove_worker(worker),
         }
@@ -272,6 +280,9 @@ fn about(fact: &SchedulerFact) -> Option<(&SourcePosition, Event)> {
         | SchedulerFact::JobDuplicate { source, .. } => Some((source, Event::Aside)),
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::WorkRefused { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => None,
     }
 }
@@ -341,6 +352,16 @@ impl Stage for Scheduler {
             SchedulerFact::JobReturned { source, .. } => returned::apply(self, source, at),
             SchedulerFact::WorkRefused { .. } => self.soft.counts.work_refused += 1,
             SchedulerFact::WorkerForgotten { worker } => forgotten::apply(self, worker),
+            SchedulerFact::WorkerCordoned { worker, tell, command, by, at_ms, reason, .. } => {
+                let said = cordoned::said(by.as_str(), reason);
+                cordoned::apply(self, worker, *tell, said, (command, *at_ms), at);
+            }
+            SchedulerFact::WorkerUncordoned { worker, command, at_ms, .. } => {
+                cordoned::lift(self, worker, (command, *at_ms), at);
+            }
+            SchedulerFact::PoolCommandRefused { command, at_ms, .. } => {
+                cordoned::refused(self, (command, *at_ms), at);
+            }
         }
     }
 
@@ -358,7 +379,10 @@ impl Stage for Scheduler {
             SchedulerFact::JobDuplicate { .. } => ended::duplicate(self, fact, at, outbox),
             SchedulerFact::JobRetried { source, by, .. } => retried::emit(self, source, by, outbox),
             SchedulerFact::CancelAsked { source, to, reason, .. } => cancelled::emit(self, source, to, reason, outbox),
+            SchedulerFact::WorkerCordoned { .. } => cordoned::emit(self, fact, outbox),
             SchedulerFact::LeaseExpired { .. }
+            | SchedulerFact::WorkerUncordoned { .. }
+            | SchedulerFact::PoolCommandRefused { .. }
             | SchedulerFact::WithdrawalKept { .. }
             | SchedulerFact::JobDelayed { .. }
             | SchedulerFact::JobDue { .. }
@@ -393,7 +417,7 @@ impl Stage for Scheduler {
     fn admits(&self, input: u32) -> bool {
         match self.input(input) {
             InputIs::Jobs(_) => self.soft.window.admits(input) && !self.is_full_of_delayed(),
-            InputIs::Reports => true,
+            InputIs::Reports | InputIs::Commands => true,
         }
     }
 

@@ -106,7 +106,7 @@ impl Member {
                     self.running.remove(&(source, token));
                 }
                 // It is one that does not stop.
-                Order::Welcome { .. } | Order::Assignment { .. } | Order::Cancel { .. } => {}
+                Order::Welcome { .. } | Order::Assignment { .. } | Order::Cancel { .. } | Order::Drain { .. } => {}
             }
         }
         says

@@ -55,7 +55,10 @@ fn shown(fact: &SchedulerFact) -> Vec<Shown> {
         | SchedulerFact::JobDuplicate { .. }
         | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
-        | SchedulerFact::WorkerForgotten { .. } => Vec::new(),
+        | SchedulerFact::WorkerForgotten { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. } => Vec::new(),
     }
 }
 
@@ -262,6 +265,9 @@ fn check_fact(
         | SchedulerFact::JobMoved { .. }
         | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
-        | SchedulerFact::WorkerForgotten { .. } => {}
+        | SchedulerFact::WorkerForgotten { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. } => {}
     }
 }
