@@ -63,7 +63,7 @@ impl Shard {
     }
 
     pub fn reports_input(&self) -> usize {
-        self.inputs.len() - 1
+        self.inputs.len() - 2
     }
 
     /// Lets time pass.
@@ -109,9 +109,16 @@ impl Shard {
 
     fn sender_of(&self, input: usize) -> &str {
         match self.reports_input() / 2 {
-            buckets if input >= buckets => "scheduler.p/0",
+            buckets if (buckets..2 * buckets).contains(&input) => "scheduler.p/0",
             _ => &self.kernel,
         }
+    }
+
+    /// A withdrawal on the input that is always read.
+    pub fn called_off(&mut self, value: Bytes) -> Step {
+        let input = self.reports_input() + 1;
+        self.append(input, Some(value), Headers::new());
+        self.read()
     }
 
     /// A report, read at once.
@@ -220,13 +227,13 @@ impl Shard {
 
     /// Records of job inputs that are neither settled nor lost: what must still end.
     pub fn unsettled(&self) -> usize {
-        let jobs = self.inputs.len() - 1;
+        let jobs = self.reports_input();
         self.inputs.iter().take(jobs).flatten().filter(|(_, place)| *place != Place::Settled).count()
     }
 
     fn next_unread(&self) -> Option<InputRef> {
         let reports = self.reports_input();
-        std::iter::once(reports).chain(0..reports).find_map(|input| {
+        (reports..self.inputs.len()).chain(0..reports).find_map(|input| {
             let number = u32::try_from(input).unwrap();
             let offset = self.inputs[input].iter().position(|(_, place)| *place == Place::Unread)?;
             self.stage.admits(number).then_some(InputRef { input: number, offset: offset as u64 })
