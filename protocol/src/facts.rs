@@ -306,6 +306,8 @@ pub enum LeaseEnd {
     NotHeld,
     /// The worker gave it back (drain, capability withdrawn).
     GivenBack,
+    /// Its worker reports, but of this job no progress, and had not ended it when the grace it was given was over.
+    Stalled,
 }
 
 /// Which life of a worker is told something, and where.
@@ -363,7 +365,8 @@ pub enum SchedulerFact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
     },
-    /// A leased job is to stop. Emits `Cancel` to its worker's lane; never emitted again.
+    /// A leased job is to stop. Emits `Cancel` to its worker's lane; never emitted again. A new owner says it once more, when
+    /// the worker reports to it.
     CancelAsked {
         /// The job.
         source: SourcePosition,
@@ -375,6 +378,9 @@ pub enum SchedulerFact {
         outcome: Outcome,
         /// Why, for people.
         reason: String,
+        /// It does not end then: the lease does, and the attempt counts as a failed one.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     /// A job was called off that is not here now, but may be in `overflow`: it ends when it is read.
     WithdrawalKept {
@@ -386,6 +392,15 @@ pub enum SchedulerFact {
         job_id: JobId,
         /// Why, for people.
         reason: String,
+    },
+    /// The same when too many are kept already: the withdrawal goes to `overflow.<pool>`, behind the job.
+    WithdrawalMoved {
+        /// The job.
+        source: SourcePosition,
+        /// Partition of `overflow.<pool>`.
+        bucket: u32,
+        /// The withdrawal's record.
+        withdrawal: Box<RawValue>,
     },
     /// An attempt failed and another may go better: it waits for that. Emits `Settled` (accepted).
     JobRetried {
@@ -493,6 +508,12 @@ pub enum SchedulerFact {
         source: SourcePosition,
         /// Leases so far.
         attempts: u32,
+        /// Attempts so far that count as failed, under this ticket and earlier ones.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        strikes: u32,
+        /// What its attempts under this ticket used.
+        #[serde(default, skip_serializing_if = "Usage::is_empty")]
+        usage: Usage,
         /// Its record.
         work: Box<RawValue>,
         /// The kernel waits for its end: emits first that the job ended, for what it took of limits.

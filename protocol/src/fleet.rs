@@ -132,6 +132,9 @@ pub struct Held {
     pub source: SourcePosition,
     /// The token of the assignment.
     pub token: Token,
+    /// It waits for a job that it spawned: until it says otherwise its slot may go to such jobs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
 }
 
 /// A scheduler's message on `work.<pool>`, header `tg-to` = worker. Kept when its epoch is that of the highest

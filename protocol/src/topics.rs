@@ -33,6 +33,8 @@ pub enum Topic {
     Grants(SourceName),
     /// Allowed jobs of a pool.
     Approved(PoolName),
+    /// Released jobs of a pool that are called off, ahead of whatever stands in `approved.<pool>`.
+    Withdrawals(PoolName),
     /// Denied jobs.
     Denied,
     /// Jobs that wait for people.
@@ -87,13 +89,14 @@ macro_rules! row {
 }
 
 /// The table (DESIGN section 3), in the order of [`Topic`]'s variants.
-pub const TABLE: [Row; 20] = [
+pub const TABLE: [Row; 21] = [
     row!("<source>", "producer's key", Backlog, false, "anyone allowed", "kernel"),
     row!("decisions.<source>", "source partition", Facts, true, "kernel", "kernel, gateway, audit"),
     row!("commands.<source>", "source partition", Log, false, "gateway, cli", "kernel"),
     row!("outcomes.<source>", "source partition", Log, true, "scheduler", "kernel"),
     row!("grants.<source>", "source partition", Log, true, "limits", "kernel"),
     row!("approved.<pool>", "tenant bucket", Backlog, true, "kernel", "scheduler"),
+    row!("withdrawals.<pool>", "pool shard", Log, true, "kernel", "scheduler"),
     row!("denied", "job id", Log, false, "kernel", "submitters, gateway"),
     row!("held", "source position", Keyed, false, "kernel", "gateway, people"),
     row!("work.<pool>", "lane", Short, false, "scheduler", "workers of the pool"),
@@ -121,6 +124,7 @@ impl Topic {
             outcomes,
             grants,
             approved,
+            withdrawals,
             denied,
             held,
             work,
@@ -143,6 +147,7 @@ impl Topic {
             Self::Outcomes(_) => outcomes,
             Self::Grants(_) => grants,
             Self::Approved(_) => approved,
+            Self::Withdrawals(_) => withdrawals,
             Self::Denied => denied,
             Self::Held => held,
             Self::Work(_) => work,
@@ -172,6 +177,7 @@ impl Topic {
             Self::Outcomes(source) => format!("{prefix}outcomes.{source}"),
             Self::Grants(source) => format!("{prefix}grants.{source}"),
             Self::Approved(pool) => format!("{prefix}approved.{pool}"),
+            Self::Withdrawals(pool) => format!("{prefix}withdrawals.{pool}"),
             Self::Denied => format!("{prefix}denied"),
             Self::Held => format!("{prefix}held"),
             Self::Work(pool) => format!("{prefix}work.{pool}"),

@@ -10,7 +10,7 @@ use std::path::Path;
 use tidegate_protocol::ids::{PoolName, SourceName};
 use tidegate_protocol::topics::{TABLE, Topic};
 
-fn all() -> [Topic; 20] {
+fn all() -> [Topic; 21] {
     let source = || SourceName::new("SOURCE").unwrap();
     let pool = || PoolName::new("POOL").unwrap();
     [
@@ -20,6 +20,7 @@ fn all() -> [Topic; 20] {
         Topic::Outcomes(source()),
         Topic::Grants(source()),
         Topic::Approved(pool()),
+        Topic::Withdrawals(pool()),
         Topic::Denied,
         Topic::Held,
         Topic::Work(pool()),

@@ -94,5 +94,6 @@ pub(crate) const fn end_word(end: LeaseEnd) -> &'static str {
         LeaseEnd::NewIncarnation => "new_incarnation",
         LeaseEnd::NotHeld => "not_held",
         LeaseEnd::GivenBack => "given_back",
+        LeaseEnd::Stalled => "stalled",
     }
 }

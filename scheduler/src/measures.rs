@@ -87,6 +87,7 @@ pub(crate) fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
+        | SchedulerFact::WithdrawalMoved { .. }
         | SchedulerFact::JobDelayed { .. }
         | SchedulerFact::JobDue { .. }
         | SchedulerFact::ResultRepeated { .. }

@@ -31,6 +31,9 @@ pub(crate) struct Lease {
     pub(crate) incarnation: u64,
     /// Number of its assignment in the token's epoch.
     pub(crate) number: u64,
+    /// When it was granted; not known of leases that older software granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<Timestamp>,
 }
 
 /// A job that was leased at least once, or is not to start yet, and has not ended.
@@ -62,6 +65,9 @@ pub(crate) struct Stopping {
     pub(crate) outcome: Outcome,
     /// Why, for people.
     pub(crate) reason: String,
+    /// It does not end then: its lease does, and it is tried again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) again: bool,
 }
 
 /// Withdrawals of jobs that may be in `overflow`, that are remembered. Part of the state's meaning.
@@ -74,6 +80,18 @@ impl Job {
     /// Whether it had a lease under its present ticket.
     pub(crate) fn was_leased(&self) -> bool {
         self.token.epoch > 0
+    }
+
+    /// How it ends, when it was told to stop for good.
+    pub(crate) fn ending(&self) -> Option<&Stopping> {
+        self.stopping.as_ref().filter(|stopping| !stopping.again)
+    }
+
+    /// A lease has ended: what was said of that attempt alone is over.
+    fn rest(&mut self) {
+        if self.ending().is_none() {
+            self.stopping = None;
+        }
     }
 }
 
@@ -178,6 +196,11 @@ impl State {
         }
     }
 
+    /// Whether a withdrawal can be remembered without another being forgotten.
+    pub(crate) fn may_withdraw(&self, source: &SourcePosition) -> bool {
+        self.withdrawn.len() < WITHDRAWALS_REMEMBERED || self.withdrawn.contains_key(source)
+    }
+
     /// Why a job that has just been read is called off.
     pub(crate) fn withdrawn(&self, work: &Work) -> Option<&str> {
         let (tenant, id, reason) = self.withdrawn.get(&work.source)?;
@@ -243,7 +266,8 @@ impl State {
             let Some(work) = work else { return false };
             self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
             let (until, answered, used, stopping) = (None, None, Usage::default(), None);
-            let job = Job { work, token, strikes: 0, lease: Some(lease), until, answered, used, stopping };
+            let strikes = work.strikes;
+            let job = Job { work, token, strikes, lease: Some(lease), until, answered, used, stopping };
             self.jobs.insert(source.clone(), job);
         }
         self.held.entry(worker).or_default().insert(source.clone());
@@ -261,6 +285,7 @@ impl State {
     ) -> Option<WorkerId> {
         let job = self.jobs.get_mut(source)?;
         let lease = job.lease.take()?;
+        job.rest();
         job.strikes = job.strikes.saturating_add(strike(end));
         let tenant = job.work.tenant.clone();
         self.let_go(&lease.worker, source, &tenant);
@@ -278,6 +303,7 @@ impl State {
     ) -> Option<WorkerId> {
         let job = self.jobs.get_mut(source)?;
         let lease = job.lease.take()?;
+        job.rest();
         job.strikes = job.strikes.saturating_add(1);
         job.answered = Some(by.worker.clone());
         job.used = job.used.plus(usage);
@@ -295,9 +321,9 @@ impl State {
         // No owner's epoch is 0: it was not leased, but its tokens go on where those of its earlier tickets ended.
         let token = Token { epoch: 0, attempt: work.leases };
         let job = Job {
+            strikes: work.strikes,
             work,
             token,
-            strikes: 0,
             lease: None,
             until: None,
             answered: None,
@@ -397,7 +423,7 @@ impl State {
 /// What a lease's end counts against its job.
 pub(crate) const fn strike(end: LeaseEnd) -> u32 {
     match end {
-        LeaseEnd::Silent | LeaseEnd::NewIncarnation | LeaseEnd::NotHeld => 1,
+        LeaseEnd::Silent | LeaseEnd::NewIncarnation | LeaseEnd::NotHeld | LeaseEnd::Stalled => 1,
         LeaseEnd::GivenBack => 0,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::value::{RawValue, to_raw_value};
 use tidegate_protocol::facts::Token;
-use tidegate_protocol::fleet::{Order, Report};
+use tidegate_protocol::fleet::{Held, Order, Report};
 use tidegate_protocol::ids::{Capability, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
@@ -79,6 +79,11 @@ fn did(actions: &[Action]) -> Vec<String> {
         .collect()
 }
 
+fn listed(held: &Held) -> String {
+    let Held { source, token, waits } = held;
+    format!("{}{}", JobKey { source: source.clone(), token: *token }, if *waits { " waits" } else { "" })
+}
+
 fn words(report: &Report) -> String {
     let job = |source: &SourcePosition, token: &Token| JobKey { source: source.clone(), token: *token };
     match report {
@@ -86,7 +91,7 @@ fn words(report: &Report) -> String {
             format!("hello {incarnation} lane {lane}@{lane_position} capacity {capacity}")
         }
         Report::Heartbeat { epoch, running, received, credit, draining, .. } => {
-            let held: Vec<String> = running.iter().map(|held| job(&held.source, &held.token).to_string()).collect();
+            let held: Vec<String> = running.iter().map(listed).collect();
             let draining = if *draining { " draining" } else { "" };
             format!("beat epoch {epoch} received {received} credit {credit}{draining} [{}]", held.join(", "))
         }
@@ -399,6 +404,29 @@ fn credit_rises_only_as_far_as_slots_are_offered_and_never_falls() {
     assert_eq!(session.free(), 0);
     session.offer(9);
     assert_eq!(session.free(), 2, "two slots are left, whatever is asked for");
+}
+
+#[test]
+fn a_job_that_waits_for_its_child_lends_its_slot_says_so_and_takes_it_back() {
+    let mut session = welcomed(1, 5);
+    let (parent, child) = (key(1, 5, 1), key(2, 5, 1));
+    session.order(assignment(1, &parent), Some(5), ms(1));
+    said(&mut session, 1);
+    assert_eq!((session.free(), session.occupied()), (0, 1));
+    session.waits(&parent, true);
+    assert_eq!(said(&mut session, 1), [format!("beat epoch 5 received 1 credit 2 [{parent} waits]")]);
+    assert_eq!(did(&session.order(assignment(2, &child), Some(5), ms(2))), [format!("run {child}")]);
+    session.waits(&parent, false);
+    assert_eq!((session.free(), session.occupied()), (0, 2), "it goes on though its slot is taken");
+    assert!(session.finished(&child, done()));
+    assert_eq!(session.free(), 0, "and has it back");
+    assert!(session.finished(&parent, done()));
+    assert_eq!(session.free(), 1);
+    // What is lost lends nothing.
+    session.order(assignment(3, &key(3, 5, 1)), Some(5), ms(2));
+    session.waits(&key(3, 5, 1), true);
+    session.fence(ms(2 + LEASE));
+    assert_eq!((session.free(), session.occupied()), (0, 1));
 }
 
 #[test]

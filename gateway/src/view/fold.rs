@@ -224,6 +224,7 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
         | SchedulerFact::JobMoved { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
+        | SchedulerFact::WithdrawalMoved { .. }
         | SchedulerFact::JobDelayed { .. }
         | SchedulerFact::JobDue { .. }
         | SchedulerFact::WorkRefused { .. }

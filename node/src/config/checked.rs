@@ -338,7 +338,7 @@ fn pool_of(check: &mut Check<'_>, number: usize, written: &PoolWritten, sources:
     )?;
     let (buckets, tenant_buckets) = (written.buckets, written.tenant_buckets.min(written.buckets));
     Some(PoolConfig {
-        route: tidegate_kernel::Pool { name, capabilities, topics, buckets, tenant_buckets },
+        route: tidegate_kernel::Pool { name, capabilities, topics, buckets, tenant_buckets, shards: written.shards },
         shards: written.shards,
         lanes: written.lanes,
         tuning: written.scheduling.clone(),

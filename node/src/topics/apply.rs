@@ -107,6 +107,7 @@ fn sender_of(topic: &Topic) -> Option<String> {
         | Topic::Grants(_)
         | Topic::LimitRequests
         | Topic::Approved(_)
+        | Topic::Withdrawals(_)
         | Topic::Denied
         | Topic::Held
         | Topic::Work(_)

@@ -86,6 +86,7 @@ pub async fn wanted(config: &Config, spine: &dyn Spine) -> Result<Vec<Wanted>, W
         let name = || pool.name().clone();
         for (topic, partitions) in [
             (Topic::Approved(name()), pool.route.buckets),
+            (Topic::Withdrawals(name()), pool.shards),
             (Topic::Work(name()), pool.lanes),
             (Topic::Reports(name()), pool.shards),
             (Topic::Leases(name()), pool.shards),

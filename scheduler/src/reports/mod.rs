@@ -102,6 +102,7 @@ impl Scheduler {
     pub(crate) fn hear(&mut self, arrival: &Arrival<'_>, at: Timestamp) {
         let heard = match self.input(arrival.at.input) {
             InputIs::Jobs(origin) => Heard::Work(arrived::hear(self, arrival, origin, at)),
+            InputIs::Withdrawals => Heard::Work(arrived::hear_early(self, arrival)),
             InputIs::Reports => match read(arrival.record) {
                 Some(report) => {
                     let standing = self.standing(&report, at);
@@ -202,17 +203,24 @@ impl Scheduler {
         }
         match report {
             Report::Heartbeat { .. } => heartbeat::note(self, report, at),
-            Report::Result { worker, credit, .. } => {
-                if let Some(offer) = self.soft.fleet.get_mut(worker).and_then(|present| present.offer.as_mut()) {
-                    offer.credit = *credit;
+            Report::Result { worker, credit, source, token, .. } => {
+                let counts = heartbeat::holds(self, worker, source, *token);
+                if let Some(present) = self.soft.fleet.get_mut(worker) {
+                    present.offer.iter_mut().for_each(|offer| offer.credit = *credit);
+                    present.rests = if counts { 0 } else { present.rests };
                 }
                 self.heard_of(worker, at);
             }
             Report::GiveBack { worker, .. } => {
                 self.heard_of(worker, at);
-                give_back::note(self, report);
+                give_back::note(self, report, at);
             }
-            Report::Progress { .. } => self.soft.counts.progress += 1,
+            Report::Progress { worker, source, token, .. } => {
+                self.soft.counts.progress += 1;
+                if heartbeat::holds(self, worker, source, *token) {
+                    self.progressed(source, at);
+                }
+            }
             Report::Hello { .. } => {} // never present: it names no epoch
         }
     }

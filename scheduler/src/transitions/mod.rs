@@ -12,7 +12,7 @@
 //! | `JobReturned` | [`returned`] |
 //! | `JobRetried` | [`retried`] |
 //! | `JobDelayed`, `JobDue` | [`delayed`] |
-//! | `CancelAsked`, `WithdrawalKept` | [`cancelled`] |
+//! | `CancelAsked`, `WithdrawalKept`, `WithdrawalMoved` | [`cancelled`], [`overdue`] |
 //! | `WorkerForgotten` | [`forgotten`] |
 //! | `WorkerCordoned`, `WorkerUncordoned`, `PoolCommandRefused` | [`cordoned`] |
 //!
@@ -28,6 +28,7 @@ pub(crate) mod expired;
 pub(crate) mod forgotten;
 pub(crate) mod granted;
 pub(crate) mod moved;
+pub(crate) mod overdue;
 pub(crate) mod refused;
 pub(crate) mod retried;
 pub(crate) mod returned;

@@ -41,6 +41,7 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
         | SchedulerFact::LeaseExpired { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
+        | SchedulerFact::WithdrawalMoved { .. }
         | SchedulerFact::JobRetried { .. }
         | SchedulerFact::JobDelayed { .. }
         | SchedulerFact::JobDue { .. }

@@ -47,6 +47,9 @@ pub(crate) fn apply(scheduler: &mut Scheduler, worker: &WorkerId, incarnation: u
         silent: false,
         told: BTreeSet::new(),
         last_grant: before.map_or(0, |present| present.last_grant),
+        resting: before.is_some_and(|present| present.resting),
+        rests: before.map_or(0, |present| present.rests),
+        waiting: BTreeSet::new(),
     };
     scheduler.soft.fleet.insert(worker.clone(), present);
     scheduler.refresh(worker, at);

@@ -66,7 +66,7 @@ impl Shard {
     }
 
     pub fn reports_input(&self) -> usize {
-        self.inputs.len() - 2
+        self.inputs.len() - 3
     }
 
     /// A record on `commands`, read at once.
@@ -118,9 +118,16 @@ impl Shard {
 
     fn sender_of(&self, input: usize) -> &str {
         match self.reports_input() / 2 {
-            buckets if input >= buckets => "scheduler.p/0",
+            buckets if (buckets..2 * buckets).contains(&input) => "scheduler.p/0",
             _ => &self.kernel,
         }
+    }
+
+    /// A withdrawal on the input that is always read.
+    pub fn called_off(&mut self, value: Bytes) -> Step {
+        let input = self.reports_input() + 1;
+        self.append(input, Some(value), Headers::new());
+        self.read()
     }
 
     /// A report, read at once.
@@ -235,7 +242,7 @@ impl Shard {
 
     fn next_unread(&self) -> Option<InputRef> {
         let reports = self.reports_input();
-        [reports + 1, reports].into_iter().chain(0..reports).find_map(|input| {
+        (reports..self.inputs.len()).chain(0..reports).find_map(|input| {
             let number = u32::try_from(input).unwrap();
             let offset = self.inputs[input].iter().position(|(_, place)| *place == Place::Unread)?;
             self.stage.admits(number).then_some(InputRef { input: number, offset: offset as u64 })

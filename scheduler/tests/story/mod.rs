@@ -276,7 +276,7 @@ impl Story {
         says.draining = words.has("draining");
         says.running = words.get("running").map_or_else(Vec::new, |held| {
             let held = held.split(',').map(|one| one.split_once(':').unwrap_or_else(|| panic!("`{one}`")));
-            held.map(|(id, text)| Held { source: self.jobs[id].0.clone(), token: token(text) }).collect()
+            held.map(|(id, text)| Held { source: self.jobs[id].0.clone(), token: token(text), waits: false }).collect()
         });
         let source = |id: &str| self.jobs.get(id).map_or_else(|| position(id.parse().unwrap()), |(at, _)| at.clone());
         let report = match verb {

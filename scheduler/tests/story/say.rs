@@ -47,14 +47,18 @@ pub(super) fn fact(fact: &SchedulerFact, name: Name<'_>) -> String {
             format!("JobDelayed {} until {} ms", name(source), since_start(*until))
         }
         SchedulerFact::JobDue { source } => format!("JobDue {}", name(source)),
-        SchedulerFact::CancelAsked { source, to, until, outcome, reason } => format!(
-            "CancelAsked {} of {}, {} at {} ms ({reason})",
+        SchedulerFact::CancelAsked { source, to, until, outcome, reason, again } => format!(
+            "CancelAsked {} of {}, {}{} at {} ms ({reason})",
             name(source),
             by(to),
             outcome.word(),
+            if *again { " and again" } else { "" },
             since_start(*until)
         ),
         SchedulerFact::WithdrawalKept { source, reason, .. } => format!("WithdrawalKept {} ({reason})", name(source)),
+        SchedulerFact::WithdrawalMoved { source, bucket, .. } => {
+            format!("WithdrawalMoved {} to bucket {bucket}", name(source))
+        }
         SchedulerFact::JobFinished { source, outcome, reason, dead, by: holder, attempts, work, output, .. } => {
             let mut text = format!("JobFinished {} {} after {attempts}", name(source), outcome.word());
             if let Some(dead) = dead {

@@ -50,7 +50,8 @@ impl Member {
     }
 
     fn says(&self) -> Says {
-        let held = |(source, token): &(SourcePosition, Token)| Held { source: source.clone(), token: *token };
+        let held =
+            |(source, token): &(SourcePosition, Token)| Held { source: source.clone(), token: *token, waits: false };
         Says {
             name: self.name.clone(),
             incarnation: self.incarnation,

@@ -128,6 +128,10 @@ impl World {
             }
             Op::Withdraw(n) if n < self.jobs => {
                 self.model.withdrawn(&position(n));
+                if n % 3 > 0 {
+                    let step = self.shard.called_off(withdrawal(&format!("j{n}"), n));
+                    self.after(step, None);
+                }
                 let step = self.shard.approved(withdrawal(&format!("j{n}"), n));
                 self.after(step, None);
             }

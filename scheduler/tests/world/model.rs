@@ -22,6 +22,8 @@ struct Job {
     withdrawn: bool,
     /// Its worker was told so.
     asked: bool,
+    /// By which owner last.
+    asked_in: Option<u64>,
     /// Its record is in the state.
     kept: bool,
     /// Whose failure was taken.
@@ -124,12 +126,18 @@ impl Model {
             }
             SchedulerFact::CancelAsked { source, to, .. } => {
                 let job = self.jobs.get_mut(source).unwrap();
-                assert!(job.withdrawn && !job.asked, "asked once, because it is called off");
+                assert!(
+                    job.withdrawn && job.asked_in < Some(self.epoch),
+                    "by each owner once, because it is called off"
+                );
                 assert_eq!(job.holder.as_ref().map(|(who, _)| who), Some(&to.worker));
                 assert_eq!(job.last, Some(to.token));
                 job.asked = true;
+                job.asked_in = Some(self.epoch);
             }
-            SchedulerFact::WithdrawalKept { source, .. } => assert!(self.jobs[source].withdrawn),
+            SchedulerFact::WithdrawalKept { source, .. } | SchedulerFact::WithdrawalMoved { source, .. } => {
+                assert!(self.jobs[source].withdrawn);
+            }
             SchedulerFact::JobDue { source } => {
                 let job = self.jobs.get_mut(source).unwrap();
                 let until = job.until.take();

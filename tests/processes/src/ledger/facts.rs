@@ -87,6 +87,8 @@ pub enum Fact {
     JobRetried(IgnoredAny),
     /// Scheduler: a later start.
     JobDelayed(IgnoredAny),
+    /// Scheduler.
+    WithdrawalMoved(IgnoredAny),
     /// Scheduler: its time has come.
     JobDue(IgnoredAny),
     /// Scheduler: the end.
