@@ -82,11 +82,13 @@ impl Names {
             (Topic::LimitFacts, SHARED),
             (Topic::Approved(pool.clone()), BUCKETS),
             (Topic::Overflow(pool.clone()), BUCKETS),
+            (Topic::Withdrawals(pool.clone()), 1),
             (Topic::Denied, SHARED),
             (Topic::Held, SHARED),
             (Topic::Work(pool.clone()), LANES),
             (Topic::Reports(pool.clone()), 1),
             (Topic::Leases(pool.clone()), 1),
+            (Topic::PoolCommands(pool.clone()), 1),
             (Topic::Finished, SHARED),
             (Topic::Dead, SHARED),
             (Topic::Snapshots, 1),
@@ -144,6 +146,7 @@ impl Governed {
             topics: Vec::new(),
             buckets: BUCKETS,
             tenant_buckets: BUCKETS,
+            shards: 1,
         };
         let routes = Arc::new(Routes::new(vec![pool], &names.prefix)?);
         let shared = PartitionCounts { denied: SHARED, held: SHARED, finished: SHARED, dead: SHARED, limits: SHARED };

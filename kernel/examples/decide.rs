@@ -64,6 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         topics: Vec::new(),
         buckets: 4,
         tenant_buckets: 2,
+        shards: 1,
     };
     let topics =
         KernelTopics::new("bench.", &source, PartitionCounts { denied: 4, held: 4, finished: 4, dead: 4, limits: 4 })?;

@@ -96,8 +96,9 @@ impl Kernel {
                     let expires = (case.at + self.config.ticket_ttl).millis();
                     let chain_ends = case.job.delegation.as_ref().map(|delegation| delegation.expires_ms);
                     let expires = chain_ends.map_or(expires, |ends| ends.min(expires));
-                    let leases = case.replaces().map_or(0, |replaced| replaced.leases);
-                    let decision = Decision { expires_ms: Some(expires), leases, ..decision };
+                    let before = case.replaces().map_or((0, 0), |replaced| (replaced.leases, replaced.strikes));
+                    let decision =
+                        Decision { expires_ms: Some(expires), leases: before.0, strikes: before.1, ..decision };
                     decided(case, decision, Some(pool), false)
                 }
                 None => {

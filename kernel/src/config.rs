@@ -163,7 +163,11 @@ pub fn shard_spec(config: &KernelConfig, process: &str, mut pace: Pace) -> Resul
             input(&topics.outcomes, InputKind::Control, Writers::Stages(&["scheduler"]), false),
             input(&topics.grants, InputKind::Control, Writers::Stages(&["limits"]), false),
         ],
-        outputs: if source.observe() { Vec::new() } else { routes.buckets().chain(finished).chain(requests).collect() },
+        outputs: if source.observe() {
+            Vec::new()
+        } else {
+            routes.buckets().chain(routes.withdrawals()).chain(finished).chain(requests).collect()
+        },
         snapshots: topics.snapshots.clone(),
         shards: topics.shards.clone(),
         checkpoints: Some(topics.checkpoints.partition(0)),

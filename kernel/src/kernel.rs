@@ -151,8 +151,8 @@ impl Kernel {
         };
         // A deferred job that people have approved stays approved.
         let hold = self.kept.get(&job.source).and_then(|kept| kept.hold.clone());
-        let leases = replaces.map_or(0, |replaced| replaced.leases);
-        let mut kept = KeptJob { job: job.clone(), payload, record, since: at, leases, hold, deferral: None };
+        let (leases, strikes) = replaces.map_or((0, 0), |replaced| (replaced.leases, replaced.strikes));
+        let mut kept = KeptJob { job: job.clone(), payload, record, since: at, leases, strikes, hold, deferral: None };
         how(&mut kept);
         self.kept.keep(kept);
         self.window.remember(job, at);

@@ -11,6 +11,7 @@
 //! | `SliceRequested`, `SliceReturned`, `OutcomePassedOn` | 0 | `limits.requests` | limit and key | the same | fenced | always |
 //! | `JobCancelled` | 0 | `finished` | job id | job id | fenced | always |
 //! | `JobWithdrawn` | 0 | `approved.<pool>`, each bucket of the tenant | | tenant/job id | fenced | always |
+//! | | 1 | `withdrawals.<pool>`, each shard of these buckets | | tenant/job id | fenced | always |
 //! | `JobHeld`, `HoldRenewed`, `ApprovalGiven`, `HoldEscalated` | 0 | `held` | position | position | advisory | always |
 //! | `JobDecided` | 4 | `held`, a tombstone | position | position | advisory | it was held |
 //! | `RecordRejected`, `JobDeferred`, `JobCancelled` | 2 | `held`, a tombstone | position | position | advisory | it was held |
@@ -70,6 +71,7 @@ mod ordinal {
     pub(super) const ENDED_HELD: u8 = 2;
     pub(super) const CANCELLED_FINISHED: u8 = 0;
     pub(super) const WITHDRAWN: u8 = 0;
+    pub(super) const WITHDRAWN_SOON: u8 = 1;
     pub(super) const HELD: u8 = 0;
 }
 
@@ -299,11 +301,13 @@ fn withdrawn(config: &KernelConfig, pool: &PoolName, withdrawn: Withdrawn, outbo
     let Withdrawn { source, tenant, id, .. } = &withdrawal.withdrawn;
     let value = Bytes::from(serde_json::to_vec(&withdrawal).map_err(|e| unmade(source, e))?);
     let key = Bytes::from([tenant.as_str(), "/", id.as_str()].concat());
-    for to in config.routes.tenant_buckets(pool, tenant) {
+    let behind = config.routes.tenant_buckets(pool, tenant).map(|to| (ordinal::WITHDRAWN, to));
+    let soon = config.routes.tenant_withdrawals(pool, tenant).map(|to| (ordinal::WITHDRAWN_SOON, to));
+    for (ordinal, to) in behind.chain(soon) {
         let mut headers = Headers::with_capacity(1);
         headers.push(headers::SOURCE, source.to_string());
         outbox.send(Message {
-            ordinal: ordinal::WITHDRAWN,
+            ordinal,
             delivery: Delivery::Fenced,
             to,
             key: Some(key.clone()),

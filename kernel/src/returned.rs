@@ -26,7 +26,7 @@ use tidegate_protocol::job::Job;
 use tidegate_protocol::kept::{FactPlace, KeptAs, Replaced};
 use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::proof::{Refused, Ticket};
-use tidegate_protocol::returned::{JobReturned, Work};
+use tidegate_protocol::returned::{JobReturned, Returned, Work};
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::{Headers, Record};
 use tidegate_stage::{Arrival, Decision};
@@ -76,7 +76,8 @@ impl Kernel {
         let proven = self.proven(text.get(), &work, at);
         let verdict =
             proven.as_ref().ok().map(|ticket| FactPlace { group: ticket.group, number: ticket.index / INDEX_STEP });
-        let replaced = Replaced { was: KeptAs::Released, at: returned.at, leases: returned.attempts, verdict };
+        let Returned { at: back_at, attempts: leases, strikes, .. } = returned;
+        let replaced = Replaced { was: KeptAs::Released, at: back_at, leases, strikes, verdict };
         let case = Case {
             job: work.job,
             payload: work.payload,

@@ -24,6 +24,8 @@ pub struct Pool {
     pub buckets: u32,
     /// How many of them one tenant has, so that a flood fills its own.
     pub tenant_buckets: u32,
+    /// Shards of its scheduler = partitions of `withdrawals.<pool>`; bucket b belongs to shard b mod this.
+    pub shards: u32,
 }
 
 /// Pools in the order in which they are asked; the first that takes a job gets it.
@@ -36,6 +38,7 @@ pub struct Routes {
 struct Routed {
     pool: Pool,
     approved: TopicName,
+    withdrawals: TopicName,
 }
 
 /// Pools that cannot be routed to.
@@ -58,6 +61,16 @@ pub enum RoutesRefused {
         buckets: u32,
         /// A tenant's.
         tenant_buckets: u32,
+    },
+    /// Numbers of shards that make no sense.
+    #[error("pool `{pool}` has {shards} shards over {buckets} buckets; write at least 1, and no more than buckets")]
+    Shards {
+        /// The pool.
+        pool: PoolName,
+        /// All buckets.
+        buckets: u32,
+        /// The shards.
+        shards: u32,
     },
     /// Prefix and pool make no topic name.
     #[error("pool `{pool}` cannot have a topic; choose a shorter name")]
@@ -95,10 +108,16 @@ impl Routes {
                 let Pool { name: pool, buckets, tenant_buckets, .. } = pool;
                 return Err(RoutesRefused::Buckets { pool, buckets, tenant_buckets });
             }
-            let approved = Topic::Approved(pool.name.clone())
-                .name(prefix)
-                .map_err(|source| RoutesRefused::Topic { pool: pool.name.clone(), source })?;
-            routed.push(Routed { pool, approved });
+            if pool.shards == 0 || pool.buckets < pool.shards {
+                let Pool { name: pool, buckets, shards, .. } = pool;
+                return Err(RoutesRefused::Shards { pool, buckets, shards });
+            }
+            let named = |topic: Topic| {
+                topic.name(prefix).map_err(|source| RoutesRefused::Topic { pool: pool.name.clone(), source })
+            };
+            let approved = named(Topic::Approved(pool.name.clone()))?;
+            let withdrawals = named(Topic::Withdrawals(pool.name.clone()))?;
+            routed.push(Routed { pool, approved, withdrawals });
         }
         Ok(Self { pools: routed })
     }
@@ -132,6 +151,25 @@ impl Routes {
             let first = partition_of(tenant.as_str().as_bytes(), buckets);
             (0..tenant_buckets).map(move |chosen| routed.approved.partition((first + chosen) % buckets))
         })
+    }
+
+    /// Where the shards that own a tenant's buckets hear of withdrawals. None when there is no such pool.
+    pub(crate) fn tenant_withdrawals(
+        &self,
+        pool: &PoolName,
+        tenant: &TenantId,
+    ) -> impl Iterator<Item = TopicPartition> {
+        let routed = self.pools.iter().find(|routed| routed.pool.name == *pool);
+        routed.into_iter().flat_map(|routed| {
+            let shard = |bucket: TopicPartition| bucket.partition % routed.pool.shards.max(1);
+            let shards: BTreeSet<u32> = self.tenant_buckets(pool, tenant).map(shard).collect();
+            shards.into_iter().map(|shard| routed.withdrawals.partition(shard))
+        })
+    }
+
+    /// Where every shard of every pool hears of withdrawals.
+    pub(crate) fn withdrawals(&self) -> impl Iterator<Item = TopicPartition> {
+        self.pools.iter().flat_map(|routed| (0..routed.pool.shards).map(|shard| routed.withdrawals.partition(shard)))
     }
 
     /// Every bucket of every pool.

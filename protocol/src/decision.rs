@@ -97,6 +97,9 @@ pub struct Decision {
     /// Leases the job had under tickets that expired: its next one counts on, so that fencing tokens rise.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub leases: u32,
+    /// Attempts under them that count as failed: its attempts count on too.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub strikes: u32,
     /// When a ticket for this decision expires, in milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
@@ -129,6 +132,7 @@ impl Decision {
             shadow: Vec::new(),
             settles: false,
             leases: 0,
+            strikes: 0,
             expires_ms: None,
             ticket: None,
         }

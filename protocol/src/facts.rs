@@ -13,6 +13,7 @@ use crate::job::{InputHash, Job, SourcePosition};
 use crate::kept::{DeferredWhy, KeptRecord, Replaced};
 use crate::limits::{LimitAnswer, LimitRequest, OutcomeTold, Spend, Usage};
 use crate::outcome::{DeadReason, Outcome};
+use crate::pool_command::{PoolAction, PoolRefusal};
 use crate::time::Timestamp;
 use crate::withdrawal::Cause;
 
@@ -305,6 +306,17 @@ pub enum LeaseEnd {
     NotHeld,
     /// The worker gave it back (drain, capability withdrawn).
     GivenBack,
+    /// Its worker reports, but of this job no progress, and had not ended it when the grace it was given was over.
+    Stalled,
+}
+
+/// Which life of a worker is told something, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// The lane it reads.
+    pub lane: u32,
 }
 
 /// A fact of a scheduler shard (`leases.<pool>`).
@@ -353,7 +365,8 @@ pub enum SchedulerFact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
     },
-    /// A leased job is to stop. Emits `Cancel` to its worker's lane; never emitted again.
+    /// A leased job is to stop. Emits `Cancel` to its worker's lane; never emitted again. A new owner says it once more, when
+    /// the worker reports to it.
     CancelAsked {
         /// The job.
         source: SourcePosition,
@@ -365,6 +378,9 @@ pub enum SchedulerFact {
         outcome: Outcome,
         /// Why, for people.
         reason: String,
+        /// It does not end then: the lease does, and the attempt counts as a failed one.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     /// A job was called off that is not here now, but may be in `overflow`: it ends when it is read.
     WithdrawalKept {
@@ -376,6 +392,15 @@ pub enum SchedulerFact {
         job_id: JobId,
         /// Why, for people.
         reason: String,
+    },
+    /// The same when too many are kept already: the withdrawal goes to `overflow.<pool>`, behind the job.
+    WithdrawalMoved {
+        /// The job.
+        source: SourcePosition,
+        /// Partition of `overflow.<pool>`.
+        bucket: u32,
+        /// The withdrawal's record.
+        withdrawal: Box<RawValue>,
     },
     /// An attempt failed and another may go better: it waits for that. Emits `Settled` (accepted).
     JobRetried {
@@ -483,6 +508,12 @@ pub enum SchedulerFact {
         source: SourcePosition,
         /// Leases so far.
         attempts: u32,
+        /// Attempts so far that count as failed, under this ticket and earlier ones.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        strikes: u32,
+        /// What its attempts under this ticket used.
+        #[serde(default, skip_serializing_if = "Usage::is_empty")]
+        usage: Usage,
         /// Its record.
         work: Box<RawValue>,
         /// The kernel waits for its end: emits first that the job ended, for what it took of limits.
@@ -502,10 +533,62 @@ pub enum SchedulerFact {
         /// SHA-256 of its value (of nothing for a null value).
         input_hash: InputHash,
     },
-    /// A worker that holds nothing and has long been silent is forgotten.
+    /// A worker that holds nothing and has long been silent is forgotten. Whether it is cordoned is not.
     WorkerForgotten {
         /// The worker.
         worker: WorkerId,
+    },
+    /// An operator's command: the worker gets no further job. With `tell` emits `Drain` to its lane, and from then on after every
+    /// `Welcome` of that incarnation.
+    WorkerCordoned {
+        /// The worker, known or not.
+        worker: WorkerId,
+        /// It is to leave when it has ended what it runs.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        drain: bool,
+        /// Who is told to leave.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tell: Option<Told>,
+        /// The command.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// When, by their clock, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// An operator's command: a cordoned worker may get jobs again.
+    WorkerUncordoned {
+        /// The worker.
+        worker: WorkerId,
+        /// The command.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// When, by their clock, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// A genuine command to the pool that has no effect.
+    PoolCommandRefused {
+        /// The worker it names.
+        worker: WorkerId,
+        /// What it asked for.
+        action: PoolAction,
+        /// The command.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// When, by their clock, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// Why, as a word.
+        why: PoolRefusal,
+        /// Why, for people.
+        detail: String,
     },
 }
 

@@ -132,6 +132,9 @@ pub struct Held {
     pub source: SourcePosition,
     /// The token of the assignment.
     pub token: Token,
+    /// It waits for a job that it spawned: until it says otherwise its slot may go to such jobs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waits: bool,
 }
 
 /// A scheduler's message on `work.<pool>`, header `tg-to` = worker. Kept when its epoch is that of the highest
@@ -171,6 +174,14 @@ pub enum Order {
         /// The token.
         token: Token,
         /// Who called it off and why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// An operator wants this worker to end what it runs, to take nothing new, and to leave. Said again after every Welcome.
+    Drain {
+        /// For which incarnation.
+        incarnation: u64,
+        /// Who wants it and why, for people.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },

@@ -178,6 +178,9 @@ pub struct Replaced {
     /// Leases it had under tickets that have expired since.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub leases: u32,
+    /// Those of them that count as failed attempts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub strikes: u32,
     /// The verdict that released it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<FactPlace>,

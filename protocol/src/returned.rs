@@ -26,8 +26,16 @@ pub struct Returned {
     pub source: SourcePosition,
     /// Leases it had.
     pub attempts: u32,
+    /// Attempts that count as failed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub strikes: u32,
     /// When the scheduler decided so.
     pub at: Timestamp,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What its record says.

@@ -33,6 +33,8 @@ pub enum Topic {
     Grants(SourceName),
     /// Allowed jobs of a pool.
     Approved(PoolName),
+    /// Released jobs of a pool that are called off, ahead of whatever stands in `approved.<pool>`.
+    Withdrawals(PoolName),
     /// Denied jobs.
     Denied,
     /// Jobs that wait for people.
@@ -43,6 +45,8 @@ pub enum Topic {
     Reports(PoolName),
     /// Scheduler facts of a pool.
     Leases(PoolName),
+    /// Operators' commands to a pool.
+    PoolCommands(PoolName),
     /// Waiting jobs moved out of the way.
     Overflow(PoolName),
     /// Kernels' requests to the limits stage.
@@ -85,18 +89,20 @@ macro_rules! row {
 }
 
 /// The table (DESIGN section 3), in the order of [`Topic`]'s variants.
-pub const TABLE: [Row; 19] = [
+pub const TABLE: [Row; 21] = [
     row!("<source>", "producer's key", Backlog, false, "anyone allowed", "kernel"),
     row!("decisions.<source>", "source partition", Facts, true, "kernel", "kernel, gateway, audit"),
     row!("commands.<source>", "source partition", Log, false, "gateway, cli", "kernel"),
     row!("outcomes.<source>", "source partition", Log, true, "scheduler", "kernel"),
     row!("grants.<source>", "source partition", Log, true, "limits", "kernel"),
     row!("approved.<pool>", "tenant bucket", Backlog, true, "kernel", "scheduler"),
+    row!("withdrawals.<pool>", "pool shard", Log, true, "kernel", "scheduler"),
     row!("denied", "job id", Log, false, "kernel", "submitters, gateway"),
     row!("held", "source position", Keyed, false, "kernel", "gateway, people"),
     row!("work.<pool>", "lane", Short, false, "scheduler", "workers of the pool"),
     row!("reports.<pool>", "pool shard", Log, false, "workers", "scheduler"),
     row!("leases.<pool>", "pool shard", Facts, true, "scheduler", "scheduler, gateway"),
+    row!("commands.<pool>", "pool shard", Log, false, "gateway, cli", "scheduler"),
     row!("overflow.<pool>", "tenant bucket", Backlog, true, "scheduler", "scheduler"),
     row!("limits.requests", "limit key", Log, true, "kernel", "limits"),
     row!("limits.facts", "limits shard", Facts, true, "limits", "limits, gateway"),
@@ -118,11 +124,13 @@ impl Topic {
             outcomes,
             grants,
             approved,
+            withdrawals,
             denied,
             held,
             work,
             reports,
             leases,
+            pool_commands,
             overflow,
             limit_requests,
             limit_facts,
@@ -139,11 +147,13 @@ impl Topic {
             Self::Outcomes(_) => outcomes,
             Self::Grants(_) => grants,
             Self::Approved(_) => approved,
+            Self::Withdrawals(_) => withdrawals,
             Self::Denied => denied,
             Self::Held => held,
             Self::Work(_) => work,
             Self::Reports(_) => reports,
             Self::Leases(_) => leases,
+            Self::PoolCommands(_) => pool_commands,
             Self::Overflow(_) => overflow,
             Self::LimitRequests => limit_requests,
             Self::LimitFacts => limit_facts,
@@ -167,11 +177,13 @@ impl Topic {
             Self::Outcomes(source) => format!("{prefix}outcomes.{source}"),
             Self::Grants(source) => format!("{prefix}grants.{source}"),
             Self::Approved(pool) => format!("{prefix}approved.{pool}"),
+            Self::Withdrawals(pool) => format!("{prefix}withdrawals.{pool}"),
             Self::Denied => format!("{prefix}denied"),
             Self::Held => format!("{prefix}held"),
             Self::Work(pool) => format!("{prefix}work.{pool}"),
             Self::Reports(pool) => format!("{prefix}reports.{pool}"),
             Self::Leases(pool) => format!("{prefix}leases.{pool}"),
+            Self::PoolCommands(pool) => format!("{prefix}commands.{pool}"),
             Self::Overflow(pool) => format!("{prefix}overflow.{pool}"),
             Self::LimitRequests => format!("{prefix}limits.requests"),
             Self::LimitFacts => format!("{prefix}limits.facts"),

@@ -1,6 +1,7 @@
-//! A released job is called off: the kernel to the pool's scheduler, on `approved.<pool>` behind the job itself.
+//! A released job is called off: the kernel to the pool's scheduler, twice.
 //!
-//! It is written to every bucket the job's tenant has in that pool, so to the one the job went to, after the job. Its
+//! On `approved.<pool>`, in every bucket the job's tenant has in that pool, so behind the job itself: that one is certain to find
+//! it. And on `withdrawals.<pool>`, for each shard of these buckets, which is read whatever else waits: that one is soon. Its
 //! proof stands in the header, as on every message of a stage but a ticketed one. It says nothing of a job that the
 //! scheduler does not know or that has ended: a result that came first stands (I5).
 
@@ -9,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{JobId, PersonId, TenantId};
 use crate::job::SourcePosition;
 
-/// How every withdrawal begins, and no job: a reader of `approved.<pool>` tells them apart by it.
+/// How every withdrawal begins, and no job: a reader of `approved.<pool>` or `overflow.<pool>` tells them apart by it.
 const BEGIN: &[u8] = br#"{"v":1,"withdrawn":{"#;
 
-/// A record of `approved.<pool>` that is no job.
+/// A record of `approved.<pool>` that is no job, and every record of `withdrawals.<pool>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Withdrawal {
     /// Format version, 1.

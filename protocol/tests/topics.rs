@@ -10,7 +10,7 @@ use std::path::Path;
 use tidegate_protocol::ids::{PoolName, SourceName};
 use tidegate_protocol::topics::{TABLE, Topic};
 
-fn all() -> [Topic; 19] {
+fn all() -> [Topic; 21] {
     let source = || SourceName::new("SOURCE").unwrap();
     let pool = || PoolName::new("POOL").unwrap();
     [
@@ -20,11 +20,13 @@ fn all() -> [Topic; 19] {
         Topic::Outcomes(source()),
         Topic::Grants(source()),
         Topic::Approved(pool()),
+        Topic::Withdrawals(pool()),
         Topic::Denied,
         Topic::Held,
         Topic::Work(pool()),
         Topic::Reports(pool()),
         Topic::Leases(pool()),
+        Topic::PoolCommands(pool()),
         Topic::Overflow(pool()),
         Topic::LimitRequests,
         Topic::LimitFacts,

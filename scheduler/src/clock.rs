@@ -45,6 +45,13 @@ impl<K: Ord + Clone> Clock<K> {
         }
     }
 
+    /// Nothing is due before that.
+    pub(crate) fn put_off(&mut self, until: Timestamp) {
+        let sooner: Vec<K> =
+            self.order.iter().take_while(|(due, _)| *due < until).map(|(_, key)| key.clone()).collect();
+        sooner.iter().for_each(|key| self.set(key, until));
+    }
+
     /// Keys with a due time.
     pub(crate) fn len(&self) -> usize {
         self.due.len()
@@ -80,6 +87,9 @@ mod tests {
         clock.stop(&"c");
         assert_eq!(clock.next(), Some(Timestamp(5)));
         assert_eq!(clock.due(Timestamp(9)).copied().collect::<Vec<_>>(), ["a", "b"]);
+        clock.put_off(Timestamp(6));
+        assert_eq!(clock.due(Timestamp(9)).copied().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(clock.next(), Some(Timestamp(6)));
         clock.set_all(Timestamp(20));
         assert_eq!(clock.due(Timestamp(19)).count(), 0);
         assert_eq!(clock.due(Timestamp(20)).count(), 2);

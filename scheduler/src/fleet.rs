@@ -27,6 +27,21 @@ pub(crate) struct Offer {
     pub(crate) draining: bool,
 }
 
+/// How many jobs a worker holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Holding {
+    pub(crate) all: usize,
+    /// Those of them that wait for jobs that they spawned.
+    pub(crate) waiting: usize,
+}
+
+impl Holding {
+    /// Jobs that use a slot.
+    fn busy(self) -> usize {
+        self.all.saturating_sub(self.waiting)
+    }
+}
+
 /// A worker this owner has welcomed.
 #[derive(Debug)]
 pub(crate) struct Present {
@@ -44,6 +59,12 @@ pub(crate) struct Present {
     /// Of what it lists but no longer has, what it was told to drop.
     pub(crate) told: BTreeSet<(SourcePosition, Token)>,
     pub(crate) last_grant: u64,
+    /// It gave back what it was given, and gets nothing for a while.
+    pub(crate) resting: bool,
+    /// How often it did since its last result.
+    pub(crate) rests: u32,
+    /// Of what it holds, what waits for jobs that it spawned, as it said last.
+    pub(crate) waiting: BTreeSet<SourcePosition>,
 }
 
 impl Present {
@@ -54,22 +75,35 @@ impl Present {
         }
     }
 
-    /// Assignments it can take beyond `in_flight`.
-    pub(crate) fn room(&self, in_flight: usize) -> u64 {
+    /// Assignments it can take beyond what it holds.
+    pub(crate) fn room(&self, held: Holding) -> u64 {
         match &self.offer {
-            Some(offer) if !self.silent && !offer.draining => {
-                let slots = u64::from(offer.capacity).saturating_sub(in_flight as u64);
+            Some(offer) if !self.silent && !self.resting && !offer.draining => {
+                let slots = u64::from(offer.capacity).saturating_sub(held.all as u64);
                 slots.min(offer.credit.saturating_sub(self.sent))
             }
             Some(_) | None => 0,
         }
     }
 
-    /// Its load when it has room.
-    pub(crate) fn load(&self, in_flight: usize) -> Option<Load> {
+    /// The same of jobs that others spawned: the slots of those that wait for such jobs are theirs too.
+    pub(crate) fn room_for_children(&self, held: Holding) -> u64 {
+        if held.all >= MOST_HELD as usize {
+            return 0;
+        }
+        self.room(Holding { all: held.busy(), ..held })
+    }
+
+    /// Its load when it has room, and whether that is for children alone.
+    pub(crate) fn load(&self, held: Holding) -> Option<(Load, bool)> {
         let capacity = u64::from(self.offer.as_ref()?.capacity).max(1);
-        let share = ((in_flight as u64) << 16) / capacity;
-        (self.room(in_flight) > 0).then_some(Load { share, last_grant: self.last_grant })
+        let share = ((held.busy() as u64) << 16) / capacity;
+        let load = Load { share, last_grant: self.last_grant };
+        match (self.room(held), self.room_for_children(held)) {
+            (1.., _) => Some((load, false)),
+            (0, 1..) => Some((load, true)),
+            (0, 0) => None,
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //! [`Stage`](tidegate_stage::Stage): no IO, no clock, no randomness.
 //!
 //! One [`Scheduler`] is one shard of one pool. Its inputs, in the order of [`Pool::shard_spec`]: its buckets of
-//! `approved.<pool>`, the same buckets of `overflow.<pool>`, its partition of `reports.<pool>`.
+//! `approved.<pool>`, the same buckets of `overflow.<pool>`, its partitions of `reports.<pool>`, `withdrawals.<pool>` and
+//! `commands.<pool>`.
 //!
 //! # Words
 //! *Waiting*: a job read but never leased; it stays in its log and in a bounded, soft [`window`]. *Leased*: a worker has
@@ -10,7 +11,7 @@
 //! before a certain time, a later start or the pause between two attempts ([`retry`]). *Token*: (epoch of the
 //! granting owner, lease count of the job); it rises with every lease. *Welcome*: tells a worker this owner's epoch.
 //! *Credit*: the worker's total of assignments it accepts in this epoch. *Strike*: an attempt that failed and may be
-//! retried, or a lease that ended in silence, a restart or a loss. *Returned*: its ticket expired before it could be leased; its kernel judges it again.
+//! retried, or a lease that ended in silence, a restart or a loss. *Cordoned*: an operator wants the worker to get nothing new. *Returned*: its ticket expired before it could be leased; its kernel judges it again.
 //!
 //! # Invariants
 //! - A job has at most one holder, and ends once ([`transition`] is the whole table; I5, I1).
@@ -18,7 +19,7 @@
 //! - Nothing is assigned to a worker before its heartbeat under this epoch, beyond its credit, beyond its capacity, or
 //!   without every capability the job needs ([`place`]).
 //! - Replay of the facts gives the same snapshot, byte for byte (I7): [`state`] is changed by facts alone.
-//! - Memory is bounded (I10): the window, the workers known, the ended jobs remembered, delayed jobs (by not reading on);
+//! - Memory is bounded (I10): the window, the workers known, the ended jobs and withdrawals remembered, delayed jobs (by not reading on);
 //!   leases by the workers' capacity.
 //!
 //! # Failure
@@ -29,9 +30,12 @@
 //! ([`Gauges::impossible_facts`]).
 //!
 //! # Deliberately absent
-//! Progress timeouts. Limits of tenants across several shards (the limits stage keeps those; here they want one shard).
+//! Limits of tenants across several shards (the limits stage keeps those; here they want one shard).
 
 mod clock;
+mod commands;
+mod cordons;
+mod early;
 mod fleet;
 mod gauges;
 mod lines;

@@ -13,9 +13,7 @@ impl Scheduler {
     pub(crate) fn offer(&mut self, source: &SourcePosition, at: Timestamp) {
         let soft = &mut self.soft;
         let (work, leased_before, until) = match (self.state.job(source), soft.window.get(source)) {
-            (Some(job), _)
-                if job.stopping.is_some() || self.pool.is_spent(&job.work, job.strikes, job.token.attempt) =>
-            {
+            (Some(job), _) if job.ending().is_some() || self.pool.is_spent(&job.work, job.strikes) => {
                 soft.doomed.insert(source.clone());
                 return;
             }
@@ -38,12 +36,12 @@ impl Scheduler {
             Some(until) => soft.sleepers.set(source, until),
             None if work.line.as_ref().is_some_and(|line| !soft.lines.may_go(line, source)) => {}
             None => {
-                let class = soft.placement.class(&work.requirement, &work.tenant);
+                let class = soft.placement.class(&work.requirement, &work.tenant, work.depth > 0);
                 let claim = Claim {
                     tenant: &work.tenant,
                     weight: self.pool.shares.of(&work.tenant).weight,
                     leased_before,
-                    child: work.child,
+                    depth: work.depth,
                     priority: work.priority,
                 };
                 soft.ready.insert(source, class, claim, at);

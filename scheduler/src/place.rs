@@ -7,7 +7,8 @@
 //!
 //! Classes are interned requirements, kinds interned offers (capabilities, and tenants where they are not all); which kind
 //! serves which class is computed once. A tenant that some worker names is **apart** from then on: its jobs have classes of
-//! their own, so that a worker of some tenants is compared with classes, never with jobs. Others share a class. Classes that nobody serves cost nothing. One lease costs O(log n), plus the classes a kind serves when its
+//! their own, so that a worker of some tenants is compared with classes, never with jobs. Others share a class. So have jobs that
+//! others spawned: a worker all of whose slots are taken, some by jobs that wait for such, is of a kind for these alone. Classes that nobody serves cost nothing. One lease costs O(log n), plus the classes a kind serves when its
 //! last free worker fills up or its first gets room, plus at most [`KINDS_LOOKED_AT`] kinds.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,13 +43,21 @@ pub(crate) struct Can {
     pub(crate) capabilities: Arc<[Capability]>,
     /// The tenants whose jobs it takes; `None` for all.
     pub(crate) tenants: Option<Arc<[TenantId]>>,
+    /// It takes jobs that others spawned, and no other: its free slots are of jobs that wait for such.
+    pub(crate) children: bool,
 }
 
 impl Can {
-    /// `tenant`: of a class apart.
-    fn serves(&self, requirement: &[Capability], tenant: Option<&TenantId>) -> bool {
-        let takes = self.tenants.as_ref().is_none_or(|all| tenant.is_some_and(|tenant| all.contains(tenant)));
-        takes && requirement.iter().all(|needed| self.capabilities.binary_search(needed).is_ok())
+    /// The same of jobs that others spawned alone.
+    pub(crate) fn for_children(&self) -> Self {
+        Self { children: true, ..self.clone() }
+    }
+
+    fn serves(&self, (requirement, tenant, child): &ClassName) -> bool {
+        let takes = self.tenants.as_ref().is_none_or(|all| tenant.as_ref().is_some_and(|tenant| all.contains(tenant)));
+        takes
+            && (*child || !self.children)
+            && requirement.iter().all(|needed| self.capabilities.binary_search(needed).is_ok())
     }
 }
 
@@ -61,11 +70,12 @@ pub(crate) struct Load {
     pub(crate) last_grant: u64,
 }
 
+/// What is needed, whose jobs it are (for a tenant that is apart), and whether others spawned them.
+type ClassName = (Requirement, Option<TenantId>, bool);
+
 #[derive(Debug)]
 struct Class {
-    requirement: Requirement,
-    /// Whose jobs, for a tenant that is apart.
-    tenant: Option<TenantId>,
+    name: ClassName,
     head: Option<Rank>,
     /// It has jobs, though none may be its head just now.
     busy: bool,
@@ -86,7 +96,7 @@ struct Kind {
 #[derive(Debug, Default)]
 pub(crate) struct Placement {
     classes: BTreeMap<ClassId, Class>,
-    class_of: BTreeMap<(Requirement, Option<TenantId>), ClassId>,
+    class_of: BTreeMap<ClassName, ClassId>,
     kinds: BTreeMap<KindId, Kind>,
     kind_of: BTreeMap<Can, KindId>,
     workers: BTreeMap<WorkerId, (KindId, Option<Load>)>,
@@ -101,9 +111,9 @@ pub(crate) struct Placement {
 }
 
 impl Placement {
-    /// The class of a tenant's jobs with that requirement (sorted, each once).
-    pub(crate) fn class(&mut self, requirement: &Requirement, tenant: &TenantId) -> ClassId {
-        let name = (requirement.clone(), self.apart.get(tenant).cloned());
+    /// The class of a tenant's jobs with that requirement (sorted, each once), spawned by others or not.
+    pub(crate) fn class(&mut self, requirement: &Requirement, tenant: &TenantId, child: bool) -> ClassId {
+        let name = (requirement.clone(), self.apart.get(tenant).cloned(), child);
         if let Some(id) = self.class_of.get(&name) {
             return *id;
         }
@@ -111,8 +121,7 @@ impl Placement {
             self.purge();
         }
         let id = ClassId(self.fresh_id());
-        let tenant = name.1.clone();
-        let served = self.kinds.iter_mut().filter(|(_, kind)| kind.can.serves(requirement, tenant.as_ref()));
+        let served = self.kinds.iter_mut().filter(|(_, kind)| kind.can.serves(&name));
         let (mut kinds, mut open) = (BTreeSet::new(), BTreeSet::new());
         for (kind_id, kind) in served {
             kind.classes.insert(id);
@@ -121,9 +130,8 @@ impl Placement {
                 open.insert(*kind_id);
             }
         }
-        self.class_of.insert(name, id);
-        self.classes
-            .insert(id, Class { requirement: requirement.clone(), tenant, head: None, busy: false, kinds, open });
+        self.class_of.insert(name.clone(), id);
+        self.classes.insert(id, Class { name, head: None, busy: false, kinds, open });
         id
     }
 
@@ -205,7 +213,7 @@ impl Placement {
         self.last_kind = self.workers.get(worker).map(|(kind, _)| *kind);
     }
 
-    /// Workers with room.
+    /// Workers with room for any job.
     pub(crate) fn free_workers(&self) -> usize {
         self.free_workers
     }
@@ -220,11 +228,11 @@ impl Placement {
         let was_open = !kind.free.is_empty();
         if let Some(before) = before {
             kind.free.remove(&(before, worker.clone()));
-            self.free_workers -= 1;
+            self.free_workers -= usize::from(!kind.can.children);
         }
         if let Some(load) = load {
             kind.free.insert((load, worker.clone()));
-            self.free_workers += 1;
+            self.free_workers += usize::from(!kind.can.children);
         }
         if let Some(entry) = self.workers.get_mut(worker) {
             entry.1 = load;
@@ -262,7 +270,7 @@ impl Placement {
         let id = KindId(self.fresh_id());
         let mut classes = BTreeSet::new();
         for (class_id, class) in &mut self.classes {
-            if can.serves(&class.requirement, class.tenant.as_ref()) {
+            if can.serves(&class.name) {
                 class.kinds.insert(id);
                 classes.insert(*class_id);
             }
@@ -277,7 +285,7 @@ impl Placement {
         let empty: Vec<ClassId> = self.classes.iter().filter(|(_, c)| !c.busy).map(|(id, _)| *id).collect();
         for id in empty {
             if let Some(class) = self.classes.remove(&id) {
-                self.class_of.remove(&(class.requirement, class.tenant));
+                self.class_of.remove(&class.name);
                 for kind in class.kinds {
                     if let Some(kind) = self.kinds.get_mut(&kind) {
                         kind.classes.remove(&id);

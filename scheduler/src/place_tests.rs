@@ -23,7 +23,7 @@ fn set(mask: u8) -> Arc<[Capability]> {
 /// A worker that does these, for the tenants of `tenants` or for all.
 fn can(mask: u8, tenants: Option<u8>) -> Can {
     let named = |mask: u8| (0..3).filter(move |bit| mask >> bit & 1 == 1).map(tenant).collect();
-    Can { capabilities: set(mask), tenants: tenants.map(named) }
+    Can { capabilities: set(mask), tenants: tenants.map(named), children: false }
 }
 
 fn tenant(number: u8) -> TenantId {
@@ -71,7 +71,7 @@ struct World {
 /// All of one tenant, and priority does not age.
 fn insert(ready: &mut Ready, offset: u64, class: ClassId, priority: u8) {
     let tenant = TenantId::new("t").unwrap();
-    let claim = Claim { tenant: &tenant, weight: 1, leased_before: false, child: false, priority };
+    let claim = Claim { tenant: &tenant, weight: 1, leased_before: false, depth: 0, priority };
     ready.insert_at(&position(offset), class, claim, offset);
 }
 
@@ -108,7 +108,7 @@ impl World {
 
     fn offer(&mut self, n: u64) {
         let (needs, priority, of) = self.jobs[&n];
-        let class = self.placement.class(&set(needs), &tenant(of));
+        let class = self.placement.class(&set(needs), &tenant(of), false);
         // Its place in the order is its number, whenever it was put there.
         insert(&mut self.ready, n, class, priority);
         self.head_changed(class);
@@ -181,7 +181,7 @@ proptest! {
 fn among_equally_loaded_workers_the_one_that_waited_longest_is_next() {
     let mut placement = Placement::default();
     let mut ready = Ready::new(Duration::ZERO);
-    let class = placement.class(&set(1), &tenant(0));
+    let class = placement.class(&set(1), &tenant(0), false);
     insert(&mut ready, 1, class, 5);
     placement.set_head(class, ready.head(class).map(|(rank, _)| rank), true);
     for (name, last_grant) in [("x", 7), ("y", 3), ("z", 5)] {
@@ -195,13 +195,13 @@ fn classes_without_jobs_are_dropped_and_found_again() {
     let mut placement = Placement::default();
     let mut ready = Ready::new(Duration::ZERO);
     placement.set_worker(&worker("w"), &can(1, None), Some(Load { share: 0, last_grant: 0 }));
-    let kept = placement.class(&set(1), &tenant(0));
+    let kept = placement.class(&set(1), &tenant(0), false);
     insert(&mut ready, 1, kept, 5);
     placement.set_head(kept, ready.head(kept).map(|(rank, _)| rank), true);
     for n in 0..5_000 {
-        placement.class(&Arc::from(vec![Capability::new(format!("c{n}")).unwrap()]), &tenant(0));
+        placement.class(&Arc::from(vec![Capability::new(format!("c{n}")).unwrap()]), &tenant(0), false);
     }
     assert!(placement.classes() < 1_100, "{} classes", placement.classes());
-    assert_eq!(placement.class(&set(1), &tenant(0)), kept);
+    assert_eq!(placement.class(&set(1), &tenant(0), false), kept);
     assert!(placement.best().is_some());
 }

@@ -1,15 +1,19 @@
 //! A pool as its schedulers see it: names, numbers of partitions, terms and bounds. As written -> checked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::{BadTopicName, TopicName, TopicPartition};
+use tidegate_protocol::command::People;
 use tidegate_protocol::ids::{BadName, PoolName, SenderId, SourceName, TenantId};
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::signature::Trust;
 use tidegate_protocol::topics::Topic;
 use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec, Writers};
 
+use crate::commands::Operators;
 use crate::retry::Policy;
 use crate::shares::{Shares, TenantShare};
 use crate::work::Work;
@@ -23,8 +27,7 @@ pub struct Tuning {
     /// A worker reports at least this often, milliseconds; at most a third of the lease. Default: a quarter of it.
     pub heartbeat_ms: Option<u64>,
     /// Attempts that may fail and be retried, or end badly (silence, a restart of the worker, lost), before the job is
-    /// dead, at least 1. What a worker gave back does not count, but four times as many leases are the most of all. A job
-    /// may ask for fewer.
+    /// dead, at least 1. What a worker gave back does not count. A job may ask for fewer.
     pub max_attempts: u32,
     /// Longest pause after the first failed attempt, milliseconds; it doubles with every further one. The pause is drawn
     /// between nothing and this (full jitter). A job may ask for another, up to `max_backoff_ms`.
@@ -39,6 +42,10 @@ pub struct Tuning {
     pub other_tenants: TenantShare,
     /// A worker that was told to stop a job has so long to end it, milliseconds; then it ends without it.
     pub cancel_grace_ms: u64,
+    /// A leased job of which no progress is reported for so long is stopped, and the attempt counts as failed, milliseconds, at
+    /// least a heartbeat. Time in which it waits for a job that it spawned does not count. Unset: no job is, its worker's
+    /// heartbeats are enough.
+    pub progress_timeout_ms: Option<u64>,
     /// Most jobs that wait in the state for a later start; further ones wait in the window and in the log. Nothing more is
     /// read while twice as many are delayed, pauses between attempts included.
     pub delayed_jobs: usize,
@@ -70,6 +77,7 @@ impl Default for Tuning {
             tenants: BTreeMap::new(),
             other_tenants: TenantShare::default(),
             cancel_grace_ms: 10_000,
+            progress_timeout_ms: None,
             delayed_jobs: 10_000,
             delayed_bytes: 64 << 20,
             window_jobs: 10_000,
@@ -159,6 +167,7 @@ pub struct Pool {
     pub(crate) aging: Duration,
     pub(crate) shares: Shares,
     pub(crate) cancel_grace: Duration,
+    pub(crate) progress_timeout: Option<Duration>,
     pub(crate) delayed_jobs: usize,
     pub(crate) delayed_bytes: usize,
     pub(crate) window_jobs: usize,
@@ -168,14 +177,17 @@ pub struct Pool {
     pub(crate) max_work_bytes: usize,
     pub(crate) max_output_bytes: usize,
     pub(crate) topics: Topics,
+    pub(crate) operators: Operators,
 }
 
 /// Full names of the topics a scheduler meets.
 #[derive(Debug, Clone)]
 pub(crate) struct Topics {
     pub(crate) approved: TopicName,
+    pub(crate) withdrawals: TopicName,
     pub(crate) overflow: TopicName,
     pub(crate) reports: TopicName,
+    pub(crate) commands: TopicName,
     pub(crate) leases: TopicName,
     pub(crate) work: TopicName,
     pub(crate) finished: TopicName,
@@ -224,6 +236,9 @@ impl Pool {
             }
         }
         check("cancel_grace_ms", tuning.cancel_grace_ms, 0, 86_400_000)?;
+        if let Some(timeout) = tuning.progress_timeout_ms {
+            check("progress_timeout_ms", timeout, heartbeat_ms, 86_400_000)?;
+        }
         check("delayed_jobs", tuning.delayed_jobs as u64, 0, 1_000_000)?;
         check("delayed_bytes", tuning.delayed_bytes as u64, 0, 1 << 30)?;
         check("window_jobs", tuning.window_jobs as u64, 1, 10_000_000)?;
@@ -238,8 +253,10 @@ impl Pool {
         let pool = || layout.pool.clone();
         let topics = Topics {
             approved: name(Topic::Approved(pool()))?,
+            withdrawals: name(Topic::Withdrawals(pool()))?,
             overflow: name(Topic::Overflow(pool()))?,
             reports: name(Topic::Reports(pool()))?,
+            commands: name(Topic::PoolCommands(pool()))?,
             leases: name(Topic::Leases(pool()))?,
             work: name(Topic::Work(pool()))?,
             finished: name(Topic::Finished)?,
@@ -263,6 +280,7 @@ impl Pool {
             aging: Duration::from_millis(tuning.aging_ms),
             shares: Shares::new(tuning.tenants.clone(), tuning.other_tenants),
             cancel_grace: Duration::from_millis(tuning.cancel_grace_ms),
+            progress_timeout: tuning.progress_timeout_ms.map(Duration::from_millis),
             delayed_jobs: tuning.delayed_jobs,
             delayed_bytes: tuning.delayed_bytes,
             window_jobs: tuning.window_jobs,
@@ -273,7 +291,15 @@ impl Pool {
             max_output_bytes: tuning.max_output_bytes,
             topics,
             layout,
+            operators: Operators::default(),
         })
+    }
+
+    /// Believes operators' commands (`commands.<pool>`) by these keys; without this nobody's.
+    #[must_use]
+    pub fn operated_by(mut self, trust: Arc<dyn Trust>, people: Arc<dyn People>) -> Self {
+        self.operators = Operators { trust, people };
+        self
     }
 
     /// How a job is tried again.
@@ -281,9 +307,9 @@ impl Pool {
         self.retry.tightened(work.retry, work.max_retries)
     }
 
-    /// Whether a job with so many strikes and leases gets no further one.
-    pub(crate) fn is_spent(&self, work: &Work, strikes: u32, leases: u32) -> bool {
-        strikes >= self.policy_of(work).attempts || leases / 4 >= self.retry.attempts
+    /// Whether a job with so many strikes gets no further lease.
+    pub(crate) fn is_spent(&self, work: &Work, strikes: u32) -> bool {
+        strikes >= self.policy_of(work).attempts
     }
 
     /// Where the kernel that decided about `source` is told of its end; `None` when its source is not configured.
@@ -299,7 +325,7 @@ impl Pool {
     }
 
     /// What shard `shard` reads and writes. Inputs in order: its buckets of `approved`, then of `overflow`, then its
-    /// partition of `reports`.
+    /// partitions of `reports`, `withdrawals` and `commands`.
     ///
     /// # Errors
     /// [`BadPool`] when there is no such shard, or the pool's name makes no sender.
@@ -322,12 +348,16 @@ impl Pool {
         let overflow = |bucket| jobs(&self.topics.overflow, bucket, Writers::Stages(&["scheduler"]));
         let mut inputs: Vec<_> = self.buckets_of(shard).map(approved).collect();
         inputs.extend(self.buckets_of(shard).map(overflow));
-        inputs.push(InputSpec {
-            partition: self.topics.reports.partition(shard),
+        // Another input comes last: those before it have their numbers in the facts of older logs.
+        let told = |topic: &TopicName, writers| InputSpec {
+            partition: topic.partition(shard),
             kind: InputKind::Control,
-            writers: Writers::Anyone,
+            writers,
             trim: false,
-        });
+        };
+        inputs.push(told(&self.topics.reports, Writers::Anyone));
+        inputs.push(told(&self.topics.withdrawals, Writers::Stages(&["kernel"])));
+        inputs.push(told(&self.topics.commands, Writers::Anyone));
         let mut outputs: Vec<_> = self.buckets_of(shard).map(|bucket| self.topics.overflow.partition(bucket)).collect();
         outputs.extend((0..self.layout.finished_partitions).map(|n| self.topics.finished.partition(n)));
         outputs.extend(self.layout.sources.iter().flat_map(|(source, partitions)| {
@@ -367,13 +397,21 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_reads_its_buckets_then_their_overflow_then_its_reports() {
+    fn a_shard_reads_its_buckets_then_their_overflow_then_what_is_told_it() {
         let pool = Pool::new(layout(), &Tuning::default()).unwrap();
         let spec = pool.shard_spec(1, "p", Pace::default()).unwrap();
         let inputs: Vec<_> = spec.inputs.iter().map(|input| input.partition.to_string()).collect();
         assert_eq!(
             inputs,
-            ["t.approved.bank/1", "t.approved.bank/3", "t.overflow.bank/1", "t.overflow.bank/3", "t.reports.bank/1"]
+            [
+                "t.approved.bank/1",
+                "t.approved.bank/3",
+                "t.overflow.bank/1",
+                "t.overflow.bank/3",
+                "t.reports.bank/1",
+                "t.withdrawals.bank/1",
+                "t.commands.bank/1"
+            ]
         );
         assert!(
             spec.inputs
@@ -381,9 +419,8 @@ mod tests {
                 .take(4)
                 .all(|input| input.writers.sealed() && input.trim && input.kind == InputKind::Jobs)
         );
-        assert!(
-            spec.inputs.last().is_some_and(|reports| !reports.writers.sealed() && reports.kind == InputKind::Control)
-        );
+        let others: Vec<_> = spec.inputs[4..].iter().map(|input| (input.writers.sealed(), input.kind)).collect();
+        assert_eq!(others, [false, true, false].map(|sealed| (sealed, InputKind::Control)));
         let outputs: Vec<_> = spec.outputs.iter().map(ToString::to_string).collect();
         assert_eq!(
             outputs,

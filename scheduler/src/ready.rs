@@ -9,7 +9,8 @@
 //! tenant gets of one class counts in all.
 //!
 //! # Within a tenant
-//! What was leased before first, then children (so that parents which wait for them come to an end), then by priority with
+//! What was leased before first, then children, those of children before (so that parents which wait for them come to an end, and
+//! few wait at a time), then by priority with
 //! aging: a job counts one level higher for every `aging` it has waited. Which of two jobs is ahead never changes by waiting (both
 //! gain alike), so the order is a number fixed when the job becomes ready. Without aging priority is strict.
 //!
@@ -43,8 +44,8 @@ pub(crate) struct Rank {
 struct Place {
     /// False for a job that was leased before.
     first_time: bool,
-    /// False for a child.
-    root: bool,
+    /// `u32::MAX` less the jobs above it.
+    root: u32,
     /// 9 minus priority; 0 for all when priority ages.
     patience: u8,
     /// When it became ready, microseconds, plus the aging that its priority lacks.
@@ -60,7 +61,8 @@ pub(crate) struct Claim<'a> {
     /// At least 1.
     pub(crate) weight: u32,
     pub(crate) leased_before: bool,
-    pub(crate) child: bool,
+    /// Jobs above it, that spawned it one by the other.
+    pub(crate) depth: u32,
     pub(crate) priority: u8,
 }
 
@@ -125,7 +127,7 @@ impl Ready {
         let lacks = self.aging.saturating_mul(patience.into());
         let place = Place {
             first_time: !claim.leased_before,
-            root: !claim.child,
+            root: u32::MAX - claim.depth,
             patience: if self.aging.is_zero() { patience } else { 0 },
             due: (at + lacks).0,
             arrival: self.arrivals,

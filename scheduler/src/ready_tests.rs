@@ -18,7 +18,7 @@ fn tenant(name: &str) -> TenantId {
 }
 
 fn claim(tenant: &TenantId, priority: u8) -> Claim<'_> {
-    Claim { tenant, weight: 1, leased_before: false, child: false, priority }
+    Claim { tenant, weight: 1, leased_before: false, depth: 0, priority }
 }
 
 /// Serves the first job until none is left.
@@ -44,7 +44,7 @@ fn within_a_tenant_requeued_jobs_come_first_then_children_then_the_urgent_then_t
         (7, false, true, 0),
         (8, false, false, 200),
     ] {
-        let claim = Claim { leased_before, child, ..claim(&t, priority) };
+        let claim = Claim { leased_before, depth: u32::from(child), ..claim(&t, priority) };
         ready.insert(&position(offset), CLASS, claim, Timestamp(1));
     }
     assert_eq!(drain(&mut ready), [5, 3, 7, 2, 6, 8, 1, 4]);

@@ -52,8 +52,12 @@ impl Policy {
     pub(crate) fn after_lost(self, end: LeaseEnd, strikes: u32, source: &SourcePosition, attempt: u32) -> Duration {
         match end {
             LeaseEnd::GivenBack => Duration::ZERO,
-            LeaseEnd::Silent | LeaseEnd::NewIncarnation | LeaseEnd::NotHeld if strikes <= 1 => Duration::ZERO,
-            LeaseEnd::Silent | LeaseEnd::NewIncarnation | LeaseEnd::NotHeld => self.pause(strikes - 1, source, attempt),
+            LeaseEnd::Silent | LeaseEnd::NewIncarnation | LeaseEnd::NotHeld | LeaseEnd::Stalled if strikes <= 1 => {
+                Duration::ZERO
+            }
+            LeaseEnd::Silent | LeaseEnd::NewIncarnation | LeaseEnd::NotHeld | LeaseEnd::Stalled => {
+                self.pause(strikes - 1, source, attempt)
+            }
         }
     }
 }

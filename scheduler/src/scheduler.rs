@@ -12,7 +12,8 @@ use tidegate_spine::Record;
 use tidegate_stage::{Decision, Input, InputRef, Outbox, Signal, Stage};
 
 use crate::clock::Clock;
-use crate::fleet::{Fleet, Present};
+use crate::early::Early;
+use crate::fleet::{Fleet, Holding, Present};
 use crate::gauges::{Counts, Gauges};
 use crate::lines::Lines;
 use crate::measures;
@@ -21,10 +22,11 @@ use crate::pool::Pool;
 use crate::ready::Ready;
 use crate::reports::Heard;
 use crate::shares::Rates;
-use crate::state::State;
+use crate::state::{State, Stopping};
 use crate::transition::{self, Event};
 use crate::transitions::{
-    arrived, cancelled, delayed, ended, expired, forgotten, granted, moved, refused, retried, returned, welcomed,
+    arrived, cancelled, cordoned, delayed, ended, expired, forgotten, granted, moved, overdue, refused, retried,
+    returned, welcomed,
 };
 use crate::window::{Origin, Window};
 
@@ -51,6 +53,16 @@ pub(crate) struct Soft {
     pub(crate) leases: Clock<SourcePosition>,
     /// When leased jobs that were told to stop end without their worker.
     pub(crate) cancels: Clock<SourcePosition>,
+    /// Those of them whose worker this owner has told.
+    pub(crate) asked: BTreeSet<SourcePosition>,
+    /// When leased jobs have run for longer than they may.
+    pub(crate) runtimes: Clock<SourcePosition>,
+    /// When leased jobs have made no progress for too long.
+    pub(crate) stalls: Clock<SourcePosition>,
+    /// When workers that gave jobs back get the next.
+    pub(crate) rests: Clock<WorkerId>,
+    /// Withdrawals of jobs that are not known yet.
+    pub(crate) early: Early,
     /// When jobs without a lease have waited for too long.
     pub(crate) deadlines: Clock<SourcePosition>,
     /// When delayed jobs are due.
@@ -83,6 +95,11 @@ impl Soft {
             fleet: BTreeMap::new(),
             leases: Clock::default(),
             cancels: Clock::default(),
+            asked: BTreeSet::new(),
+            runtimes: Clock::default(),
+            stalls: Clock::default(),
+            rests: Clock::default(),
+            early: Early::default(),
             deadlines: Clock::default(),
             wakes: Clock::default(),
             sleepers: Clock::default(),
@@ -103,6 +120,8 @@ impl Soft {
 pub(crate) enum InputIs {
     Jobs(Origin),
     Reports,
+    Withdrawals,
+    Commands,
 }
 
 impl Scheduler {
@@ -117,7 +136,8 @@ impl Scheduler {
     /// Present sizes, and counts since this owner began.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
-        let room = |(id, present): (&WorkerId, &Present)| present.room(self.state.in_flight(id));
+        let open = |(id, _): &(&WorkerId, &Present)| self.state.cordons().of(id).is_none();
+        let room = |(id, present): (&WorkerId, &Present)| present.room(self.holding(id, present));
         let counted =
             |present: &&Present| !present.silent && present.offer.as_ref().is_some_and(|offer| !offer.draining);
         Gauges {
@@ -129,7 +149,8 @@ impl Scheduler {
             workers: self.state.workers().len(),
             workers_present: self.soft.fleet.values().filter(counted).count(),
             workers_free: self.soft.placement.free_workers(),
-            free_credit: self.soft.fleet.iter().map(room).sum(),
+            workers_cordoned: self.state.cordons().len(),
+            free_credit: self.soft.fleet.iter().filter(open).map(room).sum(),
             counts: self.soft.counts.clone(),
         }
     }
@@ -140,8 +161,12 @@ impl Scheduler {
             InputIs::Jobs(Origin::Approved)
         } else if number < 2 * buckets {
             InputIs::Jobs(Origin::Overflow)
-        } else {
+        } else if number == 2 * buckets {
             InputIs::Reports
+        } else if number == 2 * buckets + 1 {
+            InputIs::Withdrawals
+        } else {
+            InputIs::Commands
         }
     }
 
@@ -153,12 +178,16 @@ impl Scheduler {
     /// Brings placement and clocks up to what is known of a worker.
     pub(crate) fn refresh(&mut self, worker: &WorkerId, at: Timestamp) {
         let in_flight = self.state.in_flight(worker);
+        let held = self.soft.fleet.get(worker).map(|present| self.holding(worker, present));
         let soft = &mut self.soft;
         let present = soft.fleet.get(worker);
-        match present.and_then(|present| Some((present, present.offer.as_ref()?))) {
-            Some((present, offer)) => {
-                soft.placement.set_worker(worker, &offer.can, present.load(in_flight));
-            }
+        let cordoned = self.state.cordons().of(worker).is_some();
+        match present.and_then(|present| Some((present, present.offer.as_ref()?, held?))) {
+            Some((present, offer, held)) => match present.load(held).filter(|_| !cordoned) {
+                Some((load, true)) => soft.placement.set_worker(worker, &offer.can.for_children(), Some(load)),
+                Some((load, false)) => soft.placement.set_worker(worker, &offer.can, Some(load)),
+                None => soft.placement.set_worker(worker, &offer.can, None),
+            },
             None => soft.placement.remove_worker(worker),
         }
         if in_flight == 0 {
@@ -167,6 +196,15 @@ impl Scheduler {
             soft.forget.stop(worker);
         }
         self.set_apart(at);
+    }
+
+    /// What a worker holds, and how much of it waits for children.
+    fn holding(&self, worker: &WorkerId, present: &Present) -> Holding {
+        let theirs = |source: &&SourcePosition| {
+            let lease = self.state.job(source).and_then(|job| job.lease.as_ref());
+            lease.is_some_and(|lease| lease.worker == *worker)
+        };
+        Holding { all: self.state.in_flight(worker), waiting: present.waiting.iter().filter(theirs).count() }
     }
 
     /// Ready jobs of tenants that are apart since a moment go where workers of these tenants look, in their order.
@@ -189,7 +227,7 @@ impl Scheduler {
     fn begin(&mut self, epoch: u64, at: Timestamp) {
         self.soft = Soft::new(&self.pool, self.buckets.len());
         self.soft.epoch = Some(epoch);
-        let mut requeued = Vec::new();
+        let (mut requeued, mut leased) = (Vec::new(), Vec::new());
         for (source, line) in self.state.moved_in_line() {
             self.soft.lines.join(line, source);
         }
@@ -207,9 +245,13 @@ impl Scheduler {
                 if let Some(stopping) = &job.stopping {
                     self.soft.cancels.set(&job.work.source, stopping.until);
                 }
+                leased.push(job.work.source.clone());
             } else {
                 requeued.push(job.work.source.clone());
             }
+        }
+        for source in leased {
+            self.watch(&source, at);
         }
         for source in requeued {
             self.offer(&source, at);
@@ -226,6 +268,9 @@ impl Scheduler {
         if gap > self.pool.lease / 3 {
             self.soft.leases.set_all(at + self.pool.lease);
             self.soft.silence.set_all(at + self.pool.lease);
+            // Whoever could not report did not stand still for that.
+            self.soft.runtimes.put_off(at + self.pool.lease);
+            self.soft.stalls.put_off(at + self.pool.lease);
         }
     }
 
@@ -237,6 +282,14 @@ impl Scheduler {
             self.soft.silence.stop(&worker);
             if let Some(present) = self.soft.fleet.get_mut(&worker) {
                 present.silent = true;
+            }
+            self.refresh(&worker, at);
+        }
+        let rested: Vec<WorkerId> = self.soft.rests.due(at).cloned().collect();
+        for worker in rested {
+            self.soft.rests.stop(&worker);
+            if let Some(present) = self.soft.fleet.get_mut(&worker) {
+                present.resting = false;
             }
             self.refresh(&worker, at);
         }
@@ -269,9 +322,13 @@ fn about(fact: &SchedulerFact) -> Option<(&SourcePosition, Event)> {
         SchedulerFact::ResultRefused { source, .. }
         | SchedulerFact::ResultRepeated { source, .. }
         | SchedulerFact::WithdrawalKept { source, .. }
+        | SchedulerFact::WithdrawalMoved { source, .. }
         | SchedulerFact::JobDuplicate { source, .. } => Some((source, Event::Aside)),
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::WorkRefused { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => None,
     }
 }
@@ -290,7 +347,8 @@ impl Stage for Scheduler {
             Input::Refused(arrival, reason) => arrived::refuse(arrival, *reason, decision),
             Input::Tick { fresh } => {
                 expired::tick(self, *fresh, at, decision);
-                cancelled::tick(self, *fresh, decision);
+                cancelled::tick(self, *fresh, at, decision);
+                overdue::tick(self, *fresh, at, decision);
                 delayed::tick(self, *fresh, decision);
                 ended::tick(self, *fresh, decision);
                 forgotten::tick(self, *fresh, decision);
@@ -316,16 +374,20 @@ impl Stage for Scheduler {
                 welcomed::apply(self, worker, *incarnation, *lane, at);
             }
             SchedulerFact::LeaseGranted { source, worker, incarnation, token, number, work, .. } => {
-                let lease = crate::state::Lease { worker: worker.clone(), incarnation: *incarnation, number: *number };
+                let (worker, incarnation, number) = (worker.clone(), *incarnation, *number);
+                let lease = crate::state::Lease { worker, incarnation, number, since: Some(at) };
                 granted::apply(self, source, lease, *token, work.as_deref(), at);
             }
             SchedulerFact::LeaseExpired { source, end, until, .. } => expired::apply(self, source, *end, *until, at),
             SchedulerFact::JobRetried { source, by, until, usage, .. } => {
                 retried::apply(self, source, by, *until, *usage, at);
             }
-            SchedulerFact::CancelAsked { source, until, outcome, reason, .. } => {
-                cancelled::apply(self, source, *until, *outcome, reason);
+            SchedulerFact::CancelAsked { source, until, outcome, reason, again, .. } => {
+                let (until, outcome, reason, again) = (*until, *outcome, reason.clone(), *again);
+                cancelled::apply(self, source, Stopping { until, outcome, reason, again });
             }
+            // What it is about is read when it comes from there.
+            SchedulerFact::WithdrawalMoved { .. } => {}
             SchedulerFact::WithdrawalKept { source, tenant, job_id, reason } => {
                 self.state.withdraw(source, (tenant.clone(), job_id.clone(), reason.clone()));
             }
@@ -341,6 +403,16 @@ impl Stage for Scheduler {
             SchedulerFact::JobReturned { source, .. } => returned::apply(self, source, at),
             SchedulerFact::WorkRefused { .. } => self.soft.counts.work_refused += 1,
             SchedulerFact::WorkerForgotten { worker } => forgotten::apply(self, worker),
+            SchedulerFact::WorkerCordoned { worker, tell, command, by, at_ms, reason, .. } => {
+                let said = cordoned::said(by.as_str(), reason);
+                cordoned::apply(self, worker, *tell, said, (command, *at_ms), at);
+            }
+            SchedulerFact::WorkerUncordoned { worker, command, at_ms, .. } => {
+                cordoned::lift(self, worker, (command, *at_ms), at);
+            }
+            SchedulerFact::PoolCommandRefused { command, at_ms, .. } => {
+                cordoned::refused(self, (command, *at_ms), at);
+            }
         }
     }
 
@@ -352,13 +424,16 @@ impl Stage for Scheduler {
             SchedulerFact::ResultRefused { .. } | SchedulerFact::ResultRepeated { .. } => {
                 refused::emit(self, fact, outbox);
             }
-            SchedulerFact::JobMoved { .. } => moved::emit(self, fact, outbox),
+            SchedulerFact::JobMoved { .. } | SchedulerFact::WithdrawalMoved { .. } => moved::emit(self, fact, outbox),
             SchedulerFact::JobReturned { .. } => returned::emit(self, fact, at, outbox),
             SchedulerFact::WorkRefused { .. } => arrived::emit(self, fact, input, outbox),
             SchedulerFact::JobDuplicate { .. } => ended::duplicate(self, fact, at, outbox),
             SchedulerFact::JobRetried { source, by, .. } => retried::emit(self, source, by, outbox),
             SchedulerFact::CancelAsked { source, to, reason, .. } => cancelled::emit(self, source, to, reason, outbox),
+            SchedulerFact::WorkerCordoned { .. } => cordoned::emit(self, fact, outbox),
             SchedulerFact::LeaseExpired { .. }
+            | SchedulerFact::WorkerUncordoned { .. }
+            | SchedulerFact::PoolCommandRefused { .. }
             | SchedulerFact::WithdrawalKept { .. }
             | SchedulerFact::JobDelayed { .. }
             | SchedulerFact::JobDue { .. }
@@ -386,14 +461,15 @@ impl Stage for Scheduler {
     fn next_due(&self) -> Option<Timestamp> {
         let soft = &self.soft;
         let jobs = [soft.leases.next(), soft.cancels.next(), soft.deadlines.next(), soft.wakes.next()];
-        let others = [soft.sleepers.next(), soft.gates.next(), soft.forget.next()];
-        jobs.into_iter().chain(others).flatten().min()
+        let others = [soft.sleepers.next(), soft.gates.next(), soft.forget.next(), soft.rests.next()];
+        let overdue = [soft.runtimes.next(), soft.stalls.next()];
+        jobs.into_iter().chain(others).chain(overdue).flatten().min()
     }
 
     fn admits(&self, input: u32) -> bool {
         match self.input(input) {
             InputIs::Jobs(_) => self.soft.window.admits(input) && !self.is_full_of_delayed(),
-            InputIs::Reports => true,
+            InputIs::Reports | InputIs::Withdrawals | InputIs::Commands => true,
         }
     }
 

@@ -16,6 +16,7 @@ use tidegate_protocol::limits::Usage;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
+use crate::cordons::Cordons;
 use crate::lines::LineKey;
 use crate::transition::Phase;
 use crate::work::Work;
@@ -30,6 +31,9 @@ pub(crate) struct Lease {
     pub(crate) incarnation: u64,
     /// Number of its assignment in the token's epoch.
     pub(crate) number: u64,
+    /// When it was granted; not known of leases that older software granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<Timestamp>,
 }
 
 /// A job that was leased at least once, or is not to start yet, and has not ended.
@@ -61,6 +65,9 @@ pub(crate) struct Stopping {
     pub(crate) outcome: Outcome,
     /// Why, for people.
     pub(crate) reason: String,
+    /// It does not end then: its lease does, and it is tried again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) again: bool,
 }
 
 /// Withdrawals of jobs that may be in `overflow`, that are remembered. Part of the state's meaning.
@@ -73,6 +80,18 @@ impl Job {
     /// Whether it had a lease under its present ticket.
     pub(crate) fn was_leased(&self) -> bool {
         self.token.epoch > 0
+    }
+
+    /// How it ends, when it was told to stop for good.
+    pub(crate) fn ending(&self) -> Option<&Stopping> {
+        self.stopping.as_ref().filter(|stopping| !stopping.again)
+    }
+
+    /// A lease has ended: what was said of that attempt alone is over.
+    fn rest(&mut self) {
+        if self.ending().is_none() {
+            self.stopping = None;
+        }
     }
 }
 
@@ -105,6 +124,7 @@ pub(crate) struct State {
     moved_in_line: BTreeMap<SourcePosition, LineKey>,
     withdrawn: BTreeMap<SourcePosition, Withdrawal>,
     withdrawn_order: VecDeque<SourcePosition>,
+    cordons: Cordons,
 }
 
 impl State {
@@ -176,6 +196,11 @@ impl State {
         }
     }
 
+    /// Whether a withdrawal can be remembered without another being forgotten.
+    pub(crate) fn may_withdraw(&self, source: &SourcePosition) -> bool {
+        self.withdrawn.len() < WITHDRAWALS_REMEMBERED || self.withdrawn.contains_key(source)
+    }
+
     /// Why a job that has just been read is called off.
     pub(crate) fn withdrawn(&self, work: &Work) -> Option<&str> {
         let (tenant, id, reason) = self.withdrawn.get(&work.source)?;
@@ -192,6 +217,15 @@ impl State {
     /// The live job of that name, when it was leased before.
     pub(crate) fn live(&self, name: &(TenantId, JobId)) -> Option<&SourcePosition> {
         self.live.get(name)
+    }
+
+    /// What operators said of workers.
+    pub(crate) fn cordons(&self) -> &Cordons {
+        &self.cordons
+    }
+
+    pub(crate) fn cordons_mut(&mut self) -> &mut Cordons {
+        &mut self.cordons
     }
 
     pub(crate) fn worker(&self, worker: &WorkerId) -> Option<&Worker> {
@@ -232,7 +266,8 @@ impl State {
             let Some(work) = work else { return false };
             self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
             let (until, answered, used, stopping) = (None, None, Usage::default(), None);
-            let job = Job { work, token, strikes: 0, lease: Some(lease), until, answered, used, stopping };
+            let strikes = work.strikes;
+            let job = Job { work, token, strikes, lease: Some(lease), until, answered, used, stopping };
             self.jobs.insert(source.clone(), job);
         }
         self.held.entry(worker).or_default().insert(source.clone());
@@ -250,6 +285,7 @@ impl State {
     ) -> Option<WorkerId> {
         let job = self.jobs.get_mut(source)?;
         let lease = job.lease.take()?;
+        job.rest();
         job.strikes = job.strikes.saturating_add(strike(end));
         let tenant = job.work.tenant.clone();
         self.let_go(&lease.worker, source, &tenant);
@@ -267,6 +303,7 @@ impl State {
     ) -> Option<WorkerId> {
         let job = self.jobs.get_mut(source)?;
         let lease = job.lease.take()?;
+        job.rest();
         job.strikes = job.strikes.saturating_add(1);
         job.answered = Some(by.worker.clone());
         job.used = job.used.plus(usage);
@@ -284,9 +321,9 @@ impl State {
         // No owner's epoch is 0: it was not leased, but its tokens go on where those of its earlier tickets ended.
         let token = Token { epoch: 0, attempt: work.leases };
         let job = Job {
+            strikes: work.strikes,
             work,
             token,
-            strikes: 0,
             lease: None,
             until: None,
             answered: None,
@@ -386,7 +423,7 @@ impl State {
 /// What a lease's end counts against its job.
 pub(crate) const fn strike(end: LeaseEnd) -> u32 {
     match end {
-        LeaseEnd::Silent | LeaseEnd::NewIncarnation | LeaseEnd::NotHeld => 1,
+        LeaseEnd::Silent | LeaseEnd::NewIncarnation | LeaseEnd::NotHeld | LeaseEnd::Stalled => 1,
         LeaseEnd::GivenBack => 0,
     }
 }
@@ -403,6 +440,8 @@ struct SnapshotOut<'a> {
     withdrawn: Vec<(&'a SourcePosition, &'a Withdrawal)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     moved_in_line: Vec<(&'a SourcePosition, &'a TenantId, &'a str)>,
+    #[serde(skip_serializing_if = "Cordons::is_empty")]
+    cordons: &'a Cordons,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -439,6 +478,8 @@ struct SnapshotIn {
     withdrawn: Vec<(SourcePosition, Withdrawal)>,
     #[serde(default)]
     moved_in_line: Vec<(SourcePosition, TenantId, String)>,
+    #[serde(default)]
+    cordons: Cordons,
 }
 
 #[derive(Deserialize)]
@@ -480,6 +521,7 @@ impl State {
             moved: self.moved,
             moved_in_line: self.moved_in_line.iter().map(|(source, (tenant, key))| (source, tenant, &**key)).collect(),
             withdrawn: self.withdrawn_order.iter().filter_map(|s| Some((s, self.withdrawn.get(s)?))).collect(),
+            cordons: &self.cordons,
         })
     }
 
@@ -508,6 +550,7 @@ impl State {
             state.welcome(&worker, incarnation, lane);
         }
         state.moved = snapshot.moved;
+        state.cordons = snapshot.cordons;
         for (source, tenant, key) in snapshot.moved_in_line {
             state.moved_in_line.insert(source, (tenant, key.into()));
         }

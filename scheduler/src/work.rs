@@ -1,6 +1,7 @@
 //! An approved record as the scheduler reads it: once, without its payload.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -29,8 +30,8 @@ pub(crate) struct Work {
     pub(crate) deadline: Option<Timestamp>,
     /// It is not to start before.
     pub(crate) not_before: Option<Timestamp>,
-    /// It was spawned by another job.
-    pub(crate) child: bool,
+    /// Jobs above it, that spawned it one by the other; 0 for a job of nobody else.
+    pub(crate) depth: u32,
     /// Its tenant and ordering key, when it has one.
     pub(crate) line: Option<LineKey>,
     /// How it wants to be tried again.
@@ -39,6 +40,10 @@ pub(crate) struct Work {
     pub(crate) settles: bool,
     /// Leases it had under earlier tickets.
     pub(crate) leases: u32,
+    /// Those of them that count as failed attempts.
+    pub(crate) strikes: u32,
+    /// Longest run of one attempt.
+    pub(crate) max_runtime: Option<Duration>,
     /// Most leases that may end badly, and one more.
     pub(crate) max_retries: Option<u32>,
     /// When its ticket expires.
@@ -69,6 +74,8 @@ struct LeanDecision {
     settles: bool,
     #[serde(default)]
     leases: u32,
+    #[serde(default)]
+    strikes: u32,
     #[serde(default)]
     expires_ms: Option<u64>,
     #[serde(default)]
@@ -126,8 +133,9 @@ impl Work {
         let time = |ms: u64| Timestamp(ms.saturating_mul(1_000));
         let (deadline, not_before) = (deadline.map(time), not_before.map(time));
         let expires = lean.decision.expires_ms.map(time);
-        let LeanDecision { settles, leases, constraints, .. } = lean.decision;
-        let (requirement, max_retries) = (requires.into(), constraints.budgets.max_retries);
+        let LeanDecision { settles, leases, strikes, constraints: LeanConstraints { budgets }, .. } = lean.decision;
+        let (requirement, max_retries) = (requires.into(), budgets.max_retries);
+        let max_runtime = budgets.max_runtime_ms.map(Duration::from_millis);
         Ok(Self {
             source,
             id,
@@ -135,11 +143,13 @@ impl Work {
             priority,
             deadline,
             not_before,
-            child: delegation.is_some(),
+            depth: delegation.map_or(0, |delegation| delegation.depth()),
             line: ordering_key.map(|key| (tenant.clone(), key.into())),
             retry,
             settles,
             leases,
+            strikes,
+            max_runtime,
             max_retries,
             expires,
             tenant,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::value::{RawValue, to_raw_value};
 use tidegate_protocol::facts::Token;
-use tidegate_protocol::fleet::{Order, Report};
+use tidegate_protocol::fleet::{Held, Order, Report};
 use tidegate_protocol::ids::{Capability, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
@@ -72,10 +72,16 @@ fn did(actions: &[Action]) -> Vec<String> {
             Action::Settled { job, accepted, .. } => format!("settled {job} {accepted}"),
             Action::GivenBack { job } => format!("back {job}"),
             Action::Welcomed { epoch } => format!("welcomed {epoch}"),
+            Action::Drain { reason } => format!("leave: {reason}"),
             Action::Superseded { incarnation } => format!("superseded by {incarnation}"),
             Action::Ignored { why } => format!("ignored {}", why.word()),
         })
         .collect()
+}
+
+fn listed(held: &Held) -> String {
+    let Held { source, token, waits } = held;
+    format!("{}{}", JobKey { source: source.clone(), token: *token }, if *waits { " waits" } else { "" })
 }
 
 fn words(report: &Report) -> String {
@@ -85,7 +91,7 @@ fn words(report: &Report) -> String {
             format!("hello {incarnation} lane {lane}@{lane_position} capacity {capacity}")
         }
         Report::Heartbeat { epoch, running, received, credit, draining, .. } => {
-            let held: Vec<String> = running.iter().map(|held| job(&held.source, &held.token).to_string()).collect();
+            let held: Vec<String> = running.iter().map(listed).collect();
             let draining = if *draining { " draining" } else { "" };
             format!("beat epoch {epoch} received {received} credit {credit}{draining} [{}]", held.join(", "))
         }
@@ -130,7 +136,7 @@ fn an_order_counts_only_for_this_incarnation_the_highest_epoch_and_a_new_number(
         Order::Assignment { number, source, token, work, .. } => {
             Order::Assignment { incarnation, number, source, token, work }
         }
-        other @ (Order::Welcome { .. } | Order::Cancel { .. } | Order::Settled { .. }) => other,
+        other @ (Order::Welcome { .. } | Order::Cancel { .. } | Order::Drain { .. } | Order::Settled { .. }) => other,
     };
     let table: Vec<(&str, Order, &str)> = vec![
         ("an assignment of this epoch", assignment(1, &job), "run jobs/0@1 (token 5.1)"),
@@ -401,6 +407,29 @@ fn credit_rises_only_as_far_as_slots_are_offered_and_never_falls() {
 }
 
 #[test]
+fn a_job_that_waits_for_its_child_lends_its_slot_says_so_and_takes_it_back() {
+    let mut session = welcomed(1, 5);
+    let (parent, child) = (key(1, 5, 1), key(2, 5, 1));
+    session.order(assignment(1, &parent), Some(5), ms(1));
+    said(&mut session, 1);
+    assert_eq!((session.free(), session.occupied()), (0, 1));
+    session.waits(&parent, true);
+    assert_eq!(said(&mut session, 1), [format!("beat epoch 5 received 1 credit 2 [{parent} waits]")]);
+    assert_eq!(did(&session.order(assignment(2, &child), Some(5), ms(2))), [format!("run {child}")]);
+    session.waits(&parent, false);
+    assert_eq!((session.free(), session.occupied()), (0, 2), "it goes on though its slot is taken");
+    assert!(session.finished(&child, done()));
+    assert_eq!(session.free(), 0, "and has it back");
+    assert!(session.finished(&parent, done()));
+    assert_eq!(session.free(), 1);
+    // What is lost lends nothing.
+    session.order(assignment(3, &key(3, 5, 1)), Some(5), ms(2));
+    session.waits(&key(3, 5, 1), true);
+    session.fence(ms(2 + LEASE));
+    assert_eq!((session.free(), session.occupied()), (0, 1));
+}
+
+#[test]
 fn an_abandoned_job_is_listed_no_more_at_once_and_its_result_goes_nowhere() {
     let mut session = welcomed(2, 5);
     let (gone, kept) = (key(1, 5, 1), key(2, 5, 1));
@@ -432,4 +461,15 @@ fn a_job_that_is_called_off_keeps_its_lease_until_it_has_ended() {
     let (order, sender) = cancel(5);
     let late = session.order(order, sender, ms(3));
     assert!(matches!(&late[..], [Action::Ignored { why: Ignored::NotHeld }]), "{late:?}");
+}
+
+#[test]
+fn one_that_is_told_to_leave_by_the_owner_it_knows_drains_and_is_not_told_twice() {
+    let mut session = welcomed(2, 5);
+    let order = |incarnation| Order::Drain { incarnation, reason: "drained by olga".into() };
+    assert_eq!(did(&session.order(order(7), Some(4), ms(1))), ["ignored other_epoch"]);
+    assert_eq!(did(&session.order(order(6), Some(5), ms(1))), ["ignored other_incarnation"]);
+    assert_eq!(did(&session.order(order(7), Some(5), ms(1))), ["leave: drained by olga"]);
+    session.drain();
+    assert_eq!(did(&session.order(order(7), Some(5), ms(2))), ["ignored repeated"]);
 }

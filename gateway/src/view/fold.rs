@@ -224,10 +224,14 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
         | SchedulerFact::JobMoved { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
+        | SchedulerFact::WithdrawalMoved { .. }
         | SchedulerFact::JobDelayed { .. }
         | SchedulerFact::JobDue { .. }
         | SchedulerFact::WorkRefused { .. }
-        | SchedulerFact::WorkerForgotten { .. } => {}
+        | SchedulerFact::WorkerForgotten { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. } => {}
     }
 }
 

@@ -63,7 +63,7 @@ impl Kernel {
         let Command { id, by, reason, .. } = command.clone();
         decision.fact(KernelFact::RecordRedriven { source: job.source.clone(), command: id, by, reason });
         let died_at = Timestamp(command.at_ms.saturating_mul(1_000));
-        let replaced = Replaced { was: KeptAs::Dead, at: died_at, leases: 0, verdict };
+        let replaced = Replaced { was: KeptAs::Dead, at: died_at, leases: 0, strikes: 0, verdict };
         let said = {
             let mut memory = self.memory.borrow_mut();
             memory.reader.decode_again(payload, &record);

@@ -66,6 +66,9 @@ pub(crate) struct KeptJob {
     /// Leases it had under tickets that have expired since.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) leases: u32,
+    /// Those of them that count as failed attempts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) strikes: u32,
     /// What people are asked, and what they have said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hold: Option<Hold>,
@@ -77,7 +80,7 @@ pub(crate) struct KeptJob {
 impl KeptJob {
     /// What a later fact replaces.
     pub(crate) const fn replaced(&self) -> Replaced {
-        Replaced { was: self.kept_as(), at: self.since, leases: self.leases, verdict: None }
+        Replaced { was: self.kept_as(), at: self.since, leases: self.leases, strikes: self.strikes, verdict: None }
     }
 
     pub(crate) const fn kept_as(&self) -> KeptAs {

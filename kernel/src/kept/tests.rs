@@ -48,6 +48,7 @@ fn deferred(offset: Offset, until: u64, retry: Option<u64>, waits_for: &[u8]) ->
         }),
         since: Timestamp(0),
         leases: 0,
+        strikes: 0,
         hold: None,
         deferral: Some(Deferral {
             why,

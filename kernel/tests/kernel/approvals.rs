@@ -368,9 +368,12 @@ fn a_released_job_is_called_off_by_telling_its_pool_once() {
     let told = held.say(Action::Cancel, "sam", how);
     assert_eq!(words(&told), ["withdrawn from bank (cancelled)"]);
     // In whichever of its tenant's buckets the job stands, this stands after it.
-    let [message, other] = &told.messages[..] else { panic!("{told:?}") };
+    let [message, other, soon] = &told.messages[..] else { panic!("{told:?}") };
     assert_eq!((message.delivery, other.delivery, &message.value), (Delivery::Fenced, Delivery::Fenced, &other.value));
     assert_ne!(message.to, other.to);
+    // And once where nothing stands before it.
+    assert_eq!((soon.to.to_string().as_str(), soon.delivery), ("tidegate.withdrawals.bank/0", Delivery::Fenced));
+    assert_eq!(soon.value, message.value);
     let withdrawal = Withdrawal::read(message.value.as_ref().unwrap()).unwrap();
     let Withdrawn { source, tenant, id, by, reason, .. } = withdrawal.withdrawn;
     assert_eq!((source, tenant, id), (held.job.source.clone(), held.job.tenant.clone(), held.job.id.clone()));

@@ -46,7 +46,7 @@ fn back(shard: &mut Shard, work: &str, attempts: u32) -> Outcome {
     let at = shard.at;
     let source: SourcePosition = "jobs.raw/0@0".parse().unwrap();
     let work = RawValue::from_string(work.to_owned()).unwrap();
-    let back = JobReturned { v: 1, returned: Returned { source, attempts, at }, work: &work };
+    let back = JobReturned { v: 1, returned: Returned { source, attempts, strikes: attempts / 2, at }, work: &work };
     shard.feed(INPUT_OUTCOMES, record(Some(&serde_json::to_vec(&back).unwrap()), Headers::new()))
 }
 
@@ -79,8 +79,8 @@ fn a_job_that_comes_back_is_judged_by_the_policy_of_now_and_released_anew() {
     let Outcome { facts, messages, settling, .. } = back(&mut shard, &work, 2);
     let [KernelFact::JobDecided { decision, replaces: Some(replaced), .. }] = &facts[..] else { panic!("{facts:?}") };
     let verdict = Some(FactPlace { group: 12, number: 7 });
-    assert_eq!(*replaced, Replaced { was: KeptAs::Released, at: given_back, leases: 2, verdict });
-    assert_eq!((decision.verdict, decision.leases, settling), (Verdict::Allow, 2, 1));
+    assert_eq!(*replaced, Replaced { was: KeptAs::Released, at: given_back, leases: 2, strikes: 1, verdict });
+    assert_eq!((decision.verdict, decision.leases, decision.strikes, settling), (Verdict::Allow, 2, 1, 1));
     assert_eq!(decision.expires_ms, Some((shard.at + TTL).millis()));
     assert_eq!(topics(&messages), ["tidegate.approved.bank #0"]);
     let text = String::from_utf8(messages[0].value.as_ref().unwrap().to_vec()).unwrap();
@@ -121,6 +121,7 @@ fn without_a_policy_it_waits_for_one_and_keeps_its_count_of_leases() {
     let Outcome { facts, messages, .. } = shard.pass(Duration::from_secs(1));
     let [KernelFact::JobDecided { decision, replaces: Some(replaced), .. }] = &facts[..] else { panic!("{facts:?}") };
     assert_eq!((replaced.was, replaced.leases, decision.leases), (KeptAs::Deferred, 3, 3));
+    assert_eq!((replaced.strikes, decision.strikes), (1, 1));
     assert_eq!(topics(&messages), ["tidegate.approved.bank #0"]);
     same_after_replay(&shard);
 }

@@ -102,11 +102,12 @@ fn a_shard_has_four_inputs_and_all_its_outputs() {
         ]
     );
     let outputs: Vec<String> = spec.outputs.iter().map(ToString::to_string).collect();
-    let expected: Vec<String> = ["approved.bank", "approved.mail", "finished"]
-        .iter()
-        .flat_map(|topic| (0..4).map(move |n| format!("tidegate.{topic}/{n}")))
-        .chain((0..2).map(|n| format!("tidegate.limits.requests/{n}")))
-        .collect();
+    let expected: Vec<String> =
+        [("approved.bank", 4), ("approved.mail", 4), ("withdrawals.bank", 1), ("withdrawals.mail", 1), ("finished", 4)]
+            .into_iter()
+            .flat_map(|(topic, partitions)| (0..partitions).map(move |n| format!("tidegate.{topic}/{n}")))
+            .chain((0..2).map(|n| format!("tidegate.limits.requests/{n}")))
+            .collect();
     assert_eq!(outputs, expected);
     let mut adopted = config(source("{name: a, topic: foreign, tenants: any, observe: true}"), pools());
     adopted.shard = 3;
@@ -127,6 +128,10 @@ fn what_cannot_work_is_refused_at_the_start() {
         let mut one = pool("a", &[], &[]);
         (one.buckets, one.tenant_buckets) = (buckets, tenant_buckets);
         assert!(matches!(Routes::new(vec![one], "t."), Err(RoutesRefused::Buckets { .. })));
+    }
+    for shards in [0, 5] {
+        let one = tidegate_kernel::Pool { shards, ..pool("a", &[], &[]) };
+        assert!(matches!(Routes::new(vec![one], "t."), Err(RoutesRefused::Shards { .. })));
     }
     for bad in ["", "a..b", "a.>.b", "a*", "a b"] {
         assert!(TopicGlob::new(bad).is_err(), "{bad}");

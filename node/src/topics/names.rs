@@ -28,6 +28,8 @@ pub struct PoolTopics {
     pub leases: TopicName,
     /// What its workers say.
     pub reports: TopicName,
+    /// Operators' commands.
+    pub commands: TopicName,
     /// Its jobs.
     pub approved: TopicName,
     /// Those that were moved out of the way.
@@ -74,6 +76,7 @@ impl Named {
                 Ok(PoolTopics {
                     leases: Topic::Leases(name()).name(prefix)?,
                     reports: Topic::Reports(name()).name(prefix)?,
+                    commands: Topic::PoolCommands(name()).name(prefix)?,
                     approved: Topic::Approved(name()).name(prefix)?,
                     overflow: Topic::Overflow(name()).name(prefix)?,
                     name: name(),

@@ -86,9 +86,11 @@ pub async fn wanted(config: &Config, spine: &dyn Spine) -> Result<Vec<Wanted>, W
         let name = || pool.name().clone();
         for (topic, partitions) in [
             (Topic::Approved(name()), pool.route.buckets),
+            (Topic::Withdrawals(name()), pool.shards),
             (Topic::Work(name()), pool.lanes),
             (Topic::Reports(name()), pool.shards),
             (Topic::Leases(name()), pool.shards),
+            (Topic::PoolCommands(name()), pool.shards),
             (Topic::Overflow(name()), pool.route.buckets),
         ] {
             let full = topic.name(prefix)?;

@@ -14,7 +14,7 @@ use super::settle;
 use crate::Scheduler;
 use crate::fleet::{MOST_HELD, Offer};
 use crate::place::Can;
-use crate::transitions::{expired, refused};
+use crate::transitions::{cancelled, expired, refused};
 
 /// Most entries of one heartbeat that are told to be dropped; the rest is by a later one.
 const DROPPED_AT_ONCE: usize = 100;
@@ -24,19 +24,28 @@ pub(crate) fn note(scheduler: &mut Scheduler, report: &Report, at: Timestamp) {
     let Report::Heartbeat { worker, capabilities, capacity, running, credit, draining, tenants, .. } = report else {
         return;
     };
+    let mut waiting = BTreeSet::new();
     for held in running {
         if holds(scheduler, worker, &held.source, held.token) {
             scheduler.soft.leases.set(&held.source, at + scheduler.pool.lease);
+            if held.waits {
+                waiting.insert(held.source.clone());
+                // It cannot make any while it waits.
+                scheduler.progressed(&held.source, at);
+            }
         }
     }
     if let Some(present) = scheduler.soft.fleet.get_mut(worker) {
+        present.waiting = waiting;
         let known = present.offer.take().map(|offer| offer.can);
         let mut named = capabilities.clone();
         named.sort_unstable();
         named.dedup();
         let can = match known {
             Some(known) if *known.capabilities == *named && known.tenants.as_deref() == tenants.as_deref() => known,
-            Some(_) | None => Can { capabilities: named.into(), tenants: tenants.as_deref().map(Arc::from) },
+            Some(_) | None => {
+                Can { capabilities: named.into(), tenants: tenants.as_deref().map(Arc::from), children: false }
+            }
         };
         present.offer = Some(Offer { can, capacity: (*capacity).min(MOST_HELD), credit: *credit, draining: *draining });
         if !present.told.is_empty() {
@@ -47,7 +56,7 @@ pub(crate) fn note(scheduler: &mut Scheduler, report: &Report, at: Timestamp) {
     scheduler.heard_of(worker, at);
 }
 
-/// A lease the report does not list is lost: at once when it is of an older epoch, or when the worker received later
+/// A job that is to stop is listed to an owner that has not said so: it is said. A lease the report does not list is lost: at once when it is of an older epoch, or when the worker received later
 /// assignments; otherwise it may still be on its way. An entry that is no lease of this worker is to be dropped, said
 /// once.
 pub(crate) fn decide(
@@ -62,14 +71,16 @@ pub(crate) fn decide(
     let listed: BTreeSet<(&SourcePosition, Token)> = running.iter().map(|held| (&held.source, held.token)).collect();
     for (source, job, lease) in scheduler.state.held(worker) {
         let has_met = job.token.epoch < epoch || lease.number <= *received;
-        if has_met && !listed.contains(&(source, job.token)) {
+        if listed.contains(&(source, job.token)) {
+            facts.extend(cancelled::restated(scheduler, job));
+        } else if has_met {
             facts.push(expired::fact(scheduler, job, LeaseEnd::NotHeld, at));
         }
     }
     let told = scheduler.soft.fleet.get(worker).map(|present| &present.told);
     let mut seen = BTreeSet::new();
     let most = facts.len() + DROPPED_AT_ONCE;
-    for Held { source, token } in running {
+    for Held { source, token, .. } in running {
         if facts.len() == most {
             break;
         }

@@ -28,7 +28,12 @@ pub(crate) fn decide(
     let refuse = |by, reason: &str| SchedulerFact::ResultRefused { source: source.clone(), by, reason: reason.into() };
     let fact = match (scheduler.state.job(source), scheduler.state.ended(source)) {
         (Some(job), _) if holds(scheduler, worker, source, *token) => match outcome {
-            Outcome::Cancelled if job.stopping.is_some() => ended::stopped(job, Some(by), *usage),
+            Outcome::Cancelled if job.ending().is_some() => ended::stopped(job, Some(by), *usage),
+            // Stopped for want of progress: the attempt has failed.
+            Outcome::Cancelled if let Some(stopping) = &job.stopping => {
+                retried::by_result(scheduler, job, &by, (&stopping.reason, *usage, None), at)
+                    .unwrap_or_else(|| ended::by_last_failure(job, by, (&stopping.reason, *usage)))
+            }
             Outcome::Failed if *retryable => {
                 let failure = (reason.as_str(), *usage, *retry_after_ms);
                 retried::by_result(scheduler, job, &by, failure, at)

@@ -26,6 +26,22 @@ pub(crate) enum Fate {
     Withdraws(Box<Withdrawn>),
 }
 
+/// Takes in a record of `withdrawals.<pool>`.
+pub(crate) fn hear_early(scheduler: &mut Scheduler, arrival: &Arrival<'_>) -> Fate {
+    let Some(fate) = withdrawal(scheduler, arrival, Origin::Approved) else {
+        let detail = "no withdrawal, and nothing else belongs here".to_owned();
+        return Fate::Ends(Box::new(refused(arrival, DeadReason::InvalidField, detail)));
+    };
+    if let Fate::Withdraws(withdrawn) = &fate {
+        let source = &withdrawn.source;
+        let known = scheduler.soft.window.get(source).is_some() || scheduler.state.phase(source) != Phase::Waiting;
+        if !known {
+            scheduler.soft.early.remember((**withdrawn).clone());
+        }
+    }
+    fate
+}
+
 /// Takes a record in: into the window, or tells the fact that settles it.
 pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Origin, at: Timestamp) -> Fate {
     if scheduler.soft.window.at(arrival.at).is_some() {
@@ -44,8 +60,9 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
         let fact = SchedulerFact::JobDuplicate { source: work.source, duplicate_of: live, settles: work.settles };
         return Fate::Ends(Box::new(fact));
     }
-    if let Some(reason) = scheduler.state.withdrawn(&work) {
-        let end = ended::called_off_unleased(&work, Outcome::Cancelled, reason.to_owned());
+    let withdrawn = scheduler.state.withdrawn(&work).map(str::to_owned);
+    if let Some(reason) = withdrawn.or_else(|| scheduler.soft.early.of(&work)) {
+        let end = ended::called_off_unleased(&work, Outcome::Cancelled, reason);
         return Fate::Ends(Box::new(end));
     }
     let (bytes, most) = (work.bytes(), scheduler.pool.max_work_bytes);
@@ -76,7 +93,7 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
 
 /// A record that calls a job off; `None` when it is to be read as a job.
 fn withdrawal(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Origin) -> Option<Fate> {
-    let value = arrival.record.value.as_deref().filter(|_| origin == Origin::Approved)?;
+    let value = arrival.record.value.as_deref()?;
     let Withdrawal { v, withdrawn } = Withdrawal::read(value)?;
     scheduler.soft.counts.withdrawals += 1;
     if v != 1 {
@@ -191,6 +208,7 @@ pub(crate) fn needs_input(fact: &SchedulerFact) -> bool {
         | SchedulerFact::LeaseExpired { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
+        | SchedulerFact::WithdrawalMoved { .. }
         | SchedulerFact::JobRetried { .. }
         | SchedulerFact::JobDelayed { .. }
         | SchedulerFact::JobDue { .. }
@@ -199,6 +217,9 @@ pub(crate) fn needs_input(fact: &SchedulerFact) -> bool {
         | SchedulerFact::JobDuplicate { .. }
         | SchedulerFact::JobMoved { .. }
         | SchedulerFact::JobReturned { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => false,
     }
 }

@@ -6,27 +6,36 @@
 //! | waits in the window | `JobFinished` (cancelled), which settles its record |
 //! | requeued, delayed | the same, from the state |
 //! | leased | `CancelAsked`: its worker is told; when its grace is over, `JobFinished`, and its lease is fenced |
+//! | leased, its shard changes its owner | `CancelAsked` once more, when its worker lists it to the new owner |
 //! | leased, its worker's result comes first | the result counts (I5), except that a retryable failure is no longer retried |
 //! | leased, its lease ends first | `LeaseExpired`, then `JobFinished` instead of a further lease |
 //! | in `overflow`, not read back yet | `WithdrawalKept`; it ends when it is read |
+//! | the same, and as many are kept as may be | `WithdrawalMoved`: it follows the job into `overflow`, so finds it here again |
 //! | ended, or never heard of | nothing |
 //!
 //! A withdrawal is believed like the job itself: from the kernel of the job's own partition alone, and only for a job of that
-//! tenant and id.
+//! tenant and id. It comes twice. On `withdrawals.<pool>` first, which is always read, but may be ahead of the job: then it is
+//! remembered for a while ([`crate::early`]). And on `approved.<pool>`, behind the job: all of the table is said of that one.
+//!
+//! An attempt that is stopped because its job makes no progress ([`super::overdue`]) goes the same way, but the job does not
+//! end: its lease does (`Stalled`), or its worker's word that it stopped counts as a failure, and it is tried again.
 
-use tidegate_protocol::facts::{Holder, SchedulerFact};
+use serde_json::value::to_raw_value;
+use tidegate_protocol::facts::{Holder, LeaseEnd, SchedulerFact};
 use tidegate_protocol::fleet::Order;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::limits::Usage;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
-use tidegate_protocol::withdrawal::Withdrawn;
+use tidegate_protocol::withdrawal::{Withdrawal, Withdrawn};
 use tidegate_stage::{Decision, InputRef, Outbox};
 
-use super::ended;
 use super::expired::AT_ONCE;
+use super::{ended, expired};
 use crate::Scheduler;
-use crate::state::Stopping;
+use crate::scheduler::InputIs;
+use crate::state::{Job, Stopping};
+use crate::window::Origin;
 use crate::work::Work;
 
 /// What follows from a withdrawal; without a fact its record is settled by having been read.
@@ -41,24 +50,8 @@ pub(crate) fn decide(
     let sentence = cause.sentence(by, reason);
     let meant = |work: &Work| work.tenant == *tenant && work.id == *id;
     if let Some(job) = scheduler.state.job(source) {
-        match &job.lease {
-            _ if !meant(&job.work) || job.stopping.is_some() => {}
-            None => {
-                decision.settle(record, ended::called_off(job, None, (Outcome::Cancelled, sentence), Usage::default()))
-            }
-            Some(lease) => {
-                let lane = scheduler.state.worker(&lease.worker).map_or(0, |worker| worker.lane);
-                decision.settle(
-                    record,
-                    SchedulerFact::CancelAsked {
-                        source: source.clone(),
-                        to: Holder { worker: lease.worker.clone(), token: job.token, lane },
-                        until: at + scheduler.pool.cancel_grace,
-                        outcome: Outcome::Cancelled,
-                        reason: sentence,
-                    },
-                );
-            }
+        if meant(&job.work) && job.ending().is_none() {
+            decision.settle(record, call_off(scheduler, job, (Outcome::Cancelled, sentence), at));
         }
     } else if let Some(waiting) = scheduler.soft.window.get(source) {
         if meant(&waiting.work) {
@@ -66,37 +59,79 @@ pub(crate) fn decide(
             decision.settle(waiting.input, end);
         }
     } else if scheduler.state.has_moved() && scheduler.state.ended(source).is_none() {
-        let (source, tenant, id) = (source.clone(), tenant.clone(), id.clone());
-        decision.settle(record, SchedulerFact::WithdrawalKept { source, tenant, job_id: id, reason: sentence });
+        // On `withdrawals` another is to follow, and one that comes back from `overflow` has passed its job.
+        let InputIs::Jobs(from) = scheduler.input(record.input) else { return };
+        let source = source.clone();
+        if scheduler.state.may_withdraw(&source) {
+            let (tenant, job_id) = (tenant.clone(), id.clone());
+            decision.settle(record, SchedulerFact::WithdrawalKept { source, tenant, job_id, reason: sentence });
+        } else if from == Origin::Approved
+            && let Ok(withdrawal) = to_raw_value(&Withdrawal { v: 1, withdrawn: withdrawn.clone() })
+        {
+            let bucket = scheduler.bucket(record.input);
+            decision.settle(record, SchedulerFact::WithdrawalMoved { source, bucket, withdrawal });
+        }
     }
 }
 
+/// The end of a job of the state, or if it is leased the order to stop it.
+pub(crate) fn call_off(
+    scheduler: &Scheduler,
+    job: &Job,
+    (outcome, reason): (Outcome, String),
+    at: Timestamp,
+) -> SchedulerFact {
+    let until = at + scheduler.pool.cancel_grace;
+    ask(scheduler, job, Stopping { until, outcome, reason: reason.clone(), again: false })
+        .unwrap_or_else(|| ended::called_off(job, None, (outcome, reason), Usage::default()))
+}
+
+/// The order to stop; `None` for a job that is not leased.
+pub(crate) fn ask(scheduler: &Scheduler, job: &Job, stopping: Stopping) -> Option<SchedulerFact> {
+    let lease = job.lease.as_ref()?;
+    let lane = scheduler.state.worker(&lease.worker).map_or(0, |worker| worker.lane);
+    let Stopping { until, outcome, reason, again } = stopping;
+    Some(SchedulerFact::CancelAsked {
+        source: job.work.source.clone(),
+        to: Holder { worker: lease.worker.clone(), token: job.token, lane },
+        until,
+        outcome,
+        reason,
+        again,
+    })
+}
+
+/// The order once more, for a worker that lists a job to an owner that has not given it.
+pub(crate) fn restated(scheduler: &Scheduler, job: &Job) -> Option<SchedulerFact> {
+    let stopping = job.stopping.as_ref().filter(|_| !scheduler.soft.asked.contains(&job.work.source))?;
+    ask(scheduler, job, stopping.clone())
+}
+
 /// Leased jobs whose grace is over.
-pub(crate) fn tick(scheduler: &Scheduler, fresh: Timestamp, decision: &mut Decision<SchedulerFact>) {
+pub(crate) fn tick(scheduler: &Scheduler, fresh: Timestamp, at: Timestamp, decision: &mut Decision<SchedulerFact>) {
     for source in scheduler.soft.cancels.due(fresh).take(AT_ONCE) {
         // One whose lease is due too ends by that, in the same tick.
         let lapses = scheduler.soft.leases.is_due(source, fresh);
         if let Some(job) = scheduler.state.job(source).filter(|_| !lapses)
-            && let Some(Stopping { outcome, reason, .. }) = &job.stopping
+            && let Some(Stopping { outcome, reason, again, .. }) = &job.stopping
         {
+            if *again {
+                decision.fact(expired::fact(scheduler, job, LeaseEnd::Stalled, at));
+                continue;
+            }
             let reason = format!("{reason}; its worker had not stopped it within its grace");
             decision.fact(ended::called_off(job, None, (*outcome, reason), Usage::default()));
         }
     }
 }
 
-pub(crate) fn apply(
-    scheduler: &mut Scheduler,
-    source: &SourcePosition,
-    until: Timestamp,
-    outcome: Outcome,
-    reason: &str,
-) {
-    scheduler.state.stop(source, Stopping { until, outcome, reason: reason.to_owned() });
-    if scheduler.soft.epoch.is_some() {
-        scheduler.soft.counts.cancels_asked += 1;
-        scheduler.soft.cancels.set(source, until);
+pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, stopping: Stopping) {
+    let soft = &mut scheduler.soft;
+    if soft.epoch.is_some() {
+        soft.counts.cancels_asked += u64::from(soft.asked.insert(source.clone()));
+        soft.cancels.set(source, stopping.until);
     }
+    scheduler.state.stop(source, stopping);
 }
 
 pub(crate) fn emit(scheduler: &Scheduler, source: &SourcePosition, to: &Holder, reason: &str, out: &mut Outbox) {
@@ -112,6 +147,7 @@ mod tests {
     use tidegate_protocol::fleet::{Order, Report};
     use tidegate_protocol::limits::{Amount, Usage};
     use tidegate_protocol::outcome::Outcome;
+    use tidegate_stage::Stage;
 
     use crate::Tuning;
     use crate::driver::{Says, Shard, Step, Way, approved, job, layout, position, withdrawal};
@@ -246,6 +282,90 @@ mod tests {
             shard.report(&says(2).heartbeat());
             shard.poll();
             ends_as(&shard.read(), Outcome::Cancelled);
+        }
+    }
+
+    #[test]
+    fn it_is_heard_though_its_tenants_bucket_is_full_and_whatever_its_job_is_doing() {
+        let mut shard = Shard::new(layout(), &Tuning { window_jobs: 8, ..Tuning::default() });
+        leased(&mut shard);
+        for offset in 2..9 {
+            shard.approved(approved(&job(&format!("j{offset}"), offset), "1"));
+        }
+        assert!(!shard.stage.admits(0), "the bucket is full");
+        assert!(shard.approved(withdrawal("a", 1)).facts.is_empty(), "not read");
+        assert!(matches!(&shard.called_off(withdrawal("a", 1)).facts[..], [SchedulerFact::CancelAsked { .. }]));
+        ends_as(&shard.called_off(withdrawal("j2", 2)), Outcome::Cancelled);
+        // Both stand behind their jobs too, and are read in their time.
+        shard.report(&says(1).result(position(1), token(&shard), Outcome::Cancelled));
+        while shard.stage.gauges().waiting > 0 {
+            let granted = shard.poll();
+            let Some(SchedulerFact::LeaseGranted { source, token, .. }) = granted.facts.first() else {
+                panic!("{granted:?}")
+            };
+            shard.report(&says(1).result(source.clone(), *token, Outcome::Succeeded));
+        }
+        assert_eq!((shard.unsettled(), shard.stage.gauges().counts.impossible_facts), (0, 0));
+    }
+
+    #[test]
+    fn one_that_comes_ahead_of_its_job_ends_it_when_it_is_read_and_is_no_record_of_anything_else() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        assert!(shard.called_off(withdrawal("a", 1)).facts.is_empty());
+        ends_as(&shard.approved(approved(&job("a", 1), "1")), Outcome::Cancelled);
+        assert!(shard.approved(withdrawal("a", 1)).facts.is_empty(), "it has ended");
+        let job = shard.called_off(approved(&job("b", 2), "1"));
+        assert!(matches!(&job.facts[..], [SchedulerFact::WorkRefused { .. }]), "{job:?}");
+    }
+
+    #[test]
+    fn a_new_owner_says_it_once_more_to_a_worker_that_has_the_job_and_the_grace_stays_as_it_was() {
+        for way in [Way::Replay, Way::Snapshot] {
+            let mut shard = Shard::new(layout(), &Tuning::default());
+            leased(&mut shard);
+            let step = shard.called_off(withdrawal("a", 1));
+            let [SchedulerFact::CancelAsked { until: first, .. }] = step.facts[..] else { panic!("{step:?}") };
+            shard.takeover(way, 2);
+            shard.report(&says(2).hello());
+            let running = vec![crate::driver::held(1, Token { epoch: 1, attempt: 1 })];
+            let lists = Says { running, ..says(2) }.heartbeat();
+            let step = shard.report(&lists);
+            let [SchedulerFact::CancelAsked { until, .. }] = step.facts[..] else { panic!("{step:?}") };
+            let order = serde_json::from_slice(step.messages[0].value.as_ref().unwrap()).unwrap();
+            assert!(matches!(order, Order::Cancel { .. }) && until == first, "{order:?}");
+            assert!(shard.report(&lists).facts.is_empty(), "once");
+        }
+    }
+
+    #[test]
+    fn beyond_what_is_kept_a_withdrawal_follows_its_job_into_overflow() {
+        for way in [Way::Replay, Way::Snapshot] {
+            let mut shard = Shard::new(layout(), &Tuning { window_jobs: 4, ..Tuning::default() });
+            for offset in [1, 2] {
+                let at = shard.append(0, Some(approved(&job(&format!("j{offset}"), offset), "1")), Default::default());
+                shard.read();
+                shard.evict(at);
+                shard.read();
+            }
+            for offset in 10..10 + 4_096 {
+                let step = shard.approved(withdrawal("x", offset));
+                assert!(matches!(&step.facts[..], [SchedulerFact::WithdrawalKept { .. }]), "{step:?}");
+            }
+            let step = shard.approved(withdrawal("j2", 2));
+            assert!(matches!(&step.facts[..], [SchedulerFact::WithdrawalMoved { bucket: 0, .. }]), "{step:?}");
+            assert_eq!(step.messages[0].to.to_string(), "tg.overflow.p/0");
+            shard.takeover(way, 2);
+            shard.read();
+            shard.report(&says(2).hello());
+            shard.report(&says(2).heartbeat());
+            shard.poll();
+            shard.report(&says(2).result(position(1), Token { epoch: 2, attempt: 1 }, Outcome::Succeeded));
+            // There is room for the next in the share of `overflow`, and behind it for what calls it off.
+            shard.poll();
+            let step = shard.read();
+            let [SchedulerFact::CancelAsked { source, .. }] = &step.facts[..] else { panic!("{step:?}") };
+            assert_eq!(*source, position(2));
+            assert_eq!(shard.unsettled(), 0);
         }
     }
 

@@ -50,7 +50,7 @@ pub(crate) fn by_result(
 
 /// The end of `job` by a failure that might have been retried, had it attempts left.
 pub(crate) fn by_last_failure(job: &Job, by: Holder, (reason, usage): (&str, Usage)) -> SchedulerFact {
-    if job.stopping.is_some() {
+    if job.ending().is_some() {
         return stopped(job, Some(by), usage);
     }
     let (failures, attempts) = (job.strikes.saturating_add(1), job.token.attempt);
@@ -72,7 +72,7 @@ pub(crate) fn by_last_failure(job: &Job, by: Holder, (reason, usage): (&str, Usa
 
 /// The end of a job that its worker was told to stop; `usage`: what the last attempt used.
 pub(crate) fn stopped(job: &Job, by: Option<Holder>, usage: Usage) -> SchedulerFact {
-    let (outcome, reason) = match &job.stopping {
+    let (outcome, reason) = match job.ending() {
         Some(Stopping { outcome, reason, .. }) => (*outcome, reason.clone()),
         None => (Outcome::Cancelled, String::new()),
     };
@@ -140,7 +140,7 @@ pub(crate) fn timed_out(scheduler: &Scheduler, source: &SourcePosition, decision
 /// The end of one job that gets no further lease: too many strikes, or called off; false when there is none.
 pub(crate) fn doomed(scheduler: &Scheduler, decision: &mut Decision<SchedulerFact>) -> bool {
     let Some(job) = scheduler.soft.doomed.first().and_then(|source| scheduler.state.job(source)) else { return false };
-    if job.stopping.is_some() {
+    if job.ending().is_some() {
         decision.fact(stopped(job, None, Usage::default()));
         return true;
     }
@@ -176,8 +176,7 @@ pub(crate) fn apply(
     if scheduler.soft.epoch.is_none() {
         return;
     }
-    scheduler.soft.leases.stop(source);
-    scheduler.soft.cancels.stop(source);
+    scheduler.unwatch(source);
     *scheduler.soft.counts.finished.entry(outcome).or_default() += 1;
     if let Some((tenant, line)) = of {
         scheduler.leave(source, &tenant, line.as_ref(), at);

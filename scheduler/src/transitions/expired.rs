@@ -25,9 +25,9 @@ pub(crate) fn fact(scheduler: &Scheduler, job: &Job, end: LeaseEnd, at: Timestam
     let (source, token) = (job.work.source.clone(), job.token);
     let strikes = job.strikes.saturating_add(strike(end));
     // What gets no further lease ends at once.
-    let spent = scheduler.pool.is_spent(&job.work, strikes, token.attempt);
+    let spent = scheduler.pool.is_spent(&job.work, strikes);
     let pause = scheduler.pool.policy_of(&job.work).after_lost(end, strikes, &source, token.attempt);
-    let over = spent || job.stopping.is_some();
+    let over = spent || job.ending().is_some();
     let until = (!over && !pause.is_zero()).then(|| at + pause);
     SchedulerFact::LeaseExpired { source, token, end, until }
 }
@@ -40,13 +40,12 @@ pub(crate) fn apply(
     at: Timestamp,
 ) {
     let Some(worker) = scheduler.state.expire(source, end, until) else { return };
-    let soft = &mut scheduler.soft;
-    if soft.epoch.is_none() {
+    if scheduler.soft.epoch.is_none() {
         return;
     }
+    scheduler.unwatch(source);
+    let soft = &mut scheduler.soft;
     *soft.counts.expired.entry(crate::gauges::end_word(end)).or_default() += 1;
-    soft.leases.stop(source);
-    soft.cancels.stop(source);
     if end == LeaseEnd::Silent
         && let Some(present) = soft.fleet.get_mut(&worker)
     {

@@ -21,5 +21,6 @@ pub(crate) fn apply(scheduler: &mut Scheduler, worker: &WorkerId) {
     soft.placement.remove_worker(worker);
     soft.silence.stop(worker);
     soft.forget.stop(worker);
+    soft.rests.stop(worker);
     soft.counts.forgotten += 1;
 }

@@ -88,6 +88,7 @@ pub(crate) fn apply(
         present.last_grant = soft.counts.granted;
     }
     soft.placement.granted(&worker);
+    scheduler.watch(source, at);
     scheduler.refresh(&worker, at);
 }
 

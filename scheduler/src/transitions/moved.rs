@@ -60,7 +60,11 @@ pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, text: &R
 }
 
 pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox) {
-    let SchedulerFact::JobMoved { source, bucket, work } = fact else { return };
+    let (SchedulerFact::JobMoved { source, bucket, work: record }
+    | SchedulerFact::WithdrawalMoved { source, bucket, withdrawal: record }) = fact
+    else {
+        return;
+    };
     let source = source.to_string();
     out.send(Message {
         ordinal: 0,
@@ -68,7 +72,7 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
         to: scheduler.pool.topics.overflow.partition(*bucket),
         key: Some(Bytes::copy_from_slice(source.as_bytes())),
         headers: Headers::from_iter([(headers::SOURCE, source)]),
-        value: Some(Bytes::copy_from_slice(work.get().as_bytes())),
+        value: Some(Bytes::copy_from_slice(record.get().as_bytes())),
     });
 }
 

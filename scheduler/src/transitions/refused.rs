@@ -41,6 +41,7 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
         | SchedulerFact::LeaseExpired { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
+        | SchedulerFact::WithdrawalMoved { .. }
         | SchedulerFact::JobRetried { .. }
         | SchedulerFact::JobDelayed { .. }
         | SchedulerFact::JobDue { .. }
@@ -49,6 +50,9 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
         | SchedulerFact::JobMoved { .. }
         | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => return,
     };
     let order = Order::Settled { source: source.clone(), token: by.token, accepted, reason };

@@ -22,7 +22,7 @@ pub(crate) fn by_result(
     at: Timestamp,
 ) -> Option<SchedulerFact> {
     let failures = job.strikes.saturating_add(1);
-    if job.stopping.is_some() || scheduler.pool.is_spent(&job.work, failures, job.token.attempt) {
+    if job.ending().is_some() || scheduler.pool.is_spent(&job.work, failures) {
         return None;
     }
     let policy = scheduler.pool.policy_of(&job.work);
@@ -50,8 +50,7 @@ pub(crate) fn apply(
         return;
     }
     scheduler.soft.counts.retried += 1;
-    scheduler.soft.leases.stop(source);
-    scheduler.soft.cancels.stop(source);
+    scheduler.unwatch(source);
     scheduler.resume(source, at);
     scheduler.refresh(&worker, at);
 }

@@ -2,8 +2,8 @@
 //!
 //! Nothing runs without a valid ticket, and nothing is lost for want of one: the kernel judges the job again, by the policy of
 //! now. It is noticed when the job's turn comes, so a job that no worker can take does not go round and round. What comes back
-//! is a new record on `approved`, of the same source position; its decision says how many leases the job had, so tokens rise
-//! over the way back too.
+//! is a new record on `approved`, of the same source position; its decision says how many leases the job had and how many attempts failed,
+//! so tokens rise and attempts are counted over the way back too. What the attempts used is told on the way, as the end of the ticket.
 
 use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::headers;
@@ -21,10 +21,17 @@ use crate::work::Work;
 
 /// The way back of a ready job; its end when there is no way back, because its source is no longer configured.
 pub(crate) fn expired(scheduler: &Scheduler, source: &SourcePosition, decision: &mut Decision<SchedulerFact>) {
-    let fact = |work: &Work, attempts| {
-        let text = work.text.as_ref().to_owned();
+    let fact = |work: &Work, (attempts, strikes, usage)| {
+        let (text, settles) = (work.text.as_ref().to_owned(), work.settles);
         if scheduler.pool.outcomes_of(source).is_some() {
-            return SchedulerFact::JobReturned { source: source.clone(), attempts, work: text, settles: work.settles };
+            return SchedulerFact::JobReturned {
+                source: source.clone(),
+                attempts,
+                strikes,
+                usage,
+                work: text,
+                settles,
+            };
         }
         SchedulerFact::JobFinished {
             source: source.clone(),
@@ -38,14 +45,15 @@ pub(crate) fn expired(scheduler: &Scheduler, source: &SourcePosition, decision: 
             by: None,
             attempts,
             work: Some(text),
-            usage: Usage::default(),
-            settles: work.settles,
+            usage,
+            settles,
         }
     };
     if let Some(job) = scheduler.state.job(source) {
-        decision.fact(fact(&job.work, job.token.attempt));
+        decision.fact(fact(&job.work, (job.token.attempt, job.strikes, job.used)));
     } else if let Some(waiting) = scheduler.soft.window.get(source) {
-        decision.settle(waiting.input, fact(&waiting.work, waiting.work.leases));
+        decision
+            .settle(waiting.input, fact(&waiting.work, (waiting.work.leases, waiting.work.strikes, Usage::default())));
     }
 }
 
@@ -61,14 +69,14 @@ pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, at: Time
 }
 
 pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, at: Timestamp, out: &mut Outbox) {
-    let SchedulerFact::JobReturned { source, attempts, work, settles } = fact else { return };
-    let attempts = *attempts;
+    let SchedulerFact::JobReturned { source, attempts, strikes, usage, work, settles } = fact else { return };
+    let (attempts, strikes) = (*attempts, *strikes);
     // First, so that what it took of limits is free when it is judged again.
     if *settles {
-        tell(scheduler, 0, source, (Outcome::Cancelled, attempts, Usage::default()), at, out);
+        tell(scheduler, 0, source, (Outcome::Cancelled, attempts, *usage), at, out);
     }
     let Some(to) = scheduler.pool.outcomes_of(source) else { return };
-    let returned = Returned { source: source.clone(), attempts, at };
+    let returned = Returned { source: source.clone(), attempts, strikes, at };
     // A record of plain strings, numbers and raw JSON can always be written.
     let Ok(value) = serde_json::to_vec(&JobReturned { v: 1, returned, work }) else { return };
     out.send(Message {
@@ -166,6 +174,47 @@ mod tests {
     }
 
     #[test]
+    fn attempts_that_failed_count_and_what_they_used_is_told_though_a_ticket_expires_between_them() {
+        use tidegate_protocol::fleet::Report;
+        use tidegate_protocol::limits::{Amount, OutcomeTold, Usage};
+        let tuning = Tuning { max_attempts: 2, backoff_ms: 100, max_backoff_ms: 100, ..Tuning::default() };
+        let mut shard = Shard::new(layout(), &tuning);
+        let fails = |shard: &mut Shard, attempt| {
+            let mut report = says().result(position(1), Token { epoch: 1, attempt }, Outcome::Failed);
+            if let Report::Result { retryable, usage, .. } = &mut report {
+                (*retryable, *usage) = (true, Usage { tokens: Some(Amount(7)), money: None });
+            }
+            shard.report(&report)
+        };
+        shard.approved(fleeting(&shard, r#""settles":true,"#).into());
+        shard.report(&Says::of("w").hello());
+        shard.report(&says().heartbeat());
+        shard.poll();
+        assert!(matches!(&fails(&mut shard, 1).facts[..], [SchedulerFact::JobRetried { .. }]));
+        shard.wait(Duration::from_secs(1));
+        shard.tick();
+        late(&mut shard);
+        let step = shard.poll();
+        let [SchedulerFact::JobReturned { attempts: 1, strikes: 1, usage, .. }] = &step.facts[..] else {
+            panic!("{step:?}")
+        };
+        assert_eq!(usage.tokens, Some(Amount(7)));
+        let told: OutcomeTold = serde_json::from_slice(step.messages[0].value.as_ref().unwrap()).unwrap();
+        assert_eq!((told.attempts, told.usage), (1, *usage), "told now: its next ticket takes anew");
+        let back = String::from_utf8(step.messages[1].value.as_ref().unwrap().to_vec()).unwrap();
+        assert!(back.contains(r#""attempts":1,"strikes":1,"#), "{back}");
+
+        let again = String::from_utf8(approved(&job("a", 1), "1").to_vec()).unwrap();
+        shard.approved(again.replace(r#""snapshot""#, r#""leases":1,"strikes":1,"snapshot""#).into());
+        assert!(matches!(&shard.poll().facts[..], [SchedulerFact::LeaseGranted { .. }]));
+        let step = fails(&mut shard, 2);
+        let [SchedulerFact::JobFinished { dead: Some(DeadReason::MaxAttempts), usage, .. }] = &step.facts[..] else {
+            panic!("{step:?}")
+        };
+        assert_eq!(usage.tokens, Some(Amount(7)), "of this ticket alone");
+    }
+
+    #[test]
     fn a_late_result_of_a_job_that_went_back_does_not_count() {
         let mut shard = Shard::new(layout(), &Tuning { lease_ms: 40, ..Tuning::default() });
         shard.approved(fleeting(&shard, "").into());
@@ -209,7 +258,10 @@ mod tests {
         let before = shard.stage.snapshot().unwrap();
         let work = serde_json::value::RawValue::from_string(String::from_utf8(text.to_vec()).unwrap()).unwrap();
         let source: SourcePosition = position(1);
-        shard.stage.apply(&SchedulerFact::JobReturned { source, attempts: 1, work, settles: false }, shard.at);
+        let (strikes, usage) = (0, tidegate_protocol::limits::Usage::default());
+        shard
+            .stage
+            .apply(&SchedulerFact::JobReturned { source, attempts: 1, strikes, usage, work, settles: false }, shard.at);
         assert_eq!(shard.stage.snapshot().unwrap(), before);
         let counts = shard.stage.gauges().counts;
         assert_eq!((counts.impossible_facts, counts.returned), (1, Counts::default().returned));

@@ -8,7 +8,7 @@ use tidegate_protocol::ids::WorkerId;
 use tidegate_protocol::time::Timestamp;
 use tidegate_stage::{Decision, InputRef, Outbox};
 
-use super::expired;
+use super::{cordoned, expired};
 use crate::Scheduler;
 use crate::fleet::Present;
 
@@ -47,6 +47,9 @@ pub(crate) fn apply(scheduler: &mut Scheduler, worker: &WorkerId, incarnation: u
         silent: false,
         told: BTreeSet::new(),
         last_grant: before.map_or(0, |present| present.last_grant),
+        resting: before.is_some_and(|present| present.resting),
+        rests: before.map_or(0, |present| present.rests),
+        waiting: BTreeSet::new(),
     };
     scheduler.soft.fleet.insert(worker.clone(), present);
     scheduler.refresh(worker, at);
@@ -62,6 +65,8 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
         lease_ms: millis(scheduler.pool.lease),
     };
     scheduler.order(0, *lane, worker, None, &order, out);
+    // An operator wants it to leave, and it may not have been told.
+    cordoned::leave(scheduler, 1, worker, *incarnation, *lane, out);
 }
 
 #[cfg(test)]

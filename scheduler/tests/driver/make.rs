@@ -119,7 +119,7 @@ pub struct Says {
 }
 
 pub fn held(offset: u64, token: Token) -> Held {
-    Held { source: position(offset), token }
+    Held { source: position(offset), token, waits: false }
 }
 
 impl Says {

@@ -144,23 +144,57 @@ fn conclude(ending: Ending, cancel: Option<Cancel>, max_output: usize) -> End {
         // Stopped for the worker's sake, not the job's: it runs again elsewhere.
         (_, Some(Cancel::Draining)) | (Ending::GivenBack, _) => return End::GivenBack,
         (Ending::Abandoned, _) => return End::Abandoned,
-        (
-            Ending::Failed { reason, .. } | Ending::Cancelled { reason },
-            Some(why @ (Cancel::Deadline | Cancel::MaxRuntime)),
-        ) => (Outcome::TimedOut, format!("{}: {reason}", why.sentence()), None, never),
-        (Ending::Failed { reason, .. }, Some(why @ Cancel::Withdrawn)) => {
-            (Outcome::Cancelled, format!("{}: {reason}", why.sentence()), None, never)
+        // What it gives back all the same goes along: it says what the attempt used.
+        (Ending::Failed { reason, output, .. }, Some(why @ (Cancel::Deadline | Cancel::MaxRuntime))) => {
+            (Outcome::TimedOut, format!("{}: {reason}", why.sentence()), output, never)
+        }
+        (Ending::Cancelled { reason }, Some(why @ (Cancel::Deadline | Cancel::MaxRuntime))) => {
+            (Outcome::TimedOut, format!("{}: {reason}", why.sentence()), None, never)
+        }
+        (Ending::Failed { reason, output, .. }, Some(why @ Cancel::Withdrawn)) => {
+            (Outcome::Cancelled, format!("{}: {reason}", why.sentence()), output, never)
         }
         (Ending::Failed { reason, output, retry }, _) => (Outcome::Failed, reason, output, retry),
         (Ending::Cancelled { reason }, _) => (Outcome::Cancelled, reason, None, never),
     };
     handler::cut(&mut reason, handler::REASON);
     match output {
+        Some(output)
+            if output.get().len() > max_output && matches!(outcome, Outcome::Cancelled | Outcome::TimedOut) =>
+        {
+            End::Result(Ended { outcome, reason, output: None, retry })
+        }
         Some(output) if output.get().len() > max_output => {
             let bytes = output.get().len();
             let reason = format!("output of {bytes} bytes is larger than the limit of {max_output} bytes");
             End::Result(Ended::failed(reason))
         }
         output => End::Result(Ended { outcome, reason, output, retry }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(output: &str) -> Ending {
+        let output = serde_json::value::RawValue::from_string(output.to_owned()).ok();
+        Ending::failed("stopped half way").with_output(output)
+    }
+
+    #[test]
+    fn what_an_attempt_that_was_stopped_gives_back_goes_along_so_that_what_it_used_is_told() {
+        let said = r#"{"usage":{"tokens":7}}"#;
+        for (why, outcome) in [
+            (Cancel::Withdrawn, Outcome::Cancelled),
+            (Cancel::Deadline, Outcome::TimedOut),
+            (Cancel::MaxRuntime, Outcome::TimedOut),
+        ] {
+            let End::Result(ended) = conclude(failed(said), Some(why), 100) else { panic!("{why:?} gives no result") };
+            let output = ended.output.as_ref().map(|output| output.get());
+            assert_eq!((ended.outcome, output, ended.retry), (outcome, Some(said), Retry::Never));
+            let End::Result(ended) = conclude(failed(said), Some(why), 10) else { panic!("{why:?} gives no result") };
+            assert_eq!((ended.outcome, ended.output.is_some()), (outcome, false), "too large, and ended all the same");
+        }
     }
 }

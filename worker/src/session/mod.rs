@@ -8,7 +8,9 @@
 //! Invariants:
 //! * An assignment is run only if it names this incarnation and the highest epoch welcomed, and its number is above
 //!   every number met in that epoch; so each is run at most once.
-//! * At most `capacity` jobs occupy a slot. A job that lost its lease keeps its slot until its handler is back.
+//! * At most `capacity` jobs occupy a slot. A job that lost its lease keeps its slot until its handler is back. One that waits for a
+//!   job that it spawned gives its slot up meanwhile ([`Session::waits`]), so that no chain of jobs blocks its own end; when it
+//!   goes on while its slot is taken, one more runs for that time, and nothing new is taken.
 //! * Credit is a total: within an epoch it never falls and is at most `received + capacity`, and rises only as far as
 //!   slots are offered ([`Session::offer`]). An assignment beyond it,
 //!   or while draining, is given back and not run.
@@ -27,7 +29,7 @@ mod orders;
 mod reports;
 mod usage;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -164,6 +166,11 @@ pub enum Action {
         /// Who called it off and why.
         reason: String,
     },
+    /// An operator wants the worker to leave: drain ([`Session::drain`]) towards every shard, and end.
+    Drain {
+        /// Who wants it and why.
+        reason: String,
+    },
     /// A result was settled.
     Settled {
         /// The job.
@@ -238,6 +245,8 @@ pub struct Session {
     /// Most further jobs it asks for.
     offered: u32,
     jobs: BTreeMap<JobKey, Running>,
+    /// Those of them that wait for jobs that they spawned; none of them is lost.
+    waiting: BTreeSet<JobKey>,
     results: BTreeMap<JobKey, Ended>,
     /// Results to be sent, oldest first; a key without a result was settled meanwhile.
     unsent: VecDeque<JobKey>,
@@ -271,6 +280,7 @@ impl Session {
             tenants: None,
             offered: u32::MAX,
             jobs: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             results: BTreeMap::new(),
             unsent: VecDeque::new(),
             give_backs: VecDeque::new(),
@@ -320,6 +330,7 @@ impl Session {
     /// The job ended. `false` when its lease was lost (or it is unknown): the result goes nowhere.
     pub fn finished(&mut self, job: &JobKey, ended: Ended) -> bool {
         self.progress.remove(job);
+        self.waiting.remove(job);
         let held = self.jobs.remove(job).is_some_and(|running| !running.lost);
         if held {
             self.unsent.push_back(job.clone());
@@ -331,6 +342,7 @@ impl Session {
     /// The job was not run, or was stopped by the drain, and goes back for another worker. `false` as in `finished`.
     pub fn give_back(&mut self, job: &JobKey) -> bool {
         self.progress.remove(job);
+        self.waiting.remove(job);
         let held = self.jobs.remove(job).is_some_and(|running| !running.lost);
         if held {
             self.give_backs.push_back(job.clone());
@@ -342,10 +354,18 @@ impl Session {
     /// ended badly. `false` as in `finished`.
     pub fn abandon(&mut self, job: &JobKey) -> bool {
         self.progress.remove(job);
+        self.waiting.remove(job);
         let held = self.jobs.remove(job).is_some_and(|running| !running.lost);
         // The next restatement does not list it.
         self.heartbeat_wanted |= held && self.epoch > 0;
         held
+    }
+
+    /// The job waits from now on, or no longer, for a job that it spawned: its slot is free meanwhile.
+    pub fn waits(&mut self, job: &JobKey, waits: bool) {
+        let live = self.jobs.get(job).is_some_and(|running| !running.lost);
+        let changed = if live && waits { self.waiting.insert(job.clone()) } else { self.waiting.remove(job) };
+        self.heartbeat_wanted |= changed && self.epoch > 0;
     }
 
     /// A sign of progress; only the latest of a job is kept until it is sent. Not said again if its append fails.
@@ -383,7 +403,7 @@ impl Session {
     /// Jobs that occupy a slot, lost ones included.
     #[must_use]
     pub fn occupied(&self) -> usize {
-        self.jobs.len()
+        self.jobs.len().saturating_sub(self.waiting.len())
     }
 
     /// Results not yet settled.
@@ -417,6 +437,7 @@ impl Session {
             if !running.lost && which(running) {
                 running.lost = true;
                 self.progress.remove(job);
+                self.waiting.remove(job);
                 lost.push(Action::LeaseLost { job: job.clone() });
             }
         }
@@ -429,7 +450,7 @@ impl Session {
             return self.received;
         }
         let capacity = self.identity.capacity as usize;
-        let slots = capacity.saturating_sub(self.jobs.len());
+        let slots = capacity.saturating_sub(self.occupied());
         let room = (capacity + UNSETTLED).saturating_sub(self.results.len());
         let further = (slots.min(room) as u64).min(self.offered.into());
         self.granted.max(self.received.saturating_add(further))

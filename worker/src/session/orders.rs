@@ -27,6 +27,14 @@ impl Session {
                 Some(refused) => vec![refused],
                 None => self.assignment(number, JobKey { source, token }, work, now),
             },
+            Order::Drain { incarnation, reason } => match self.check(incarnation) {
+                Some(refused) => vec![refused],
+                None if sender.is_some_and(|epoch| epoch != self.epoch) => {
+                    vec![Action::Ignored { why: Ignored::OtherEpoch }]
+                }
+                None if self.draining => vec![Action::Ignored { why: Ignored::Repeated }],
+                None => vec![Action::Drain { reason }],
+            },
             Order::Cancel { source, token, reason } => self.cancel(source, token, sender, reason),
             Order::Settled { source, token, accepted, reason } => self.settled(source, token, sender, accepted, reason),
         }
@@ -68,7 +76,7 @@ impl Session {
         if number <= self.received || self.jobs.contains_key(&job) || self.results.contains_key(&job) {
             return vec![Action::Ignored { why: Ignored::Repeated }];
         }
-        let within = !self.draining && number <= self.credit() && self.jobs.len() < self.identity.capacity as usize;
+        let within = !self.draining && number <= self.credit() && self.occupied() < self.identity.capacity as usize;
         // What was granted stays granted: only the freed slots of later moments add to it.
         self.granted = self.granted.max(self.credit());
         self.received = number;
@@ -83,6 +91,7 @@ impl Session {
             if !running.lost {
                 running.lost = true;
                 self.progress.remove(older);
+                self.waiting.remove(older);
                 actions.push(Action::LeaseLost { job: older.clone() });
             }
         }
@@ -120,6 +129,7 @@ impl Session {
             // Ended by the owner before a result came (or by another's result): nobody waits for it any more.
             running.lost = true;
             self.progress.remove(&job);
+            self.waiting.remove(&job);
             return vec![Action::LeaseLost { job: job.clone() }, Action::Settled { job, accepted, reason }];
         }
         if self.results.remove(&job).is_some() {

@@ -139,8 +139,9 @@ impl Session {
     }
 
     fn restatement(&self, credit: u64) -> Report {
-        let held = |job: &JobKey| Held { source: job.source.clone(), token: job.token };
-        let live = self.jobs.iter().filter(|(_, running)| !running.lost).map(|(job, _)| held(job));
+        let held = |job: &JobKey, waits| Held { source: job.source.clone(), token: job.token, waits };
+        let live =
+            self.jobs.iter().filter(|(_, running)| !running.lost).map(|(job, _)| held(job, self.waiting.contains(job)));
         Report::Heartbeat {
             worker: self.identity.worker.clone(),
             incarnation: self.incarnation.number,
@@ -148,7 +149,7 @@ impl Session {
             epoch: self.epoch,
             capabilities: self.identity.capabilities.clone(),
             capacity: self.identity.capacity,
-            running: live.chain(self.results.keys().map(held)).collect(),
+            running: live.chain(self.results.keys().map(|job| held(job, false))).collect(),
             received: self.received,
             credit,
             draining: self.draining,

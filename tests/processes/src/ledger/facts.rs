@@ -87,6 +87,8 @@ pub enum Fact {
     JobRetried(IgnoredAny),
     /// Scheduler: a later start.
     JobDelayed(IgnoredAny),
+    /// Scheduler.
+    WithdrawalMoved(IgnoredAny),
     /// Scheduler: its time has come.
     JobDue(IgnoredAny),
     /// Scheduler: the end.
@@ -124,6 +126,12 @@ pub enum Fact {
     },
     /// Scheduler.
     WorkerForgotten(IgnoredAny),
+    /// Scheduler.
+    WorkerCordoned(IgnoredAny),
+    /// Scheduler.
+    WorkerUncordoned(IgnoredAny),
+    /// Scheduler.
+    PoolCommandRefused(IgnoredAny),
 }
 
 /// A job by its position.

@@ -357,7 +357,10 @@ impl Ledger {
             | Fact::WorkerWelcomed(_)
             | Fact::ResultRepeated(_)
             | Fact::JobMoved(_)
-            | Fact::WorkerForgotten(_) => {}
+            | Fact::WorkerForgotten(_)
+            | Fact::WorkerCordoned(_)
+            | Fact::WorkerUncordoned(_)
+            | Fact::PoolCommandRefused(_) => {}
         }
         Ok(())
     }

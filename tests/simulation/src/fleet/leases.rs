@@ -41,7 +41,9 @@ fn shown(fact: &SchedulerFact) -> Vec<Shown> {
             all.extend(dead.map(|_| to(1, "dead", false, job_id.as_str(), source)));
             all
         }
-        SchedulerFact::JobMoved { source, .. } => vec![to(0, "overflow.p", true, &source.to_string(), source)],
+        SchedulerFact::JobMoved { source, .. } | SchedulerFact::WithdrawalMoved { source, .. } => {
+            vec![to(0, "overflow.p", true, &source.to_string(), source)]
+        }
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::LeaseGranted { .. }
         | SchedulerFact::LeaseExpired { .. }
@@ -55,7 +57,10 @@ fn shown(fact: &SchedulerFact) -> Vec<Shown> {
         | SchedulerFact::JobDuplicate { .. }
         | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
-        | SchedulerFact::WorkerForgotten { .. } => Vec::new(),
+        | SchedulerFact::WorkerForgotten { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. } => Vec::new(),
     }
 }
 
@@ -256,12 +261,16 @@ fn check_fact(
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
+        | SchedulerFact::WithdrawalMoved { .. }
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::JobDuplicate { .. }
         | SchedulerFact::JobMoved { .. }
         | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
-        | SchedulerFact::WorkerForgotten { .. } => {}
+        | SchedulerFact::WorkerForgotten { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. } => {}
     }
 }
