@@ -12,7 +12,7 @@ use tidegate_worker::constraints::Enforces;
 
 mod fleet;
 
-pub(crate) use fleet::{DoctorArgs, PoolsCommand, TopArgs, WorkersCommand};
+pub(crate) use fleet::{DoctorArgs, PoolsCommand, TellArgs, TopArgs, WorkersCommand};
 
 use crate::commands::{AuditCommand, KeysCommand, PolicyCommand};
 use crate::demo::DemoArgs;

@@ -387,6 +387,7 @@ pub fn fleet(config: &Config, spine: &Arc<dyn Spine>, view: &Arc<View>) -> Resul
         shards: pool.shards,
         lanes: pool.lanes,
         reports: topics.reports,
+        commands: topics.commands,
         backlog: vec![topics.approved, topics.overflow],
         lease: Duration::from_millis(pool.tuning.lease_ms),
         heartbeat: Duration::from_millis(pool.tuning.heartbeat_ms.unwrap_or(pool.tuning.lease_ms / 4)),

@@ -1,5 +1,6 @@
 //! `tidegate pools`, `tidegate workers`, `tidegate top`, `tidegate doctor`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -43,6 +44,36 @@ pub(crate) enum WorkersCommand {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Give a worker no further job, as an operator; what it runs it may end. It holds over restarts, also of a worker that
+    /// is not there
+    Cordon(TellArgs),
+    /// Let a cordoned worker have jobs again
+    Uncordon(TellArgs),
+    /// Cordon a worker and have it leave: it ends what it runs, and its process ends
+    Drain(TellArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TellArgs {
+    /// Its name, as `list` has it. Workers over HTTP stand there as crews (`http:…`): one word is for all of a crew
+    pub(crate) worker: String,
+    /// Its pool
+    #[arg(long, value_name = "POOL", default_value = "default")]
+    pub(crate) pool: String,
+    /// Why, in a line
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// File of this operator's key (`tidegate keys create`); `approver.key` in the data folder of `tidegate dev` unless told
+    #[arg(long, env = "TIDEGATE_SIGNING_KEY", value_name = "FILE")]
+    pub(crate) signing_key: Option<PathBuf>,
+    /// The key's name in records; the file's name without `.key` unless told
+    #[arg(long, value_name = "NAME")]
+    pub(crate) key_id: Option<String>,
+    /// The person whose key it is, where that is not the key's name
+    #[arg(long = "as", value_name = "PERSON")]
+    pub(crate) person: Option<String>,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
 }
 
 #[derive(Debug, Clone, Args)]

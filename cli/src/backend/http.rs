@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tidegate_node::gateway::commands::Passed;
+use tidegate_node::gateway::fleet::Told;
 use tidegate_node::gateway::http::{DeadList, LimitList, Lines, PoolList, Refusal, WorkerList};
 use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
 use tidegate_protocol::command::{Action, Command};
+use tidegate_protocol::pool_command::PoolCommand;
 
 use super::{Backend, Wanted};
 use crate::args::Reach;
@@ -189,6 +191,17 @@ impl Backend for OverHttp {
             Answer::NotThere(refusal) if refusal.error == "no_such_worker" => Ok(None),
             refused @ Answer::NotThere(_) => Self::must(refused).map(Some),
         }
+    }
+
+    fn tell(&self, command: &PoolCommand, signed: Vec<u8>) -> Result<Told, Failure> {
+        let (pool, worker) = (segment(command.pool.as_str()), segment(command.worker.as_str()));
+        let answer = self
+            .agent
+            .post(format!("{}/v1/pools/{pool}/workers/{worker}/{}", self.url, command.action.word()))
+            .header("authorization", format!("Bearer {}", self.key))
+            .content_type("application/json")
+            .send(signed);
+        Self::must(self.read(answer)?)
     }
 
     fn say(&self, command: &Command, signed: Vec<u8>) -> Result<Passed, Failure> {

@@ -6,9 +6,11 @@ mod spine;
 use std::time::Duration;
 
 use tidegate_node::gateway::commands::Passed;
+use tidegate_node::gateway::fleet::Told;
 use tidegate_node::gateway::http::{DeadList, LimitList, Lines, PoolList, WorkerList};
 use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
 use tidegate_protocol::command::Command;
+use tidegate_protocol::pool_command::PoolCommand;
 
 use crate::args::{Global, Reach};
 use crate::exit::Failure;
@@ -39,6 +41,8 @@ pub(crate) trait Backend {
     fn workers(&self, pool: Option<&str>) -> Result<WorkerList, Failure>;
     /// One worker with its jobs, in every pool that has one of the name; `None` when none is known.
     fn worker(&self, worker: &str, pool: Option<&str>) -> Result<Option<WorkerList>, Failure>;
+    /// Passes a signed command to a pool on, and says what became of it.
+    fn tell(&self, command: &PoolCommand, signed: Vec<u8>) -> Result<Told, Failure>;
     /// Passes a signed command on, and says what became of it.
     fn say(&self, command: &Command, signed: Vec<u8>) -> Result<Passed, Failure>;
     /// The newest records of `dead`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_node::gateway::commands::{Commands, Passed};
-use tidegate_node::gateway::fleet::Fleet;
+use tidegate_node::gateway::fleet::{Fleet, Told};
 use tidegate_node::gateway::http::{DeadList, LimitList, Line, Lines, PoolList, Refused, WorkerList, job_key};
 use tidegate_node::gateway::submit::Submitter;
 use tidegate_node::gateway::view::{Changes, DeadRecord, Filter, State, Story, View};
@@ -13,6 +13,7 @@ use tidegate_node::process::{commands, fleet, follow_view, submitters, view_of};
 use tidegate_node::{Config, StartError};
 use tidegate_protocol::command::Command;
 use tidegate_protocol::ids::{PoolName, TenantId, WorkerId};
+use tidegate_protocol::pool_command::PoolCommand;
 use tokio::runtime::Runtime;
 
 use super::{Backend, Wanted};
@@ -131,6 +132,11 @@ impl Backend for OnSpine {
         let worker = WorkerId::new(worker).map_err(|error| Failure::new(Exit::Data, error))?;
         let workers = self.runtime.block_on(self.fleet.worker(only.as_ref(), &worker));
         Ok((!workers.is_empty()).then_some(WorkerList { workers }))
+    }
+
+    fn tell(&self, _command: &PoolCommand, signed: Vec<u8>) -> Result<Told, Failure> {
+        let told = self.runtime.block_on(self.fleet.tell(signed.into()));
+        told.map_err(|error| Failure::new(Exit::Unavailable, error))
     }
 
     fn say(&self, _command: &Command, signed: Vec<u8>) -> Result<Passed, Failure> {

@@ -1,11 +1,19 @@
 //! `tidegate pools` and `tidegate workers`.
 
-use tidegate_node::gateway::fleet::{PoolStanding, Quantiles, WorkerStanding};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::args::{Global, Output, PoolsCommand, WorkersCommand};
+use tidegate_node::gateway::commands::Became;
+use tidegate_node::gateway::fleet::{Cordon, PoolStanding, Quantiles, WorkerStanding};
+use tidegate_protocol::ids::{BadName, CommandId, PersonId, PoolName, WorkerId};
+use tidegate_protocol::pool_command::{KIND, PoolAction, PoolCommand};
+use tidegate_protocol::signature::{Sign, signed};
+
+use super::saying::key_of;
+use crate::args::{Global, Output, PoolsCommand, TellArgs, WorkersCommand};
 use crate::backend::reach;
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::story::clock;
 
 /// The heads of the tables.
 pub(crate) const POOLS: [&str; 12] = [
@@ -65,8 +73,52 @@ pub(crate) fn workers(global: &Global, command: WorkersCommand) -> Result<Exit, 
                 Output::Text => found.workers.iter().for_each(show_worker),
             }
         }
+        WorkersCommand::Cordon(args) => return tell(global, PoolAction::Cordon, &args),
+        WorkersCommand::Uncordon(args) => return tell(global, PoolAction::Uncordon, &args),
+        WorkersCommand::Drain(args) => return tell(global, PoolAction::Drain, &args),
     }
     Ok(Exit::Done)
+}
+
+/// Signs this operator's command, passes it on and prints what became of it.
+fn tell(global: &Global, action: PoolAction, args: &TellArgs) -> Result<Exit, Failure> {
+    let usage = |error: BadName| Failure::new(Exit::Usage, error);
+    let key = key_of(args.signing_key.as_deref(), args.key_id.as_deref(), &args.reach)?;
+    let person = args.person.as_deref().unwrap_or_else(|| Sign::key(&key).as_str());
+    let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+    let command = PoolCommand {
+        v: 1,
+        id: CommandId::new(format!("cli-{at_ms}-{}", std::process::id())).map_err(usage)?,
+        action,
+        pool: PoolName::new(&args.pool).map_err(usage)?,
+        worker: WorkerId::new(&args.worker).map_err(usage)?,
+        by: PersonId::new(person).map_err(usage)?,
+        at_ms: u64::try_from(at_ms).unwrap_or(u64::MAX),
+        reason: args.reason.clone(),
+    };
+    let text = serde_json::to_vec(&command).map_err(|error| Failure::new(Exit::Software, error))?;
+    let told = reach(global, &args.reach)?.tell(&command, signed(&key, KIND, text))?;
+    match (global.output, told.became, told.why) {
+        (Output::Json, ..) => output::json(&told),
+        (Output::Text, Became::Given | Became::Ended, _) => output::text_line(match action {
+            PoolAction::Cordon => "cordoned: it gets no further job",
+            PoolAction::Uncordon => "it may have jobs again",
+            PoolAction::Drain => "told to leave: it ends what it runs, and gets no further job",
+        }),
+        (Output::Text, Became::Refused, Some(why)) => {
+            output::text_line(&format!("refused ({}): {}", why.word(), told.detail));
+        }
+        (Output::Text, Became::Refused, None) => output::text_line("refused"),
+        (Output::Text, Became::Pending, _) => output::text_line(&format!(
+            "passed on, and {} shards have said so: the others' scheduler is away, or does not trust this key as an operator's (its log says)",
+            told.shards
+        )),
+    }
+    Ok(match told.became {
+        Became::Given | Became::Ended => Exit::Done,
+        Became::Refused => Exit::Unsuccessful,
+        Became::Pending => Exit::Unavailable,
+    })
 }
 
 pub(crate) fn pool_row(pool: &PoolStanding) -> Vec<String> {
@@ -104,7 +156,7 @@ fn show_pool(pool: &PoolStanding) {
     let lines = [
         ("pool", pool.pool.to_string()),
         ("shards", format!("{}, lanes {}", pool.shards, pool.lanes)),
-        ("workers", format!("{} known, {} present", pool.workers, pool.present)),
+        ("workers", format!("{} known, {} present, {} cordoned", pool.workers, pool.present, pool.cordoned)),
         (
             "wanted",
             pool.wanted_workers
@@ -134,6 +186,7 @@ fn show_worker(worker: &WorkerStanding) {
         ("worker", worker.worker.to_string()),
         ("pool", format!("{}, lane {}", worker.pool, worker.lane)),
         ("state", format!("{}, heard {}", worker.state.word(), heard(worker.heard_ms_ago))),
+        ("cordon", worker.cordon.as_ref().map(cordon).unwrap_or_default()),
         ("began", worker.incarnation.to_string()),
         ("can", worker.capabilities.join(", ")),
         ("tenants", tenants),
@@ -148,6 +201,14 @@ fn show_worker(worker: &WorkerStanding) {
         output::text_line(&format!("          {job}"));
     }
     output::text_line("");
+}
+
+fn cordon(word: &Cordon) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are below 2^53")]
+    let when = clock(Some(word.at_ms as f64));
+    let drain = if word.drain { ", to leave" } else { "" };
+    let reason = if word.reason.is_empty() { String::new() } else { format!(": {}", word.reason) };
+    format!("by {} at {when}{drain}{reason}", word.by)
 }
 
 /// What workers say of themselves cannot steer a terminal.

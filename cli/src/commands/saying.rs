@@ -1,5 +1,6 @@
 //! Saying something about a job: a command signed with a person's key, passed on to the kernel that holds the job.
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate_keys::SecretKey;
@@ -10,7 +11,7 @@ use tidegate_protocol::ids::{CommandId, JobId, KeyId, PersonId, TenantId};
 use tidegate_protocol::job::{InputHash, SourcePosition};
 use tidegate_protocol::signature::signed;
 
-use crate::args::{Global, Output, SayArgs};
+use crate::args::{Global, Output, Reach, SayArgs};
 use crate::backend::{Backend, reach};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -121,9 +122,14 @@ fn told(action: Action, passed: &Passed) -> String {
 
 /// The person's key: the file given, or the one of `tidegate dev`.
 pub(crate) fn key(args: &SayArgs) -> Result<SecretKey, Failure> {
-    let file = args.signing_key.clone().unwrap_or_else(|| args.reach.data.join("approver.key"));
+    key_of(args.signing_key.as_deref(), args.key_id.as_deref(), &args.reach)
+}
+
+/// The key of that file and name, each with what stands for it when it is not told.
+pub(crate) fn key_of(file: Option<&Path>, id: Option<&str>, reach: &Reach) -> Result<SecretKey, Failure> {
+    let file = file.map_or_else(|| reach.data.join("approver.key"), Path::to_owned);
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let id = KeyId::new(args.key_id.as_deref().unwrap_or(&stem)).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let id = KeyId::new(id.unwrap_or(&stem)).map_err(|error| Failure::new(Exit::Usage, error))?;
     tidegate_keys::read(id, &file).map_err(|error| {
         let hint =
             "`tidegate keys create --role ROLE --id NAME --file NAME.key` makes one; give it with `--signing-key`";

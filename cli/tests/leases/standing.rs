@@ -55,3 +55,36 @@ fn pools_and_workers_are_shown_as_they_stand() {
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("default  1/1")) && text.contains(name), "{text}");
 }
+
+#[test]
+fn a_cordoned_crew_gets_nothing_until_it_is_uncordoned() {
+    let dev = Dev::with(10_000, 2, 10);
+    let acme = dev.acme.as_str();
+    dev.submit("acme", "job.dig", "before");
+    let lease = until("a lease", || dev.lease(acme, 10_000).pop());
+    assert_eq!(dev.of(acme, &lease, "complete", json!({})), word(200, "accepted"));
+    let name = dev.cli(&["workers", "list"]).1["workers"][0]["worker"].as_str().unwrap().to_owned();
+    let tell = |action: &str| dev.cli(&["workers", action, &name, "--reason", "a test"]);
+    let (code, told) = tell("cordon");
+    assert_eq!((code, &told["became"], &told["shards"]), (0, &json!("given"), &json!(2)), "{told}");
+    let shown = until("it stands so", || {
+        let shown = dev.cli(&["workers", "show", &name]).1["workers"][0].clone();
+        (shown["state"] == "cordoned").then_some(shown)
+    });
+    assert_eq!((&shown["cordon"]["reason"], &shown["free"]), (&json!("a test"), &json!(0)), "{shown}");
+    let source = dev.submit("acme", "job.dig", "meanwhile");
+    assert_eq!(dev.lease(acme, 1_500), Vec::<Value>::new());
+    assert_eq!(dev.cli(&["pools", "list"]).1["pools"][0]["cordoned"], 1);
+    assert_eq!(tell("uncordon").0, 0);
+    let (code, told) = tell("uncordon");
+    assert_eq!((code, &told["why"]), (1, &json!("not_cordoned")), "{told}");
+    let lease = until("a lease", || dev.lease(acme, 10_000).pop());
+    assert_eq!(dev.of(acme, &lease, "complete", json!({})), word(200, "accepted"));
+    assert_eq!(dev.story(&source)["state"], "succeeded");
+    // Whoever is no operator is not believed, and says so in nobody's name.
+    let key = dev.home.path().join("mallory.key");
+    let made = ["keys", "create", "--role", "submitter", "--id", "mallory", "--file", key.to_str().unwrap()];
+    assert!(tidegate(dev.home.path()).args(made).output().unwrap().status.success());
+    let (code, told) = dev.cli(&["workers", "cordon", &name, "--signing-key", key.to_str().unwrap()]);
+    assert_eq!((code, &told["became"]), (69, &json!("pending")), "{told}");
+}

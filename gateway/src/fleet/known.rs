@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::control::Place;
 use tidegate_protocol::facts::SchedulerFact;
-use tidegate_protocol::ids::{PoolName, WorkerId};
+use tidegate_protocol::ids::{CommandId, PersonId, PoolName, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
+use tidegate_protocol::pool_command::PoolRefusal;
 use tidegate_protocol::time::Timestamp;
 
 use super::standing::Quantiles;
@@ -20,6 +22,8 @@ const RECENT_MS: u64 = 60_000;
 const RATE_S: u32 = 10;
 /// Seconds that are kept: shards' clocks may differ by some.
 const KEPT_S: usize = 30;
+/// Latest answers to operators' commands that are kept of a pool.
+const ANSWERS: usize = 1_000;
 /// Most ranges of settled records above a position; beyond that what waits is counted too high.
 const RANGES: usize = 50_000;
 
@@ -45,6 +49,32 @@ pub struct Pool {
     pub(super) lost: u64,
     waited: Times,
     ran: Times,
+    /// Workers that get no further job, by shard.
+    pub(super) cordons: BTreeMap<WorkerId, BTreeMap<u32, Cordon>>,
+    /// What became of operators' commands, the oldest first.
+    answers: VecDeque<Answer>,
+}
+
+/// An operator's word about a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cordon {
+    /// It is to leave as well.
+    pub drain: bool,
+    /// By whom.
+    pub by: PersonId,
+    /// When, by their clock, milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// What a shard said of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Answer {
+    command: CommandId,
+    shard: u32,
+    refused: Option<(PoolRefusal, String)>,
 }
 
 /// A worker in a shard.
@@ -82,6 +112,23 @@ impl Known {
                 known.insert(shard, Member { incarnation: *incarnation, lane: *lane, assigned: (*epoch, 0) });
             }
             SchedulerFact::WorkerForgotten { worker } => pool.forget(worker, shard),
+            SchedulerFact::WorkerCordoned { worker, drain, command, by, at_ms, reason, .. } => {
+                let cordon = Cordon { drain: *drain, by: by.clone(), at_ms: *at_ms, reason: reason.clone() };
+                pool.cordons.entry(worker.clone()).or_default().insert(shard, cordon);
+                pool.answer(command, shard, None);
+            }
+            SchedulerFact::WorkerUncordoned { worker, command, .. } => {
+                if let Some(shards) = pool.cordons.get_mut(worker) {
+                    shards.remove(&shard);
+                    if shards.is_empty() {
+                        pool.cordons.remove(worker);
+                    }
+                }
+                pool.answer(command, shard, None);
+            }
+            SchedulerFact::PoolCommandRefused { command, why, detail, .. } => {
+                pool.answer(command, shard, Some((*why, detail.clone())));
+            }
             SchedulerFact::LeaseGranted { source, worker, incarnation, token, number, lane, .. } => {
                 let member = Member { incarnation: *incarnation, lane: *lane, assigned: (token.epoch, *number) };
                 pool.workers.entry(worker.clone()).or_default().insert(shard, member);
@@ -107,6 +154,7 @@ impl Known {
             }
             SchedulerFact::CancelAsked { .. }
             | SchedulerFact::WithdrawalKept { .. }
+            | SchedulerFact::WithdrawalMoved { .. }
             | SchedulerFact::JobDelayed { .. }
             | SchedulerFact::JobDue { .. }
             | SchedulerFact::ResultRepeated { .. }
@@ -146,6 +194,25 @@ impl Pool {
                 self.workers.remove(worker);
             }
         }
+    }
+
+    fn answer(&mut self, command: &CommandId, shard: u32, refused: Option<(PoolRefusal, String)>) {
+        if self.answers.len() >= ANSWERS {
+            self.answers.pop_front();
+        }
+        self.answers.push_back(Answer { command: command.clone(), shard, refused });
+    }
+
+    /// In how many shards a command counts, and the first word of one where it does not.
+    pub(super) fn answered(&self, command: &CommandId) -> (usize, Option<(PoolRefusal, String)>) {
+        let own: BTreeMap<u32, &Answer> = self
+            .answers
+            .iter()
+            .filter(|answer| answer.command == *command)
+            .map(|answer| (answer.shard, answer))
+            .collect();
+        let refused = own.values().find_map(|answer| answer.refused.clone());
+        (own.values().filter(|answer| answer.refused.is_none()).count(), refused)
     }
 
     /// What a worker has, by shard.

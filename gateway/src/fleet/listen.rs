@@ -39,6 +39,8 @@ pub struct FleetPool {
     pub lanes: u32,
     /// `reports.<pool>`.
     pub reports: TopicName,
+    /// `commands.<pool>`.
+    pub commands: TopicName,
     /// `approved.<pool>` and `overflow.<pool>`.
     pub backlog: Vec<TopicName>,
     /// A worker that was not heard for so long is silent.
@@ -49,9 +51,9 @@ pub struct FleetPool {
 
 /// Answers questions about pools and workers. Shared as `Arc`.
 pub struct Fleet {
-    spine: Arc<dyn Spine>,
-    view: Arc<View>,
-    pools: Vec<FleetPool>,
+    pub(super) spine: Arc<dyn Spine>,
+    pub(super) view: Arc<View>,
+    pub(super) pools: Vec<FleetPool>,
     heard: Mutex<Heard>,
     /// When somebody asked last; `None` while nobody listens.
     asked: Mutex<Option<Instant>>,

@@ -7,7 +7,7 @@ use tidegate_protocol::ids::{PoolName, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 
 use super::heard::{Heard, Said};
-use super::known::{Member, Pool};
+use super::known::{Cordon, Member, Pool};
 
 /// Times of the last minute, milliseconds; nothing when there were none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub struct PoolStanding {
     pub workers: usize,
     /// Those that were heard within a lease, and neither drain nor are cordoned.
     pub present: usize,
+    /// Those that an operator lets have no further job.
+    #[serde(default)]
+    pub cordoned: usize,
     /// Jobs leased.
     pub running: u64,
     /// Jobs that present workers run at once.
@@ -74,6 +77,10 @@ pub enum WorkerState {
     Present,
     /// It finishes what it has and takes nothing new.
     Draining,
+    /// It is heard, and an operator lets it have no further job.
+    Cordoned,
+    /// It is cordoned, and not there.
+    Absent,
     /// Not heard for a lease.
     Silent,
     /// It has not been heard since anybody listens.
@@ -87,6 +94,8 @@ impl WorkerState {
         match self {
             Self::Present => "present",
             Self::Draining => "draining",
+            Self::Cordoned => "cordoned",
+            Self::Absent => "absent",
             Self::Silent => "silent",
             Self::Unheard => "unheard",
         }
@@ -126,6 +135,9 @@ pub struct WorkerStanding {
     /// How loaded it says it is, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<f64>,
+    /// An operator's word: it gets no further job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cordon: Option<Cordon>,
     /// The jobs it has; only where one worker is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<SourcePosition>,
@@ -134,6 +146,11 @@ pub struct WorkerStanding {
 /// All workers of a pool.
 pub(super) fn workers(name: &PoolName, pool: &Pool, heard: &Heard, lease_ms: u64, now_ms: u64) -> Vec<WorkerStanding> {
     let running = pool.running();
+    // The same command goes to every shard; the latest stands for all.
+    let cordon_of = |worker: &WorkerId| {
+        let latest = pool.cordons.get(worker)?.values().max_by_key(|cordon| cordon.at_ms)?;
+        Some(latest.clone())
+    };
     let standing = |(worker, shards): (&WorkerId, &BTreeMap<u32, Member>)| {
         let newest = shards.values().max_by_key(|member| member.incarnation)?;
         let mut standing = WorkerStanding {
@@ -150,6 +167,7 @@ pub(super) fn workers(name: &PoolName, pool: &Pool, heard: &Heard, lease_ms: u64
             tenants: None,
             labels: BTreeMap::new(),
             load: None,
+            cordon: cordon_of(worker),
             jobs: Vec::new(),
         };
         let (mut latest, mut leaving, mut credit): (Option<&Said>, bool, u64) = (None, false, 0);
@@ -167,10 +185,11 @@ pub(super) fn workers(name: &PoolName, pool: &Pool, heard: &Heard, lease_ms: u64
         }
         let Some(said) = latest else { return Some(standing) };
         let ago = now_ms.saturating_sub(u64::try_from(said.heard_ms).unwrap_or_default());
-        standing.state = match (ago > lease_ms, leaving) {
-            (true, _) => WorkerState::Silent,
-            (false, true) => WorkerState::Draining,
-            (false, false) => WorkerState::Present,
+        standing.state = match (ago > lease_ms, leaving, standing.cordon.is_some()) {
+            (true, ..) => WorkerState::Silent,
+            (false, true, _) => WorkerState::Draining,
+            (false, false, true) => WorkerState::Cordoned,
+            (false, false, false) => WorkerState::Present,
         };
         standing.heard_ms_ago = Some(ago);
         if standing.state == WorkerState::Present {
@@ -182,7 +201,25 @@ pub(super) fn workers(name: &PoolName, pool: &Pool, heard: &Heard, lease_ms: u64
         standing.load = said.load;
         Some(standing)
     };
-    pool.workers.iter().filter_map(standing).collect()
+    let absent =
+        pool.cordons.keys().filter(|worker| !pool.workers.contains_key(*worker)).map(|worker| WorkerStanding {
+            pool: name.clone(),
+            worker: worker.clone(),
+            state: WorkerState::Absent,
+            incarnation: 0,
+            lane: 0,
+            heard_ms_ago: None,
+            running: 0,
+            capacity: 0,
+            free: 0,
+            capabilities: Vec::new(),
+            tenants: None,
+            labels: BTreeMap::new(),
+            load: None,
+            cordon: cordon_of(worker),
+            jobs: Vec::new(),
+        });
+    pool.workers.iter().filter_map(standing).chain(absent).collect()
 }
 
 /// What is known of a pool's logs.
@@ -209,8 +246,9 @@ pub(super) fn pool(
         pool: name.clone(),
         shards,
         lanes,
-        workers: workers.len(),
+        workers: workers.iter().filter(|worker| worker.state != WorkerState::Absent).count(),
         present: present.len(),
+        cordoned: workers.iter().filter(|worker| worker.cordon.is_some()).count(),
         running,
         capacity,
         free: present.iter().map(|worker| worker.free).sum(),

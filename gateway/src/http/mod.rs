@@ -16,6 +16,7 @@
 //! | `GET /v1/limits?limit=`, `GET /v1/limits/{of}` | limits as they are lent out; those whose id begins with `of` |
 //! | `GET /v1/pools`, `GET /v1/pools/{pool}` | pools as they stand: workers, what waits, rates, times |
 //! | `GET /v1/workers?pool=`, `GET /v1/workers/{worker}?pool=` | workers as they stand; one of them with its jobs |
+//! | `POST /v1/pools/{pool}/workers/{worker}/cordon`, `/uncordon`, `/drain` | one signed command of an operator, passed on to the pool |
 //! | `POST /v1/pools/{pool}/lease` | a worker asks for jobs, and waits for the first |
 //! | `POST /v1/leases/{id}/heartbeat`, `/progress`, `/complete`, `/fail`, `/release` | what it says of one it has |
 //! | `GET /metrics`, `/healthz`, `/readyz` | for machines, without key |
@@ -89,6 +90,7 @@ fn v1(api: Arc<Api>) -> Router {
         .route("/v1/limits/{of}", get(limits::show))
         .route("/v1/pools", get(pools::list))
         .route("/v1/pools/{pool}", get(pools::show))
+        .route("/v1/pools/{pool}/workers/{worker}/{action}", post(pools::tell))
         .route("/v1/workers", get(pools::workers))
         .route("/v1/workers/{worker}", get(pools::worker))
         .route("/v1/approvals", get(approvals::list))

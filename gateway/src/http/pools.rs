@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path, Query as Q, State};
 use axum::http::StatusCode;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::ids::{BadName, PoolName, WorkerId};
 use tidegate_spine::SpineError;
 
 use super::answer::Refused;
 use super::state::Api;
-use crate::fleet::{PoolStanding, WorkerStanding};
+use crate::fleet::telling::{NotTold, read};
+use crate::fleet::{PoolStanding, Told, WorkerStanding};
 
 /// The answer to a question about pools.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -91,4 +93,53 @@ pub(super) async fn worker(
         return Err(Refused::new(StatusCode::NOT_FOUND, "no_such_worker", detail, "`GET /v1/workers` lists them"));
     }
     Ok(Json(WorkerList { workers }))
+}
+
+/// One signed command, passed on to every shard of the pool.
+pub(super) async fn tell(
+    State(api): State<Arc<Api>>,
+    Path((pool, worker, action)): Path<(String, String, String)>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Told>, Refused> {
+    let body = body.map_err(|e| Refused::bad_request("bad_body", e.body_text(), "send it whole"))?;
+    let command = read(&body).map_err(|e| Refused::from(&e))?;
+    if command.pool.as_str() != pool || command.worker.as_str() != worker || command.action.word() != action {
+        let detail = format!(
+            "the signed command is to {} `{}` of pool `{}`",
+            command.action.word(),
+            command.worker,
+            command.pool
+        );
+        return Err(Refused::bad_request("other_command", detail, "send it where it belongs"));
+    }
+    api.fleet.tell(body).await.map(Json).map_err(|e| Refused::from(&e))
+}
+
+impl From<&NotTold> for Refused {
+    fn from(error: &NotTold) -> Self {
+        let detail = error.to_string();
+        match error {
+            NotTold::NoCommand { .. } => {
+                let hint = "send one signed command, as `tidegate workers cordon` makes it";
+                Self::bad_request("no_command", detail, hint)
+            }
+            NotTold::NoSuchPool { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "no_such_pool", detail, "`GET /v1/pools` lists them")
+            }
+            NotTold::Away(cause) => {
+                tracing::warn!(error = %cause, "a command to a pool cannot be passed on: no producer");
+                let hint = "nothing landed: send it again when `/readyz` says so";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "spine_unavailable", detail, hint)
+            }
+            NotTold::Refused(cause) => {
+                tracing::warn!(error = %cause, "a command to a pool was refused by the spine");
+                let hint = "send the same command again: it counts once; the operator's log says why";
+                Self::new(StatusCode::BAD_GATEWAY, "spine_refused", detail, hint)
+            }
+            NotTold::Unknown => {
+                let hint = "send the same command again: it counts once";
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown", detail, hint)
+            }
+        }
+    }
 }

@@ -72,6 +72,8 @@ pub struct View {
     shelf: Mutex<shelf::Shelf>,
     lending: Mutex<lending::Lending>,
     fleet: Mutex<Known>,
+    /// Counts what shards say of operators' commands.
+    fleet_changed: watch::Sender<u64>,
     /// Number of the last change.
     changed: watch::Sender<u64>,
     /// Whether everything that was there at the start has been read.
@@ -87,6 +89,7 @@ impl View {
             shelf: Mutex::new(shelf::Shelf::new(bounds)),
             lending: Mutex::default(),
             fleet: Mutex::default(),
+            fleet_changed: watch::Sender::new(0),
             changed: watch::Sender::new(0),
             caught_up: watch::Sender::new(false),
             bounds,
@@ -152,6 +155,19 @@ impl View {
             None
         };
         self.known().take(pool, shard, at, fact, decided);
+        if matches!(
+            fact,
+            SchedulerFact::WorkerCordoned { .. }
+                | SchedulerFact::WorkerUncordoned { .. }
+                | SchedulerFact::PoolCommandRefused { .. }
+        ) {
+            self.fleet_changed.send_modify(|changes| *changes += 1);
+        }
+    }
+
+    /// Told when a shard says what became of an operator's command.
+    pub(crate) fn fleet_changes(&self) -> watch::Receiver<u64> {
+        self.fleet_changed.subscribe()
     }
 
     /// Takes what a group of a stage says of its shard's places.

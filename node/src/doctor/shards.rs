@@ -72,7 +72,8 @@ fn inputs(wanted: &[Wanted]) -> Vec<TopicPartition> {
     let is_input = |one: &&Wanted| {
         let row = one.topic.row();
         !matches!(row.kind, Kind::Facts | Kind::Keyed | Kind::Short)
-            && ["kernel", "scheduler", "limits"].contains(&row.readers)
+            && row.readers.split(", ").any(|reader| ["kernel", "scheduler", "limits"].contains(&reader))
+            && row.writers != "all stages"
     };
     let all = wanted.iter().filter(is_input);
     all.flat_map(|one| (0..one.spec.partitions).map(|number| one.spec.name.partition(number))).collect()
