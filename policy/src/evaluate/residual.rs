@@ -5,11 +5,10 @@ use super::derive::Outcome;
 use super::scratch::{Match, Memory};
 use super::secrets;
 use super::select::Rest;
-use crate::compile::{Compared, Core, Grants, NONE, Slot, Snapshot, Test, Traits};
+use crate::compile::{Compared, Core, Found, Grants, NONE, Snapshot, Test, Traits};
 use crate::effect::Effect;
 use crate::glob::Glob;
 use crate::language::{self, DelegationMatch, Except, MCP, TextSet};
-use crate::number::Number;
 use crate::subject::{Subject, present};
 use crate::when::{Facts, Tags, Truth};
 use simd_json::Node;
@@ -36,8 +35,9 @@ pub(super) struct Rules<'a, 'm> {
 impl Rest for Rules<'_, '_> {
     #[inline]
     fn check(&mut self, slot: usize, doubtful: bool) -> Option<Match> {
-        let &Slot { place, traits, test } = self.sight.snapshot.slots.get(slot)?;
-        let outcome = match test {
+        let slot = self.sight.snapshot.slots.get(slot)?;
+        let (place, traits) = (slot.place, slot.traits);
+        let outcome = match slot.test() {
             Test::Nothing => return Some(Match { place, traits, unsure: doubtful }),
             Test::Compared(compared) => compare(compared, self.sight, self.memory),
             Test::More => self.more(place as usize),
@@ -256,8 +256,8 @@ fn compare(compared: Compared, sight: Sight<'_>, memory: &mut Memory) -> Outcome
 
 /// A number that conditions compare, found once a job.
 #[inline]
-fn field(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Option<Number> {
-    let (place, now) = (place as usize, memory.now);
+fn field(place: u16, sight: Sight<'_>, memory: &mut Memory) -> Option<Found> {
+    let (place, now) = (usize::from(place), memory.now);
     let fields = &sight.snapshot.comparisons.fields;
     if memory.fields.len() <= place {
         memory.fields.resize(fields.len(), (0, None));
@@ -265,8 +265,8 @@ fn field(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Option<Number> {
     let slot = memory.fields.get_mut(place)?;
     if slot.0 != now {
         let reader = fields.get(place).and_then(|&reader| sight.snapshot.conditions.get(reader as usize));
-        *slot =
-            (now, reader.and_then(|reader| reader.comparison()).and_then(|comparison| comparison.read(&sight.facts())));
+        let number = reader.and_then(|reader| reader.comparison()?.read(&sight.facts()));
+        *slot = (now, number.map(Found::from));
     }
     slot.1
 }

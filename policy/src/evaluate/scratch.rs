@@ -2,9 +2,8 @@
 
 use super::derive::Outcome;
 use super::payload::Payload;
-use crate::compile::{Head, Row, Traits};
+use crate::compile::{Found, Head, Row, Traits};
 use crate::language::LocalMinute;
-use crate::number::Number;
 use crate::when::Truth;
 use tidegate_protocol::decision::ShadowMode;
 use tidegate_protocol::limits::LimitUse;
@@ -70,7 +69,7 @@ pub(super) struct Memory {
     /// By condition.
     pub(super) truths: Vec<(u32, Option<Truth>)>,
     /// By compared field.
-    pub(super) fields: Vec<(u32, Option<Number>)>,
+    pub(super) fields: Vec<(u32, Option<Found>)>,
     pub(super) secrets: Option<Outcome>,
     /// Whether a grant covers the job.
     pub(super) granted: Option<bool>,
