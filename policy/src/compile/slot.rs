@@ -12,20 +12,26 @@ pub(crate) struct Slot {
     /// In order of evaluation.
     pub(crate) place: u32,
     pub(crate) traits: Traits,
-    kind: Kind,
+    /// [`NOTHING`], [`MORE`], or a comparison: [`INT`] or [`FLOAT`] and the place in [`RELATIONS`].
+    kind: u8,
     /// Of a comparison.
     field: u16,
     /// Of a comparison: the bits of its limit.
     limit: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Nothing,
-    Int(Relation),
-    Float(Relation),
-    More,
-}
+const NOTHING: u8 = 0;
+const MORE: u8 = 1;
+const INT: u8 = 0x10;
+const FLOAT: u8 = 0x20;
+const RELATIONS: [Relation; 6] = [
+    Relation::Equal,
+    Relation::NotEqual,
+    Relation::Less,
+    Relation::LessOrEqual,
+    Relation::Greater,
+    Relation::GreaterOrEqual,
+];
 
 /// What the index cannot tell of a rule.
 #[derive(Clone, Copy, Debug)]
@@ -86,31 +92,32 @@ impl Slot {
     pub(super) fn of(place: u32, core: &Core, stage: Stage, comparisons: &Comparisons) -> Self {
         let compared = || comparisons.conditions.get(core.condition as usize).copied().flatten();
         let (kind, field, limit) = match (core.checked, core.condition) {
-            (false, NONE) => (Kind::Nothing, 0, 0),
-            (false, _) => match compared() {
-                Some(Compared { field, relation, limit: Limit::Int(int) }) => {
-                    (Kind::Int(relation), field, int.cast_unsigned())
-                }
-                Some(Compared { field, relation, limit: Limit::Float(float) }) => {
-                    (Kind::Float(relation), field, float.to_bits())
-                }
-                None => (Kind::More, 0, 0),
-            },
-            (true, _) => (Kind::More, 0, 0),
+            (false, NONE) => (NOTHING, 0, 0),
+            (false, _) => compared().and_then(packed).unwrap_or((MORE, 0, 0)),
+            (true, _) => (MORE, 0, 0),
         };
         Self { place, traits: Traits::of(core, stage), kind, field, limit }
     }
 
     #[inline]
     pub(crate) fn test(&self) -> Test {
-        let compared = |relation, limit| Test::Compared(Compared { field: self.field, relation, limit });
-        match self.kind {
-            Kind::Nothing => Test::Nothing,
-            Kind::Int(relation) => compared(relation, Limit::Int(self.limit.cast_signed())),
-            Kind::Float(relation) => compared(relation, Limit::Float(f64::from_bits(self.limit))),
-            Kind::More => Test::More,
-        }
+        let relation = RELATIONS.get(usize::from(self.kind & 0xf)).copied();
+        let limit = match (self.kind & 0xf0, relation) {
+            (INT, Some(_)) => Limit::Int(self.limit.cast_signed()),
+            (FLOAT, Some(_)) => Limit::Float(f64::from_bits(self.limit)),
+            _ => return if self.kind == NOTHING { Test::Nothing } else { Test::More },
+        };
+        relation.map_or(Test::More, |relation| Test::Compared(Compared { field: self.field, relation, limit }))
     }
+}
+
+/// Kind, field and limit of a comparison.
+fn packed(Compared { field, relation, limit }: Compared) -> Option<(u8, u16, u64)> {
+    let place = u8::try_from(RELATIONS.iter().position(|one| *one == relation)?).ok()?;
+    Some(match limit {
+        Limit::Int(int) => (INT | place, field, int.cast_unsigned()),
+        Limit::Float(float) => (FLOAT | place, field, float.to_bits()),
+    })
 }
 
 #[cfg(test)]
@@ -129,5 +136,19 @@ mod tests {
             }
         }
         assert_eq!(size_of::<Slot>(), 16);
+        for relation in RELATIONS {
+            for limit in [Limit::Int(-7), Limit::Int(i64::MAX), Limit::Float(0.5)] {
+                let comparisons =
+                    Comparisons { conditions: vec![Some(Compared { field: 9, relation, limit })], fields: Vec::new() };
+                let core = Core { condition: 0, ..Core::PLAIN };
+                let Test::Compared(back) = Slot::of(3, &core, Stage::Global, &comparisons).test() else {
+                    panic!("{relation:?} {limit:?}")
+                };
+                assert_eq!(format!("{back:?}"), format!("{:?}", Compared { field: 9, relation, limit }));
+            }
+        }
+        let none = Comparisons::default();
+        assert!(matches!(Slot::of(3, &Core::PLAIN, Stage::Job, &none).test(), Test::Nothing));
+        assert!(matches!(Slot::of(3, &Core { checked: true, ..Core::PLAIN }, Stage::Job, &none).test(), Test::More));
     }
 }
