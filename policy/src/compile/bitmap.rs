@@ -18,6 +18,13 @@ pub(crate) struct Row {
     groups: u32,
 }
 
+/// A row's part in a group of 64 words: which of them hold something, and where the first of those lies.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) summary: u64,
+    first: u64,
+}
+
 impl Rows {
     /// Adds a set of slots in ascending order.
     pub(crate) fn push(&mut self, slots: impl IntoIterator<Item = u32>) -> Row {
@@ -64,17 +71,30 @@ impl Rows {
         self.cell(row.start as usize + 2 * group)
     }
 
+    /// What [`Rows::word_of`] needs of a row in a group of 64 words.
+    #[inline]
+    pub(crate) fn head(&self, row: Row, group: usize) -> Head {
+        if group >= row.groups as usize {
+            return Head::default();
+        }
+        let at = row.start as usize + 2 * group;
+        Head { summary: self.cell(at), first: self.cell(at + 1) }
+    }
+
+    /// The bits of word `bit` of the group whose head this is.
+    #[inline]
+    pub(crate) fn word_of(&self, head: Head, bit: u32) -> u64 {
+        if head.summary >> bit & 1 == 0 {
+            return 0;
+        }
+        let below = head.summary & ((1 << bit) - 1);
+        self.cell(head.first as usize + below.count_ones() as usize)
+    }
+
     /// The bits of word `at`.
     #[inline]
     pub(crate) fn word(&self, row: Row, at: usize) -> u64 {
-        let (group, bit) = (at / 64, at % 64);
-        let summary = self.summary(row, group);
-        if summary >> bit & 1 == 0 {
-            return 0;
-        }
-        let below = summary & ((1 << bit) - 1);
-        let first = self.cell(row.start as usize + 2 * group + 1);
-        self.cell(first as usize + below.count_ones() as usize)
+        self.word_of(self.head(row, at / 64), (at % 64) as u32)
     }
 }
 

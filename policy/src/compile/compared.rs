@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Compared {
     /// Place in [`Comparisons::fields`].
-    pub(crate) field: u32,
+    pub(crate) field: u16,
     pub(crate) relation: Relation,
     pub(crate) limit: Limit,
 }
@@ -32,13 +32,31 @@ impl Limit {
         }
     }
 
-    /// As [`Number::order`].
+    /// As [`Number::order`], of the number found against this one.
     #[inline]
-    pub(crate) fn order_of(self, number: Number) -> Option<Ordering> {
-        match (number, self) {
-            (Number::Int(a), Self::Int(b)) => Some(a.cmp(&b.into())),
-            (number, Self::Int(limit)) => number.order(Number::Int(limit.into())),
-            (number, Self::Float(limit)) => number.order(Number::Float(limit)),
+    pub(crate) fn order_of(self, found: Found) -> Option<Ordering> {
+        match (found, self) {
+            (Found::Small(a), Self::Int(b)) => Some(a.cmp(&b)),
+            (Found::Small(a), Self::Float(b)) => Number::Int(a.into()).order(Number::Float(b)),
+            (Found::Other(number), Self::Int(limit)) => number.order(Number::Int(limit.into())),
+            (Found::Other(number), Self::Float(limit)) => number.order(Number::Float(limit)),
+        }
+    }
+}
+
+/// A number of the payload, as it is compared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Found {
+    /// An integer of 64 bits with its sign: nearly all there are.
+    Small(i64),
+    Other(Number),
+}
+
+impl From<Number> for Found {
+    fn from(number: Number) -> Self {
+        match number {
+            Number::Int(int) => i64::try_from(int).map_or(Self::Other(number), Self::Small),
+            Number::Float(_) => Self::Other(number),
         }
     }
 }
@@ -53,12 +71,13 @@ pub(crate) struct Comparisons {
 
 impl Comparisons {
     pub(super) fn of(conditions: &[Arc<Condition>]) -> Self {
-        let mut known: BTreeMap<String, u32> = BTreeMap::new();
+        let mut known: BTreeMap<String, u16> = BTreeMap::new();
         let mut fields = Vec::new();
         let compared = (0_u32..).zip(conditions).map(|(place, condition)| {
             let comparison = condition.comparison()?;
             let limit = Limit::of(comparison.limit)?;
-            let next = u32::try_from(fields.len()).ok()?;
+            // What is beyond them is asked as a condition.
+            let next = u16::try_from(fields.len()).ok()?;
             let field = *known.entry(comparison.field()).or_insert(next);
             if field == next {
                 fields.push(place);

@@ -62,6 +62,19 @@ impl<T> Unique<T> {
 }
 
 impl Core {
+    /// A rule that allows whatever the index finds it for.
+    #[cfg(test)]
+    pub(super) const PLAIN: Self = Self {
+        effect: Effect::Allow,
+        enforced: Enforced::Always,
+        limited: false,
+        constrains: false,
+        ungranted: false,
+        checked: false,
+        condition: NONE,
+        window: NONE,
+    };
+
     pub(super) fn of(
         rule: &Rule,
         ungranted: bool,
@@ -84,11 +97,6 @@ impl Core {
             condition: condition.map_or(NONE, |condition| conditions.place(condition)),
             window: rule.window.as_ref().map_or(NONE, |window| windows.place(window)),
         }
-    }
-
-    /// Whether the index alone cannot tell.
-    pub(super) fn is_residual(&self) -> bool {
-        self.checked || self.condition != NONE
     }
 }
 

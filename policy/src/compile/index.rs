@@ -26,8 +26,6 @@ pub(super) struct Entry<'r> {
     pub(super) matches: &'r Match,
     /// It plainly allows: what cannot be told is no match.
     pub(super) allows: bool,
-    /// It looks at more than sets of values.
-    pub(super) residual: bool,
     /// It may look into the payload.
     pub(super) reads_payload: bool,
 }
@@ -47,8 +45,6 @@ pub(crate) struct Index {
     pub(crate) tags: Tags,
     pub(crate) requires: Requires,
     pub(crate) labels: Labels,
-    /// Rules that the index alone cannot tell.
-    pub(crate) residual: Row,
 }
 
 /// An attribute with one value.
@@ -139,7 +135,6 @@ impl Index {
             tags: build.tags(tags),
             requires: build.requires(),
             labels: build.labels(),
-            residual: build.row(|entry| entry.residual),
             rows: build.rows,
         }
     }

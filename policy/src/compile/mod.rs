@@ -9,11 +9,14 @@ mod core;
 mod hash;
 mod index;
 mod name;
+mod slot;
 mod snapshot;
 
-pub(crate) use bitmap::{Row, Rows, bits};
+pub(crate) use bitmap::{Head, Row, Rows, bits};
+pub(crate) use compared::{Compared, Found};
 pub(crate) use core::{Core, Enforced, NONE};
 pub(crate) use index::{Index, Single};
+pub(crate) use slot::{Test, Traits};
 pub(crate) use snapshot::{Block, Grants, Stage, UNGRANTED, compile};
 pub use snapshot::{BundleInfo, Snapshot};
 

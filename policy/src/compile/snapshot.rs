@@ -3,6 +3,7 @@
 use super::compared::Comparisons;
 use super::core::{Core, NONE, Unique};
 use super::index::Entry;
+use super::slot::Slot;
 use super::{FixedState, Index, name};
 use crate::effect::Effect;
 use crate::language::{Bundle, Combine, Deriver, Grant, Match, Mode, Rule, StateCondition, TextSet, Tier, Window};
@@ -26,6 +27,8 @@ pub struct Snapshot {
     /// By place in `rules`.
     pub(crate) cores: Vec<Core>,
     pub(crate) blocks: Vec<Block>,
+    /// By slot of the index.
+    pub(crate) slots: Vec<Slot>,
     pub(crate) index: Index,
     /// Each once.
     pub(crate) conditions: Vec<Arc<Condition>>,
@@ -36,6 +39,8 @@ pub struct Snapshot {
     pub(crate) grants: Option<Grants>,
     /// Every rule is enforced for every job, and none has `state`.
     pub(crate) plain: bool,
+    /// Plain, and no bundle is of the kind `first_match`: the order of evaluation changes nothing.
+    pub(crate) unordered: bool,
     pub(crate) derivers: Vec<Deriver>,
     /// By deriver.
     pub(crate) derives: Vec<TagId>,
@@ -201,16 +206,25 @@ pub(crate) fn compile(mut bundles: Vec<Bundle>) -> Snapshot {
         rules.iter().map(|rule| Core::of(rule, is_ungranted(rule), &mut conditions, &mut windows)).collect();
     let entries: Vec<Entry<'_>> = rules.iter().zip(&cores).map(|(rule, core)| entry(rule, core)).collect();
     let index = Index::build(&entries, &derivers, &tags);
+    let comparisons = Comparisons::of(&conditions.items);
+    let slots = index.places.iter().filter_map(|&place| {
+        let (core, rule) = (cores.get(place as usize)?, rules.get(place as usize)?);
+        Some(Slot::of(place, core, Stage::of(rule), &comparisons))
+    });
+    let slots = slots.collect();
+    let plain = cores.iter().all(|core| core.enforced == super::Enforced::Always && !core.limited);
     Snapshot {
         name,
         revision,
         bundles: infos,
-        plain: cores.iter().all(|core| core.enforced == super::Enforced::Always && !core.limited),
+        plain,
+        unordered: plain && blocks.iter().all(|block| block.combine == Combine::MostRestrictive),
+        slots,
         grants: (!grants.is_empty()).then(|| Grants::build(grants)),
         index,
         rules,
         cores,
-        comparisons: Comparisons::of(&conditions.items),
+        comparisons,
         conditions: conditions.items,
         windows: windows.items,
         blocks,
@@ -227,18 +241,13 @@ fn entry<'r>(rule: &'r Rule, core: &Core) -> Entry<'r> {
     let reads_payload = core.condition != NONE
         || rule.matches.secrets_present.is_some()
         || rule.state.iter().any(StateCondition::reads_payload);
-    Entry { matches: &rule.matches, allows: rule.effect == Effect::Allow, residual: core.is_residual(), reads_payload }
+    Entry { matches: &rule.matches, allows: rule.effect == Effect::Allow, reads_payload }
 }
 
 impl Grants {
     fn build(list: Vec<Grant>) -> Self {
-        let entries: Vec<Entry<'_>> = list
-            .iter()
-            .map(|grant| {
-                let residual = !grant.matches.except.is_empty();
-                Entry { matches: &grant.matches, allows: true, residual, reads_payload: false }
-            })
-            .collect();
+        let entries: Vec<Entry<'_>> =
+            list.iter().map(|grant| Entry { matches: &grant.matches, allows: true, reads_payload: false }).collect();
         let index = Index::build(&entries, &[], &[]);
         Self { index, list }
     }

@@ -7,7 +7,7 @@
 
 use super::limits::{Answer, Asking};
 use super::scratch::{Heard, Match};
-use crate::compile::{Block, Core, Enforced, Snapshot, Stage};
+use crate::compile::{Block, Enforced, Snapshot, Stage};
 use crate::effect::Effect;
 use crate::language::{CanaryBy, Combine, Rule};
 use crate::subject::{Subject, present};
@@ -47,7 +47,7 @@ struct Hearing<'s, 'h> {
     tiers: Option<Effect>,
 }
 
-/// `found` is in order of evaluation. `heard` is cleared first.
+/// `found` is in order of evaluation unless that changes nothing ([`Snapshot::unordered`]). `heard` is cleared first.
 pub(super) fn combine(
     snapshot: &Snapshot,
     subject: &Subject<'_>,
@@ -60,25 +60,47 @@ pub(super) fn combine(
         found.retain(|matching| {
             let mode = tried_out(snapshot, subject, *matching);
             if let Some(mode) = mode {
-                heard.shadow.push((u32::try_from(matching.place()).unwrap_or(u32::MAX), mode));
+                heard.shadow.push((matching.place, mode));
             }
             mode.is_none()
         });
     }
     let mut hearing = Hearing { snapshot, heard, floor: None, tiers: None };
-    hearing.invariants(found, asking);
-    let searched =
-        if hearing.floor == Some(Effect::Deny) { Searched::default() } else { hearing.search(found, asking) };
+    let searched = if snapshot.unordered {
+        hearing.listen(found)
+    } else {
+        hearing.invariants(found, asking);
+        if hearing.floor == Some(Effect::Deny) { Searched::default() } else { hearing.search(found, asking) }
+    };
     hearing.settle(subject, searched)
 }
 
 impl Hearing<'_, '_> {
+    /// Hears rules of which neither order nor limits matter.
+    fn listen(&mut self, found: &[Match]) -> Searched {
+        let stages = found.iter().fold(0_u8, |stages, matching| stages | 1 << matching.traits.stage() as u8);
+        let heard = |stage: Stage| stages >> stage as u8 & 1 == 1;
+        let mut certain = false;
+        for stage in [Stage::Invariants, Stage::Job, Stage::Workflow, Stage::Global].into_iter().filter(|s| heard(*s)) {
+            let into = if stage == Stage::Invariants { Into::Floor } else { Into::Tiers };
+            for &matching in found.iter().filter(|matching| matching.traits.stage() == stage) {
+                certain |= self.hear(matching, into) && into == Into::Tiers;
+            }
+            if certain || self.floor == Some(Effect::Deny) {
+                break;
+            }
+        }
+        // What is merged from them is merged in order.
+        self.heard.constraining.sort_unstable();
+        Searched { certain, open: false }
+    }
+
     fn invariants(&mut self, found: &[Match], asking: &mut Asking<'_, '_>) {
         let snapshot = self.snapshot;
         for block in snapshot.blocks.iter().filter(|block| block.stage == Stage::Invariants) {
             for &matching in of(block, found) {
-                if let Some(core) = snapshot.cores.get(matching.place()).filter(|core| !core.limited) {
-                    self.hear(core, matching, Into::Floor);
+                if !self.is_limited(matching) {
+                    self.hear(matching, Into::Floor);
                 }
             }
         }
@@ -99,8 +121,8 @@ impl Hearing<'_, '_> {
             let blocks = || snapshot.blocks.iter().filter(move |block| block.stage == tier);
             for block in blocks().filter(|block| block.combine == Combine::MostRestrictive) {
                 for &matching in of(block, found) {
-                    if let Some(core) = snapshot.cores.get(matching.place()).filter(|core| !core.limited) {
-                        certain |= self.hear(core, matching, Into::Tiers);
+                    if !self.is_limited(matching) {
+                        certain |= self.hear(matching, Into::Tiers);
                     }
                 }
             }
@@ -124,11 +146,9 @@ impl Hearing<'_, '_> {
 
     /// The first rule that certainly matches, and the unsure ones before it.
     fn first(&mut self, block: &Block, found: &[Match], asking: &mut Asking<'_, '_>) -> (bool, bool) {
-        let snapshot = self.snapshot;
         let mut open = false;
         for &matching in of(block, found) {
-            let Some(core) = snapshot.cores.get(matching.place()) else { continue };
-            let matching = if core.limited {
+            let matching = if self.is_limited(matching) {
                 if self.tiers == Some(Effect::Deny) {
                     continue;
                 }
@@ -143,7 +163,7 @@ impl Hearing<'_, '_> {
             } else {
                 matching
             };
-            if self.hear(core, matching, Into::Tiers) {
+            if self.hear(matching, Into::Tiers) {
                 return (true, open);
             }
         }
@@ -152,19 +172,24 @@ impl Hearing<'_, '_> {
 
     /// Rules with limits, unless a deny is heard already: then none can change the verdict, and none is asked.
     fn limited(&mut self, block: &Block, found: &[Match], asking: &mut Asking<'_, '_>, into: Into) -> bool {
-        let snapshot = self.snapshot;
         let mut certain = false;
         for &matching in of(block, found) {
-            let Some(core) = snapshot.cores.get(matching.place()).filter(|core| core.limited) else { continue };
+            if !self.is_limited(matching) {
+                continue;
+            }
             let effect = if into == Into::Floor { self.floor } else { self.tiers };
             if effect == Some(Effect::Deny) {
                 break;
             }
             if let Answer::Holds(matching) = self.ask(matching, asking) {
-                certain |= self.hear(core, matching, into);
+                certain |= self.hear(matching, into);
             }
         }
         certain
+    }
+
+    fn is_limited(&self, matching: Match) -> bool {
+        self.snapshot.cores.get(matching.place()).is_some_and(|core| core.limited)
     }
 
     fn ask(&mut self, matching: Match, asking: &mut Asking<'_, '_>) -> Answer {
@@ -176,12 +201,12 @@ impl Hearing<'_, '_> {
 
     /// Whether the rule certainly matches, so that its tier decides.
     #[inline]
-    fn hear(&mut self, core: &Core, matching: Match, into: Into) -> bool {
-        let place = u32::try_from(matching.place()).unwrap_or(u32::MAX);
-        if core.constrains {
+    fn hear(&mut self, matching: Match, into: Into) -> bool {
+        let Match { place, traits, unsure } = matching;
+        if traits.constrains() {
             self.heard.constraining.push(place);
         }
-        if matching.unsure() && core.effect == Effect::AllowWithConstraints {
+        if unsure && traits.effect() == Effect::AllowWithConstraints {
             self.heard.bounds.push(place);
             return false;
         }
@@ -189,14 +214,15 @@ impl Hearing<'_, '_> {
             Into::Floor => (&mut self.floor, &mut self.heard.floor),
             Into::Tiers => (&mut self.tiers, &mut self.heard.winners),
         };
-        if effect.is_none_or(|effect| core.effect > effect) {
-            *effect = Some(core.effect);
+        let own = traits.effect();
+        if effect.is_none_or(|effect| own > effect) {
+            *effect = Some(own);
             winners.clear();
         }
-        if *effect == Some(core.effect) {
+        if *effect == Some(own) {
             winners.push(place);
         }
-        !matching.unsure()
+        !unsure
     }
 
     /// The floor against what the tiers, or the default, decide.

@@ -32,7 +32,7 @@ pub(super) struct Asking<'a, 'l> {
 impl Asking<'_, '_> {
     /// Asks every limit of the rule: what admits the job is spent by it even where another limit does not.
     pub(super) fn ask(&mut self, rule: &Rule, matching: Match, heard: &mut Heard) -> Answer {
-        let (mut within, mut unknown, mut unsure) = (false, false, matching.unsure());
+        let (mut within, mut unknown, mut unsure) = (false, false, matching.unsure);
         for condition in &rule.state {
             let Some(wanted) = wanted(condition, self.sight) else {
                 // What would be spent cannot be told: as if exceeded.
@@ -54,7 +54,7 @@ impl Asking<'_, '_> {
         match (unknown, within) {
             (true, _) => Answer::Unknown,
             (false, true) => Answer::Within,
-            (false, false) => Answer::Holds(Match::new(u32::try_from(matching.place()).unwrap_or(u32::MAX), unsure)),
+            (false, false) => Answer::Holds(Match { unsure, ..matching }),
         }
     }
 }

@@ -123,7 +123,9 @@ impl Snapshot {
             derive::derive(self, subject, &rules.globs, tape, tags);
             let sight = Sight { snapshot: self, subject, tags, tape, at_ms };
             select::select(&self.index, subject, tags, rules, &mut Rules { sight, memory });
-            select::order(rules, self.rules.len());
+            if !self.unordered {
+                rules.found.sort_unstable();
+            }
             combine::combine(self, subject, &mut rules.found, &mut Asking { sight, limits }, heard)
         };
         if reads_payload { payload.with(subject.payload, finish) } else { finish(None) }
@@ -161,12 +163,12 @@ impl<'s> Found<'s> {
         self.ruling.default
     }
 
-    /// The enforced rules that match, in order of evaluation, and whether that is certain.
+    /// The enforced rules that match, in no order, and whether that is certain.
     pub fn matches(&self) -> impl Iterator<Item = (&'s Rule, bool)> + use<'s> {
         let snapshot = self.snapshot;
         self.matches
             .iter()
-            .filter_map(|matching| snapshot.rules.get(matching.place()).map(|rule| (rule, !matching.unsure())))
+            .filter_map(|matching| snapshot.rules.get(matching.place()).map(|rule| (rule, !matching.unsure)))
     }
 
     /// How many enforced rules match.

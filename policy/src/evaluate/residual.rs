@@ -2,14 +2,13 @@
 //! delegations, hours, conditions, secrets. Looked at only for rules that match in everything else.
 
 use super::derive::Outcome;
-use super::scratch::Memory;
+use super::scratch::{Match, Memory};
 use super::secrets;
 use super::select::Rest;
-use crate::compile::{Core, Grants, NONE, Snapshot};
+use crate::compile::{Compared, Core, Found, Grants, NONE, Snapshot, Test, Traits};
 use crate::effect::Effect;
 use crate::glob::Glob;
-use crate::language::{DelegationMatch, Except, MCP, Match, TextSet};
-use crate::number::Number;
+use crate::language::{self, DelegationMatch, Except, MCP, TextSet};
 use crate::subject::{Subject, present};
 use crate::when::{Facts, Tags, Truth};
 use simd_json::Node;
@@ -34,7 +33,24 @@ pub(super) struct Rules<'a, 'm> {
 }
 
 impl Rest for Rules<'_, '_> {
-    fn residual(&mut self, place: usize) -> Outcome {
+    #[inline]
+    fn check(&mut self, slot: usize, doubtful: bool) -> Option<Match> {
+        let slot = self.sight.snapshot.slots.get(slot)?;
+        let (place, traits) = (slot.place, slot.traits);
+        let outcome = match slot.test() {
+            Test::Nothing => return Some(Match { place, traits, unsure: doubtful }),
+            Test::Compared(compared) => compare(compared, self.sight, self.memory),
+            Test::More => self.more(place as usize),
+        };
+        let unsure = doubtful || outcome == Outcome::Uncertain;
+        // What plainly allows does not match where something cannot be told.
+        let holds = outcome != Outcome::Absent && !(unsure && traits.effect() == Effect::Allow);
+        holds.then_some(Match { place, traits, unsure })
+    }
+}
+
+impl Rules<'_, '_> {
+    fn more(&mut self, place: usize) -> Outcome {
         let snapshot = self.sight.snapshot;
         let Some(core) = snapshot.cores.get(place) else { return Outcome::Absent };
         let mut outcome = Outcome::Present;
@@ -56,10 +72,6 @@ impl Rest for Rules<'_, '_> {
         }
         outcome
     }
-
-    fn allows(&self, place: usize) -> bool {
-        self.sight.snapshot.cores.get(place).is_none_or(|core| core.effect == Effect::Allow)
-    }
 }
 
 /// The rest of the grants.
@@ -69,12 +81,12 @@ pub(super) struct Granting<'a> {
 }
 
 impl Rest for Granting<'_> {
-    fn residual(&mut self, place: usize) -> Outcome {
-        self.grants.list.get(place).map_or(Outcome::Absent, |grant| checks(&grant.matches, self.subject))
-    }
-
-    fn allows(&self, _place: usize) -> bool {
-        true
+    fn check(&mut self, slot: usize, doubtful: bool) -> Option<Match> {
+        let place = *self.grants.index.places.get(slot)?;
+        let grant = self.grants.list.get(place as usize)?;
+        // A grant allows: it holds only where all of it can be told.
+        let holds = !doubtful && checks(&grant.matches, self.subject) == Outcome::Present;
+        holds.then_some(Match { place, traits: Traits::PERMIT, unsure: false })
     }
 }
 
@@ -84,7 +96,7 @@ fn told(holds: bool) -> Outcome {
 }
 
 /// What needs only the subject's attributes.
-pub(super) fn checks(matches: &Match, subject: &Subject<'_>) -> Outcome {
+pub(super) fn checks(matches: &language::Match, subject: &Subject<'_>) -> Outcome {
     told(requires_hold(&matches.requires, subject))
         .min(labels(matches, subject))
         .min(except(&matches.except, subject))
@@ -109,7 +121,7 @@ pub(super) fn requires_hold(wanted: &TextSet, subject: &Subject<'_>) -> bool {
 }
 
 /// All of the labels a rule looks at.
-fn labels(matches: &Match, subject: &Subject<'_>) -> Outcome {
+fn labels(matches: &language::Match, subject: &Subject<'_>) -> Outcome {
     let sets = matches.labels.iter().map(|(key, values)| label(key, subject, |value| Some(values.contains(value))));
     let tests = matches.label_tests.iter().map(|test| label(&test.key, subject, |value| test.range.holds(value)));
     sets.chain(tests).min().unwrap_or(Outcome::Present)
@@ -211,8 +223,7 @@ pub(super) fn secret(sight: Sight<'_>, memory: &mut Memory, wanted: bool) -> Out
 pub(super) fn condition(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Outcome {
     let place = place as usize;
     if let Some(Some(compared)) = sight.snapshot.comparisons.conditions.get(place) {
-        let order = field(compared.field, sight, memory).and_then(|number| compared.limit.order_of(number));
-        return order.map_or(Outcome::Uncertain, |order| told(compared.relation.holds(order)));
+        return compare(*compared, sight, memory);
     }
     let Some(condition) = sight.snapshot.conditions.get(place) else { return Outcome::Uncertain };
     if memory.truths.len() <= place {
@@ -237,10 +248,16 @@ pub(super) fn condition(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Ou
     }
 }
 
+#[inline]
+fn compare(compared: Compared, sight: Sight<'_>, memory: &mut Memory) -> Outcome {
+    let order = field(compared.field, sight, memory).and_then(|number| compared.limit.order_of(number));
+    order.map_or(Outcome::Uncertain, |order| told(compared.relation.holds(order)))
+}
+
 /// A number that conditions compare, found once a job.
 #[inline]
-fn field(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Option<Number> {
-    let (place, now) = (place as usize, memory.now);
+fn field(place: u16, sight: Sight<'_>, memory: &mut Memory) -> Option<Found> {
+    let (place, now) = (usize::from(place), memory.now);
     let fields = &sight.snapshot.comparisons.fields;
     if memory.fields.len() <= place {
         memory.fields.resize(fields.len(), (0, None));
@@ -248,8 +265,8 @@ fn field(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Option<Number> {
     let slot = memory.fields.get_mut(place)?;
     if slot.0 != now {
         let reader = fields.get(place).and_then(|&reader| sight.snapshot.conditions.get(reader as usize));
-        *slot =
-            (now, reader.and_then(|reader| reader.comparison()).and_then(|comparison| comparison.read(&sight.facts())));
+        let number = reader.and_then(|reader| reader.comparison()?.read(&sight.facts()));
+        *slot = (now, number.map(Found::from));
     }
     slot.1
 }

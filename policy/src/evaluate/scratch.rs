@@ -2,9 +2,8 @@
 
 use super::derive::Outcome;
 use super::payload::Payload;
-use crate::compile::Row;
+use crate::compile::{Found, Head, Row, Traits};
 use crate::language::LocalMinute;
-use crate::number::Number;
 use crate::when::Truth;
 use tidegate_protocol::decision::ShadowMode;
 use tidegate_protocol::limits::LimitUse;
@@ -38,33 +37,25 @@ pub(super) struct Selection {
     /// Rows whose rules match by a tag that cannot be told, unless they stand in one of `told` too.
     pub(super) untold: Vec<Row>,
     pub(super) told: Vec<Row>,
+    /// Of `picks`, for the group of words that is looked at.
+    pub(super) heads: Vec<Head>,
     /// What matches, in order of evaluation once it is ordered.
     pub(super) found: Vec<Match>,
-    /// Two bits a rule, all clear between uses.
-    pub(super) order: Vec<u64>,
-    /// One bit a word of `order`, likewise.
-    pub(super) marks: Vec<u64>,
 }
 
-/// A rule that matches: its place, and whether that is certain.
+/// A rule that matches. In order of evaluation when sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Match(u32);
+pub(super) struct Match {
+    pub(super) place: u32,
+    pub(super) traits: Traits,
+    /// It matches only because something cannot be told.
+    pub(super) unsure: bool,
+}
 
 impl Match {
     #[inline]
-    pub(super) fn new(place: u32, unsure: bool) -> Self {
-        Self(place << 1 | u32::from(unsure))
-    }
-
-    #[inline]
     pub(super) fn place(self) -> usize {
-        (self.0 >> 1) as usize
-    }
-
-    /// It matches only because something cannot be told.
-    #[inline]
-    pub(super) fn unsure(self) -> bool {
-        self.0 & 1 == 1
+        self.place as usize
     }
 }
 
@@ -78,7 +69,7 @@ pub(super) struct Memory {
     /// By condition.
     pub(super) truths: Vec<(u32, Option<Truth>)>,
     /// By compared field.
-    pub(super) fields: Vec<(u32, Option<Number>)>,
+    pub(super) fields: Vec<(u32, Option<Found>)>,
     pub(super) secrets: Option<Outcome>,
     /// Whether a grant covers the job.
     pub(super) granted: Option<bool>,

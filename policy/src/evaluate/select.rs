@@ -7,10 +7,8 @@ use crate::subject::{Subject, present};
 
 /// What the index cannot tell of a rule.
 pub(super) trait Rest {
-    /// Whether all the rest of the rule at this place holds.
-    fn residual(&mut self, place: usize) -> Outcome;
-    /// Whether the rule plainly allows, so that it does not match where something cannot be told.
-    fn allows(&self, place: usize) -> bool;
+    /// The rule in a slot, if all the rest of it holds; `doubtful` where what the index knows of it cannot be told.
+    fn check(&mut self, slot: usize, doubtful: bool) -> Option<Match>;
 }
 
 /// Fills `found` with all matching rules, in no order. `selection.globs` must be filled.
@@ -127,13 +125,15 @@ fn labels(index: &Index, subject: &Subject<'_>, selection: &mut Selection) -> Op
 }
 
 fn intersect(index: &Index, selection: &mut Selection, labels_at: Option<usize>, rest: &mut impl Rest) {
-    let Selection { picks, ends, labelled, unsure, untold, told, found, .. } = selection;
+    let Selection { picks, ends, labelled, unsure, untold, told, heads, found, .. } = selection;
     let (rows, all) = (&index.rows, index.all);
     let unlabelled = labels_at.map(|_| index.labels.restrictions);
     for group in 0..all.groups() {
+        heads.clear();
+        heads.extend(picks.iter().map(|&row| rows.head(row, group)));
         let mut words = rows.summary(all, group);
-        for (at, picked) in attributes(picks, ends) {
-            let mut accepted = summaries(rows, picked, group);
+        for (at, picked) in attributes(heads, ends) {
+            let mut accepted = picked.iter().fold(0, |union, head| union | head.summary);
             if labels_at == Some(at) {
                 accepted |= unlabelled.map_or(0, |row| rows.summary(row, group));
             }
@@ -142,13 +142,14 @@ fn intersect(index: &Index, selection: &mut Selection, labels_at: Option<usize>,
                 break;
             }
         }
-        for word in bits(words) {
-            let at = group * 64 + word as usize;
-            let mut rules = rows.word(all, at);
+        for bit in bits(words) {
+            let at = group * 64 + bit as usize;
+            // Every attribute accepts only rules there are; without any, all rules are accepted.
+            let mut rules = if ends.is_empty() { rows.word(all, at) } else { u64::MAX };
             // Rules whose first label key the subject does not have.
             let mut keyless = 0;
-            for (attribute, picked) in attributes(picks, ends) {
-                let mut accepted = union(rows, picked, at);
+            for (attribute, picked) in attributes(heads, ends) {
+                let mut accepted = picked.iter().fold(0, |union, &head| union | rows.word_of(head, bit));
                 if labels_at == Some(attribute) {
                     let has_key = union(rows, labelled, at);
                     keyless = unlabelled.map_or(0, |row| rows.word(row, at)) & !has_key;
@@ -166,21 +167,8 @@ fn intersect(index: &Index, selection: &mut Selection, labels_at: Option<usize>,
             if !untold.is_empty() {
                 doubtful |= union(rows, untold, at) & !union(rows, told, at);
             }
-            let unfinished = rows.word(index.residual, at);
-            for bit in bits(rules) {
-                let Some(&place) = index.places.get(at * 64 + bit as usize) else { continue };
-                let mut unsure = doubtful >> bit & 1 == 1;
-                if unfinished >> bit & 1 == 1 {
-                    match rest.residual(place as usize) {
-                        Outcome::Absent => continue,
-                        Outcome::Uncertain => unsure = true,
-                        Outcome::Present => {}
-                    }
-                    if unsure && rest.allows(place as usize) {
-                        continue;
-                    }
-                }
-                found.push(Match::new(place, unsure));
+            for rule in bits(rules) {
+                found.extend(rest.check(at * 64 + rule as usize, doubtful >> rule & 1 == 1));
             }
         }
     }
@@ -188,7 +176,7 @@ fn intersect(index: &Index, selection: &mut Selection, labels_at: Option<usize>,
 
 /// The rows of each attribute, numbered.
 #[inline]
-fn attributes<'s>(picks: &'s [Row], ends: &'s [usize]) -> impl Iterator<Item = (usize, &'s [Row])> {
+fn attributes<'s, T>(picks: &'s [T], ends: &'s [usize]) -> impl Iterator<Item = (usize, &'s [T])> {
     let mut start = 0;
     ends.iter().enumerate().map(move |(at, &end)| {
         let picked = picks.get(start..end).unwrap_or_default();
@@ -200,44 +188,4 @@ fn attributes<'s>(picks: &'s [Row], ends: &'s [usize]) -> impl Iterator<Item = (
 #[inline]
 fn union(rows: &Rows, picked: &[Row], at: usize) -> u64 {
     picked.iter().fold(0, |union, &row| union | rows.word(row, at))
-}
-
-#[inline]
-fn summaries(rows: &Rows, picked: &[Row], group: usize) -> u64 {
-    picked.iter().fold(0, |union, &row| union | rows.summary(row, group))
-}
-
-/// Puts what was found in order of evaluation. Very few are sorted; more are set as bits, with a bit for every word that
-/// has some, and read back: that costs a step for each that matches and one for 2,048 rules, and compares nothing.
-pub(super) fn order(selection: &mut Selection, rules: usize) {
-    const FEW: usize = 8;
-    let Selection { found, order, marks, .. } = selection;
-    if found.len() <= FEW {
-        found.sort_unstable();
-        return;
-    }
-    // Two bits a rule: found, and found but unsure.
-    let words = rules.div_ceil(32);
-    if order.len() < words {
-        order.resize(words, 0);
-        marks.resize(words.div_ceil(64), 0);
-    }
-    for matching in found.iter() {
-        let (at, bit) = (matching.place() / 32, matching.place() % 32 * 2);
-        if let (Some(word), Some(mark)) = (order.get_mut(at), marks.get_mut(at / 64)) {
-            *word |= if matching.unsure() { 2 } else { 1 } << bit;
-            *mark |= 1 << (at % 64);
-        }
-    }
-    found.clear();
-    for (group, mark) in marks.iter_mut().enumerate() {
-        for word in bits(std::mem::take(mark)) {
-            let at = group * 64 + word as usize;
-            let Some(word) = order.get_mut(at) else { continue };
-            let first = u32::try_from(at * 32).unwrap_or(u32::MAX);
-            for bit in bits(std::mem::take(word)) {
-                found.push(Match::new(first + bit / 2, bit % 2 == 1));
-            }
-        }
-    }
 }
