@@ -77,6 +77,7 @@ async fn gateway() -> Gateway {
         key: Key::new(KEY),
         submitters: vec![Submitter::new(Arc::clone(&spine), source)],
         view: Arc::clone(&view),
+        progress: tidegate_gateway::progress::Progress::new(Arc::clone(&spine), BTreeMap::new()),
         leasing: Leasing::new(
             Place {
                 spine: Arc::clone(&spine),
@@ -84,6 +85,7 @@ async fn gateway() -> Gateway {
                 trust: Arc::new(Keyring::default()),
                 name: "test".into(),
                 pools: BTreeMap::new(),
+                payloads: None,
             },
             workers(),
         ),

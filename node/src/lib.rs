@@ -22,6 +22,7 @@ pub mod config;
 pub mod dev;
 pub mod losses;
 pub mod metrics;
+pub mod payloads;
 pub mod policy_folder;
 pub mod policy_signature;
 pub mod process;

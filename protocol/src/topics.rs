@@ -95,7 +95,7 @@ pub const TABLE: [Row; 19] = [
     row!("denied", "job id", Log, false, "kernel", "submitters, gateway"),
     row!("held", "source position", Keyed, false, "kernel", "gateway, people"),
     row!("work.<pool>", "lane", Short, false, "scheduler", "workers of the pool"),
-    row!("reports.<pool>", "pool shard", Log, false, "workers", "scheduler"),
+    row!("reports.<pool>", "pool shard", Log, false, "workers", "scheduler, gateway"),
     row!("leases.<pool>", "pool shard", Facts, true, "scheduler", "scheduler, gateway"),
     row!("overflow.<pool>", "tenant bucket", Backlog, true, "scheduler", "scheduler"),
     row!("limits.requests", "limit key", Log, true, "kernel", "limits"),

@@ -14,6 +14,7 @@ use tidegate_spine::Spine;
 use crate::commands::Commands;
 use crate::key::Key;
 use crate::leasing::Leasing;
+use crate::progress::Progress;
 use crate::submit::Submitter;
 use crate::view::View;
 
@@ -48,6 +49,8 @@ pub struct Api {
     pub spine: Arc<dyn Spine>,
     /// `dead`.
     pub dead: TopicName,
+    /// What running jobs say.
+    pub progress: Arc<Progress>,
     /// Workers that pull.
     pub leasing: Arc<Leasing>,
     /// Largest request body, bytes.

@@ -26,6 +26,8 @@ pub struct PoolTopics {
     pub name: PoolName,
     /// Its facts.
     pub leases: TopicName,
+    /// What its workers report.
+    pub reports: TopicName,
 }
 
 /// Names that several roles need.
@@ -64,7 +66,9 @@ impl Named {
             .pools
             .iter()
             .map(|pool| {
-                Ok(PoolTopics { leases: Topic::Leases(pool.name().clone()).name(prefix)?, name: pool.name().clone() })
+                let name = pool.name().clone();
+                let reports = Topic::Reports(name.clone()).name(prefix)?;
+                Ok(PoolTopics { leases: Topic::Leases(name.clone()).name(prefix)?, reports, name })
             })
             .collect::<Result<_, BadTopicName>>()?;
         Ok(Self {
