@@ -56,7 +56,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Jobs(JobsCommand),
     /// Run a worker: a command per job or kept alive, an HTTP endpoint, the tools of an MCP server, or a builtin
-    Worker(WorkerArgs),
+    Worker(Box<WorkerArgs>),
     /// Compare, make and export topics
     #[command(subcommand)]
     Topics(TopicsCommand),

@@ -40,7 +40,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Serve(args) => serve::run(&global, &args),
         Command::Submit(args) => submit::run(&global, &args),
         Command::Jobs(command) => jobs::run(&global, command),
-        Command::Worker(args) => worker::run(&global, args),
+        Command::Worker(args) => worker::run(&global, *args),
         Command::Topics(command) => topics::run(&global, command),
         Command::Config(command) => config::run(&global, &command),
         Command::Policy(command) => policy::run(&global, command),

@@ -1,12 +1,7 @@
 //! Large payloads through the real binary: put beside the log in a real redis-server, run, refused while it is away, and
 //! nothing lost.
 
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that meets what it does not expect must fail"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that meets what it does not expect must fail")]
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
