@@ -470,7 +470,6 @@ mod tests {
             "tidegate worker --capability c --http ftp://h/",
             "tidegate worker --stdio-loop -- x",
             "tidegate worker --mcp-http http://h/ --builtin echo",
-            "tidegate worker --capability c --tool t -- x",
             "tidegate serve --roles king",
             "tidegate audit verify --spine embedded:x --dump d.jsonl",
             "tidegate keys create",

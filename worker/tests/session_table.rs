@@ -452,10 +452,10 @@ fn pieces_of_output_are_joined_until_they_are_sent_and_a_gap_is_never_hidden() {
     session.partial(&job, piece(0, "ab"));
     session.partial(&job, piece(2, "cd"));
     session.partial(&job, piece(9, "lost, as 5 bytes before it were"));
-    assert_eq!(said(&mut session, 300), ["partial jobs/0@1 5.1 abcd@0"]);
+    assert_eq!(said(&mut session, 300), ["partial jobs/0@1 (token 5.1) abcd@0"]);
     session.partial(&job, piece(40, "e"));
     session.progressed(&job, None, "note ".into());
-    assert_eq!(said(&mut session, 600), ["partial jobs/0@1 5.1 note e@40"]);
+    assert_eq!(said(&mut session, 600), ["partial jobs/0@1 (token 5.1) note e@40"]);
     session.partial(&key(2, 5, 1), piece(0, "of a job that is not held"));
     assert_eq!(said(&mut session, 900), [""; 0]);
 }
@@ -469,7 +469,7 @@ fn the_last_piece_goes_out_before_how_the_job_ended() {
     session.partial(&job, piece(0, "the end"));
     assert!(session.finished(&job, done()));
     let said = said(&mut session, 11);
-    assert_eq!(said.first().map(String::as_str), Some("partial jobs/0@1 5.1 the end@0"));
+    assert_eq!(said.first().map(String::as_str), Some("partial jobs/0@1 (token 5.1) the end@0"));
     assert!(said.get(1).is_some_and(|result| result.starts_with("result")), "{said:?}");
 }
 

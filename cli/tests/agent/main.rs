@@ -25,7 +25,7 @@ id: agents
 revision: 1
 rules:
   - { id: run, match: { topics: [job.>] }, decision: allow, reason: jobs may run }
-  - { id: no-large, invariant: true, match: { mcp: { deny_tools: [large] } }, decision: deny, reason: that tool is not for agents }
+  - { id: no-large, invariant: true, match: { topics: [job.mcp.>], mcp: { deny_tools: [large] } }, decision: deny, reason: that tool is not for agents }
 ";
 
 struct Dev {
@@ -125,6 +125,7 @@ fn job(id: &str, capability: &str, payload: Value) -> Value {
 
 fn call(id: &str, tool: &str, payload: Value) -> Value {
     let mut call = job(id, &format!("mcp.notes.{tool}"), payload);
+    call["topic"] = json!(format!("job.mcp.notes.{tool}"));
     call["labels"] = json!({"mcp.server": "notes", "mcp.tool": tool});
     call
 }
@@ -140,6 +141,8 @@ fn a_process_kept_alive_an_endpoint_and_an_mcp_server_run_jobs_of_dev() {
     ]);
     let mut unlabelled = call("m4", "echo", json!({}));
     unlabelled.as_object_mut().unwrap().remove("labels");
+    let mut disguised = call("m5", "fail", json!({}));
+    disguised["labels"]["mcp.tool"] = json!("echo");
     let ended = dev.ended(&[
         job("c1", "count", json!({"text": "a b c"})),
         job("c2", "count", json!({"text": ""})),
@@ -149,27 +152,32 @@ fn a_process_kept_alive_an_endpoint_and_an_mcp_server_run_jobs_of_dev() {
         call("m2", "fail", json!({})),
         call("m3", "large", json!({"bytes": 1})),
         unlabelled,
+        disguised,
     ]);
     let states: Vec<&str> = ended.iter().map(|job| job["state"].as_str().unwrap()).collect();
-    let wanted = ["succeeded", "succeeded", "failed", "succeeded", "succeeded", "failed", "denied", "failed"];
+    let wanted = ["succeeded", "succeeded", "failed", "succeeded", "succeeded", "failed", "denied", "denied", "failed"];
     assert_eq!(states, wanted, "{ended:#?}");
     let output = |at: usize| &ended[at]["output"];
     assert_eq!((&output(0)["words"], &output(1)["words"]), (&json!(3), &json!(0)));
     assert_ne!(output(0)["process_has_done"], output(1)["process_has_done"], "one process did both");
     assert_eq!(output(3), &json!({"n": 1}));
     assert_eq!(output(4)["structuredContent"]["arguments"], json!({"n": 1}));
+    assert!(
+        ended[8]["reason"].as_str().unwrap().contains("policy judges MCP calls by labels"),
+        "{}",
+        ended[8]["reason"]
+    );
     assert!(served.join().unwrap().contains('@'), "the job's record is the key of idempotency");
 }
 
 #[test]
 fn a_worker_whose_server_cannot_be_used_ends_with_the_reason() {
     let home = tempfile::tempdir().unwrap();
-    let (file, public) = {
-        let made =
-            tidegate(home.path()).args(["keys", "create", "--role", "stage", "--file", "k.key"]).output().unwrap();
-        (home.path().join("k.key"), String::from_utf8(made.stdout).unwrap())
-    };
-    assert!(file.exists() && public.contains("public"), "{public}");
+    let made =
+        tidegate(home.path()).args(["keys", "create", "--role", "stage", "--id", "s", "--file", "s.key"]).output();
+    let said = String::from_utf8(made.unwrap().stdout).unwrap();
+    let line = said.lines().find(|line| line.starts_with("- {")).unwrap_or_else(|| panic!("{said}"));
+    std::fs::write(home.path().join("tidegate.yaml"), format!("keys:\n  trusted:\n    {line}\n")).unwrap();
     let mut worker = tidegate(home.path());
     worker.args(["worker", "--spine", "embedded:spine", "--mcp-stdio", "--", "false"]);
     let said = worker.output().unwrap();
