@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_node::Role as NodeRole;
-use tidegate_node::workers::WorkerSpec;
-use tidegate_worker::agent::Builtin;
-use tidegate_worker::constraints::Enforces;
+use tidegate_node::workers::{McpSpec, WorkerSpec};
 
 mod fleet;
 
 pub(crate) use fleet::{DoctorArgs, PoolsCommand, TellArgs, TopArgs, WorkersCommand};
 
-use crate::commands::{AuditCommand, KeysCommand, PolicyCommand};
+use crate::commands::{AuditCommand, KeysCommand, PolicyCommand, WorkerArgs};
 use crate::demo::DemoArgs;
 use crate::exit::CODES;
 
@@ -61,8 +59,8 @@ pub(crate) enum Command {
     /// Look at jobs; cancel those that wait
     #[command(subcommand)]
     Jobs(JobsCommand),
-    /// Run a worker: a command per job, or a builtin
-    Worker(WorkerArgs),
+    /// Run a worker: a command per job or kept alive, an HTTP endpoint, the tools of an MCP server, or a builtin
+    Worker(Box<WorkerArgs>),
     /// Compare, make and export topics
     #[command(subcommand)]
     Topics(TopicsCommand),
@@ -117,9 +115,14 @@ pub(crate) struct DevArgs {
     /// Folder of policy bundles; an example is written into the data folder when none is given
     #[arg(long, value_name = "DIR")]
     pub(crate) policy: Option<PathBuf>,
-    /// A worker in this process: `CAPABILITY=COMMAND ARGS`, or `CAPABILITY=builtin:echo`; may be given several times
+    /// A worker in this process: `CAPABILITY=COMMAND ARGS` (a process per job), `CAPABILITY=loop:COMMAND ARGS` (kept alive),
+    /// `CAPABILITY=http://HOST/PATH` (a request per job) or `CAPABILITY=builtin:echo`; may be given several times
     #[arg(long = "worker", value_name = "CAP=COMMAND")]
     pub(crate) workers: Vec<WorkerSpec>,
+    /// The tools of an MCP server, each a capability `mcp.NAME.TOOL`: `NAME=COMMAND ARGS`, or `NAME=http://HOST/PATH`; may be
+    /// given several times
+    #[arg(long = "mcp", value_name = "NAME=COMMAND")]
+    pub(crate) mcp: Vec<McpSpec>,
     /// Jobs these workers run at once
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) concurrency: u32,
@@ -223,8 +226,11 @@ pub(crate) enum JobsCommand {
     Cancel(SayArgs),
     /// Revoke a job, as an operator: it delegates no longer, and neither it nor anything that acts for it begins any more
     Revoke(SayArgs),
-    /// Print jobs as they change, until Ctrl-C; with `--output json` one document a line
+    /// Print jobs as they change, until Ctrl-C; or what one job says of itself while it runs, until it ends. With
+    /// `--output json` one document a line
     Watch {
+        /// Watch this job alone, by id or source position: its progress and partial output
+        job: Option<String>,
         /// Only of this tenant
         #[arg(long)]
         tenant: Option<String>,
@@ -234,41 +240,6 @@ pub(crate) enum JobsCommand {
         #[command(flatten)]
         reach: Reach,
     },
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct WorkerArgs {
-    /// The pool it works for
-    #[arg(long, default_value = "default")]
-    pub(crate) pool: String,
-    /// What it can do; may be given several times
-    #[arg(long = "capability", value_name = "CAPABILITY", required = true)]
-    pub(crate) capabilities: Vec<String>,
-    /// Its name, stable over restarts and its own among the pool's workers; host name and capability unless told
-    #[arg(long, value_name = "NAME")]
-    pub(crate) id: Option<String>,
-    /// Jobs it runs at once
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub(crate) concurrency: u32,
-    /// What this worker's surroundings enforce (a container, a network policy), so that jobs constrained so may run here:
-    /// `sandbox.isolated`, `sandbox.network_allowlist`, `sandbox.fs_read_only`, `sandbox.fs_read_write`
-    #[arg(long, value_name = "CONSTRAINT", value_delimiter = ',')]
-    pub(crate) enforces: Vec<Enforces>,
-    /// A gateway that commands may submit jobs to: they find it as `TIDEGATE_URL`
-    #[arg(long, value_name = "URL")]
-    pub(crate) gateway: Option<String>,
-    /// File with the key of that gateway, which commands then find as `TIDEGATE_KEY`: whatever it lets its holder do, they may
-    #[arg(long, value_name = "FILE", requires = "gateway")]
-    pub(crate) gateway_key_file: Option<PathBuf>,
-    /// Instead of a command: `noop`, `echo` or `sleep:MS`
-    #[arg(long, value_name = "NAME", conflicts_with = "command", required_unless_present = "command")]
-    pub(crate) builtin: Option<Builtin>,
-    /// Spine URL instead of the configuration's
-    #[arg(long, env = "TIDEGATE_SPINE", value_name = "URL")]
-    pub(crate) spine: Option<String>,
-    /// Run once per job: payload on stdin, result from stdout, exit code 0 is success
-    #[arg(last = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -490,6 +461,11 @@ mod tests {
             "tidegate jobs cancel order-5 --tenant acme --reason wrong --signing-key ops.key --as olga",
             "tidegate worker --pool p --capability c -- ./run.sh --fast",
             "tidegate worker --pool p --capability c --builtin sleep:50",
+            "tidegate worker --capability c --stdio-loop -- ./serve.py",
+            "tidegate worker --capability c --http http://127.0.0.1:1/run --endpoint-key-file k --answer-limit 30s",
+            "tidegate worker --mcp-stdio --mcp-name files --tool read -- ./server.py",
+            "tidegate worker --mcp-http https://h/mcp --capability mcp",
+            "tidegate dev --worker a=loop:./a.py --worker b=http://127.0.0.1:1/ --mcp files=./server.py",
             "tidegate topics export --format kafka-topics",
             "tidegate audit verify --dump d.jsonl --trusted keys.yaml --checkpoints c.jsonl",
             "tidegate audit verify --spine embedded:x --source a --source b",
@@ -506,6 +482,12 @@ mod tests {
         for line in [
             "tidegate worker --pool p --capability c",
             "tidegate worker --pool p --capability c --builtin echo -- x",
+            "tidegate worker --capability c --stdio-loop",
+            "tidegate worker --capability c --stdio-loop --mcp-stdio -- x",
+            "tidegate worker --capability c --http http://h/ -- x",
+            "tidegate worker --capability c --http ftp://h/",
+            "tidegate worker --stdio-loop -- x",
+            "tidegate worker --mcp-http http://h/ --builtin echo",
             "tidegate serve --roles king",
             "tidegate audit verify --spine embedded:x --dump d.jsonl",
             "tidegate keys create",

@@ -131,6 +131,7 @@ impl From<StartError> for Failure {
             | StartError::Key(_)
             | StartError::Keys(_)
             | StartError::Data { .. }
+            | StartError::Payloads { .. }
             | StartError::Worker { .. } => Exit::Config,
             StartError::Metrics(_) => Exit::Software,
         };

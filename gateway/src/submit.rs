@@ -7,12 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tidegate_blobs::StoreError;
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::ids::{JobId, SourceName, TenantId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::topics::partition_of;
 use tidegate_spine::{AppendError, Landing, NewRecord, Producer, ProducerOptions, Spine, SpineError};
 use tokio::sync::Mutex;
+
+use crate::claim_check::ClaimCheck;
 
 /// How long an answer waits for its records to land. They may land later all the same.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -65,6 +68,9 @@ pub enum NotSubmitted {
         /// The source's limit.
         limit: usize,
     },
+    /// Its payload belongs beside the log, and cannot be put there. Nothing landed.
+    #[error("{0}")]
+    NotKept(StoreError),
     /// The spine takes no more at present. Nothing landed.
     #[error("more is on its way to the spine than it takes at present")]
     Busy,
@@ -106,6 +112,7 @@ pub struct Submitter {
     spine: Arc<dyn Spine>,
     source: SubmitSource,
     producer: Mutex<Option<Box<dyn Producer>>>,
+    claim_check: Option<ClaimCheck>,
     /// Partition of the next job without id.
     next: AtomicU32,
 }
@@ -120,7 +127,14 @@ impl Submitter {
     /// For this source.
     #[must_use]
     pub fn new(spine: Arc<dyn Spine>, source: SubmitSource) -> Self {
-        Self { spine, source, producer: Mutex::new(None), next: AtomicU32::new(0) }
+        Self { spine, source, producer: Mutex::new(None), claim_check: None, next: AtomicU32::new(0) }
+    }
+
+    /// Puts large payloads beside the log.
+    #[must_use]
+    pub fn claim_check(mut self, check: Option<ClaimCheck>) -> Self {
+        self.claim_check = check;
+        self
     }
 
     /// The source.
@@ -132,11 +146,18 @@ impl Submitter {
     /// Appends `jobs`, JSON objects each, and says of each in order where it landed or why not. Jobs of the same id and
     /// tenant land in the same partition, so that a repeated submission runs once.
     pub async fn submit(&self, jobs: Vec<Bytes>) -> Vec<Result<Submitted, NotSubmitted>> {
+        let jobs = match &self.claim_check {
+            Some(check) => check.check_in(jobs).await,
+            None => jobs.into_iter().map(Ok).collect(),
+        };
         let mut begun = Vec::with_capacity(jobs.len());
         {
             let mut producer = self.producer.lock().await;
             for value in jobs {
-                begun.push(self.begin(&mut producer, value).await);
+                begun.push(match value {
+                    Ok(value) => self.begin(&mut producer, value).await,
+                    Err(error) => Err(error),
+                });
             }
         }
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -232,7 +253,13 @@ fn count(result: &Result<Submitted, NotSubmitted>) {
         Err(NotSubmitted::NotAnObject { .. } | NotSubmitted::BadName { .. } | NotSubmitted::TooLarge { .. }) => {
             "refused"
         }
-        Err(NotSubmitted::Busy | NotSubmitted::Refused(_) | NotSubmitted::Away(_) | NotSubmitted::Unknown) => "failed",
+        Err(
+            NotSubmitted::Busy
+            | NotSubmitted::NotKept(_)
+            | NotSubmitted::Refused(_)
+            | NotSubmitted::Away(_)
+            | NotSubmitted::Unknown,
+        ) => "failed",
     };
     metrics::counter!(crate::metrics::SUBMITTED, "result" => word).increment(1);
 }

@@ -79,6 +79,7 @@ async fn gateway() -> Gateway {
         submitters: vec![Submitter::new(Arc::clone(&spine), source)],
         view: Arc::clone(&view),
         fleet: Fleet::new(Arc::clone(&spine), Arc::clone(&view), Vec::new()),
+        progress: tidegate_gateway::progress::Progress::new(Arc::clone(&spine), BTreeMap::new()),
         leasing: Leasing::new(
             Place {
                 spine: Arc::clone(&spine),
@@ -86,6 +87,7 @@ async fn gateway() -> Gateway {
                 trust: Arc::new(Keyring::default()),
                 name: "test".into(),
                 pools: BTreeMap::new(),
+                payloads: None,
             },
             workers(),
         ),

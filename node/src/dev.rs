@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <data>/spine/       the logs
+//! <data>/payloads/    payloads that are too large for the logs
 //! <data>/policy/      bundles; an example is written at the first start
 //! <data>/key          the HTTP key
 //! <data>/stage.key    what the stages sign with
@@ -126,6 +127,9 @@ pub async fn dev(dev: Dev) -> Result<DevNode, StartError> {
     written.spine.url = format!("embedded:{}?durability={}", dev.data.join("spine").display(), dev.durability);
     written.spine.settings = crate::config::Settings::default();
     written.data.clone_from(&dev.data);
+    if written.payloads.folder.is_none() && written.payloads.redis.is_none() {
+        written.payloads.folder = Some(dev.data.join("payloads"));
+    }
     if let Some(listen) = dev.listen {
         written.listen = listen.to_string();
     }
@@ -165,7 +169,8 @@ fn start_workers(
     // Whoever runs this owns the folder with the key: commands may have it.
     let key = std::fs::read_to_string(node.config().data.join("key")).ok().map(|key| key.trim().to_owned());
     let gateway = Gateway { url: format!("http://{}", node.address()), key };
-    let around = Surroundings { enforces: Vec::new(), gateway: Some(gateway) };
+    let payloads = crate::payloads::store(node.config())?;
+    let around = Surroundings { enforces: Vec::new(), gateway: Some(gateway), payloads };
     let worker = build(pool, "dev", specs, concurrency, &around, node.keys().trust())?;
     workers.start(worker, node.spine(), &node.config().prefix);
     Ok(())

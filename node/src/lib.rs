@@ -24,6 +24,7 @@ pub mod dev;
 pub mod doctor;
 pub mod losses;
 pub mod metrics;
+pub mod payloads;
 pub mod policy_folder;
 pub mod policy_signature;
 pub mod process;

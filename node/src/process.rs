@@ -7,11 +7,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_gateway::claim_check::ClaimCheck;
 use tidegate_gateway::commands::{CommandTopic, Commands};
 use tidegate_gateway::fleet::{Fleet, FleetPool};
 use tidegate_gateway::http::{self, Api, Health};
 use tidegate_gateway::key::{Key, KeyError};
 use tidegate_gateway::leasing::{Leasing, Place, Terms};
+use tidegate_gateway::progress::Progress;
 use tidegate_gateway::submit::{SubmitSource, Submitter};
 use tidegate_gateway::view::tail::ViewTopics;
 use tidegate_gateway::view::{Bounds, View, tail};
@@ -84,6 +86,12 @@ pub enum StartError {
     #[error("data folder: {reason}")]
     Data {
         /// What and why.
+        reason: String,
+    },
+    /// Payloads beside the log cannot be kept or had.
+    #[error("payloads: {reason}")]
+    Payloads {
+        /// Why.
         reason: String,
     },
     /// A worker inside this process cannot start.
@@ -214,6 +222,7 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
         let leases = leasing_of(&config, &spine, &keys, address)?;
         api = Some(api_of(&config, &spine, &made, &key, &leases).await?);
         leasing = Some(leases);
+        tasks.push(tokio::spawn(crate::payloads::sweep(Arc::clone(&config))));
         view = Some(made);
     }
     let looked_at = Arc::clone(&board);
@@ -351,12 +360,14 @@ pub async fn submitters(config: &Config, spine: &Arc<dyn Spine>) -> Result<Vec<S
     let named = Named::of(config).map_err(WantedError::Name)?;
     let raws: Vec<_> = named.sources.iter().map(|source| source.raw.clone()).collect();
     let states = spine.describe(&raws).await.map_err(StartError::Look)?;
+    let above = config.payloads.above_bytes;
+    let claim_check = crate::payloads::store(config)?.map(|store| ClaimCheck::new(store, above));
     let mut submitters = Vec::new();
     for ((source, topics), state) in config.sources.iter().zip(named.sources).zip(states) {
         let unknown = || StartError::Look(SpineError::UnknownTopic { topic: topics.raw.clone() });
         let partitions = state.ok_or_else(unknown)?.partitions;
         let source = SubmitSource { name: topics.name, topic: topics.raw, partitions, max_bytes: source.max_bytes() };
-        submitters.push(Submitter::new(Arc::clone(spine), source));
+        submitters.push(Submitter::new(Arc::clone(spine), source).claim_check(claim_check.clone()));
     }
     Ok(submitters)
 }
@@ -395,6 +406,16 @@ pub fn fleet(config: &Config, spine: &Arc<dyn Spine>, view: &Arc<View>) -> Resul
     Ok(Fleet::new(Arc::clone(spine), Arc::clone(view), pools.collect()))
 }
 
+/// What running jobs of every pool of `config` say of themselves.
+///
+/// # Errors
+/// [`StartError`] when a topic has no name.
+pub fn progress(config: &Config, spine: &Arc<dyn Spine>) -> Result<Arc<Progress>, StartError> {
+    let named = Named::of(config).map_err(WantedError::Name)?;
+    let reports = named.pools.into_iter().map(|pool| (pool.name, pool.reports)).collect();
+    Ok(Progress::new(Arc::clone(spine), reports))
+}
+
 /// Workers that pull over HTTP, where keys are made for some.
 fn leasing_of(
     config: &Config,
@@ -417,6 +438,7 @@ fn leasing_of(
         trust,
         name: config.membership.instance.clone().unwrap_or_else(|| format!("{}:{}", host_name(), address.port())),
         pools: config.pools.iter().map(terms).collect(),
+        payloads: crate::payloads::store(config)?,
     };
     Ok(Leasing::new(place, workers))
 }
@@ -434,6 +456,7 @@ async fn api_of(
         commands: commands(config, spine)?,
         view: Arc::clone(view),
         fleet: fleet(config, spine, view)?,
+        progress: progress(config, spine)?,
         spine: Arc::clone(spine),
         dead: Named::of(config).map_err(WantedError::Name)?.dead,
         leasing: Arc::clone(leasing),

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use crate::constraints::Constraints;
 use crate::ids::PersonId;
 use crate::job::Job;
+use crate::payload::PayloadRef;
 
 /// What the kernel said. `Ord` is severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -244,9 +245,11 @@ pub enum PayloadAt {
     Json(u32, u32),
     /// `[start, end)`: bytes of a JSON string that is base64, sent on as `payload_base64`.
     Base64(u32, u32),
+    /// `[start, end)`: bytes of a [`PayloadRef`], sent on as `payload_ref`: the payload itself is kept elsewhere.
+    Ref(u32, u32),
 }
 
-/// The record on `approved.<pool>`, `denied` and later `held`: `{v, job, decision, payload | payload_base64}`.
+/// The record on `approved.<pool>`, `denied` and later `held`: `{v, job, decision, payload | payload_base64 | payload_ref}`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Judged {
     /// Format version, 1.
@@ -261,6 +264,9 @@ pub struct Judged {
     /// The payload as base64 text, when it was given so.
     #[serde(default)]
     pub payload_base64: Option<String>,
+    /// What stands for a payload that is kept elsewhere.
+    #[serde(default)]
+    pub payload_ref: Option<PayloadRef>,
 }
 
 /// A judged job could not be written.
@@ -297,6 +303,10 @@ impl Judged {
             }
             PayloadAt::Base64(start, end) => {
                 out.extend_from_slice(br#","payload_base64":"#);
+                out.extend_from_slice(part(start, end)?);
+            }
+            PayloadAt::Ref(start, end) => {
+                out.extend_from_slice(br#","payload_ref":"#);
                 out.extend_from_slice(part(start, end)?);
             }
         }

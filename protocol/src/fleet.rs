@@ -122,7 +122,19 @@ pub enum Report {
         /// A line for people.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         note: String,
+        /// A piece of what it will give back, or of what it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        partial: Option<Partial>,
     },
+}
+
+/// A piece of an attempt's partial output. Pieces may be missing: what follows says by `at` how much.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partial {
+    /// Where it begins in all partial output of the attempt, in bytes of UTF-8.
+    pub at: u64,
+    /// The piece.
+    pub text: String,
 }
 
 /// A job a worker holds.

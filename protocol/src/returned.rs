@@ -63,18 +63,21 @@ impl Work {
             payload: Option<&'a RawValue>,
             #[serde(borrow, default)]
             payload_base64: Option<&'a RawValue>,
+            #[serde(borrow, default)]
+            payload_ref: Option<&'a RawValue>,
         }
-        let Read { job, decision, payload, payload_base64 } = serde_json::from_str(text)?;
+        let Read { job, decision, payload, payload_base64, payload_ref } = serde_json::from_str(text)?;
         // Borrowed from `text`, so each of them stands in it.
         let place = |part: &RawValue| {
             let start = part.get().as_ptr().addr().saturating_sub(text.as_ptr().addr());
             let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
             (place(start), place(start.saturating_add(part.get().len())))
         };
-        let payload = match (payload.map(place), payload_base64.map(place)) {
-            (Some((start, end)), _) => PayloadAt::Json(start, end),
-            (None, Some((start, end))) => PayloadAt::Base64(start, end),
-            (None, None) => PayloadAt::None,
+        let payload = match (payload.map(place), payload_base64.map(place), payload_ref.map(place)) {
+            (_, _, Some((start, end))) => PayloadAt::Ref(start, end),
+            (Some((start, end)), _, None) => PayloadAt::Json(start, end),
+            (None, Some((start, end)), None) => PayloadAt::Base64(start, end),
+            (None, None, None) => PayloadAt::None,
         };
         Ok(Self { job, decision, payload })
     }
@@ -96,17 +99,20 @@ mod tests {
     #[test]
     fn the_payload_is_found_where_it_stands() {
         let decision = Decision::new(Verdict::Allow, "r", "s");
-        let value = br#"{"payload": {"n":  1.50}, "payload_base64": "aGk="}"#;
+        let value = br#"{"payload": {"n":  1.50}, "payload_base64": "aGk=", "payload_ref": {"bytes": 7}}"#;
         for (at, text) in [
             (PayloadAt::None, None),
             (PayloadAt::Json(12, 24), Some(r#"{"n":  1.50}"#)),
             (PayloadAt::Base64(44, 50), Some(r#""aGk=""#)),
+            (PayloadAt::Ref(67, 79), Some(r#"{"bytes": 7}"#)),
         ] {
             let record = String::from_utf8(Judged::encode(&job(), &decision, at, value).unwrap()).unwrap();
             let work = Work::read(&record).unwrap();
             let found = match work.payload {
                 PayloadAt::None => None,
-                PayloadAt::Json(start, end) | PayloadAt::Base64(start, end) => record.get(start as usize..end as usize),
+                PayloadAt::Json(start, end) | PayloadAt::Base64(start, end) | PayloadAt::Ref(start, end) => {
+                    record.get(start as usize..end as usize)
+                }
             };
             assert_eq!((found, work.job, work.decision), (text, job(), decision.clone()));
             assert_eq!(std::mem::discriminant(&work.payload), std::mem::discriminant(&at));

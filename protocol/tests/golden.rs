@@ -58,19 +58,21 @@ fn same<T: Serialize + DeserializeOwned + Debug>(name: &str) -> T {
 fn judged(name: &str) -> Judged {
     let text = text(name);
     let value: Judged = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name} can no longer be read: {e}"));
-    let record = match (&value.payload, &value.payload_base64) {
-        (Some(raw), None) => raw.get().to_owned(),
-        (None, Some(base64)) => serde_json::to_string(base64).unwrap(),
-        (payload, base64) => {
-            assert!(payload.is_none() && base64.is_none(), "{name} has two payloads");
+    let record = match (&value.payload, &value.payload_base64, &value.payload_ref) {
+        (Some(raw), None, None) => raw.get().to_owned(),
+        (None, Some(base64), None) => serde_json::to_string(base64).unwrap(),
+        (None, None, Some(reference)) => serde_json::to_string(reference).unwrap(),
+        (payload, base64, reference) => {
+            assert!(payload.is_none() && base64.is_none() && reference.is_none(), "{name} has two payloads");
             String::new()
         }
     };
     let end = u32::try_from(record.len()).unwrap();
-    let at = match (record.is_empty(), value.payload_base64.is_some()) {
-        (true, _) => PayloadAt::None,
-        (false, false) => PayloadAt::Json(0, end),
-        (false, true) => PayloadAt::Base64(0, end),
+    let at = match (record.is_empty(), value.payload_base64.is_some(), value.payload_ref.is_some()) {
+        (true, _, _) => PayloadAt::None,
+        (false, false, false) => PayloadAt::Json(0, end),
+        (false, true, _) => PayloadAt::Base64(0, end),
+        (false, false, true) => PayloadAt::Ref(0, end),
     };
     let encoded = Judged::encode(&value.job, &value.decision, at, record.as_bytes()).unwrap();
     assert_eq!(String::from_utf8(encoded).unwrap(), text, "{name} is written differently");

@@ -1,6 +1,7 @@
 //! What a handler is told about its job.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -8,6 +9,7 @@ use serde_json::value::RawValue;
 use tidegate_protocol::constraints::Constraints;
 use tidegate_protocol::decision::{Decision, Judged};
 use tidegate_protocol::delegation::{NoChild, ParentTicket};
+use tidegate_protocol::fleet::Partial;
 use tidegate_protocol::job::Job;
 use tokio::sync::{mpsc, watch};
 
@@ -63,11 +65,19 @@ impl CancelSignal {
 pub(crate) struct Sign {
     pub(crate) shard: usize,
     pub(crate) job: JobKey,
-    pub(crate) fraction: Option<f64>,
-    pub(crate) note: String,
+    pub(crate) said: Said,
 }
 
+/// What is said.
 #[derive(Debug)]
+pub(crate) enum Said {
+    /// How far it is.
+    Progress { fraction: Option<f64>, note: String },
+    /// A piece of its output.
+    Partial(Partial),
+}
+
+#[derive(Debug, Clone)]
 struct Inner {
     shard: usize,
     key: JobKey,
@@ -79,6 +89,8 @@ struct Inner {
     origin: Origin,
     cancel: watch::Receiver<Option<Cancel>>,
     signs: mpsc::Sender<Sign>,
+    /// Bytes of partial output so far, those that were dropped included.
+    partial: Arc<AtomicU64>,
 }
 
 /// What a job needs to spawn others.
@@ -109,7 +121,23 @@ impl Context {
             (None, Some(text)) => serde_json::value::to_raw_value(&text)?,
             (None, None) => serde_json::value::to_raw_value(&())?,
         };
-        Ok(Self(Arc::new(Inner { shard, key, job, decision, payload, base64, origin, cancel, signs })))
+        Ok(Self(Arc::new(Inner {
+            shard,
+            key,
+            job,
+            decision,
+            payload,
+            base64,
+            origin,
+            cancel,
+            signs,
+            partial: Arc::default(),
+        })))
+    }
+
+    /// The same with a payload that was kept elsewhere.
+    pub(crate) fn with_payload(&self, payload: Box<RawValue>, base64: bool) -> Self {
+        Self(Arc::new(Inner { payload, base64, ..Inner::clone(&self.0) }))
     }
 
     /// The job.
@@ -224,7 +252,23 @@ impl Context {
         let fraction = fraction.filter(|f| f.is_finite()).map(|f| f.clamp(0.0, 1.0));
         let mut note = note.into();
         crate::handler::cut(&mut note, 1 << 10);
-        let sign = Sign { shard: self.0.shard, job: self.0.key.clone(), fraction, note };
+        self.say(Said::Progress { fraction, note });
+    }
+
+    /// Tells a piece of the output before the job ends, to whoever watches it: text as it is made, a line of a log. Best effort like
+    /// progress, and in order; pieces are joined and sent at most every quarter of a second, at most 64 KiB of them; what is more
+    /// than that is dropped, and who watches sees that something is missing. Never waits. It is no part of the result.
+    pub fn partial(&self, text: impl Into<String>) {
+        let text = text.into();
+        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        let at = self.0.partial.fetch_add(bytes, Ordering::Relaxed);
+        if !text.is_empty() {
+            self.say(Said::Partial(Partial { at, text }));
+        }
+    }
+
+    fn say(&self, said: Said) {
+        let sign = Sign { shard: self.0.shard, job: self.0.key.clone(), said };
         // A full queue means the loop is busy: progress is the first thing it may lose.
         let _dropped = self.0.signs.try_send(sign);
     }

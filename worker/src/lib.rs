@@ -14,6 +14,7 @@
 //! | [`demand`] | how many jobs are asked for, where somebody else takes them up |
 //! | [`children`] | jobs that a job spawns, with its ticket |
 //! | [`constraints`] | who sees to it that a job keeps to its constraints |
+//! | `payload` | payloads kept beside the log, fetched before a handler runs |
 //! | [`worker`] | settings, checked |
 //! | [`run`] | the loop: lane in, reports out, jobs as tasks; drain |
 //! | [`run::gate`] | which orders and jobs are believed: pure, driven by the simulation too |
@@ -33,6 +34,7 @@ pub mod context;
 pub mod demand;
 pub mod handler;
 pub mod measures;
+mod payload;
 pub mod run;
 pub mod session;
 pub mod worker;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_blobs::Store;
 use tidegate_protocol::ids::{BadName, Capability, PoolName, TenantId, WorkerId};
 use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
@@ -91,6 +92,7 @@ pub struct Worker {
     pub(crate) demand: Option<Demand>,
     pub(crate) settled: Option<Box<OnSettled>>,
     pub(crate) children: Option<Children>,
+    pub(crate) payloads: Option<Arc<dyn Store>>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -121,6 +123,7 @@ impl Worker {
             demand: None,
             settled: None,
             children: None,
+            payloads: None,
         }
     }
 
@@ -153,6 +156,7 @@ pub struct Builder {
     demand: Option<Demand>,
     settled: Option<Box<OnSettled>>,
     children: Option<Children>,
+    payloads: Option<Arc<dyn Store>>,
 }
 
 impl Builder {
@@ -211,6 +215,13 @@ impl Builder {
         self
     }
 
+    /// Says where payloads are that are kept beside the log. A job with such a payload is not run without.
+    #[must_use]
+    pub fn payloads(mut self, store: Option<Arc<dyn Store>>) -> Self {
+        self.payloads = store;
+        self
+    }
+
     /// Replaces all settings.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -223,7 +234,19 @@ impl Builder {
     /// # Errors
     /// [`SettingsError`]: the first thing that is wrong.
     pub fn build(self) -> Result<Worker, SettingsError> {
-        let Self { pool, id, settings, handlers: offered, trust, enforces, tenants, demand, settled, children } = self;
+        let Self {
+            pool,
+            id,
+            settings,
+            handlers: offered,
+            trust,
+            enforces,
+            tenants,
+            demand,
+            settled,
+            children,
+            payloads,
+        } = self;
         if !(1..=100_000).contains(&settings.concurrency) {
             return Err(SettingsError::Concurrency { worker: id, concurrency: settings.concurrency });
         }
@@ -237,6 +260,6 @@ impl Builder {
         if handlers.is_empty() {
             return Err(SettingsError::NoCapability { worker: id });
         }
-        Ok(Worker { pool, id, settings, handlers, trust, enforces, tenants, demand, settled, children })
+        Ok(Worker { pool, id, settings, handlers, trust, enforces, tenants, demand, settled, children, payloads })
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::value::{RawValue, to_raw_value};
 use tidegate_protocol::facts::Token;
-use tidegate_protocol::fleet::{Held, Order, Report};
+use tidegate_protocol::fleet::{Held, Order, Partial, Report};
 use tidegate_protocol::ids::{Capability, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 use tidegate_worker::session::{
-    Action, Ended, FIRST_HEARTBEAT, Identity, Ignored, Incarnation, JobKey, Retry, Session,
+    Action, Ended, FIRST_HEARTBEAT, Identity, Ignored, Incarnation, JobKey, PARTIAL, Retry, Session,
 };
 
 const LIFE: u64 = 7;
@@ -99,7 +99,12 @@ fn words(report: &Report) -> String {
             format!("result epoch {epoch} {} {} credit {credit}", job(source, token), outcome.word())
         }
         Report::GiveBack { epoch, source, token, .. } => format!("back epoch {epoch} {}", job(source, token)),
-        Report::Progress { source, token, note, .. } => format!("progress {} {note}", job(source, token)),
+        Report::Progress { source, token, note, partial: None, .. } => {
+            format!("progress {} {note}", job(source, token))
+        }
+        Report::Progress { source, token, note, partial: Some(piece), .. } => {
+            format!("partial {} {note}{}@{}", job(source, token), piece.text, piece.at)
+        }
     }
 }
 
@@ -472,4 +477,68 @@ fn one_that_is_told_to_leave_by_the_owner_it_knows_drains_and_is_not_told_twice(
     assert_eq!(did(&session.order(order(7), Some(5), ms(1))), ["leave: drained by olga"]);
     session.drain();
     assert_eq!(did(&session.order(order(7), Some(5), ms(2))), ["ignored repeated"]);
+}
+
+fn piece(at: u64, text: &str) -> Partial {
+    Partial { at, text: text.to_owned() }
+}
+
+#[test]
+fn pieces_of_output_are_joined_until_they_are_sent_and_a_gap_is_never_hidden() {
+    let mut session = welcomed(2, 5);
+    let job = key(1, 5, 1);
+    session.order(assignment(1, &job), Some(5), ms(10));
+    said(&mut session, 10);
+    session.partial(&job, piece(0, "ab"));
+    session.partial(&job, piece(2, "cd"));
+    session.partial(&job, piece(9, "lost, as 5 bytes before it were"));
+    assert_eq!(said(&mut session, 300), ["partial jobs/0@1 (token 5.1) abcd@0"]);
+    session.partial(&job, piece(40, "e"));
+    session.progressed(&job, None, "note ".into());
+    assert_eq!(said(&mut session, 600), ["partial jobs/0@1 (token 5.1) note e@40"]);
+    session.partial(&key(2, 5, 1), piece(0, "of a job that is not held"));
+    assert_eq!(said(&mut session, 900), [""; 0]);
+}
+
+#[test]
+fn the_last_piece_goes_out_before_how_the_job_ended() {
+    let mut session = welcomed(2, 5);
+    let job = key(1, 5, 1);
+    session.order(assignment(1, &job), Some(5), ms(10));
+    said(&mut session, 10);
+    session.partial(&job, piece(0, "the end"));
+    assert!(session.finished(&job, done()));
+    let said = said(&mut session, 11);
+    assert_eq!(said.first().map(String::as_str), Some("partial jobs/0@1 (token 5.1) the end@0"));
+    assert!(said.get(1).is_some_and(|result| result.starts_with("result")), "{said:?}");
+}
+
+#[test]
+fn pieces_are_bounded_for_a_job_and_for_all_of_them() {
+    let (most, in_all) = PARTIAL;
+    let mut session = welcomed(40, 5);
+    let jobs: Vec<JobKey> = (1..=30).map(|n| key(n, 5, 1)).collect();
+    for (number, job) in (1..).zip(&jobs) {
+        session.order(assignment(number, job), Some(5), ms(10));
+    }
+    said(&mut session, 10);
+    for round in 1..4 {
+        let at = round * 1_000;
+        for job in &jobs {
+            session.partial(job, piece(0, &"x".repeat(most + 1)));
+            session.partial(job, piece(0, &"x".repeat(most - 1)));
+            session.partial(job, piece(u64::try_from(most).unwrap() - 1, "yz"));
+        }
+        let piece = |report: &Report| match report {
+            Report::Progress { partial: Some(piece), .. } => piece.text.len(),
+            Report::Progress { .. }
+            | Report::Hello { .. }
+            | Report::Heartbeat { .. }
+            | Report::Result { .. }
+            | Report::GiveBack { .. } => 0,
+        };
+        let sent: usize = session.tick(ms(at)).iter().map(piece).sum();
+        session.landed();
+        assert!(sent <= in_all && sent > in_all - most, "{sent}, in every round anew");
+    }
 }

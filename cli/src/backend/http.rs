@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use tidegate_node::gateway::commands::Passed;
 use tidegate_node::gateway::fleet::Told;
 use tidegate_node::gateway::http::{DeadList, LimitList, Lines, PoolList, Refusal, WorkerList};
+use tidegate_node::gateway::progress::Signs;
 use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
 use tidegate_protocol::command::{Action, Command};
 use tidegate_protocol::pool_command::PoolCommand;
@@ -169,6 +170,15 @@ impl Backend for OverHttp {
         let mut query = wanted.query();
         query.extend([("since", since.to_string()), ("wait", wait(longest))]);
         Self::must(self.get("/v1/jobs", &query)?)
+    }
+
+    fn progress(&self, job: &str, of: Option<&str>, since: u64, longest: Duration) -> Result<Option<Signs>, Failure> {
+        let mut query = vec![("since", since.to_string()), ("wait", wait(longest))];
+        query.extend(of.map(|tenant| ("tenant", tenant.to_owned())));
+        match self.get(&format!("/v1/jobs/{}/progress", segment(job)), &query)? {
+            Answer::Yes(signs) => Ok(Some(signs)),
+            Answer::NotThere(_) => Ok(None),
+        }
     }
 
     fn limits(&self, of: &str, limit: usize) -> Result<LimitList, Failure> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tidegate_node::gateway::commands::Passed;
 use tidegate_node::gateway::fleet::Told;
 use tidegate_node::gateway::http::{DeadList, LimitList, Lines, PoolList, WorkerList};
+use tidegate_node::gateway::progress::Signs;
 use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
 use tidegate_protocol::command::Command;
 use tidegate_protocol::pool_command::PoolCommand;
@@ -33,6 +34,8 @@ pub(crate) trait Backend {
     fn list(&self, wanted: &Wanted) -> Result<Changes, Failure>;
     /// Jobs changed after `since`; waits for the first.
     fn changes(&self, since: u64, wanted: &Wanted, wait: Duration) -> Result<Changes, Failure>;
+    /// What a job says of itself after sign `since`; waits for the first, or for its end. `None` when it is not known.
+    fn progress(&self, job: &str, tenant: Option<&str>, since: u64, wait: Duration) -> Result<Option<Signs>, Failure>;
     /// Limits whose id begins with `of`, as they are lent out.
     fn limits(&self, of: &str, limit: usize) -> Result<LimitList, Failure>;
     /// Pools as they stand, or that one.

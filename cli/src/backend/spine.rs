@@ -7,9 +7,10 @@ use bytes::Bytes;
 use tidegate_node::gateway::commands::{Commands, Passed};
 use tidegate_node::gateway::fleet::{Fleet, Told};
 use tidegate_node::gateway::http::{DeadList, LimitList, Line, Lines, PoolList, Refused, WorkerList, job_key};
+use tidegate_node::gateway::progress::{Progress, Signs};
 use tidegate_node::gateway::submit::Submitter;
 use tidegate_node::gateway::view::{Changes, DeadRecord, Filter, State, Story, View};
-use tidegate_node::process::{commands, fleet, follow_view, submitters, view_of};
+use tidegate_node::process::{commands, fleet, follow_view, progress, submitters, view_of};
 use tidegate_node::{Config, StartError};
 use tidegate_protocol::command::Command;
 use tidegate_protocol::ids::{PoolName, TenantId, WorkerId};
@@ -27,6 +28,7 @@ pub(crate) struct OnSpine {
     commands: Commands,
     view: Arc<View>,
     fleet: Arc<Fleet>,
+    progress: Arc<Progress>,
 }
 
 impl OnSpine {
@@ -35,16 +37,17 @@ impl OnSpine {
         url.clone_into(&mut config.spine.url);
         let runtime = runtime()?;
         let view = view_of(&config);
-        let (submitters, commands, fleet) = runtime.block_on(async {
+        let (submitters, commands, fleet, progress) = runtime.block_on(async {
             let spine = tidegate_node::spine::open(&config.spine).await?;
             // Before the view begins to ask for them again and again.
             let submitters = submitters(&config, &spine).await?;
             let keys = config.keys.read().map_err(StartError::Keys)?;
             follow_view(&config, &spine, &keys, &view)?;
             view.caught_up().await;
-            Ok::<_, Failure>((submitters, commands(&config, &spine)?, fleet(&config, &spine, &view)?))
+            let fleet = fleet(&config, &spine, &view)?;
+            Ok::<_, Failure>((submitters, commands(&config, &spine)?, fleet, progress(&config, &spine)?))
         })?;
-        Ok(Self { runtime, submitters, commands, view, fleet })
+        Ok(Self { runtime, submitters, commands, view, fleet, progress })
     }
 }
 
@@ -111,6 +114,13 @@ impl Backend for OnSpine {
     fn changes(&self, since: u64, wanted: &Wanted, wait: Duration) -> Result<Changes, Failure> {
         let filter = filter(wanted)?;
         Ok(self.runtime.block_on(self.view.changes(since, &filter, wanted.limit, wait)))
+    }
+
+    fn progress(&self, job: &str, of: Option<&str>, since: u64, wait: Duration) -> Result<Option<Signs>, Failure> {
+        let refused = |refused: Refused| Failure::say(Exit::Data, refused.into_body().detail);
+        let key = job_key(job, tenant(of)?).map_err(refused)?;
+        let signs = self.runtime.block_on(self.progress.of(&self.view, &key, since, wait));
+        signs.map_err(|error| Failure::new(Exit::Unavailable, error))
     }
 
     fn limits(&self, of: &str, limit: usize) -> Result<LimitList, Failure> {

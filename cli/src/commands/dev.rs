@@ -1,5 +1,8 @@
 //! `tidegate dev`.
 
+use std::time::Duration;
+
+use tidegate_node::workers::offered;
 use tidegate_node::{Dev, dev};
 
 use super::{runtime, told_to_stop, written_of};
@@ -7,8 +10,11 @@ use crate::args::{DevArgs, Global, Output};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
+/// Longest time to an answer of an MCP server.
+const MCP_ANSWER: Duration = Duration::from_secs(600);
+
 pub(crate) fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure> {
-    let how = Dev {
+    let mut how = Dev {
         data: args.data.clone(),
         listen: args.listen,
         config: written_of(global)?,
@@ -21,6 +27,13 @@ pub(crate) fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure> {
     runtime()?.block_on(async {
         // Before anything starts, so that a signal during the start is not lost.
         let mut stop = std::pin::pin!(told_to_stop());
+        for server in args.mcp {
+            how.workers.extend(tokio::select! {
+                biased;
+                () = &mut stop => return Ok(Exit::Done),
+                tools = offered(server, None, MCP_ANSWER) => tools?,
+            });
+        }
         let node = tokio::select! {
             biased;
             () = &mut stop => return Ok(Exit::Done),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tidegate_node::gateway::view::Story;
+use tidegate_node::gateway::progress::Sign;
+use tidegate_node::gateway::view::{State, Story};
 use tidegate_protocol::command::Action;
 
 use super::saying::say;
@@ -39,7 +40,10 @@ pub(crate) fn run(global: &Global, command: JobsCommand) -> Result<Exit, Failure
         }
         JobsCommand::Cancel(args) => tell(global, Action::Cancel, &args),
         JobsCommand::Revoke(args) => tell(global, Action::Revoke, &args),
-        JobsCommand::Watch { tenant, changes, reach: whom } => watch(global, tenant, changes, &whom),
+        JobsCommand::Watch { job: Some(job), tenant, changes, reach: whom } => {
+            follow(global, &*reach(global, &whom)?, &job, tenant.as_deref(), changes)
+        }
+        JobsCommand::Watch { job: None, tenant, changes, reach: whom } => watch(global, tenant, changes, &whom),
     }
 }
 
@@ -72,4 +76,81 @@ fn watch(global: &Global, tenant: Option<String>, most: Option<usize>, whom: &Re
         }
     }
     Ok(Exit::Done)
+}
+
+/// What one job says, until it ends.
+fn follow(
+    global: &Global,
+    backend: &dyn Backend,
+    job: &str,
+    tenant: Option<&str>,
+    most: Option<usize>,
+) -> Result<Exit, Failure> {
+    let (mut since, mut told) = (0, 0);
+    let mut teller = Teller::default();
+    loop {
+        let Some(signs) = backend.progress(job, tenant, since, POLL)? else {
+            let hint = "it may not be judged yet, or be so old that only the logs have it";
+            return Err(Failure::say(Exit::Unsuccessful, format!("no job `{job}` is known; {hint}")));
+        };
+        since = signs.next;
+        for sign in &signs.signs {
+            match global.output {
+                Output::Json => output::json(sign),
+                Output::Text => teller.tell(sign),
+            }
+            told += 1;
+            if Some(told) == most {
+                return Ok(Exit::Done);
+            }
+        }
+        if signs.job.state.is_ended() {
+            match global.output {
+                Output::Json => output::json(&signs.job),
+                Output::Text => {
+                    teller.end_line();
+                    output::text_line(&story::row(&signs.job).join("  "));
+                }
+            }
+            return Ok(if signs.job.state == State::Succeeded { Exit::Done } else { Exit::Unsuccessful });
+        }
+    }
+}
+
+/// Tells signs as text: pieces of output run on, everything else is a line.
+#[derive(Default)]
+struct Teller {
+    /// The attempt, and where its next piece should begin.
+    next: (u32, u64),
+    within_line: bool,
+}
+
+impl Teller {
+    fn tell(&mut self, sign: &Sign) {
+        if let Some(partial) = &sign.partial {
+            let expected = if self.next.0 == sign.attempt { self.next.1 } else { 0 };
+            if partial.at != expected {
+                self.end_line();
+                output::text_line(&format!("[{} bytes are missing]", partial.at.saturating_sub(expected)));
+            }
+            // A job must not steer the terminal of whoever watches it.
+            let plain: String = partial.text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+            output::text(&plain);
+            self.within_line = !plain.is_empty() && !plain.ends_with('\n');
+            let bytes = u64::try_from(partial.text.len()).unwrap_or(u64::MAX);
+            self.next = (sign.attempt, partial.at.saturating_add(bytes));
+        }
+        if sign.fraction.is_some() || !sign.note.is_empty() {
+            self.end_line();
+            let share = sign.fraction.map_or_else(String::new, |share| format!("{:.0} %  ", share * 100.0));
+            let note: String = sign.note.chars().filter(|c| !c.is_control()).collect();
+            output::text_line(&format!("[attempt {}]  {share}{note}", sign.attempt));
+        }
+    }
+
+    fn end_line(&mut self) {
+        if std::mem::take(&mut self.within_line) {
+            output::text_line("");
+        }
+    }
 }

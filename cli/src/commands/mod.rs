@@ -29,6 +29,7 @@ use tokio::runtime::Runtime;
 pub(crate) use audit::AuditCommand;
 pub(crate) use keys::KeysCommand;
 pub(crate) use policy::PolicyCommand;
+pub(crate) use worker::WorkerArgs;
 
 use crate::args::{Cli, Command, Global};
 use crate::exit::{Exit, Failure};
@@ -42,7 +43,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Serve(args) => serve::run(&global, &args),
         Command::Submit(args) => submit::run(&global, &args),
         Command::Jobs(command) => jobs::run(&global, command),
-        Command::Worker(args) => worker::run(&global, &args),
+        Command::Worker(args) => worker::run(&global, *args),
         Command::Topics(command) => topics::run(&global, command),
         Command::Config(command) => config::run(&global, &command),
         Command::Policy(command) => policy::run(&global, command),

@@ -5,6 +5,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
+use crate::progress::NotWatched;
 use crate::submit::NotSubmitted;
 use crate::view::TooManyWait;
 
@@ -68,8 +69,17 @@ impl From<&NotSubmitted> for Refused {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_large",
                 detail,
-                "store the payload elsewhere and send a reference, or raise the source's `limits.max_bytes`",
+                "send less, have `payloads:` configured, or raise the source's `limits.max_bytes` (or `payloads.max_bytes`)",
             ),
+            NotSubmitted::NotKept(cause) => {
+                tracing::warn!(error = %cause, "a large payload cannot be put beside the log");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "payloads_unavailable",
+                    detail,
+                    "nothing landed: send it again later; jobs with smaller payloads are taken",
+                )
+            }
             NotSubmitted::Busy => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail, "nothing landed: send it again in a moment")
             }
@@ -98,6 +108,16 @@ impl From<&NotSubmitted> for Refused {
                 "send it again with the same `id`: the same job runs once",
             ),
         }
+    }
+}
+
+impl From<&NotWatched> for Refused {
+    fn from(error: &NotWatched) -> Self {
+        let (word, hint) = match error {
+            NotWatched::TooMany => ("too_many_watched", "ask again later"),
+            NotWatched::Away(_) => ("spine_unavailable", "ask again when `/readyz` says so"),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, word, error.to_string(), hint)
     }
 }
 

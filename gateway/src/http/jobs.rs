@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::{Refusal, Refused};
 use super::params::{Query, job_key};
 use super::state::Api;
+use crate::progress::Signs;
 use crate::submit::{NotSubmitted, Submitted};
 use crate::view::{Changes, JobKey, Story};
 
@@ -133,7 +134,35 @@ pub(super) async fn get(
     asked: Result<Q<Query>, QueryRejection>,
 ) -> Result<Json<Story>, Refused> {
     let asked = query(asked)?;
-    let key = job_key(&name, asked.tenant()?)?;
+    let key = one_job(&api, &name, &asked)?;
+    let story = api.view.ended(&key, asked.wait(api.longest_wait)?).await?;
+    story.map(Json).ok_or_else(|| no_such_job(&name))
+}
+
+pub(super) async fn progress(
+    State(api): State<Arc<Api>>,
+    Path(name): Path<String>,
+    asked: Result<Q<Query>, QueryRejection>,
+) -> Result<Json<Signs>, Refused> {
+    let asked = query(asked)?;
+    let key = one_job(&api, &name, &asked)?;
+    let since = asked.since()?.unwrap_or(0);
+    let signs = api.progress.of(&api.view, &key, since, asked.wait(api.longest_wait)?).await;
+    signs.map_err(|error| Refused::from(&error))?.map(Json).ok_or_else(|| no_such_job(&name))
+}
+
+fn no_such_job(name: &str) -> Refused {
+    Refused::new(
+        StatusCode::NOT_FOUND,
+        "no_such_job",
+        format!("no job `{name}` is known here"),
+        "it may not be judged yet (add `wait=30s`), or be so old that only the logs have it",
+    )
+}
+
+/// The job that is asked for, where that is clear.
+fn one_job(api: &Api, name: &str, asked: &Query) -> Result<JobKey, Refused> {
+    let key = job_key(name, asked.tenant()?)?;
     if let JobKey::Id { id, tenant: None } = &key {
         let tenants = api.view.tenants_of(id);
         if tenants.len() > 1 {
@@ -147,15 +176,7 @@ pub(super) async fn get(
             ));
         }
     }
-    let story = api.view.ended(&key, asked.wait(api.longest_wait)?).await?;
-    story.map(Json).ok_or_else(|| {
-        Refused::new(
-            StatusCode::NOT_FOUND,
-            "no_such_job",
-            format!("no job `{name}` is known here"),
-            "it may not be judged yet (add `wait=30s`), or be so old that only the logs have it",
-        )
-    })
+    Ok(key)
 }
 
 pub(super) async fn list(

@@ -24,7 +24,7 @@ use super::answer::Refused;
 use super::bearer::Puller;
 use super::state::Api;
 use crate::leasing::lease::Beat;
-use crate::leasing::{Ask, NotDone, NotLeased, Reported, Taken};
+use crate::leasing::{Ask, NotDone, NotLeased, Reported, Sign, Taken};
 
 /// Most jobs, capabilities and bytes of a worker's name in one request.
 const MOST: (usize, usize, usize) = (100, 64, 128);
@@ -117,7 +117,10 @@ struct ProgressBody {
     #[serde(default)]
     fraction: Option<f64>,
     #[serde(default)]
-    note: String,
+    note: Option<String>,
+    /// A piece of the output.
+    #[serde(default)]
+    partial: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -239,8 +242,9 @@ pub(super) async fn progress(
     Path(id): Path<String>,
     body: Body,
 ) -> Answer {
-    let (ProgressBody { token, fraction, note }, _) = read(body)?;
-    api.leasing.desk().progress(&key.id, &id, &token, fraction, note).map_err(|e| Refused::from(&e))?;
+    let (ProgressBody { token, fraction, note, partial }, _) = read(body)?;
+    let sign = Sign { fraction, note, partial };
+    api.leasing.desk().progress(&key.id, &id, &token, sign).map_err(|e| Refused::from(&e))?;
     Ok(Json(Progressed { state: "held", reason: None, term_ms: None }))
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `POST /v1/jobs?source=` | one JSON object, or JSON lines |
 //! | `GET /v1/jobs/{id}?tenant=&wait=30s` | the story of a job, by id or by source position |
+//! | `GET /v1/jobs/{id}/progress?tenant=&since=N&wait=30s` | what a job says of itself while it runs, after sign N; its story beside it |
 //! | `GET /v1/jobs?limit=&state=&tenant=` | the newest jobs |
 //! | `GET /v1/jobs?since=N&wait=30s` | jobs changed since change number N |
 //! | `GET /v1/approvals?limit=&tenant=`, `GET /v1/approvals/{source position}` | jobs that wait for people |
@@ -84,6 +85,7 @@ fn v1(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
         .route("/v1/jobs/{id}", get(jobs::get))
+        .route("/v1/jobs/{id}/progress", get(jobs::progress))
         .route("/v1/jobs/{id}/cancel", post(commands::cancel))
         .route("/v1/jobs/{id}/revoke", post(commands::revoke))
         .route("/v1/limits", get(limits::list))

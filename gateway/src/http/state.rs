@@ -15,6 +15,7 @@ use crate::commands::Commands;
 use crate::fleet::Fleet;
 use crate::key::Key;
 use crate::leasing::Leasing;
+use crate::progress::Progress;
 use crate::submit::Submitter;
 use crate::view::View;
 
@@ -51,6 +52,8 @@ pub struct Api {
     pub dead: TopicName,
     /// Pools and workers.
     pub fleet: Arc<Fleet>,
+    /// What running jobs say.
+    pub progress: Arc<Progress>,
     /// Workers that pull.
     pub leasing: Arc<Leasing>,
     /// Largest request body, bytes.

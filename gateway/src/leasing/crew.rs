@@ -297,6 +297,7 @@ impl Crew {
             .enforces(self.key.enforces.iter().copied())
             .tenants(self.key.tenants.clone())
             .demand(self.demand.clone())
+            .payloads(place.payloads.clone())
             .on_settled(move |job: &JobKey, accepted, reason: &str| {
                 settling.desk.settled(&settling.worker, job, accepted, reason);
             });

@@ -91,6 +91,17 @@ pub enum Reported {
     Pending,
 }
 
+/// A sign of progress: what is absent is not said.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sign {
+    /// 0 to 1.
+    pub fraction: Option<f64>,
+    /// A line for people.
+    pub note: Option<String>,
+    /// A piece of the output.
+    pub partial: Option<String>,
+}
+
 /// How a lease stands, as its worker is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
@@ -323,15 +334,20 @@ impl Desk {
         key: &KeyId,
         id: &str,
         token: &str,
-        fraction: Option<f64>,
-        note: String,
+        Sign { fraction, note, partial }: Sign,
     ) -> Result<(), NotDone> {
         let lease = self.find(key, id, token)?;
         if !lease.is_taken() {
             return Err(NotDone::Stale { why: "its lease is over".into() });
         }
         if let Some(context) = &*lease.progress.lock().unwrap_or_else(PoisonError::into_inner) {
-            context.progress(fraction, note);
+            if let Some(text) = partial {
+                context.partial(text);
+                if fraction.is_none() && note.is_none() {
+                    return Ok(());
+                }
+            }
+            context.progress(fraction, note.unwrap_or_default());
         }
         Ok(())
     }

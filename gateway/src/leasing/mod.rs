@@ -37,6 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tidegate_blobs::Store;
 use tidegate_protocol::ids::{Capability, PoolName, WorkerId};
 use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
@@ -44,7 +45,7 @@ use tokio::time::Instant;
 
 pub use crew::Taken;
 use crew::{Crew, CrewName};
-pub use desk::{Desk, NotDone, Reported, Standing};
+pub use desk::{Desk, NotDone, Reported, Sign, Standing};
 pub use key::{KeysRefused, WorkerKey, WorkerKeys};
 
 /// Most crews of a key, and of the process.
@@ -127,6 +128,8 @@ pub struct Place {
     pub name: String,
     /// The pools.
     pub pools: BTreeMap<PoolName, Terms>,
+    /// Where payloads are that are kept beside the log: workers get them with their leases.
+    pub payloads: Option<Arc<dyn Store>>,
 }
 
 /// See the module. Shared as `Arc`.

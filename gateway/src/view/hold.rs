@@ -120,7 +120,9 @@ impl HoldStory {
     }
 
     pub(super) fn keep_payload(&mut self, record: &KeptRecord, at: PayloadAt, most: usize) {
-        let (PayloadAt::Json(start, end) | PayloadAt::Base64(start, end)) = at else { return };
+        let (PayloadAt::Json(start, end) | PayloadAt::Base64(start, end) | PayloadAt::Ref(start, end)) = at else {
+            return;
+        };
         let text = record.value.get().get(start as usize..end as usize);
         self.payload_left_out = text.is_some_and(|text| text.len() > most);
         let kept = text.filter(|_| !self.payload_left_out).and_then(|text| RawValue::from_string(text.to_owned()).ok());

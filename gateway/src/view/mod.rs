@@ -82,6 +82,12 @@ pub struct View {
 }
 
 impl View {
+    /// Is told the number of every change.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     /// An empty view.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {

@@ -32,6 +32,7 @@ fn moved(payload: PayloadAt, by: u32) -> PayloadAt {
         PayloadAt::None => PayloadAt::None,
         PayloadAt::Json(start, end) => PayloadAt::Json(start.saturating_sub(by), end.saturating_sub(by)),
         PayloadAt::Base64(start, end) => PayloadAt::Base64(start.saturating_sub(by), end.saturating_sub(by)),
+        PayloadAt::Ref(start, end) => PayloadAt::Ref(start.saturating_sub(by), end.saturating_sub(by)),
     }
 }
 

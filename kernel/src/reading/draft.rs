@@ -110,14 +110,6 @@ pub(crate) fn room(field: &str, entries: usize) -> Result<(), Refusal> {
 }
 
 impl Draft {
-    /// Sets what may be set once; a second time is a duplicate.
-    pub(crate) fn once<T>(field: &str, slot: &mut Option<T>, value: T) -> Result<(), Refusal> {
-        if slot.replace(value).is_some() {
-            return Err(Refusal::field(field, "stands twice"));
-        }
-        Ok(())
-    }
-
     /// Checks what no format checks by itself and makes the job. `at_ms` is when the kernel reads it, `submitted_ms` when
     /// its record was appended.
     pub(crate) fn finish(

@@ -1,6 +1,6 @@
 //! The job envelope: `{id, tenant, topic, actor: {id, type}, capability, requires[], risk_tags[], labels{}, priority,
 //! deadline, ttl_ms, not_before | delay_ms, ordering_key, retry: {max_attempts, backoff_ms, max_backoff_ms}, parent,
-//! parent_ticket, scope: {capabilities[], topics[]}, payload | payload_base64}`.
+//! parent_ticket, scope: {capabilities[], topics[]}, payload | payload_base64 | payload_ref: {bytes, sha256, base64}}`.
 //!
 //! A field that is not in this list refuses the record: ignoring it could drop what its writer meant (a misspelt
 //! `deadline`, a restriction of a later version). A field that is `null` counts as absent, except `payload`, whose
@@ -8,6 +8,7 @@
 
 use tidegate_protocol::decision::PayloadAt;
 use tidegate_protocol::delegation::{MAX_PARENT_TICKET_BYTES, Scope};
+use tidegate_protocol::hex;
 use tidegate_protocol::ids::{Capability, JobId, TenantId};
 use tidegate_protocol::topic_glob::TopicGlob;
 
@@ -18,7 +19,7 @@ use super::refusal::{Refusal, quoted};
 use super::seen::Fields;
 use super::timing;
 
-const FIELDS: [&str; 20] = [
+const FIELDS: [&str; 21] = [
     "id",
     "tenant",
     "topic",
@@ -39,6 +40,7 @@ const FIELDS: [&str; 20] = [
     "scope",
     "payload",
     "payload_base64",
+    "payload_ref",
 ];
 
 /// Reads an envelope; a base64 payload is decoded into `decoded`.
@@ -95,7 +97,11 @@ pub(crate) fn read(document: Document<'_>, decoded: &mut Vec<u8>) -> Result<Draf
             "scope" => draft.scope = Some(Box::new(scope(document, at)?)),
             "payload" => {
                 let (start, end) = place(document, name, at)?;
-                Draft::once("payload", &mut draft.payload, PayloadAt::Json(start, end))?;
+                alone(name, &mut draft.payload, PayloadAt::Json(start, end))?;
+            }
+            "payload_ref" => {
+                let (start, end) = reference(document, at)?;
+                alone(name, &mut draft.payload, PayloadAt::Ref(start, end))?;
             }
             _ => {
                 let encoded = string(name, shape)?;
@@ -103,14 +109,47 @@ pub(crate) fn read(document: Document<'_>, decoded: &mut Vec<u8>) -> Result<Draf
                 if base64::decode(encoded.as_bytes(), decoded).is_none() {
                     return Err(Refusal::field(name, "is no base64 (RFC 4648 section 4, with padding)"));
                 }
-                let twice = draft.payload.replace(PayloadAt::Base64(start, end)).is_some();
-                if twice {
-                    return Err(Refusal::field(name, "stands beside `payload`; a job has one of them"));
-                }
+                alone(name, &mut draft.payload, PayloadAt::Base64(start, end))?;
             }
         }
     }
     Ok(draft)
+}
+
+/// A job has one payload, however it is given.
+fn alone(field: &str, slot: &mut Option<PayloadAt>, at: PayloadAt) -> Result<(), Refusal> {
+    if slot.replace(at).is_some() {
+        let others = "stands beside another of `payload`, `payload_base64` and `payload_ref`; a job has one of them";
+        return Err(Refusal::field(field, others));
+    }
+    Ok(())
+}
+
+/// A reference to a payload that is kept elsewhere, and where it stands.
+fn reference(document: Document<'_>, at: NodeAt) -> Result<(u32, u32), Refusal> {
+    const FIELD: &str = "payload_ref";
+    object(FIELD, document.shape(at))?;
+    let (mut size, mut hash) = (false, false);
+    let mut fields = Fields::within(FIELD, &["bytes", "sha256", "base64"]);
+    for (name, at) in document.members(at) {
+        fields.meet(name)?;
+        let shape = document.shape(at);
+        match name {
+            "bytes" => size = whole("payload_ref.bytes", shape).map(|_| true)?,
+            "sha256" => {
+                let text = string("payload_ref.sha256", shape)?;
+                hex::decode_to_slice(text.as_bytes(), &mut [0; 32])
+                    .map_err(|_| Refusal::field("payload_ref.sha256", "is no SHA-256: 64 hex digits"))?;
+                hash = true;
+            }
+            _ if matches!(shape, Shape::Bool(_)) => {}
+            _ => return Err(Refusal::field("payload_ref.base64", format!("is {}, not a boolean", shape.word()))),
+        }
+    }
+    if !(size && hash) {
+        return Err(Refusal::field(FIELD, "needs `bytes` and `sha256`"));
+    }
+    place(document, FIELD, at)
 }
 
 fn actor(document: Document<'_>, at: NodeAt, draft: &mut Draft) -> Result<(), Refusal> {

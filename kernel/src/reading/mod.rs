@@ -77,12 +77,14 @@ impl ReaderMemory {
         Self { parser: ParserMemory::new(source.max_depth()), decoded: Vec::new() }
     }
 
-    /// The payload as policy sees it: the JSON text, decoded base64, or `null`.
+    /// The payload as policy sees it: the JSON text, decoded base64, or `null`. One that is kept elsewhere cannot be looked into,
+    /// which is not the same as `null`: it is no JSON at all, so whatever asks for its fields is uncertain.
     pub(crate) fn payload<'a>(&'a self, at: PayloadAt, value: &'a [u8]) -> &'a [u8] {
         match at {
             PayloadAt::None => b"null",
             PayloadAt::Json(start, end) => value.get(start as usize..end as usize).unwrap_or_default(),
             PayloadAt::Base64(..) => &self.decoded,
+            PayloadAt::Ref(..) => b"",
         }
     }
 

@@ -58,6 +58,7 @@ fn near_job() -> impl Strategy<Value = String> {
         "parent",
         "payload",
         "payload_base64",
+        "payload_ref",
         "other",
         "tool",
         "args",

@@ -455,7 +455,8 @@ fn shown(message: &Message) -> String {
         let judged: Judged = serde_json::from_slice(value.unwrap()).unwrap();
         let payload = judged.payload.map(|raw| raw.get().to_owned());
         let base64 = judged.payload_base64.map(|text| format!("base64 {text}"));
-        let mut payload = payload.or(base64).unwrap_or_else(|| "null".to_owned());
+        let elsewhere = judged.payload_ref.map(|at| format!("elsewhere, {} bytes, {}", at.bytes, at.sha256));
+        let mut payload = payload.or(base64).or(elsewhere).unwrap_or_else(|| "null".to_owned());
         if payload.len() > 120 {
             payload = format!("({} bytes)", payload.len());
         }

@@ -16,6 +16,7 @@ use tidegate_stage::Pace;
 
 use super::keys::KeysConfig;
 use super::lines::{Lines, Step};
+use super::payloads::{self, Payloads};
 use super::problem::{ConfigRefused, Problem};
 use super::setting::Settings;
 use super::written::{PoolWritten, Written};
@@ -51,6 +52,8 @@ pub struct Config {
     pub membership: Membership,
     /// A file that checkpoints of the log of decisions are also appended to.
     pub checkpoint_file: Option<PathBuf>,
+    /// Where payloads go that are too large for the log.
+    pub payloads: Payloads,
     /// Bounds and paces of shards; the usual ones unless a caller in code changes them.
     pub pace: Pace,
 }
@@ -165,7 +168,7 @@ impl Check<'_> {
         self.problems.push(Problem::new(self.file, line, reason, remedy));
     }
 
-    fn within(&mut self, path: &[Step<'_>], name: &str, value: u64, least: u64, most: u64) {
+    pub(super) fn within(&mut self, path: &[Step<'_>], name: &str, value: u64, least: u64, most: u64) {
         if !(least..=most).contains(&value) {
             self.wrong(path, format!("`{name}` is {value}"), format!("write {least} to {most}"));
         }
@@ -213,6 +216,7 @@ impl Config {
         let keys = super::keys::checked(&mut check, written);
         let topics = topics(&mut check, written, &sources);
         numbers(&mut check, written);
+        let payloads = payloads::checked(&mut check, &written.payloads, written.limits.record_bytes);
         let (Some(listen), true) = (listen, check.problems.is_empty()) else {
             check.problems.sort_by_key(|problem| problem.line);
             return Err(ConfigRefused { problems: check.problems });
@@ -254,6 +258,7 @@ impl Config {
                 instance: written.membership.instance.clone(),
             },
             checkpoint_file: written.audit.checkpoint_file.clone(),
+            payloads,
             pace: Pace {
                 checkpoint_every: Duration::from_millis(written.audit.checkpoint_every_ms),
                 ..Pace::default()

@@ -6,6 +6,7 @@
 mod checked;
 mod keys;
 mod lines;
+mod payloads;
 mod problem;
 mod setting;
 mod written;
@@ -14,6 +15,7 @@ use std::path::Path;
 
 pub use checked::{Config, Membership, PoolConfig, RecordLimits, SpineConfig, Tickets, TopicSettings};
 pub use keys::{Keys, KeysConfig, KeysError, SecretFrom, Signing, trusted_line, worker_key_line};
+pub use payloads::{AddressUnread, KeptIn, Payloads, PayloadsWritten, RedisAddress, RedisWritten};
 pub use problem::{ConfigRefused, Problem};
 pub use setting::{Setting, SettingUnread, Settings};
 pub use written::{

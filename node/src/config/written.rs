@@ -8,6 +8,7 @@ use tidegate_kernel::sources::{FormatWritten, ParentTickets, SourceLimitsWritten
 use tidegate_kernel::{DEFAULT_TICKET_TTL, DelegationBounds, SourceWritten};
 use tidegate_scheduler::Tuning;
 
+use super::payloads::PayloadsWritten;
 use super::setting::Settings;
 
 /// A configuration file.
@@ -42,6 +43,8 @@ pub struct Written {
     pub membership: MembershipWritten,
     /// What is said of the log of decisions beside it.
     pub audit: AuditWritten,
+    /// Where payloads go that are too large for the log.
+    pub payloads: PayloadsWritten,
 }
 
 impl Default for Written {
@@ -61,6 +64,7 @@ impl Default for Written {
             limits: LimitsWritten::default(),
             membership: MembershipWritten::default(),
             audit: AuditWritten::default(),
+            payloads: PayloadsWritten::default(),
         }
     }
 }

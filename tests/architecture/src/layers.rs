@@ -38,15 +38,24 @@ pub const LAYERS: &[Layer] = &[
     pure("tidegate-audit", &["tidegate-stage", "tidegate-spine", "tidegate-protocol"]),
     acting("tidegate-embedded", &["tidegate-spine", "tidegate-protocol"]),
     acting("tidegate-kafka", &["tidegate-spine", "tidegate-protocol"]),
-    acting("tidegate-worker", &["tidegate-spine", "tidegate-protocol"]),
+    acting("tidegate-blobs", &["tidegate-protocol"]),
+    acting("tidegate-worker", &["tidegate-blobs", "tidegate-spine", "tidegate-protocol"]),
     acting(
         "tidegate-gateway",
-        &["tidegate-keys", "tidegate-worker", "tidegate-stage", "tidegate-spine", "tidegate-protocol"],
+        &[
+            "tidegate-blobs",
+            "tidegate-keys",
+            "tidegate-worker",
+            "tidegate-stage",
+            "tidegate-spine",
+            "tidegate-protocol",
+        ],
     ),
     acting("tidegate-telemetry", &[]),
     acting(
         "tidegate-node",
         &[
+            "tidegate-blobs",
             "tidegate-embedded",
             "tidegate-gateway",
             "tidegate-kafka",

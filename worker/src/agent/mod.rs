@@ -1,4 +1,12 @@
-//! The agent: jobs as processes, and the builtins.
+//! The agent: jobs as processes, requests and calls of tools, and the builtins.
+//!
+//! | kind | a job is |
+//! |---|---|
+//! | [`CommandHandler`] | a process (below) |
+//! | [`LoopHandler`] | a line to a process that is kept alive ([`stdio_loop`]) |
+//! | [`HttpHandler`] | a request ([`http`]) |
+//! | [`McpHandler`] | a call of a tool of an MCP server ([`mcp`]) |
+//! | [`Builtin`] | nothing much, for tests and load |
 //!
 //! [`CommandHandler`] starts the command once per job. The contract with it:
 //!
@@ -23,9 +31,21 @@
 //! Unix only.
 
 pub mod builtin;
+mod child;
 pub mod command;
 pub mod environment;
+pub mod http;
+mod lines;
+pub mod mcp;
 mod output;
+mod program;
+pub mod stdio_loop;
+pub mod web;
 
 pub use builtin::{Builtin, UnknownBuiltin};
-pub use command::{CommandHandler, EmptyCommand, Gateway};
+pub use command::CommandHandler;
+pub use http::HttpHandler;
+pub use mcp::{BadServer, McpHandler, McpServer};
+pub use program::{EmptyCommand, Gateway};
+pub use stdio_loop::LoopHandler;
+pub use web::{BadEndpoint, Endpoint};

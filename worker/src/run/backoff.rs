@@ -9,20 +9,25 @@ const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
-pub(super) struct Backoff(Duration);
+pub(crate) struct Backoff(Duration);
 
 impl Backoff {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(FIRST)
     }
 
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.0 = FIRST;
     }
 
     pub(super) fn pause(&mut self) -> Sleep {
+        sleep(self.next_pause())
+    }
+
+    /// The next pause.
+    pub(crate) fn next_pause(&mut self) -> Duration {
         let pause = self.0.mul_f64(1.0 - fastrand::f64() / 2.0);
         self.0 = (self.0 * 2).min(LONGEST);
-        sleep(pause)
+        pause
     }
 }

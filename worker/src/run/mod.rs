@@ -4,7 +4,7 @@
 //! says what is to be said: so a burst is one append, and a single result goes out at once. Nothing here waits for the
 //! spine: opening the lane again and making a producer are states, so leases are watched throughout an outage.
 
-mod backoff;
+pub(crate) mod backoff;
 pub mod gate;
 mod jobs;
 mod lane;

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ use super::jobs::{Done, End, Jobs};
 use super::lane::{Event, Lane};
 use super::link::Link;
 use super::{Clock, Drained, RunError};
-use crate::context::{Cancel, CancelSignal, Origin, Sign};
+use crate::context::{Cancel, CancelSignal, Origin, Said, Sign};
 use crate::measures::Measures;
+use crate::payload::Fetching;
 use crate::session::{Action, Ended, Incarnation, JobKey, Retry};
 use crate::{Context, Worker, constraints};
 
@@ -142,10 +144,12 @@ impl Loop {
             changed = true;
             self.done(done);
         }
-        while let Poll::Ready(Some(Sign { shard, job, fraction, note })) = self.signs.1.poll_recv(cx) {
+        while let Poll::Ready(Some(Sign { shard, job, said })) = self.signs.1.poll_recv(cx) {
             changed = true;
-            if let Some(link) = self.link(shard) {
-                link.session.progressed(&job, fraction, note);
+            let Some(link) = self.link(shard) else { continue };
+            match said {
+                Said::Progress { fraction, note } => link.session.progressed(&job, fraction, note),
+                Said::Partial(piece) => link.session.partial(&job, piece),
             }
         }
         let mut records = std::mem::take(&mut self.records);
@@ -339,6 +343,17 @@ impl Loop {
                 debug!(job = %key, ?passed_on, "constraints that the handler alone can keep");
             }
         }
+        let handler = match (judged.payload_ref, &self.worker.payloads) {
+            (None, _) => handler,
+            (Some(reference), Some(store)) => Arc::new(Fetching { handler, store: Arc::clone(store), reference }),
+            (Some(_), None) => {
+                warn!(job = %key, "a job was refused: its payload is kept beside the log, and this worker knows no such place");
+                let refused = Ended::failed(
+                    "not run: its payload is kept beside the log, and its worker was not told where (`payloads:` in its configuration)",
+                );
+                return self.ended(shard, &key, Ended { retry: Retry::Backoff, ..refused });
+            }
+        };
         let (signal, cancel) = CancelSignal::new();
         let origin = Origin { record: work.to_owned(), children: self.worker.children.clone() };
         match Context::new(shard, key.clone(), judged, origin, cancel, self.signs.0.clone()) {

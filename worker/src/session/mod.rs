@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tidegate_protocol::facts::Token;
+use tidegate_protocol::fleet::Partial;
 use tidegate_protocol::ids::{Capability, TenantId, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
@@ -44,6 +45,8 @@ use tidegate_protocol::time::Timestamp;
 pub const FIRST_HEARTBEAT: Duration = Duration::from_secs(1);
 /// Signs of progress go out in batches at least this far apart.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+/// Most bytes of partial output of one job that are sent at once, and of all of them.
+pub const PARTIAL: (usize, usize) = (64 << 10, 1 << 20);
 /// Unsettled results beyond `capacity + UNSETTLED` hold new credit back until the owner settles some.
 pub const UNSETTLED: usize = 1_024;
 
@@ -210,10 +213,11 @@ struct Running {
     lost: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Progress {
     fraction: Option<f64>,
     note: String,
+    partial: Option<Partial>,
 }
 
 /// What the append under way says that must be said again if it fails.
@@ -253,6 +257,10 @@ pub struct Session {
     give_backs: VecDeque<JobKey>,
     progress: BTreeMap<JobKey, Progress>,
     progress_at: Timestamp,
+    /// Of jobs that have ended.
+    last_words: Vec<(JobKey, Progress)>,
+    /// Of all pieces in `progress`; too much rather than too little.
+    partial_bytes: usize,
     hello_wanted: bool,
     heartbeat_wanted: bool,
     heartbeat_at: Timestamp,
@@ -286,6 +294,8 @@ impl Session {
             give_backs: VecDeque::new(),
             progress: BTreeMap::new(),
             progress_at: now,
+            last_words: Vec::new(),
+            partial_bytes: 0,
             hello_wanted: true,
             heartbeat_wanted: false,
             heartbeat_at: now,
@@ -320,6 +330,7 @@ impl Session {
         self.results.clear();
         self.unsent.clear();
         self.give_backs.clear();
+        self.last_words.clear();
         self.flight = Flight::default();
         self.hello_wanted = true;
         self.heartbeat_wanted = false;
@@ -329,10 +340,12 @@ impl Session {
 
     /// The job ended. `false` when its lease was lost (or it is unknown): the result goes nowhere.
     pub fn finished(&mut self, job: &JobKey, ended: Ended) -> bool {
-        self.progress.remove(job);
+        let said = self.progress.remove(job);
         self.waiting.remove(job);
         let held = self.jobs.remove(job).is_some_and(|running| !running.lost);
         if held {
+            // The end of what it told goes out before how it ended.
+            self.last_words.extend(said.filter(|said| said.partial.is_some()).map(|said| (job.clone(), said)));
             self.unsent.push_back(job.clone());
             self.results.insert(job.clone(), ended);
         }
@@ -371,8 +384,36 @@ impl Session {
     /// A sign of progress; only the latest of a job is kept until it is sent. Not said again if its append fails.
     pub fn progressed(&mut self, job: &JobKey, fraction: Option<f64>, note: String) {
         if self.jobs.get(job).is_some_and(|running| !running.lost) {
-            self.progress.insert(job.clone(), Progress { fraction, note });
+            let said = self.progress.entry(job.clone()).or_default();
+            (said.fraction, said.note) = (fraction, note);
         }
+    }
+
+    /// A piece of a job's output. Pieces that follow each other are joined until they are sent; what is more than
+    /// [`PARTIAL`] is dropped. Not said again if its append fails.
+    pub fn partial(&mut self, job: &JobKey, piece: Partial) {
+        if self.jobs.get(job).is_none_or(|running| running.lost) {
+            return;
+        }
+        if self.progress.is_empty() && self.last_words.is_empty() {
+            self.partial_bytes = 0;
+        }
+        let bytes = piece.text.len();
+        if bytes > PARTIAL.0 || self.partial_bytes + bytes > PARTIAL.1 {
+            return;
+        }
+        let said = self.progress.entry(job.clone()).or_default();
+        match &mut said.partial {
+            Some(begun) => {
+                let end = begun.at.saturating_add(u64::try_from(begun.text.len()).unwrap_or(u64::MAX));
+                if piece.at != end || begun.text.len() + bytes > PARTIAL.0 {
+                    return;
+                }
+                begun.text.push_str(&piece.text);
+            }
+            none => *none = Some(piece),
+        }
+        self.partial_bytes += bytes;
     }
 
     /// Takes nothing new from here on; what runs may finish.

@@ -1,12 +1,10 @@
 //! What the worker says, and when.
 
-use tidegate_protocol::facts::Token;
 use tidegate_protocol::fleet::{Held, Report};
-use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
-use super::{Flight, JobKey, PROGRESS_EVERY, Retry, Session};
+use super::{Flight, JobKey, PROGRESS_EVERY, Progress, Retry, Session};
 
 /// Most results in one append, and most bytes of output in it (one larger output goes alone).
 const BATCH: (usize, usize) = (1_000, 4 << 20);
@@ -30,6 +28,8 @@ impl Session {
         }
         let credit = self.credit();
         self.granted = self.granted.max(credit);
+        let last_words = std::mem::take(&mut self.last_words);
+        self.say(last_words, &mut reports);
         self.results_into(&mut reports, credit);
         let told = !reports.is_empty() && !self.flight.results.is_empty();
         while let Some(job) = self.give_backs.pop_front() {
@@ -206,19 +206,22 @@ impl Session {
     }
 
     fn progress_into(&mut self, reports: &mut Vec<Report>) {
-        for (JobKey { source, token }, said) in std::mem::take(&mut self.progress) {
-            reports.push(self.progress_of(source, token, said.fraction, said.note));
-        }
+        let said = std::mem::take(&mut self.progress);
+        self.partial_bytes = 0;
+        self.say(said, reports);
     }
 
-    fn progress_of(&self, source: SourcePosition, token: Token, fraction: Option<f64>, note: String) -> Report {
-        Report::Progress {
-            worker: self.identity.worker.clone(),
-            incarnation: self.incarnation.number,
-            source,
-            token,
-            fraction,
-            note,
+    fn say(&self, said: impl IntoIterator<Item = (JobKey, Progress)>, reports: &mut Vec<Report>) {
+        for (JobKey { source, token }, said) in said {
+            reports.push(Report::Progress {
+                worker: self.identity.worker.clone(),
+                incarnation: self.incarnation.number,
+                source,
+                token,
+                fraction: said.fraction,
+                note: said.note,
+                partial: said.partial,
+            });
         }
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Job {
     payload: Option<Box<RawValue>>,
     #[serde(default)]
     payload_base64: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    payload_ref: Option<serde::de::IgnoredAny>,
 }
 
 /// A job with the decision about it, where one was recorded.
@@ -65,6 +67,8 @@ struct Judged {
     payload: Option<Box<RawValue>>,
     #[serde(default)]
     payload_base64: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    payload_ref: Option<serde::de::IgnoredAny>,
 }
 
 /// Tells the two apart without reading either twice.
@@ -105,15 +109,20 @@ impl Recorded {
         let read = |error: serde_json::Error| error.to_string();
         let shape: Shape = serde_json::from_str(text).map_err(read)?;
         let recorded = if shape.job.is_some() {
-            let Judged { mut job, decision, payload, payload_base64 } = serde_json::from_str(text).map_err(read)?;
+            let Judged { mut job, decision, payload, payload_base64, payload_ref } =
+                serde_json::from_str(text).map_err(read)?;
             job.payload = payload;
             job.payload_base64 = payload_base64;
+            job.payload_ref = payload_ref;
             Self { line, job, decision }
         } else {
             Self { line, job: serde_json::from_str(text).map_err(read)?, decision: None }
         };
         if recorded.job.payload_base64.is_some() {
             return Err("`payload_base64` is not read here; give the payload as JSON".to_owned());
+        }
+        if recorded.job.payload_ref.is_some() {
+            return Err("its payload is kept beside the log (`payload_ref`); give the payload itself".to_owned());
         }
         Ok(recorded)
     }

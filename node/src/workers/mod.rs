@@ -1,33 +1,44 @@
 //! Workers inside a process.
 
+mod mcp;
+
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use tidegate_blobs::Store;
 use tidegate_protocol::ids::{PoolName, WorkerId};
 use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
 pub use tidegate_worker::agent::Gateway;
-use tidegate_worker::agent::{Builtin, CommandHandler};
+use tidegate_worker::agent::{Builtin, CommandHandler, Endpoint, HttpHandler, LoopHandler, McpHandler};
 use tidegate_worker::constraints::Enforces;
 use tidegate_worker::{RunError, Worker};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+pub use self::mcp::{McpAt, McpSpec, offered};
 use crate::metrics;
 use crate::process::StartError;
 
 /// What runs the jobs of a capability.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Runs {
     /// `noop`, `echo` or `sleep:MS`.
     Builtin(Builtin),
     /// A command, a process per job.
     Command(Vec<String>),
+    /// A command, a process kept alive per slot. Capabilities with the same words share the processes.
+    Loop(Vec<String>),
+    /// A request per job.
+    Http(HttpHandler),
+    /// A call of a tool per job.
+    Tool(McpHandler),
 }
 
-/// A capability and what runs it: `CAP=COMMAND…` or `CAP=builtin:NAME`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A capability and what runs it: `CAP=COMMAND…`, `CAP=loop:COMMAND…`, `CAP=http://…` or `CAP=builtin:NAME`.
+#[derive(Debug, Clone)]
 pub struct WorkerSpec {
     /// The capability.
     pub capability: String,
@@ -37,7 +48,9 @@ pub struct WorkerSpec {
 
 /// Text that says no worker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` says no worker: {reason}; write `CAPABILITY=COMMAND ARGS`, or `CAPABILITY=builtin:echo`")]
+#[error(
+    "`{text}` says no worker: {reason}; write `CAPABILITY=COMMAND ARGS`, `CAPABILITY=loop:COMMAND ARGS`, `CAPABILITY=http://HOST/PATH` or `CAPABILITY=builtin:echo`"
+)]
 pub struct BadWorkerSpec {
     /// As written.
     pub text: String,
@@ -56,20 +69,26 @@ impl FromStr for WorkerSpec {
             return Err(bad("there is no capability before `=`".into()));
         }
         let capability = capability.trim().to_owned();
-        let runs = match runs.trim().strip_prefix("builtin:") {
-            Some(name) => Runs::Builtin(
-                name.parse().map_err(|e: tidegate_worker::agent::builtin::UnknownBuiltin| bad(e.to_string()))?,
-            ),
-            None => {
-                let words: Vec<String> = runs.split_whitespace().map(str::to_owned).collect();
-                if words.is_empty() {
-                    return Err(bad("there is no command after `=`".into()));
-                }
-                Runs::Command(words)
-            }
+        let runs = runs.trim();
+        let words = |text: &str| {
+            let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            if words.is_empty() { Err(bad("there is no command after `=`".into())) } else { Ok(words) }
+        };
+        let runs = if let Some(name) = runs.strip_prefix("builtin:") {
+            Runs::Builtin(name.parse().map_err(|e: tidegate_worker::agent::UnknownBuiltin| bad(e.to_string()))?)
+        } else if let Some(command) = runs.strip_prefix("loop:") {
+            Runs::Loop(words(command)?)
+        } else if is_address(runs) {
+            Runs::Http(HttpHandler::new(Endpoint::new(runs).map_err(|error| bad(error.to_string()))?))
+        } else {
+            Runs::Command(words(runs)?)
         };
         Ok(Self { capability, runs })
     }
+}
+
+fn is_address(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
 }
 
 /// What there is around a worker.
@@ -79,6 +98,8 @@ pub struct Surroundings {
     pub enforces: Vec<Enforces>,
     /// A gateway that its commands may submit jobs to.
     pub gateway: Option<Gateway>,
+    /// Where payloads are that are kept beside the log.
+    pub payloads: Option<Arc<dyn Store>>,
 }
 
 /// A worker of `pool` with these capabilities and surroundings, which believes whom `trust` trusts.
@@ -97,6 +118,8 @@ pub fn build(
     let id = WorkerId::new(id).map_err(|e| error(e.to_string()))?;
     let enforced = around.enforces.iter().copied();
     let mut builder = Worker::builder(pool, id, trust).concurrency(concurrency).enforces(enforced);
+    builder = builder.payloads(around.payloads.clone());
+    let mut loops: BTreeMap<&[String], LoopHandler> = BTreeMap::new();
     for spec in specs {
         builder = match &spec.runs {
             Runs::Builtin(builtin) => builder.capability(&spec.capability, *builtin),
@@ -108,6 +131,21 @@ pub fn build(
                 };
                 builder.capability(&spec.capability, command)
             }
+            Runs::Loop(words) => {
+                let kept = match loops.entry(words) {
+                    Entry::Occupied(kept) => kept.into_mut(),
+                    Entry::Vacant(place) => {
+                        let kept = LoopHandler::new(words).map_err(|e| error(e.to_string()))?;
+                        place.insert(match &around.gateway {
+                            Some(gateway) => kept.gateway(gateway.clone()),
+                            None => kept,
+                        })
+                    }
+                };
+                builder.capability(&spec.capability, kept.clone())
+            }
+            Runs::Http(handler) => builder.capability(&spec.capability, handler.clone()),
+            Runs::Tool(handler) => builder.capability(&spec.capability, handler.clone()),
         };
     }
     builder.build().map_err(|e| error(e.to_string()))

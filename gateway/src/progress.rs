@@ -1,0 +1,298 @@
+//! What running jobs say of themselves, for whoever watches one: signs of progress and partial output, from `reports.<pool>`.
+//!
+//! Nothing is read while nobody watches. The first watcher of a pool begins to follow its reports from where they end then; what was
+//! said before is not told. Of each watched job the last signs are kept, within bounds, and numbered, so that a watcher can ask for what
+//! came since, and sees when something is missing.
+//!
+//! Reports are workers' own words and not signed: a sign is told only if the scheduler's facts say that this worker had this very
+//! lease. It is for people; nothing is decided by it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tidegate_protocol::address::TopicName;
+use tidegate_protocol::facts::Token;
+use tidegate_protocol::fleet::{Partial, Report};
+use tidegate_protocol::ids::{PoolName, WorkerId};
+use tidegate_protocol::job::SourcePosition;
+use tidegate_spine::{Record, Spine, SpineError, Start};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::view::{Attempt, JobKey, Story, View};
+
+/// Jobs watched at once.
+const WATCHED: usize = 1_000;
+/// Signs kept of a job, and bytes of their texts.
+const KEPT: (usize, usize) = (1_000, 256 << 10);
+/// A job is watched for so long after it was last asked for.
+const FORGET: Duration = Duration::from_secs(60);
+/// Records taken of one partition before the next has its turn.
+const TURN: usize = 512;
+/// How a report of progress begins: most reports are none, and are not parsed.
+const BEGINS: &[u8] = br#"{"progress":"#;
+
+/// One sign.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sign {
+    /// Its number among those of this job, from 1; what is missing was dropped.
+    pub number: u64,
+    /// The attempt that said it.
+    pub attempt: u32,
+    /// 0 to 1 when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<f64>,
+    /// A line for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// A piece of what it will give back, or of what it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partial: Option<Partial>,
+}
+
+/// Signs of a job, and from where to ask on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Signs {
+    /// The job's story, so that a watcher sees its end.
+    pub job: Story,
+    /// What it said, in order.
+    pub signs: Vec<Sign>,
+    /// Everything up to this number is in here or was before.
+    pub next: u64,
+}
+
+/// A job cannot be watched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotWatched {
+    /// Too many are.
+    #[error("{WATCHED} jobs are watched already")]
+    TooMany,
+    /// The spine does not answer.
+    #[error("the spine does not answer: {0}")]
+    Away(SpineError),
+}
+
+#[derive(Debug)]
+struct Watched {
+    pool: PoolName,
+    asked: Instant,
+    said: VecDeque<(WorkerId, Token, Sign)>,
+    bytes: usize,
+    last: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: HashMap<SourcePosition, Watched>,
+    /// Pools that are followed.
+    followed: BTreeSet<PoolName>,
+}
+
+/// See the module. Shared as `Arc`.
+pub struct Progress {
+    spine: Arc<dyn Spine>,
+    reports: BTreeMap<PoolName, TopicName>,
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Progress").field("pools", &self.reports.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Progress {
+    /// Of these pools, whose reports stand in these topics.
+    #[must_use]
+    pub fn new(spine: Arc<dyn Spine>, reports: BTreeMap<PoolName, TopicName>) -> Arc<Self> {
+        Arc::new(Self { spine, reports, state: Mutex::default(), changed: watch::Sender::new(0) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the job said after sign `since`; waits up to `wait` for the first, or for its end. `None`: the job is not known by then.
+    ///
+    /// # Errors
+    /// [`NotWatched`].
+    pub async fn of(
+        self: &Arc<Self>,
+        view: &View,
+        key: &JobKey,
+        since: u64,
+        wait: Duration,
+    ) -> Result<Option<Signs>, NotWatched> {
+        let deadline = Instant::now() + wait;
+        let mut stories = view.subscribe();
+        let mut signs = self.changed.subscribe();
+        loop {
+            stories.borrow_and_update();
+            signs.borrow_and_update();
+            let Some(job) = view.get(key) else {
+                if Instant::now() >= deadline {
+                    return Ok(None);
+                }
+                let _late = tokio::time::timeout_at(deadline, stories.changed()).await;
+                continue;
+            };
+            if let Some(pool) = job.pool.clone().filter(|pool| self.reports.contains_key(pool)) {
+                self.watch(&job.source, &pool).await?;
+            }
+            let found = self.since(&job, since);
+            let ended = job.state.is_ended();
+            if ended || !found.is_empty() || Instant::now() >= deadline {
+                let next = found.last().map_or(since, |sign| sign.number);
+                return Ok(Some(Signs { job, signs: found, next }));
+            }
+            tokio::select! {
+                _ = stories.changed() => {}
+                _ = signs.changed() => {}
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    /// Has the job's signs kept from now on, and its pool followed.
+    async fn watch(self: &Arc<Self>, job: &SourcePosition, pool: &PoolName) -> Result<(), NotWatched> {
+        let begin = {
+            let mut state = self.state();
+            let now = Instant::now();
+            state.jobs.retain(|_, watched| watched.asked + FORGET > now);
+            if let Some(watched) = state.jobs.get_mut(job) {
+                watched.asked = now;
+            } else if state.jobs.len() >= WATCHED {
+                return Err(NotWatched::TooMany);
+            } else {
+                let watched = Watched { pool: pool.clone(), asked: now, said: VecDeque::new(), bytes: 0, last: 0 };
+                state.jobs.insert(job.clone(), watched);
+            }
+            state.followed.insert(pool.clone())
+        };
+        if begin {
+            let opened = self.open(pool).await;
+            match opened {
+                Ok(opened) => {
+                    let (progress, pool) = (Arc::clone(self), pool.clone());
+                    tokio::spawn(progress.follow(pool, opened));
+                }
+                Err(error) => {
+                    self.state().followed.remove(pool);
+                    return Err(NotWatched::Away(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the pool's reports end now.
+    async fn open(&self, pool: &PoolName) -> Result<Opened, SpineError> {
+        let Some(topic) = self.reports.get(pool) else { return Ok(Vec::new()) };
+        let states = self.spine.describe(std::slice::from_ref(topic)).await?;
+        let state = states.into_iter().next().flatten();
+        let state = state.ok_or_else(|| SpineError::UnknownTopic { topic: topic.clone() })?;
+        let partitions: Vec<_> = (0..state.partitions).map(|partition| topic.partition(partition)).collect();
+        let ends = self.spine.ends(&partitions).await?;
+        Ok(partitions.into_iter().zip(ends).map(|(partition, ends)| (partition, ends.end)).collect())
+    }
+
+    /// Reads the pool's reports for as long as one of its jobs is watched.
+    async fn follow(self: Arc<Self>, pool: PoolName, opened: Opened) {
+        tokio::select! {
+            Err(error) = self.read(&opened) => {
+                tracing::warn!(%pool, error, "reports are not followed any more; the next who watches begins again");
+                self.state().followed.remove(&pool);
+            }
+            () = self.unwatched(&pool) => {}
+        }
+    }
+
+    async fn read(&self, opened: &Opened) -> Result<Infallible, String> {
+        let mut reader = self.spine.reader("progress").await.map_err(|error| error.to_string())?;
+        let handles: Vec<_> = opened.iter().map(|(partition, end)| reader.open(partition, Start::At(*end))).collect();
+        let mut batch: Vec<Record> = Vec::with_capacity(TURN);
+        loop {
+            let turn = poll_fn(|cx| {
+                let mut moved = false;
+                for handle in &handles {
+                    match reader.poll_read(*handle, TURN, cx, &mut batch) {
+                        Poll::Pending => {}
+                        Poll::Ready(Ok(_)) => {
+                            moved = true;
+                            batch.drain(..).for_each(|record| self.heard(&record));
+                        }
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    }
+                }
+                if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
+            });
+            turn.await.map_err(|error| error.to_string())?;
+            // Watchers must not keep a thread from a shard.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Resolves when no job of the pool is watched any more.
+    async fn unwatched(&self, pool: &PoolName) {
+        loop {
+            tokio::time::sleep(FORGET).await;
+            let mut state = self.state();
+            let now = Instant::now();
+            state.jobs.retain(|_, watched| watched.asked + FORGET > now);
+            if !state.jobs.values().any(|watched| watched.pool == *pool) {
+                // Under the same lock: whoever watches next begins to follow again.
+                state.followed.remove(pool);
+                return;
+            }
+        }
+    }
+
+    fn heard(&self, record: &Record) {
+        let Some(value) = record.value.as_deref().filter(|value| value.starts_with(BEGINS)) else { return };
+        let Ok(Report::Progress { worker, source, token, fraction, note, partial, .. }) =
+            serde_json::from_slice::<Report>(value)
+        else {
+            return;
+        };
+        let mut state = self.state();
+        let Some(watched) = state.jobs.get_mut(&source) else { return };
+        watched.last += 1;
+        let sign = Sign { number: watched.last, attempt: token.attempt, fraction, note, partial };
+        watched.bytes += sign.bytes();
+        watched.said.push_back((worker, token, sign));
+        while watched.said.len() > KEPT.0 || watched.bytes > KEPT.1 {
+            let Some((_, _, dropped)) = watched.said.pop_front() else { break };
+            watched.bytes = watched.bytes.saturating_sub(dropped.bytes());
+        }
+        drop(state);
+        self.changed.send_modify(|change| *change += 1);
+    }
+
+    /// Signs after `since` of whoever had the job, as the scheduler says.
+    fn since(&self, job: &Story, since: u64) -> Vec<Sign> {
+        let state = self.state();
+        let Some(watched) = state.jobs.get(&job.source) else { return Vec::new() };
+        let held = |worker: &WorkerId, token: &Token| {
+            let is = |attempt: &Attempt| {
+                attempt.worker == *worker && (attempt.epoch, attempt.attempt) == (token.epoch, token.attempt)
+            };
+            job.attempts.iter().any(is)
+        };
+        let later = watched.said.iter().filter(|(_, _, sign)| sign.number > since);
+        later.filter(|(worker, token, _)| held(worker, token)).map(|(_, _, sign)| sign.clone()).collect()
+    }
+}
+
+type Opened = Vec<(tidegate_protocol::address::TopicPartition, u64)>;
+
+impl Sign {
+    fn bytes(&self) -> usize {
+        self.note.len() + self.partial.as_ref().map_or(0, |partial| partial.text.len()) + 64
+    }
+}

@@ -1,0 +1,172 @@
+//! A server that is a process: messages are lines on its stdin and stdout. One process serves all jobs at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::{debug, warn};
+
+use super::NoResult;
+use super::rpc::{self, Incoming, RpcError};
+use crate::Context;
+use crate::agent::child::LineChild;
+
+/// Messages that wait to be written.
+const QUEUE: usize = 64;
+
+/// A running server. Dropped, it is killed.
+#[derive(Debug)]
+pub(super) struct StdioLink {
+    to: mpsc::Sender<Vec<u8>>,
+    calls: Arc<Mutex<Calls>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    waiting: HashMap<u64, Waiting>,
+    /// How the server ended.
+    gone: Option<String>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    answer: oneshot::Sender<Result<Box<RawValue>, RpcError>>,
+    /// Whose progress it is.
+    progress: Option<Context>,
+}
+
+/// Forgets a call that nobody waits for any more.
+struct Forget<'a>(&'a Mutex<Calls>, u64);
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).waiting.remove(&self.1);
+    }
+}
+
+impl Drop for StdioLink {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl StdioLink {
+    pub(super) fn new(child: LineChild) -> Self {
+        let (to, from) = mpsc::channel(QUEUE);
+        let calls = Arc::new(Mutex::new(Calls::default()));
+        let task = tokio::spawn(serve(child, from, Arc::clone(&calls)));
+        Self { to, calls, task }
+    }
+
+    /// Whether its process has ended.
+    pub(super) fn is_gone(&self) -> bool {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).gone.is_some()
+    }
+
+    pub(super) async fn call(
+        &self,
+        id: u64,
+        message: Vec<u8>,
+        progress: Option<Context>,
+    ) -> Result<Box<RawValue>, NoResult> {
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(how) = &calls.gone {
+                return Err(NoResult::Gone(how.clone()));
+            }
+            calls.waiting.insert(id, Waiting { answer, progress });
+        }
+        let _forget = Forget(&self.calls, id);
+        if self.to.send(rpc::line(message)).await.is_err() {
+            return Err(self.gone());
+        }
+        match answered.await {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(error)) => Err(NoResult::Error(error)),
+            Err(_) => Err(self.gone()),
+        }
+    }
+
+    pub(super) async fn notify(&self, message: Vec<u8>) {
+        // A server that is gone needs no telling.
+        let _gone = self.to.send(rpc::line(message)).await;
+    }
+
+    fn gone(&self) -> NoResult {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        NoResult::Gone(calls.gone.clone().unwrap_or_else(|| "its process ended".into()))
+    }
+}
+
+/// Writes what is to be said and reads what comes, until the server ends.
+async fn serve(mut child: LineChild, mut from: mpsc::Receiver<Vec<u8>>, calls: Arc<Mutex<Calls>>) {
+    let (mut unsent, mut at) = (Vec::new(), 0);
+    let mut stray = false;
+    let broken = loop {
+        let rest: &[u8] = unsent.get(at..).unwrap_or_default();
+        tokio::select! {
+            line = child.lines.next() => match line {
+                Ok(Some(line)) => {
+                    let Ok(messages) = rpc::read(&line) else {
+                        if !line.trim_ascii().is_empty() && !std::mem::replace(&mut stray, true) {
+                            warn!("an MCP server writes to stdout what is no message; it is passed over");
+                        }
+                        continue;
+                    };
+                    for message in messages {
+                        if let Some(reply) = heard(message, &calls) {
+                            unsent.extend(rpc::line(reply));
+                        }
+                    }
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error.to_string()),
+            },
+            written = child.stdin.write(rest), if !rest.is_empty() => match written {
+                Ok(n) => at += n,
+                Err(_) => at = unsent.len(),
+            },
+            message = from.recv(), if rest.is_empty() => match message {
+                Some(message) => (unsent, at) = (message, 0),
+                None => break None,
+            },
+        }
+    };
+    let how = child.ended().await;
+    let how = broken.map_or_else(|| how.clone(), |why| format!("it was stopped: {why}"));
+    warn!(%how, "an MCP server ended");
+    let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
+    calls.gone = Some(how);
+    // Whoever waits is told by its sender's end.
+    calls.waiting.clear();
+}
+
+/// Passes a message on; what is to be answered.
+fn heard(message: Incoming, calls: &Mutex<Calls>) -> Option<Vec<u8>> {
+    let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
+    match message {
+        Incoming::Response { id, result } => match calls.waiting.remove(&id) {
+            Some(waiting) => {
+                let _left = waiting.answer.send(result);
+            }
+            None => debug!(id, "an answer nobody waits for was ignored"),
+        },
+        Incoming::Progress { id, fraction, note } => {
+            if let Some(context) = calls.waiting.get(&id).and_then(|waiting| waiting.progress.as_ref()) {
+                context.progress(fraction, note);
+            }
+        }
+        Incoming::Request { id, method } => return rpc::reply(&id, &method).ok(),
+        Incoming::Other => {}
+    }
+    None
+}
+
+/// How long a server may take to say who it is.
+pub(super) const HELLO: Duration = Duration::from_secs(30);
