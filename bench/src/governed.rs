@@ -88,6 +88,7 @@ impl Names {
             (Topic::Work(pool.clone()), LANES),
             (Topic::Reports(pool.clone()), 1),
             (Topic::Leases(pool.clone()), 1),
+            (Topic::PoolCommands(pool.clone()), 1),
             (Topic::Finished, SHARED),
             (Topic::Dead, SHARED),
             (Topic::Snapshots, 1),

@@ -69,6 +69,10 @@ fn each_mistake_is_told_with_its_place_its_reason_and_a_remedy() {
             "pools:\n  - name: a\n  - name: a\n",
             "t.yaml:2: pool `a` is defined twice; give each pool its own name; a pool's name is part of its topics' names",
         ),
+        (
+            "pools:\n  - name: jobs.raw\n",
+            "t.yaml:2: pool `jobs.raw` has the name of a source, and both have a topic `commands.jobs.raw`; give one of them another name",
+        ),
         ("sources: []\n", "t.yaml:1: there is no source, so no job could come in; name at least one"),
         (
             "topics:\n  partitions:\n    jobs.row: 8\n",

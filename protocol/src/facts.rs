@@ -13,6 +13,7 @@ use crate::job::{InputHash, Job, SourcePosition};
 use crate::kept::{DeferredWhy, KeptRecord, Replaced};
 use crate::limits::{LimitAnswer, LimitRequest, OutcomeTold, Spend, Usage};
 use crate::outcome::{DeadReason, Outcome};
+use crate::pool_command::{PoolAction, PoolRefusal};
 use crate::time::Timestamp;
 use crate::withdrawal::Cause;
 
@@ -309,6 +310,15 @@ pub enum LeaseEnd {
     Stalled,
 }
 
+/// Which life of a worker is told something, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// The lane it reads.
+    pub lane: u32,
+}
+
 /// A fact of a scheduler shard (`leases.<pool>`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -523,10 +533,62 @@ pub enum SchedulerFact {
         /// SHA-256 of its value (of nothing for a null value).
         input_hash: InputHash,
     },
-    /// A worker that holds nothing and has long been silent is forgotten.
+    /// A worker that holds nothing and has long been silent is forgotten. Whether it is cordoned is not.
     WorkerForgotten {
         /// The worker.
         worker: WorkerId,
+    },
+    /// An operator's command: the worker gets no further job. With `tell` emits `Drain` to its lane, and from then on after every
+    /// `Welcome` of that incarnation.
+    WorkerCordoned {
+        /// The worker, known or not.
+        worker: WorkerId,
+        /// It is to leave when it has ended what it runs.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        drain: bool,
+        /// Who is told to leave.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tell: Option<Told>,
+        /// The command.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// When, by their clock, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// An operator's command: a cordoned worker may get jobs again.
+    WorkerUncordoned {
+        /// The worker.
+        worker: WorkerId,
+        /// The command.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// When, by their clock, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// Why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// A genuine command to the pool that has no effect.
+    PoolCommandRefused {
+        /// The worker it names.
+        worker: WorkerId,
+        /// What it asked for.
+        action: PoolAction,
+        /// The command.
+        command: CommandId,
+        /// By whom.
+        by: PersonId,
+        /// When, by their clock, milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// Why, as a word.
+        why: PoolRefusal,
+        /// Why, for people.
+        detail: String,
     },
 }
 

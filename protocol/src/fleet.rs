@@ -177,6 +177,14 @@ pub enum Order {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
+    /// An operator wants this worker to end what it runs, to take nothing new, and to leave. Said again after every Welcome.
+    Drain {
+        /// For which incarnation.
+        incarnation: u64,
+        /// Who wants it and why, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
     /// The result of this token was accepted or refused: forget it. Refused while it still runs (a heartbeat listed a
     /// lease that is no longer this worker's): stop it, its result would not count.
     Settled {

@@ -21,6 +21,7 @@ pub mod kept;
 pub mod limits;
 pub mod merkle;
 pub mod outcome;
+pub mod pool_command;
 pub mod proof;
 pub mod redrive;
 pub mod returned;

@@ -8,6 +8,7 @@
 //! | chunk of a snapshot | `tidegate snapshot v1`, the chunk's text |
 //! | accepted loss | `tidegate loss v1`, its text |
 //! | folder of policy bundles | `tidegate policy v1`, the text of its list of files |
+//! | operator's command to a pool | `tidegate pool command v1`, its text ([`crate::pool_command`]) |
 //! | checkpoint of a facts log | `tidegate checkpoint v1`, the checkpoint's text ([`crate::checkpoint`]) |
 //! | messages of a group | `tidegate messages v1`, sender, epoch, offset of the group, root ([`crate::proof`]) |
 //!

@@ -45,6 +45,8 @@ pub enum Topic {
     Reports(PoolName),
     /// Scheduler facts of a pool.
     Leases(PoolName),
+    /// Operators' commands to a pool.
+    PoolCommands(PoolName),
     /// Waiting jobs moved out of the way.
     Overflow(PoolName),
     /// Kernels' requests to the limits stage.
@@ -87,7 +89,7 @@ macro_rules! row {
 }
 
 /// The table (DESIGN section 3), in the order of [`Topic`]'s variants.
-pub const TABLE: [Row; 20] = [
+pub const TABLE: [Row; 21] = [
     row!("<source>", "producer's key", Backlog, false, "anyone allowed", "kernel"),
     row!("decisions.<source>", "source partition", Facts, true, "kernel", "kernel, gateway, audit"),
     row!("commands.<source>", "source partition", Log, false, "gateway, cli", "kernel"),
@@ -100,6 +102,7 @@ pub const TABLE: [Row; 20] = [
     row!("work.<pool>", "lane", Short, false, "scheduler", "workers of the pool"),
     row!("reports.<pool>", "pool shard", Log, false, "workers", "scheduler"),
     row!("leases.<pool>", "pool shard", Facts, true, "scheduler", "scheduler, gateway"),
+    row!("commands.<pool>", "pool shard", Log, false, "gateway, cli", "scheduler"),
     row!("overflow.<pool>", "tenant bucket", Backlog, true, "scheduler", "scheduler"),
     row!("limits.requests", "limit key", Log, true, "kernel", "limits"),
     row!("limits.facts", "limits shard", Facts, true, "limits", "limits, gateway"),
@@ -127,6 +130,7 @@ impl Topic {
             work,
             reports,
             leases,
+            pool_commands,
             overflow,
             limit_requests,
             limit_facts,
@@ -149,6 +153,7 @@ impl Topic {
             Self::Work(_) => work,
             Self::Reports(_) => reports,
             Self::Leases(_) => leases,
+            Self::PoolCommands(_) => pool_commands,
             Self::Overflow(_) => overflow,
             Self::LimitRequests => limit_requests,
             Self::LimitFacts => limit_facts,
@@ -178,6 +183,7 @@ impl Topic {
             Self::Work(pool) => format!("{prefix}work.{pool}"),
             Self::Reports(pool) => format!("{prefix}reports.{pool}"),
             Self::Leases(pool) => format!("{prefix}leases.{pool}"),
+            Self::PoolCommands(pool) => format!("{prefix}commands.{pool}"),
             Self::Overflow(pool) => format!("{prefix}overflow.{pool}"),
             Self::LimitRequests => format!("{prefix}limits.requests"),
             Self::LimitFacts => format!("{prefix}limits.facts"),

@@ -24,6 +24,7 @@ use tidegate_protocol::job::Job;
 use tidegate_protocol::kept::HoldView;
 use tidegate_protocol::limits::{LimitAnswer, LimitDefinition, LimitRequest, LimitsFact, OutcomeTold};
 use tidegate_protocol::outcome::Finished;
+use tidegate_protocol::pool_command::PoolCommand;
 use tidegate_protocol::proof::Ticket;
 use tidegate_protocol::returned::JobReturned;
 use tidegate_protocol::withdrawal::Withdrawal;
@@ -120,6 +121,9 @@ fn scheduler_word(fact: &SchedulerFact) -> &'static str {
         SchedulerFact::JobReturned { .. } => "job_returned",
         SchedulerFact::WorkRefused { .. } => "work_refused",
         SchedulerFact::WorkerForgotten { .. } => "worker_forgotten",
+        SchedulerFact::WorkerCordoned { .. } => "worker_cordoned",
+        SchedulerFact::WorkerUncordoned { .. } => "worker_uncordoned",
+        SchedulerFact::PoolCommandRefused { .. } => "pool_command_refused",
         SchedulerFact::ResultRepeated { .. } => "result_repeated",
     }
 }
@@ -168,6 +172,7 @@ fn order_word(order: &Order) -> &'static str {
         Order::Welcome { .. } => "welcome",
         Order::Assignment { .. } => "assignment",
         Order::Cancel { .. } => "cancel",
+        Order::Drain { .. } => "drain",
         Order::Settled { .. } => "settled",
     }
 }
@@ -190,6 +195,7 @@ fn every_record_is_read_and_written_as_ever() {
             "snapshot_chunk" => drop_in(same::<SnapshotChunk>(&name)),
             "snapshot_body" => drop_in(same::<SnapshotBody>(&name)),
             "term" => drop_in(same::<Term>(&name)),
+            "pool_command" => drop_in(same::<PoolCommand>(&name)),
             "command" => drop_in(same::<Command>(&name)),
             "hold_view" => drop_in(same::<HoldView>(&name)),
             "accepted_loss" => drop_in(same::<AcceptedLoss>(&name)),
@@ -269,9 +275,11 @@ fn every_record_is_read_and_written_as_ever() {
         "mark.",
         "order.assignment",
         "order.cancel",
+        "order.drain",
         "order.settled",
         "order.welcome",
         "outcome_told.",
+        "pool_command.",
         "report.give_back",
         "report.heartbeat",
         "report.hello",
@@ -287,12 +295,15 @@ fn every_record_is_read_and_written_as_ever() {
         "scheduler_fact.job_returned",
         "scheduler_fact.lease_expired",
         "scheduler_fact.lease_granted",
+        "scheduler_fact.pool_command_refused",
         "scheduler_fact.result_refused",
         "scheduler_fact.result_repeated",
         "scheduler_fact.withdrawal_kept",
         "scheduler_fact.withdrawal_moved",
         "scheduler_fact.work_refused",
+        "scheduler_fact.worker_cordoned",
         "scheduler_fact.worker_forgotten",
+        "scheduler_fact.worker_uncordoned",
         "scheduler_fact.worker_welcomed",
         "snapshot_body.",
         "snapshot_chunk.",

@@ -10,7 +10,7 @@ use std::path::Path;
 use tidegate_protocol::ids::{PoolName, SourceName};
 use tidegate_protocol::topics::{TABLE, Topic};
 
-fn all() -> [Topic; 20] {
+fn all() -> [Topic; 21] {
     let source = || SourceName::new("SOURCE").unwrap();
     let pool = || PoolName::new("POOL").unwrap();
     [
@@ -26,6 +26,7 @@ fn all() -> [Topic; 20] {
         Topic::Work(pool()),
         Topic::Reports(pool()),
         Topic::Leases(pool()),
+        Topic::PoolCommands(pool()),
         Topic::Overflow(pool()),
         Topic::LimitRequests,
         Topic::LimitFacts,

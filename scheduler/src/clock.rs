@@ -47,7 +47,8 @@ impl<K: Ord + Clone> Clock<K> {
 
     /// Nothing is due before that.
     pub(crate) fn put_off(&mut self, until: Timestamp) {
-        let sooner: Vec<K> = self.order.iter().take_while(|(due, _)| *due < until).map(|(_, key)| key.clone()).collect();
+        let sooner: Vec<K> =
+            self.order.iter().take_while(|(due, _)| *due < until).map(|(_, key)| key.clone()).collect();
         sooner.iter().for_each(|key| self.set(key, until));
     }
 

@@ -24,6 +24,8 @@ pub struct Gauges {
     pub workers_present: usize,
     /// Workers with room for a job.
     pub workers_free: usize,
+    /// Workers that get nothing because an operator said so, known or not.
+    pub workers_cordoned: usize,
     /// Assignments that could be sent now: credit and capacity left, over all workers.
     pub free_credit: u64,
     /// What happened since this owner began.
@@ -75,6 +77,10 @@ pub struct Counts {
     pub workers_refused: u64,
     /// Give-backs of what the worker does not hold.
     pub idle_give_backs: u64,
+    /// Records of `commands.<pool>` that are no operator's command to this pool.
+    pub commands_unbelieved: u64,
+    /// Commands that came again.
+    pub commands_repeated: u64,
     /// Signs of progress.
     pub progress: u64,
     /// Facts that could not follow from the state: invariant violations.

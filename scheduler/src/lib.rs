@@ -2,7 +2,8 @@
 //! [`Stage`](tidegate_stage::Stage): no IO, no clock, no randomness.
 //!
 //! One [`Scheduler`] is one shard of one pool. Its inputs, in the order of [`Pool::shard_spec`]: its buckets of
-//! `approved.<pool>`, the same buckets of `overflow.<pool>`, its partitions of `reports.<pool>` and `withdrawals.<pool>`.
+//! `approved.<pool>`, the same buckets of `overflow.<pool>`, its partitions of `reports.<pool>`, `withdrawals.<pool>` and
+//! `commands.<pool>`.
 //!
 //! # Words
 //! *Waiting*: a job read but never leased; it stays in its log and in a bounded, soft [`window`]. *Leased*: a worker has
@@ -10,7 +11,7 @@
 //! before a certain time, a later start or the pause between two attempts ([`retry`]). *Token*: (epoch of the
 //! granting owner, lease count of the job); it rises with every lease. *Welcome*: tells a worker this owner's epoch.
 //! *Credit*: the worker's total of assignments it accepts in this epoch. *Strike*: an attempt that failed and may be
-//! retried, or a lease that ended in silence, a restart or a loss. *Returned*: its ticket expired before it could be leased; its kernel judges it again.
+//! retried, or a lease that ended in silence, a restart or a loss. *Cordoned*: an operator wants the worker to get nothing new. *Returned*: its ticket expired before it could be leased; its kernel judges it again.
 //!
 //! # Invariants
 //! - A job has at most one holder, and ends once ([`transition`] is the whole table; I5, I1).
@@ -32,6 +33,8 @@
 //! Limits of tenants across several shards (the limits stage keeps those; here they want one shard).
 
 mod clock;
+mod commands;
+mod cordons;
 mod early;
 mod fleet;
 mod gauges;

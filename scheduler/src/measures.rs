@@ -2,12 +2,13 @@
 //! the present owner.
 
 use tidegate_protocol::facts::SchedulerFact;
+use tidegate_protocol::pool_command::PoolAction;
 
 use crate::gauges::{Gauges, end_word};
 use crate::transitions::refused::{BAD_OUTCOME, FINISHED, NOT_HOLDER, STALE_FENCE, UNKNOWN_JOB};
 
 /// Name and sentence of every counter, for the exporter.
-pub const COUNTERS: [(&str, &str); 8] = [
+pub const COUNTERS: [(&str, &str); 9] = [
     ("tidegate_scheduler_leases_granted_total", "Jobs handed to workers, `again` when a lease before had ended."),
     ("tidegate_scheduler_leases_expired_total", "Leases that ended without a result, by why."),
     (
@@ -25,10 +26,11 @@ pub const COUNTERS: [(&str, &str); 8] = [
         "Jobs that went back to their kernel to be judged again, by why (ticket: it expired while they waited).",
     ),
     ("tidegate_scheduler_dead_total", "Records and jobs sent to `dead`, by reason."),
+    ("tidegate_scheduler_commands_total", "Operators' commands about workers, by what became of them."),
 ];
 
 /// Name and sentence of every gauge, for the exporter.
-pub const GAUGES: [(&str, &str); 7] = [
+pub const GAUGES: [(&str, &str); 9] = [
     ("tidegate_scheduler_waiting_jobs", "Jobs that wait in memory; more may wait in the log (see lag)."),
     ("tidegate_scheduler_requeued_jobs", "Jobs whose lease ended without result and that are ready again."),
     (
@@ -37,7 +39,12 @@ pub const GAUGES: [(&str, &str); 7] = [
     ),
     ("tidegate_scheduler_leases_active", "Jobs leased now."),
     ("tidegate_scheduler_workers_present", "Workers that reported to this owner and are neither silent nor draining."),
+    ("tidegate_scheduler_workers_cordoned", "Workers that get nothing because an operator said so."),
     ("tidegate_scheduler_free_credit", "Assignments that workers would take now."),
+    (
+        "tidegate_scheduler_commands_unbelieved",
+        "Records met by this owner that are no operator's command to this pool; whoever sent one waits in vain.",
+    ),
     (
         "tidegate_scheduler_invariant_violations",
         "Facts that could not follow from the state; any is a defect or an altered log.",
@@ -54,7 +61,8 @@ fn refusal_word(reason: &str) -> &'static str {
 
 /// What of a landed fact is counted.
 pub(crate) fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'static str, &'static str)) {
-    let [granted, expired, retried, finished, refused, moved, returned, dead] = COUNTERS.map(|(name, _)| name);
+    let [granted, expired, retried, finished, refused, moved, returned, dead, commands] =
+        COUNTERS.map(|(name, _)| name);
     match fact {
         SchedulerFact::LeaseGranted { work, .. } => {
             count(granted, "again", if work.is_some() { "no" } else { "yes" });
@@ -71,6 +79,11 @@ pub(crate) fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'
         SchedulerFact::JobMoved { .. } => count(moved, "to", "overflow"),
         SchedulerFact::JobReturned { .. } => count(returned, "why", "ticket"),
         SchedulerFact::WorkRefused { reason, .. } => count(dead, "reason", reason.word()),
+        SchedulerFact::WorkerCordoned { drain, .. } => {
+            count(commands, "end", if *drain { PoolAction::Drain } else { PoolAction::Cordon }.word());
+        }
+        SchedulerFact::WorkerUncordoned { .. } => count(commands, "end", PoolAction::Uncordon.word()),
+        SchedulerFact::PoolCommandRefused { why, .. } => count(commands, "end", why.word()),
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
@@ -94,7 +107,9 @@ pub(crate) fn figures(gauges: &Gauges, publish: &mut dyn FnMut(&'static str, f64
         gauges.delayed,
         gauges.leased,
         gauges.workers_present,
+        gauges.workers_cordoned,
         whole(gauges.free_credit),
+        whole(gauges.counts.commands_unbelieved),
         whole(gauges.counts.impossible_facts),
     ];
     for ((name, _), value) in GAUGES.into_iter().zip(values) {

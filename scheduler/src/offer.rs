@@ -13,9 +13,7 @@ impl Scheduler {
     pub(crate) fn offer(&mut self, source: &SourcePosition, at: Timestamp) {
         let soft = &mut self.soft;
         let (work, leased_before, until) = match (self.state.job(source), soft.window.get(source)) {
-            (Some(job), _)
-                if job.ending().is_some() || self.pool.is_spent(&job.work, job.strikes) =>
-            {
+            (Some(job), _) if job.ending().is_some() || self.pool.is_spent(&job.work, job.strikes) => {
                 soft.doomed.insert(source.clone());
                 return;
             }

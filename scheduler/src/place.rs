@@ -55,7 +55,9 @@ impl Can {
 
     fn serves(&self, (requirement, tenant, child): &ClassName) -> bool {
         let takes = self.tenants.as_ref().is_none_or(|all| tenant.as_ref().is_some_and(|tenant| all.contains(tenant)));
-        takes && (*child || !self.children) && requirement.iter().all(|needed| self.capabilities.binary_search(needed).is_ok())
+        takes
+            && (*child || !self.children)
+            && requirement.iter().all(|needed| self.capabilities.binary_search(needed).is_ok())
     }
 }
 

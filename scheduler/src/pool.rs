@@ -1,15 +1,19 @@
 //! A pool as its schedulers see it: names, numbers of partitions, terms and bounds. As written -> checked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::{BadTopicName, TopicName, TopicPartition};
+use tidegate_protocol::command::People;
 use tidegate_protocol::ids::{BadName, PoolName, SenderId, SourceName, TenantId};
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::signature::Trust;
 use tidegate_protocol::topics::Topic;
 use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec, Writers};
 
+use crate::commands::Operators;
 use crate::retry::Policy;
 use crate::shares::{Shares, TenantShare};
 use crate::work::Work;
@@ -173,6 +177,7 @@ pub struct Pool {
     pub(crate) max_work_bytes: usize,
     pub(crate) max_output_bytes: usize,
     pub(crate) topics: Topics,
+    pub(crate) operators: Operators,
 }
 
 /// Full names of the topics a scheduler meets.
@@ -182,6 +187,7 @@ pub(crate) struct Topics {
     pub(crate) withdrawals: TopicName,
     pub(crate) overflow: TopicName,
     pub(crate) reports: TopicName,
+    pub(crate) commands: TopicName,
     pub(crate) leases: TopicName,
     pub(crate) work: TopicName,
     pub(crate) finished: TopicName,
@@ -250,6 +256,7 @@ impl Pool {
             withdrawals: name(Topic::Withdrawals(pool()))?,
             overflow: name(Topic::Overflow(pool()))?,
             reports: name(Topic::Reports(pool()))?,
+            commands: name(Topic::PoolCommands(pool()))?,
             leases: name(Topic::Leases(pool()))?,
             work: name(Topic::Work(pool()))?,
             finished: name(Topic::Finished)?,
@@ -284,7 +291,15 @@ impl Pool {
             max_output_bytes: tuning.max_output_bytes,
             topics,
             layout,
+            operators: Operators::default(),
         })
+    }
+
+    /// Believes operators' commands (`commands.<pool>`) by these keys; without this nobody's.
+    #[must_use]
+    pub fn operated_by(mut self, trust: Arc<dyn Trust>, people: Arc<dyn People>) -> Self {
+        self.operators = Operators { trust, people };
+        self
     }
 
     /// How a job is tried again.
@@ -310,7 +325,7 @@ impl Pool {
     }
 
     /// What shard `shard` reads and writes. Inputs in order: its buckets of `approved`, then of `overflow`, then its
-    /// partition of `reports`.
+    /// partitions of `reports` and of `commands`.
     ///
     /// # Errors
     /// [`BadPool`] when there is no such shard, or the pool's name makes no sender.
@@ -333,12 +348,13 @@ impl Pool {
         let overflow = |bucket| jobs(&self.topics.overflow, bucket, Writers::Stages(&["scheduler"]));
         let mut inputs: Vec<_> = self.buckets_of(shard).map(approved).collect();
         inputs.extend(self.buckets_of(shard).map(overflow));
-        inputs.push(InputSpec {
-            partition: self.topics.reports.partition(shard),
+        // New ones last: what stands before them has its number in the facts of older logs.
+        inputs.extend([&self.topics.reports, &self.topics.commands].map(|topic| InputSpec {
+            partition: topic.partition(shard),
             kind: InputKind::Control,
             writers: Writers::Anyone,
             trim: false,
-        });
+        }));
         inputs.push(InputSpec {
             partition: self.topics.withdrawals.partition(shard),
             kind: InputKind::Control,
@@ -384,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_reads_its_buckets_then_their_overflow_then_its_reports_and_withdrawals() {
+    fn a_shard_reads_its_buckets_then_their_overflow_then_its_reports_commands_and_withdrawals() {
         let pool = Pool::new(layout(), &Tuning::default()).unwrap();
         let spec = pool.shard_spec(1, "p", Pace::default()).unwrap();
         let inputs: Vec<_> = spec.inputs.iter().map(|input| input.partition.to_string()).collect();
@@ -396,7 +412,8 @@ mod tests {
                 "t.overflow.bank/1",
                 "t.overflow.bank/3",
                 "t.reports.bank/1",
-                "t.withdrawals.bank/1"
+                "t.commands.bank/1",
+                "t.withdrawals.bank/1",
             ]
         );
         assert!(
@@ -406,7 +423,8 @@ mod tests {
                 .all(|input| input.writers.sealed() && input.trim && input.kind == InputKind::Jobs)
         );
         let others: Vec<_> = spec.inputs[4..].iter().map(|input| (input.writers.sealed(), input.kind)).collect();
-        assert_eq!(others, [(false, InputKind::Control), (true, InputKind::Control)]);
+        assert_eq!(others, [(false, InputKind::Control), (false, InputKind::Control), (true, InputKind::Control)]);
+        assert!(spec.inputs[4..].iter().all(|input| !input.trim));
         let outputs: Vec<_> = spec.outputs.iter().map(ToString::to_string).collect();
         assert_eq!(
             outputs,

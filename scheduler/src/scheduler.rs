@@ -25,7 +25,8 @@ use crate::shares::Rates;
 use crate::state::{State, Stopping};
 use crate::transition::{self, Event};
 use crate::transitions::{
-    arrived, cancelled, delayed, ended, expired, forgotten, granted, moved, overdue, refused, retried, returned, welcomed,
+    arrived, cancelled, cordoned, delayed, ended, expired, forgotten, granted, moved, overdue, refused, retried,
+    returned, welcomed,
 };
 use crate::window::{Origin, Window};
 
@@ -119,6 +120,7 @@ impl Soft {
 pub(crate) enum InputIs {
     Jobs(Origin),
     Reports,
+    Commands,
     Withdrawals,
 }
 
@@ -134,6 +136,7 @@ impl Scheduler {
     /// Present sizes, and counts since this owner began.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
+        let open = |(id, _): &(&WorkerId, &Present)| self.state.cordons().of(id).is_none();
         let room = |(id, present): (&WorkerId, &Present)| present.room(self.holding(id, present));
         let counted =
             |present: &&Present| !present.silent && present.offer.as_ref().is_some_and(|offer| !offer.draining);
@@ -146,7 +149,8 @@ impl Scheduler {
             workers: self.state.workers().len(),
             workers_present: self.soft.fleet.values().filter(counted).count(),
             workers_free: self.soft.placement.free_workers(),
-            free_credit: self.soft.fleet.iter().map(room).sum(),
+            workers_cordoned: self.state.cordons().len(),
+            free_credit: self.soft.fleet.iter().filter(open).map(room).sum(),
             counts: self.soft.counts.clone(),
         }
     }
@@ -159,6 +163,8 @@ impl Scheduler {
             InputIs::Jobs(Origin::Overflow)
         } else if number == 2 * buckets {
             InputIs::Reports
+        } else if number == 2 * buckets + 1 {
+            InputIs::Commands
         } else {
             InputIs::Withdrawals
         }
@@ -176,11 +182,14 @@ impl Scheduler {
         let soft = &mut self.soft;
         let present = soft.fleet.get(worker);
         match present.and_then(|present| Some((present, present.offer.as_ref()?, held?))) {
-            Some((present, offer, held)) => match present.load(held) {
-                Some((load, true)) => soft.placement.set_worker(worker, &offer.can.for_children(), Some(load)),
-                Some((load, false)) => soft.placement.set_worker(worker, &offer.can, Some(load)),
-                None => soft.placement.set_worker(worker, &offer.can, None),
-            },
+            Some((present, offer, held)) => {
+                let cordoned = self.state.cordons().of(worker).is_some();
+                match present.load(held).filter(|_| !cordoned) {
+                    Some((load, true)) => soft.placement.set_worker(worker, &offer.can.for_children(), Some(load)),
+                    Some((load, false)) => soft.placement.set_worker(worker, &offer.can, Some(load)),
+                    None => soft.placement.set_worker(worker, &offer.can, None),
+                }
+            }
             None => soft.placement.remove_worker(worker),
         }
         if in_flight == 0 {
@@ -319,6 +328,9 @@ fn about(fact: &SchedulerFact) -> Option<(&SourcePosition, Event)> {
         | SchedulerFact::JobDuplicate { source, .. } => Some((source, Event::Aside)),
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::WorkRefused { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => None,
     }
 }
@@ -393,6 +405,16 @@ impl Stage for Scheduler {
             SchedulerFact::JobReturned { source, .. } => returned::apply(self, source, at),
             SchedulerFact::WorkRefused { .. } => self.soft.counts.work_refused += 1,
             SchedulerFact::WorkerForgotten { worker } => forgotten::apply(self, worker),
+            SchedulerFact::WorkerCordoned { worker, tell, command, by, at_ms, reason, .. } => {
+                let said = cordoned::said(by.as_str(), reason);
+                cordoned::apply(self, worker, *tell, said, (command, *at_ms), at);
+            }
+            SchedulerFact::WorkerUncordoned { worker, command, at_ms, .. } => {
+                cordoned::lift(self, worker, (command, *at_ms), at);
+            }
+            SchedulerFact::PoolCommandRefused { command, at_ms, .. } => {
+                cordoned::refused(self, (command, *at_ms), at);
+            }
         }
     }
 
@@ -410,7 +432,10 @@ impl Stage for Scheduler {
             SchedulerFact::JobDuplicate { .. } => ended::duplicate(self, fact, at, outbox),
             SchedulerFact::JobRetried { source, by, .. } => retried::emit(self, source, by, outbox),
             SchedulerFact::CancelAsked { source, to, reason, .. } => cancelled::emit(self, source, to, reason, outbox),
+            SchedulerFact::WorkerCordoned { .. } => cordoned::emit(self, fact, outbox),
             SchedulerFact::LeaseExpired { .. }
+            | SchedulerFact::WorkerUncordoned { .. }
+            | SchedulerFact::PoolCommandRefused { .. }
             | SchedulerFact::WithdrawalKept { .. }
             | SchedulerFact::JobDelayed { .. }
             | SchedulerFact::JobDue { .. }
@@ -446,7 +471,7 @@ impl Stage for Scheduler {
     fn admits(&self, input: u32) -> bool {
         match self.input(input) {
             InputIs::Jobs(_) => self.soft.window.admits(input) && !self.is_full_of_delayed(),
-            InputIs::Reports | InputIs::Withdrawals => true,
+            InputIs::Reports | InputIs::Commands | InputIs::Withdrawals => true,
         }
     }
 

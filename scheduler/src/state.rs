@@ -16,6 +16,7 @@ use tidegate_protocol::limits::Usage;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
+use crate::cordons::Cordons;
 use crate::lines::LineKey;
 use crate::transition::Phase;
 use crate::work::Work;
@@ -123,6 +124,7 @@ pub(crate) struct State {
     moved_in_line: BTreeMap<SourcePosition, LineKey>,
     withdrawn: BTreeMap<SourcePosition, Withdrawal>,
     withdrawn_order: VecDeque<SourcePosition>,
+    cordons: Cordons,
 }
 
 impl State {
@@ -215,6 +217,15 @@ impl State {
     /// The live job of that name, when it was leased before.
     pub(crate) fn live(&self, name: &(TenantId, JobId)) -> Option<&SourcePosition> {
         self.live.get(name)
+    }
+
+    /// What operators said of workers.
+    pub(crate) fn cordons(&self) -> &Cordons {
+        &self.cordons
+    }
+
+    pub(crate) fn cordons_mut(&mut self) -> &mut Cordons {
+        &mut self.cordons
     }
 
     pub(crate) fn worker(&self, worker: &WorkerId) -> Option<&Worker> {
@@ -429,6 +440,8 @@ struct SnapshotOut<'a> {
     withdrawn: Vec<(&'a SourcePosition, &'a Withdrawal)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     moved_in_line: Vec<(&'a SourcePosition, &'a TenantId, &'a str)>,
+    #[serde(skip_serializing_if = "Cordons::is_empty")]
+    cordons: &'a Cordons,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -465,6 +478,8 @@ struct SnapshotIn {
     withdrawn: Vec<(SourcePosition, Withdrawal)>,
     #[serde(default)]
     moved_in_line: Vec<(SourcePosition, TenantId, String)>,
+    #[serde(default)]
+    cordons: Cordons,
 }
 
 #[derive(Deserialize)]
@@ -506,6 +521,7 @@ impl State {
             moved: self.moved,
             moved_in_line: self.moved_in_line.iter().map(|(source, (tenant, key))| (source, tenant, &**key)).collect(),
             withdrawn: self.withdrawn_order.iter().filter_map(|s| Some((s, self.withdrawn.get(s)?))).collect(),
+            cordons: &self.cordons,
         })
     }
 
@@ -534,6 +550,7 @@ impl State {
             state.welcome(&worker, incarnation, lane);
         }
         state.moved = snapshot.moved;
+        state.cordons = snapshot.cordons;
         for (source, tenant, key) in snapshot.moved_in_line {
             state.moved_in_line.insert(source, (tenant, key.into()));
         }

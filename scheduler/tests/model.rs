@@ -5,6 +5,7 @@ mod driver;
 mod world;
 
 use proptest::prelude::*;
+use tidegate_protocol::pool_command::PoolAction;
 use world::{Op, World};
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -35,6 +36,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
             }),
         1 => (0..20_u64).prop_map(Op::Again),
         2 => (0..20_u64).prop_map(Op::Withdraw),
+        2 => (who, prop::sample::select(vec![PoolAction::Cordon, PoolAction::Uncordon, PoolAction::Drain]), any::<bool>())
+            .prop_map(|(who, action, again)| Op::Command { who, action, again }),
     ];
     prop::collection::vec(op, 1..120)
 }

@@ -109,6 +109,7 @@ impl Model {
                 }
                 Action::GivenBack { job } => panic!("{job} came within the credit and was given back"),
                 Action::Superseded { .. } => panic!("nobody has a higher incarnation"),
+                Action::Drain { reason } => panic!("told to leave, which nobody says here: {reason}"),
                 Action::Cancel { job, .. } => panic!("{job} is called off, which nobody does here"),
                 Action::Ignored { .. } => {}
             }

@@ -72,6 +72,7 @@ fn did(actions: &[Action]) -> Vec<String> {
             Action::Settled { job, accepted, .. } => format!("settled {job} {accepted}"),
             Action::GivenBack { job } => format!("back {job}"),
             Action::Welcomed { epoch } => format!("welcomed {epoch}"),
+            Action::Drain { reason } => format!("leave: {reason}"),
             Action::Superseded { incarnation } => format!("superseded by {incarnation}"),
             Action::Ignored { why } => format!("ignored {}", why.word()),
         })
@@ -135,7 +136,7 @@ fn an_order_counts_only_for_this_incarnation_the_highest_epoch_and_a_new_number(
         Order::Assignment { number, source, token, work, .. } => {
             Order::Assignment { incarnation, number, source, token, work }
         }
-        other @ (Order::Welcome { .. } | Order::Cancel { .. } | Order::Settled { .. }) => other,
+        other @ (Order::Welcome { .. } | Order::Cancel { .. } | Order::Drain { .. } | Order::Settled { .. }) => other,
     };
     let table: Vec<(&str, Order, &str)> = vec![
         ("an assignment of this epoch", assignment(1, &job), "run jobs/0@1 (token 5.1)"),
@@ -460,4 +461,15 @@ fn a_job_that_is_called_off_keeps_its_lease_until_it_has_ended() {
     let (order, sender) = cancel(5);
     let late = session.order(order, sender, ms(3));
     assert!(matches!(&late[..], [Action::Ignored { why: Ignored::NotHeld }]), "{late:?}");
+}
+
+#[test]
+fn one_that_is_told_to_leave_by_the_owner_it_knows_drains_and_is_not_told_twice() {
+    let mut session = welcomed(2, 5);
+    let order = |incarnation| Order::Drain { incarnation, reason: "drained by olga".into() };
+    assert_eq!(did(&session.order(order(7), Some(4), ms(1))), ["ignored other_epoch"]);
+    assert_eq!(did(&session.order(order(6), Some(5), ms(1))), ["ignored other_incarnation"]);
+    assert_eq!(did(&session.order(order(7), Some(5), ms(1))), ["leave: drained by olga"]);
+    session.drain();
+    assert_eq!(did(&session.order(order(7), Some(5), ms(2))), ["ignored repeated"]);
 }

@@ -236,6 +236,26 @@ async fn a_result_too_large_for_its_limit_is_a_failure_that_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_an_operator_drains_ends_what_runs_and_leaves_as_on_a_signal() {
+    let mut rig = Rig::new(2).await;
+    let running = rig.start(worker().capability("echo", Builtin::Echo).concurrency(2));
+    for shard in 0..2 {
+        rig.welcome(shard, 5).await;
+    }
+    rig.credit(1, 1).await;
+    let job = rig.assign(1, 5, &job(1, "echo"), "7").await;
+    rig.result(1).await;
+    // One shard says so; the worker leaves all.
+    let drain = Order::Drain { incarnation: rig.incarnation, reason: "drained by olga".into() };
+    rig.order(0, 5, &drain).await;
+    for shard in 0..2 {
+        rig.next(shard, |report| matches!(report, Report::Heartbeat { draining: true, .. }).then_some(())).await;
+    }
+    rig.settle(1, 5, &job, true).await;
+    assert_eq!(running.ended().await.unwrap().unsettled, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_lane_begins_a_new_incarnation() {
     let mut rig = Rig::new(1).await;
     let _running = rig.start(worker().capability("echo", Builtin::Echo));

@@ -228,7 +228,10 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
         | SchedulerFact::JobDelayed { .. }
         | SchedulerFact::JobDue { .. }
         | SchedulerFact::WorkRefused { .. }
-        | SchedulerFact::WorkerForgotten { .. } => {}
+        | SchedulerFact::WorkerForgotten { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. } => {}
     }
 }
 

@@ -104,10 +104,10 @@ fn a_shard_has_four_inputs_and_all_its_outputs() {
     let outputs: Vec<String> = spec.outputs.iter().map(ToString::to_string).collect();
     let expected: Vec<String> =
         [("approved.bank", 4), ("approved.mail", 4), ("withdrawals.bank", 1), ("withdrawals.mail", 1), ("finished", 4)]
-        .into_iter()
-        .flat_map(|(topic, partitions)| (0..partitions).map(move |n| format!("tidegate.{topic}/{n}")))
-        .chain((0..2).map(|n| format!("tidegate.limits.requests/{n}")))
-        .collect();
+            .into_iter()
+            .flat_map(|(topic, partitions)| (0..partitions).map(move |n| format!("tidegate.{topic}/{n}")))
+            .chain((0..2).map(|n| format!("tidegate.limits.requests/{n}")))
+            .collect();
     assert_eq!(outputs, expected);
     let mut adopted = config(source("{name: a, topic: foreign, tenants: any, observe: true}"), pools());
     adopted.shard = 3;

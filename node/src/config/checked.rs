@@ -199,7 +199,7 @@ impl Config {
         let begins = if usable { prefix } else { "" };
         let sources = sources(&mut check, written, begins);
         let pools: Vec<PoolConfig> =
-            written.pools.iter().enumerate().filter_map(|(n, pool)| pool_of(&mut check, n, pool)).collect();
+            written.pools.iter().enumerate().filter_map(|(n, pool)| pool_of(&mut check, n, pool, &sources)).collect();
         let routes = Routes::new(pools.iter().map(|pool| pool.route.clone()).collect(), begins);
         check.keep(&[Field("pools")], "a pool's name is part of its topics' names", routes);
         let listen = check.keep(
@@ -299,7 +299,7 @@ fn sources(check: &mut Check<'_>, written: &Written, prefix: &str) -> Vec<Arc<So
     sources
 }
 
-fn pool_of(check: &mut Check<'_>, number: usize, written: &PoolWritten) -> Option<PoolConfig> {
+fn pool_of(check: &mut Check<'_>, number: usize, written: &PoolWritten, sources: &[Arc<Source>]) -> Option<PoolConfig> {
     let at = |field| [Field("pools"), Item(number), Field(field)];
     let name =
         check.keep(&at("name"), "choose another name; it becomes part of topic names", PoolName::new(&written.name));
@@ -317,6 +317,10 @@ fn pool_of(check: &mut Check<'_>, number: usize, written: &PoolWritten) -> Optio
         topics.extend(check.keep(&at("topics"), remedy, TopicGlob::new(glob)));
     }
     let name = name?;
+    if sources.iter().any(|source| source.name().as_str() == name.as_str()) {
+        let reason = format!("pool `{name}` has the name of a source, and both have a topic `commands.{name}`");
+        check.wrong(&at("name"), reason, "give one of them another name");
+    }
     let layout = tidegate_scheduler::Layout {
         prefix: String::new(),
         pool: name.clone(),

@@ -56,7 +56,8 @@ pub(crate) async fn schedulers(ground: &Ground) -> Result<Vec<Hosting>, RoleErro
         };
         let leases = Topic::Leases(pool.name().clone()).name(&config.prefix).map_err(|e| made(e.to_string()))?;
         let group = format!("{}scheduler.{}", config.prefix, pool.name());
-        let pool = Arc::new(Pool::new(layout, &pool.tuning).map_err(|e| made(e.to_string()))?);
+        let pool = Pool::new(layout, &pool.tuning).map_err(|e| made(e.to_string()))?;
+        let pool = Arc::new(pool.operated_by(ground.keys.trust(), ground.keys.people()));
         hostings
             .push(hold(ground.clone(), group, leases, Arc::new(Schedulers { ground: ground.clone(), pool })).await?);
     }

@@ -102,6 +102,7 @@ fn sender_of(topic: &Topic) -> Option<String> {
         Topic::LimitFacts => Some("limits".to_owned()),
         Topic::Raw(_)
         | Topic::Commands(_)
+        | Topic::PoolCommands(_)
         | Topic::Outcomes(_)
         | Topic::Grants(_)
         | Topic::LimitRequests

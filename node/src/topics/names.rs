@@ -26,6 +26,8 @@ pub struct PoolTopics {
     pub name: PoolName,
     /// Its facts.
     pub leases: TopicName,
+    /// Operators' commands.
+    pub commands: TopicName,
 }
 
 /// Names that several roles need.
@@ -64,7 +66,10 @@ impl Named {
             .pools
             .iter()
             .map(|pool| {
-                Ok(PoolTopics { leases: Topic::Leases(pool.name().clone()).name(prefix)?, name: pool.name().clone() })
+                let name = pool.name().clone();
+                let leases = Topic::Leases(name.clone()).name(prefix)?;
+                let commands = Topic::PoolCommands(name.clone()).name(prefix)?;
+                Ok(PoolTopics { leases, commands, name })
             })
             .collect::<Result<_, BadTopicName>>()?;
         Ok(Self {

@@ -90,6 +90,7 @@ pub async fn wanted(config: &Config, spine: &dyn Spine) -> Result<Vec<Wanted>, W
             (Topic::Work(name()), pool.lanes),
             (Topic::Reports(name()), pool.shards),
             (Topic::Leases(name()), pool.shards),
+            (Topic::PoolCommands(name()), pool.shards),
             (Topic::Overflow(name()), pool.route.buckets),
         ] {
             let full = topic.name(prefix)?;

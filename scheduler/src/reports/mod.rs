@@ -12,6 +12,7 @@ use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::fleet::Report;
 use tidegate_protocol::headers;
 use tidegate_protocol::ids::WorkerId;
+use tidegate_protocol::pool_command::PoolCommand;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
 use tidegate_stage::{Arrival, Decision, InputRef};
@@ -19,7 +20,7 @@ use tidegate_stage::{Arrival, Decision, InputRef};
 use crate::Scheduler;
 use crate::scheduler::InputIs;
 use crate::transitions::arrived::{self, Fate};
-use crate::transitions::welcomed;
+use crate::transitions::{cordoned, welcomed};
 
 /// Most capabilities a worker may name.
 const MOST_CAPABILITIES: usize = 1_024;
@@ -32,7 +33,8 @@ const MOST_TENANTS: usize = 1_024;
 pub(crate) enum Heard {
     Work(Fate),
     Report(Box<Report>, Standing),
-    /// Bytes that are no report.
+    Command(Box<PoolCommand>),
+    /// Bytes that are no report, or no command that can be believed.
     Noise,
 }
 
@@ -112,8 +114,28 @@ impl Scheduler {
                     Heard::Noise
                 }
             },
+            InputIs::Commands => self.hear_command(arrival, at),
         };
         self.soft.heard = Some((arrival.at, heard));
+    }
+
+    fn hear_command(&mut self, arrival: &Arrival<'_>, at: Timestamp) -> Heard {
+        let counts = &mut self.soft.counts;
+        match self.pool.operators.believe(&self.pool.layout.pool, arrival.record, at) {
+            Ok(command) => {
+                counts.commands_repeated += u64::from(self.state.cordons().has_met(&command.id));
+                Heard::Command(Box::new(command))
+            }
+            Err(why) => {
+                counts.commands_unbelieved += 1;
+                let met = counts.commands_unbelieved;
+                if met.is_power_of_two() {
+                    let (partition, offset) = (arrival.partition, arrival.at.offset);
+                    tracing::warn!(%partition, offset, met, %why, "a command was not believed; whoever sent it is waiting in vain");
+                }
+                Heard::Noise
+            }
+        }
     }
 
     /// The facts of a record just heard.
@@ -128,9 +150,12 @@ impl Scheduler {
             Some((at, Heard::Report(report, standing))) if *at == record => {
                 self.decide_report(report, *standing, record, now, decision);
             }
+            Some((at, Heard::Command(command))) if *at == record => {
+                cordoned::decide(self, command, now.1, record, decision);
+            }
             Some((at, Heard::Noise)) if *at == record => {}
             // Not heard: against the contract of `Stage`. It stays in its log.
-            Some((_, Heard::Work(_) | Heard::Report(..) | Heard::Noise)) | None => decision.wait(),
+            Some((_, Heard::Work(_) | Heard::Report(..) | Heard::Command(_) | Heard::Noise)) | None => decision.wait(),
         }
     }
 

@@ -217,6 +217,9 @@ pub(crate) fn needs_input(fact: &SchedulerFact) -> bool {
         | SchedulerFact::JobDuplicate { .. }
         | SchedulerFact::JobMoved { .. }
         | SchedulerFact::JobReturned { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => false,
     }
 }

@@ -14,12 +14,14 @@
 //! | `JobDelayed`, `JobDue` | [`delayed`] |
 //! | `CancelAsked`, `WithdrawalKept`, `WithdrawalMoved` | [`cancelled`], [`overdue`] |
 //! | `WorkerForgotten` | [`forgotten`] |
+//! | `WorkerCordoned`, `WorkerUncordoned`, `PoolCommandRefused` | [`cordoned`] |
 //!
 //! Ordinals of messages (fixed for ever): 0 for the only one a fact emits; of `JobFinished`: `finished` 0, `dead` 1,
-//! `Settled` 2, the kernel's outcome 3; of `JobReturned`: the outcome 0, the job 1.
+//! `Settled` 2, the kernel's outcome 3; of `JobReturned`: the outcome 0, the job 1; of `WorkerWelcomed`: `Welcome` 0, `Drain` 1.
 
 pub(crate) mod arrived;
 pub(crate) mod cancelled;
+pub(crate) mod cordoned;
 pub(crate) mod delayed;
 pub(crate) mod ended;
 pub(crate) mod expired;

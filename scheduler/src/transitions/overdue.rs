@@ -120,14 +120,7 @@ mod tests {
 
     fn progress(attempt: u32) -> Report {
         let (worker, source) = (crate::driver::worker("w"), position(1));
-        Report::Progress {
-            worker,
-            incarnation: 1,
-            source,
-            token: token(attempt),
-            fraction: None,
-            note: String::new(),
-        }
+        Report::Progress { worker, incarnation: 1, source, token: token(attempt), fraction: None, note: String::new() }
     }
 
     /// Its worker goes on reporting that it has the job, until something happens.
@@ -180,7 +173,13 @@ mod tests {
     }
 
     fn slow() -> Tuning {
-        Tuning { progress_timeout_ms: Some(6_000), max_attempts: 2, backoff_ms: 0, max_backoff_ms: 0, ..Tuning::default() }
+        Tuning {
+            progress_timeout_ms: Some(6_000),
+            max_attempts: 2,
+            backoff_ms: 0,
+            max_backoff_ms: 0,
+            ..Tuning::default()
+        }
     }
 
     #[test]
@@ -199,7 +198,9 @@ mod tests {
                 panic!("{step:?}")
             };
             let told = shard.report(&lists(1, attempt).heartbeat());
-            assert!(matches!(&told.facts[..], [SchedulerFact::ResultRefused { reason, .. }] if reason == "stale_fence"));
+            assert!(
+                matches!(&told.facts[..], [SchedulerFact::ResultRefused { reason, .. }] if reason == "stale_fence")
+            );
             shard.report(&says(1).heartbeat());
             let step = shard.poll();
             match (attempt, &step.facts[..]) {
@@ -225,7 +226,10 @@ mod tests {
         let step = shard.called_off(withdrawal("a", 1));
         assert!(matches!(&step.facts[..], [SchedulerFact::CancelAsked { again: false, .. }]), "{step:?}");
         let (_, step) = beats(&mut shard, 1, 1, LONG).unwrap();
-        assert!(matches!(&step.facts[..], [SchedulerFact::JobFinished { outcome: Outcome::Cancelled, .. }]), "{step:?}");
+        assert!(
+            matches!(&step.facts[..], [SchedulerFact::JobFinished { outcome: Outcome::Cancelled, .. }]),
+            "{step:?}"
+        );
         assert_eq!(shard.stage.gauges().counts.impossible_facts, 0);
     }
 

@@ -50,6 +50,9 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
         | SchedulerFact::JobMoved { .. }
         | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => return,
     };
     let order = Order::Settled { source: source.clone(), token: by.token, accepted, reason };

@@ -24,7 +24,14 @@ pub(crate) fn expired(scheduler: &Scheduler, source: &SourcePosition, decision: 
     let fact = |work: &Work, (attempts, strikes, usage)| {
         let (text, settles) = (work.text.as_ref().to_owned(), work.settles);
         if scheduler.pool.outcomes_of(source).is_some() {
-            return SchedulerFact::JobReturned { source: source.clone(), attempts, strikes, usage, work: text, settles };
+            return SchedulerFact::JobReturned {
+                source: source.clone(),
+                attempts,
+                strikes,
+                usage,
+                work: text,
+                settles,
+            };
         }
         SchedulerFact::JobFinished {
             source: source.clone(),
@@ -45,7 +52,8 @@ pub(crate) fn expired(scheduler: &Scheduler, source: &SourcePosition, decision: 
     if let Some(job) = scheduler.state.job(source) {
         decision.fact(fact(&job.work, (job.token.attempt, job.strikes, job.used)));
     } else if let Some(waiting) = scheduler.soft.window.get(source) {
-        decision.settle(waiting.input, fact(&waiting.work, (waiting.work.leases, waiting.work.strikes, Usage::default())));
+        decision
+            .settle(waiting.input, fact(&waiting.work, (waiting.work.leases, waiting.work.strikes, Usage::default())));
     }
 }
 
@@ -251,10 +259,9 @@ mod tests {
         let work = serde_json::value::RawValue::from_string(String::from_utf8(text.to_vec()).unwrap()).unwrap();
         let source: SourcePosition = position(1);
         let (strikes, usage) = (0, tidegate_protocol::limits::Usage::default());
-        shard.stage.apply(
-            &SchedulerFact::JobReturned { source, attempts: 1, strikes, usage, work, settles: false },
-            shard.at,
-        );
+        shard
+            .stage
+            .apply(&SchedulerFact::JobReturned { source, attempts: 1, strikes, usage, work, settles: false }, shard.at);
         assert_eq!(shard.stage.snapshot().unwrap(), before);
         let counts = shard.stage.gauges().counts;
         assert_eq!((counts.impossible_facts, counts.returned), (1, Counts::default().returned));

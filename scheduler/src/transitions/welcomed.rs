@@ -8,7 +8,7 @@ use tidegate_protocol::ids::WorkerId;
 use tidegate_protocol::time::Timestamp;
 use tidegate_stage::{Decision, InputRef, Outbox};
 
-use super::expired;
+use super::{cordoned, expired};
 use crate::Scheduler;
 use crate::fleet::Present;
 
@@ -65,6 +65,8 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
         lease_ms: millis(scheduler.pool.lease),
     };
     scheduler.order(0, *lane, worker, None, &order, out);
+    // An operator wants it to leave, and it may not have been told.
+    cordoned::leave(scheduler, 1, worker, *incarnation, *lane, out);
 }
 
 #[cfg(test)]

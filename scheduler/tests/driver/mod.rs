@@ -4,8 +4,10 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs, reason = "every test target uses another part")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod desk;
 mod make;
 mod shard;
 
+pub use desk::*;
 pub use make::*;
 pub use shard::*;

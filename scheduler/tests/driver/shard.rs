@@ -15,6 +15,8 @@ use tidegate_scheduler::{Layout, Pool, Scheduler, Tuning};
 use tidegate_spine::{Headers, Record};
 use tidegate_stage::{Arrival, Decision, Delivery, Input, InputRef, Message, Outbox, Pace, ShardSpec, Signal, Stage};
 
+use super::Desk;
+
 /// What one step led to.
 #[derive(Debug, Default)]
 pub struct Step {
@@ -52,7 +54,8 @@ pub struct Shard {
 impl Shard {
     /// Shard 0 of the pool under its first owner, of epoch 1, at second 1.
     pub fn new(layout: Layout, tuning: &Tuning) -> Self {
-        let pool = Arc::new(Pool::new(layout, tuning).unwrap());
+        let pool = Pool::new(layout, tuning).unwrap().operated_by(Arc::new(Desk), Arc::new(Desk));
+        let pool = Arc::new(pool);
         let spec = pool.shard_spec(0, "test", Pace::default()).unwrap();
         let stage = Scheduler::new(pool.clone(), 0);
         let inputs = spec.inputs.iter().map(|_| Vec::new()).collect();
@@ -63,7 +66,13 @@ impl Shard {
     }
 
     pub fn reports_input(&self) -> usize {
-        self.inputs.len() - 2
+        self.inputs.len() - 3
+    }
+
+    /// A record on `commands`, read at once.
+    pub fn command(&mut self, value: Option<Bytes>, headers: Headers) -> Step {
+        self.append(self.reports_input() + 1, value, headers);
+        self.read()
     }
 
     /// Lets time pass.
@@ -116,7 +125,7 @@ impl Shard {
 
     /// A withdrawal on the input that is always read.
     pub fn called_off(&mut self, value: Bytes) -> Step {
-        let input = self.reports_input() + 1;
+        let input = self.reports_input() + 2;
         self.append(input, Some(value), Headers::new());
         self.read()
     }
@@ -233,7 +242,7 @@ impl Shard {
 
     fn next_unread(&self) -> Option<InputRef> {
         let reports = self.reports_input();
-        (reports..self.inputs.len()).chain(0..reports).find_map(|input| {
+        [reports + 2, reports + 1, reports].into_iter().chain(0..reports).find_map(|input| {
             let number = u32::try_from(input).unwrap();
             let offset = self.inputs[input].iter().position(|(_, place)| *place == Place::Unread)?;
             self.stage.admits(number).then_some(InputRef { input: number, offset: offset as u64 })

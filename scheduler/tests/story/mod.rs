@@ -5,7 +5,7 @@
 //! > job a needs=gpu priority=9 deadline=30s source=4  appears on `approved` (`on=overflow`; times from the start)
 //! > job a not-before=5s attempts=2                    is not to start before; wants so many attempts at most
 //! > withdraw a                                        the kernel calls it off
-//! > bytes approved {"v":1}                            any bytes on `approved` or `reports`; `null` for a null value
+//! > bytes approved {"v":1}                            any bytes on `approved`, `reports` or `commands`; `null` for a null value
 //! > forged fence on reports                           a record that looks like a control record
 //! > w1 hello incarnation=2 lane=1 can=echo,gpu capacity=2
 //! > w1 heartbeat epoch=1 running=a:1/1 received=1 credit=2 draining
@@ -15,6 +15,7 @@
 //! > stale tick after 5s                               time passes, but reports were read up to before only
 //! > gap 4s                                            the broker could not be reached for so long
 //! > new owner 2 by replay                             or `by snapshot`: state is the same, the present unknown
+//! > olga drains w1 command=c1 ago=5s                   also `cordons`, `uncordons`; `role=`, `key=` (whose), `pool=`, `altered`
 //! > evict a                                           the runner wants its record settled
 //! > show                                              what the gauges say, as far as it is not zero
 //! ```
@@ -33,13 +34,17 @@ use bytes::Bytes;
 use tidegate_protocol::facts::Token;
 use tidegate_protocol::fleet::Held;
 use tidegate_protocol::headers;
+use tidegate_protocol::ids::PoolName;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
+use tidegate_protocol::pool_command::PoolAction;
 use tidegate_scheduler::Tuning;
 use tidegate_spine::Headers;
 use tidegate_stage::InputRef;
 
-use crate::driver::{Says, Shard, Step, Way, approved, capabilities, job, layout, position, withdrawal};
+use crate::driver::{
+    Key, Says, Shard, Step, Way, approved, capabilities, command, job, layout, position, signed_by, withdrawal,
+};
 
 struct Story {
     shard: Shard,
@@ -142,10 +147,20 @@ impl Story {
                 let bytes = line.strip_prefix("bytes reports ").unwrap();
                 self.shard.raw_report(value(bytes), Headers::new())
             }
-            ["forged", kind, "on", "reports"] => {
-                let headers = Headers::from_iter([(headers::KIND, kind.to_owned()), (headers::EPOCH, "99".to_owned())]);
-                self.shard.raw_report(value(r#"{"v":1,"sender":"scheduler.p/0","epoch":99}"#), headers)
+            ["bytes", "commands", ..] => {
+                let bytes = line.strip_prefix("bytes commands ").unwrap();
+                self.shard.command(value(bytes), Headers::new())
             }
+            ["forged", kind, "on", topic] => {
+                let headers = Headers::from_iter([(headers::KIND, kind.to_owned()), (headers::EPOCH, "99".to_owned())]);
+                let bytes = value(r#"{"v":1,"sender":"scheduler.p/0","epoch":99}"#);
+                if topic == "commands" {
+                    self.shard.command(bytes, headers)
+                } else {
+                    self.shard.raw_report(bytes, headers)
+                }
+            }
+            [by, verb @ ("cordons" | "uncordons" | "drains"), of, ..] => self.command(by, verb, of, &words),
             ["wait", time] => {
                 self.shard.wait(duration(time));
                 self.shard.tick()
@@ -219,6 +234,32 @@ impl Story {
         let at = self.shard.append(input, Some(approved(&job, payload)), Headers::new());
         self.jobs.entry(id.to_owned()).or_insert((position(offset), at));
         self.shard.read()
+    }
+
+    fn command(&mut self, by: &str, verb: &str, of: &str, words: &Words<'_>) -> Step {
+        let action = match verb {
+            "cordons" => PoolAction::Cordon,
+            "uncordons" => PoolAction::Uncordon,
+            _ => PoolAction::Drain,
+        };
+        let now = self.shard.at.millis();
+        let at_ms = match words.get("ago") {
+            Some(ago) => ago.strip_prefix('-').map_or_else(
+                || now - u64::try_from(duration(ago).as_millis()).unwrap(),
+                |ahead| now + u64::try_from(duration(ahead).as_millis()).unwrap(),
+            ),
+            None => now,
+        };
+        let mut command = command(words.get("command").unwrap(), action, of, by, at_ms);
+        if let Some(pool) = words.get("pool") {
+            command.pool = PoolName::new(pool).unwrap();
+        }
+        let key = Key::of(words.get("role").unwrap_or("operator"), words.get("key").unwrap_or(by));
+        let mut bytes = signed_by(&key, &command).to_vec();
+        if words.has("altered") {
+            bytes[6] ^= 1;
+        }
+        self.shard.command(Some(bytes.into()), Headers::new())
     }
 
     fn worker(&mut self, name: &str, verb: &str, words: &Words<'_>) -> Step {

@@ -92,6 +92,17 @@ pub(super) fn fact(fact: &SchedulerFact, name: Name<'_>) -> String {
             format!("WorkRefused {partition}@{offset}: {}", reason.word())
         }
         SchedulerFact::WorkerForgotten { worker } => format!("WorkerForgotten {}", worker.as_str()),
+        SchedulerFact::WorkerCordoned { worker, drain, tell, by, .. } => {
+            let leaves = tell.map_or("nobody".to_owned(), |told| format!("incarnation {}", told.incarnation));
+            let drained = if *drain { format!(", {leaves} is to leave") } else { String::new() };
+            format!("WorkerCordoned {} by {}{drained}", worker.as_str(), by.as_str())
+        }
+        SchedulerFact::WorkerUncordoned { worker, by, .. } => {
+            format!("WorkerUncordoned {} by {}", worker.as_str(), by.as_str())
+        }
+        SchedulerFact::PoolCommandRefused { worker, action, why, .. } => {
+            format!("PoolCommandRefused {} {}: {}", action.word(), worker.as_str(), why.word())
+        }
     }
 }
 
@@ -124,6 +135,7 @@ fn order(value: &[u8], name: Name<'_>) -> String {
         Order::Assignment { incarnation, number, source, token: t, .. } => {
             format!("Assignment {number} of {}, token {}, incarnation {incarnation}", name(&source), token(t))
         }
+        Order::Drain { incarnation, reason } => format!("Drain incarnation {incarnation} ({reason})"),
         Order::Cancel { source, token: t, reason } => format!("Cancel {} token {} ({reason})", name(&source), token(t)),
         Order::Settled { source, token: t, accepted, reason } => {
             let how = if accepted { "accepted".to_owned() } else { format!("refused, {reason}") };
@@ -142,6 +154,7 @@ pub(super) fn gauges(gauges: &Gauges) -> Vec<String> {
         ("workers", gauges.workers as u64),
         ("workers present", gauges.workers_present as u64),
         ("workers free", gauges.workers_free as u64),
+        ("workers cordoned", gauges.workers_cordoned as u64),
         ("free credit", gauges.free_credit),
         ("granted", counts.granted),
         ("stale fences", counts.stale_fences),
@@ -158,6 +171,8 @@ pub(super) fn gauges(gauges: &Gauges) -> Vec<String> {
         ("reports ahead", counts.reports_ahead),
         ("workers refused", counts.workers_refused),
         ("idle give-backs", counts.idle_give_backs),
+        ("commands unbelieved", counts.commands_unbelieved),
+        ("commands repeated", counts.commands_repeated),
         ("progress", counts.progress),
         ("impossible facts", counts.impossible_facts),
     ];

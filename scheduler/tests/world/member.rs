@@ -50,7 +50,8 @@ impl Member {
     }
 
     fn says(&self) -> Says {
-        let held = |(source, token): &(SourcePosition, Token)| Held { source: source.clone(), token: *token, waits: false };
+        let held =
+            |(source, token): &(SourcePosition, Token)| Held { source: source.clone(), token: *token, waits: false };
         Says {
             name: self.name.clone(),
             incarnation: self.incarnation,
@@ -106,7 +107,7 @@ impl Member {
                     self.running.remove(&(source, token));
                 }
                 // It is one that does not stop.
-                Order::Welcome { .. } | Order::Assignment { .. } | Order::Cancel { .. } => {}
+                Order::Welcome { .. } | Order::Assignment { .. } | Order::Cancel { .. } | Order::Drain { .. } => {}
             }
         }
         says

@@ -11,12 +11,13 @@ use tidegate_protocol::facts::Token;
 use tidegate_protocol::fleet::Report;
 use tidegate_protocol::ids::Capability;
 use tidegate_protocol::outcome::Outcome;
+use tidegate_protocol::pool_command::PoolAction;
 use tidegate_protocol::time::Timestamp;
 use tidegate_scheduler::Tuning;
 use tidegate_spine::Headers;
 use tidegate_stage::InputRef;
 
-use crate::driver::{Says, Shard, Step, Way, approved, job, layout, position, withdrawal};
+use crate::driver::{Key, Says, Shard, Step, Way, approved, command, job, layout, position, signed_by, withdrawal};
 use member::Member;
 use model::Model;
 
@@ -69,6 +70,12 @@ pub(crate) enum Op {
     Again(u64),
     /// A job is called off.
     Withdraw(u64),
+    /// An operator says something of a worker; `again`: for the second time.
+    Command {
+        who: usize,
+        action: PoolAction,
+        again: bool,
+    },
 }
 
 pub(crate) struct World {
@@ -76,6 +83,7 @@ pub(crate) struct World {
     model: Model,
     members: Vec<Member>,
     jobs: u64,
+    commands: u64,
 }
 
 impl World {
@@ -87,7 +95,8 @@ impl World {
             Member::new("w1", 1, &["echo", "gpu"], 3),
             Member::new("w2", 1, &["echo"], 1),
         ];
-        let mut world = Self { shard: Shard::new(layout(), &tuning), model: Model::default(), members, jobs: 0 };
+        let mut world =
+            Self { shard: Shard::new(layout(), &tuning), model: Model::default(), members, jobs: 0, commands: 0 };
         world.model.owner(1);
         for who in 0..world.members.len() {
             let hello = world.members[who].hello();
@@ -126,6 +135,7 @@ impl World {
                 let step = self.shard.approved(withdrawal(&format!("j{n}"), n));
                 self.after(step, None);
             }
+            Op::Command { who, action, again } => self.command(who, action, again),
             Op::Receive { who, messages } => self.receive(who, messages),
             Op::Heartbeat(who) => {
                 let report = self.members[who].speak();
@@ -189,6 +199,9 @@ impl World {
 
     /// Nobody lies, everybody works: whatever is left ends.
     pub(crate) fn calm(&mut self) {
+        for who in 0..self.members.len() {
+            self.command(who, PoolAction::Uncordon, false);
+        }
         for round in 0..200 {
             for who in 0..self.members.len() {
                 self.members[who].draining = false;
@@ -212,6 +225,14 @@ impl World {
             self.after(step, None);
         }
         panic!("not all ended: {:?}, {:?}", self.model, self.shard.stage.gauges());
+    }
+
+    fn command(&mut self, who: usize, action: PoolAction, again: bool) {
+        self.commands += u64::from(!again);
+        let (id, of, at_ms) = (format!("c{}", self.commands), self.members[who].name.clone(), self.shard.at.millis());
+        let value = signed_by(&Key::of("operator", "olga"), &command(&id, action, &of, "olga", at_ms));
+        let step = self.shard.command(Some(value), Headers::new());
+        self.after(step, None);
     }
 
     fn receive(&mut self, who: usize, messages: usize) {

@@ -7,6 +7,7 @@ use tidegate_protocol::fleet::Report;
 use tidegate_protocol::ids::WorkerId;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
+use tidegate_protocol::pool_command::PoolAction;
 use tidegate_protocol::time::Timestamp;
 
 #[derive(Debug, Default)]
@@ -46,6 +47,7 @@ pub(crate) struct Model {
     workers: BTreeMap<(WorkerId, u64), Worker>,
     sent: BTreeMap<(WorkerId, u64), u64>,
     newest: BTreeMap<WorkerId, u64>,
+    cordoned: BTreeSet<WorkerId>,
     pub(crate) now: Timestamp,
 }
 
@@ -124,7 +126,10 @@ impl Model {
             }
             SchedulerFact::CancelAsked { source, to, .. } => {
                 let job = self.jobs.get_mut(source).unwrap();
-                assert!(job.withdrawn && job.asked_in < Some(self.epoch), "by each owner once, because it is called off");
+                assert!(
+                    job.withdrawn && job.asked_in < Some(self.epoch),
+                    "by each owner once, because it is called off"
+                );
                 assert_eq!(job.holder.as_ref().map(|(who, _)| who), Some(&to.worker));
                 assert_eq!(job.last, Some(to.token));
                 job.asked = true;
@@ -187,6 +192,13 @@ impl Model {
                 assert!(self.jobs.values().all(|job| job.holder.as_ref().is_none_or(|(who, _)| who != worker)));
                 self.newest.remove(worker);
             }
+            SchedulerFact::WorkerCordoned { worker, .. } => {
+                self.cordoned.insert(worker.clone());
+            }
+            SchedulerFact::WorkerUncordoned { worker, .. } => assert!(self.cordoned.remove(worker)),
+            SchedulerFact::PoolCommandRefused { worker, action, .. } => {
+                assert!(*action == PoolAction::Uncordon && !self.cordoned.contains(worker));
+            }
         }
     }
 
@@ -209,6 +221,7 @@ impl Model {
         assert!(job.until.is_none_or(|until| until <= self.now), "never before its time");
         assert_eq!(token.attempt, job.last.map_or(0, |last| last.attempt) + 1);
         let known = self.workers.get_mut(&key).unwrap_or_else(|| panic!("nothing before a heartbeat under this epoch"));
+        assert!(!self.cordoned.contains(worker), "nothing for a cordoned worker");
         assert!(!known.draining && job.needs.is_subset(&known.can), "only to who can and will");
         assert_eq!(number, known.sent + 1, "numbers have no gaps");
         assert!(number <= known.credit && (holds as u64) < known.capacity, "never beyond credit or capacity");

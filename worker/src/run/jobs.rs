@@ -159,7 +159,9 @@ fn conclude(ending: Ending, cancel: Option<Cancel>, max_output: usize) -> End {
     };
     handler::cut(&mut reason, handler::REASON);
     match output {
-        Some(output) if output.get().len() > max_output && matches!(outcome, Outcome::Cancelled | Outcome::TimedOut) => {
+        Some(output)
+            if output.get().len() > max_output && matches!(outcome, Outcome::Cancelled | Outcome::TimedOut) =>
+        {
             End::Result(Ended { outcome, reason, output: None, retry })
         }
         Some(output) if output.get().len() > max_output => {

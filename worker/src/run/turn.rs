@@ -256,6 +256,12 @@ impl Loop {
                 info!(%job, %reason, "called off; the job is stopped");
                 self.jobs.cancel(&(shard, job), Cancel::Withdrawn);
             }
+            Action::Drain { reason } => {
+                info!(%reason, "told to leave");
+                if matches!(self.phase, Phase::Working) {
+                    self.begin_drain();
+                }
+            }
             Action::Settled { job, accepted, reason } => {
                 if !accepted {
                     self.measures.refused.increment(1);

@@ -166,6 +166,11 @@ pub enum Action {
         /// Who called it off and why.
         reason: String,
     },
+    /// An operator wants the worker to leave: drain ([`Session::drain`]) towards every shard, and end.
+    Drain {
+        /// Who wants it and why.
+        reason: String,
+    },
     /// A result was settled.
     Settled {
         /// The job.

@@ -27,6 +27,14 @@ impl Session {
                 Some(refused) => vec![refused],
                 None => self.assignment(number, JobKey { source, token }, work, now),
             },
+            Order::Drain { incarnation, reason } => match self.check(incarnation) {
+                Some(refused) => vec![refused],
+                None if sender.is_some_and(|epoch| epoch != self.epoch) => {
+                    vec![Action::Ignored { why: Ignored::OtherEpoch }]
+                }
+                None if self.draining => vec![Action::Ignored { why: Ignored::Repeated }],
+                None => vec![Action::Drain { reason }],
+            },
             Order::Cancel { source, token, reason } => self.cancel(source, token, sender, reason),
             Order::Settled { source, token, accepted, reason } => self.settled(source, token, sender, accepted, reason),
         }

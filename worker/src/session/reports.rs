@@ -140,7 +140,8 @@ impl Session {
 
     fn restatement(&self, credit: u64) -> Report {
         let held = |job: &JobKey, waits| Held { source: job.source.clone(), token: job.token, waits };
-        let live = self.jobs.iter().filter(|(_, running)| !running.lost).map(|(job, _)| held(job, self.waiting.contains(job)));
+        let live =
+            self.jobs.iter().filter(|(_, running)| !running.lost).map(|(job, _)| held(job, self.waiting.contains(job)));
         Report::Heartbeat {
             worker: self.identity.worker.clone(),
             incarnation: self.incarnation.number,

@@ -126,6 +126,12 @@ pub enum Fact {
     },
     /// Scheduler.
     WorkerForgotten(IgnoredAny),
+    /// Scheduler.
+    WorkerCordoned(IgnoredAny),
+    /// Scheduler.
+    WorkerUncordoned(IgnoredAny),
+    /// Scheduler.
+    PoolCommandRefused(IgnoredAny),
 }
 
 /// A job by its position.

@@ -346,6 +346,7 @@ impl Ledger {
             Fact::PolicyAdopted(_)
             | Fact::CancelAsked(_)
             | Fact::WithdrawalKept(_)
+            | Fact::WithdrawalMoved(_)
             | Fact::JobRetried(_)
             | Fact::JobDelayed(_)
             | Fact::JobDue(_)
@@ -357,7 +358,10 @@ impl Ledger {
             | Fact::WorkerWelcomed(_)
             | Fact::ResultRepeated(_)
             | Fact::JobMoved(_)
-            | Fact::WorkerForgotten(_) => {}
+            | Fact::WorkerForgotten(_)
+            | Fact::WorkerCordoned(_)
+            | Fact::WorkerUncordoned(_)
+            | Fact::PoolCommandRefused(_) => {}
         }
         Ok(())
     }

@@ -57,7 +57,10 @@ fn shown(fact: &SchedulerFact) -> Vec<Shown> {
         | SchedulerFact::JobDuplicate { .. }
         | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
-        | SchedulerFact::WorkerForgotten { .. } => Vec::new(),
+        | SchedulerFact::WorkerForgotten { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. } => Vec::new(),
     }
 }
 
@@ -265,6 +268,9 @@ fn check_fact(
         | SchedulerFact::JobMoved { .. }
         | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
-        | SchedulerFact::WorkerForgotten { .. } => {}
+        | SchedulerFact::WorkerForgotten { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. } => {}
     }
 }

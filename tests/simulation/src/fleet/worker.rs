@@ -230,6 +230,7 @@ impl Life<'_> {
                 | Action::LeaseLost { .. }
                 | Action::Settled { .. }
                 | Action::GivenBack { .. }
+                | Action::Drain { .. }
                 | Action::Welcomed { .. }
                 | Action::Ignored { .. } => {}
             }
