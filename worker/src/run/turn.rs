@@ -20,6 +20,7 @@ use super::lane::{Event, Lane};
 use super::link::Link;
 use super::{Clock, Drained, RunError};
 use crate::context::{Cancel, CancelSignal, Origin, Sign};
+use crate::lending::{Lender, Lending};
 use crate::measures::Measures;
 use crate::session::{Action, Ended, Incarnation, JobKey, Retry};
 use crate::{Context, Worker, constraints};
@@ -55,6 +56,8 @@ pub(super) struct Loop {
     /// Handlers started since the beginning.
     started: u64,
     signs: (mpsc::Sender<Sign>, mpsc::Receiver<Sign>),
+    /// Slots that jobs lend while they wait for others.
+    lending: Lending,
     records: Vec<Record>,
     timer: Pin<Box<Sleep>>,
     phase: Phase,
@@ -86,6 +89,7 @@ impl Loop {
             jobs: Jobs::default(),
             started: 0,
             signs: mpsc::channel(SIGNS),
+            lending: Lending::default(),
             records: Vec::new(),
             timer: Box::pin(sleep(Duration::ZERO)),
             phase: Phase::Working,
@@ -146,6 +150,12 @@ impl Loop {
             changed = true;
             if let Some(link) = self.link(shard) {
                 link.session.progressed(&job, fraction, note);
+            }
+        }
+        for ((shard, job), waits) in self.lending.take(cx) {
+            changed = true;
+            if let Some(link) = self.link(shard) {
+                link.session.waits(&job, waits);
             }
         }
         let mut records = std::mem::take(&mut self.records);
@@ -341,7 +351,8 @@ impl Loop {
         }
         let (signal, cancel) = CancelSignal::new();
         let origin = Origin { record: work.to_owned(), children: self.worker.children.clone() };
-        match Context::new(shard, key.clone(), judged, origin, cancel, self.signs.0.clone()) {
+        let lender = Lender::new(self.lending.clone(), (shard, key.clone()));
+        match Context::new(shard, key.clone(), judged, (origin, lender), cancel, self.signs.0.clone()) {
             Ok(context) => {
                 self.started += 1;
                 self.jobs.start((shard, key), handler, context, signal, self.worker.settings.cancel_grace);
