@@ -32,6 +32,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         ("overflow.p", BUCKETS),
         ("reports.p", 1),
         ("withdrawals.p", 1),
+        ("commands.p", 1),
         ("leases.p", 1),
         ("work.p", LANES),
         ("denied", 1),
