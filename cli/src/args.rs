@@ -236,6 +236,9 @@ pub(crate) struct WorkerArgs {
     /// `sandbox.isolated`, `sandbox.network_allowlist`, `sandbox.fs_read_only`, `sandbox.fs_read_write`
     #[arg(long, value_name = "CONSTRAINT", value_delimiter = ',')]
     pub(crate) enforces: Vec<Enforces>,
+    /// A label that jobs may ask for (`select`, `prefer`); may be given several times
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
     /// A gateway that commands may submit jobs to: they find it as `TIDEGATE_URL`
     #[arg(long, value_name = "URL")]
     pub(crate) gateway: Option<String>,
@@ -251,6 +254,11 @@ pub(crate) struct WorkerArgs {
     /// Run once per job: payload on stdin, result from stdout, exit code 0 is success
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[derive(Debug, Subcommand)]

@@ -165,7 +165,7 @@ fn start_workers(
     // Whoever runs this owns the folder with the key: commands may have it.
     let key = std::fs::read_to_string(node.config().data.join("key")).ok().map(|key| key.trim().to_owned());
     let gateway = Gateway { url: format!("http://{}", node.address()), key };
-    let around = Surroundings { enforces: Vec::new(), gateway: Some(gateway) };
+    let around = Surroundings { gateway: Some(gateway), ..Surroundings::default() };
     let worker = build(pool, "dev", specs, concurrency, &around, node.keys().trust())?;
     workers.start(worker, node.spine(), &node.config().prefix);
     Ok(())

@@ -79,6 +79,8 @@ pub struct Surroundings {
     pub enforces: Vec<Enforces>,
     /// A gateway that its commands may submit jobs to.
     pub gateway: Option<Gateway>,
+    /// Labels that jobs may ask for.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A worker of `pool` with these capabilities and surroundings, which believes whom `trust` trusts.
@@ -97,6 +99,9 @@ pub fn build(
     let id = WorkerId::new(id).map_err(|e| error(e.to_string()))?;
     let enforced = around.enforces.iter().copied();
     let mut builder = Worker::builder(pool, id, trust).concurrency(concurrency).enforces(enforced);
+    for (name, value) in &around.labels {
+        builder = builder.label(name, value);
+    }
     for spec in specs {
         builder = match &spec.runs {
             Runs::Builtin(builtin) => builder.capability(&spec.capability, *builtin),

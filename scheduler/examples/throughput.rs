@@ -38,7 +38,7 @@ impl Bare {
         let tuning = Tuning { window_jobs: window, window_bytes: 1 << 30, ..Tuning::default() };
         let pool = Arc::new(Pool::new(layout(), &tuning).ok()?);
         let spec = pool.shard_spec(0, "bench", Pace::default()).ok()?;
-        let reports = u32::try_from(spec.inputs.len()).ok()? - 2;
+        let reports = u32::try_from(spec.inputs.len()).ok()? - 3;
         let partition = spec.inputs.first()?.partition.clone();
         let mut stage = Scheduler::new(pool, 0);
         let at = Timestamp(1_000_000);
@@ -103,6 +103,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 credit: 20,
                 draining: false,
                 tenants: None,
+                labels: std::collections::BTreeMap::new(),
+                load: None,
             })
             .collect();
         let mut source = 0_u64;

@@ -7,7 +7,7 @@ use tidegate_protocol::ids::WorkerId;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::time::Timestamp;
 
-use crate::place::{Can, Load};
+use crate::placement::{Can, Load};
 
 /// Most jobs a worker holds, whatever it says: bounds what one report can lead to.
 pub(crate) const MOST_HELD: u32 = 1_000;
@@ -25,6 +25,8 @@ pub(crate) struct Offer {
     /// Assignments up to this number are accepted.
     pub(crate) credit: u64,
     pub(crate) draining: bool,
+    /// How busy it says that what it runs on is, in 65,536ths.
+    pub(crate) busy: u64,
 }
 
 /// How many jobs a worker holds.
@@ -96,8 +98,9 @@ impl Present {
 
     /// Its load when it has room, and whether that is for children alone.
     pub(crate) fn load(&self, held: Holding) -> Option<(Load, bool)> {
-        let capacity = u64::from(self.offer.as_ref()?.capacity).max(1);
-        let share = ((held.busy() as u64) << 16) / capacity;
+        let offer = self.offer.as_ref()?;
+        // What it says is of the past; what it was given since is counted here, so that nothing herds to one that looks idle.
+        let share = (((held.busy() as u64) << 16) / u64::from(offer.capacity).max(1)).max(offer.busy);
         let load = Load { share, last_grant: self.last_grant };
         match (self.room(held), self.room_for_children(held)) {
             (1.., _) => Some((load, false)),

@@ -325,7 +325,7 @@ impl Pool {
     }
 
     /// What shard `shard` reads and writes. Inputs in order: its buckets of `approved`, then of `overflow`, then its
-    /// partitions of `reports` and of `commands`.
+    /// partitions of `reports`, `withdrawals` and `commands`.
     ///
     /// # Errors
     /// [`BadPool`] when there is no such shard, or the pool's name makes no sender.

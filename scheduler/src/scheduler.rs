@@ -17,7 +17,7 @@ use crate::fleet::{Fleet, Holding, Present};
 use crate::gauges::{Counts, Gauges};
 use crate::lines::Lines;
 use crate::measures;
-use crate::place::Placement;
+use crate::placement::Placement;
 use crate::pool::Pool;
 use crate::ready::Ready;
 use crate::reports::Heard;

@@ -21,7 +21,8 @@ pub(crate) fn run(global: &Global, args: &WorkerArgs) -> Result<Exit, Failure> {
     let specs: Vec<WorkerSpec> = args.capabilities.iter().map(spec).collect();
     let id = args.id.clone().unwrap_or_else(|| usual_id(&args.capabilities));
     let trust = config.keys.read().and_then(|keys| keys.trust_in_stages()).map_err(StartError::Keys)?;
-    let around = Surroundings { enforces: args.enforces.clone(), gateway: gateway(args)? };
+    let labels = args.labels.iter().cloned().collect();
+    let around = Surroundings { enforces: args.enforces.clone(), gateway: gateway(args)?, labels };
     let worker = build(pool, &id, &specs, args.concurrency, &around, trust)?;
     let drained = runtime()?.block_on(async {
         let spine = tidegate_node::spine::open(&config.spine).await?;

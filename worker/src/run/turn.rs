@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, info, warn};
 
+use super::allot::Allotment;
 use super::gate::{From, Gate, NotOurs};
 use super::jobs::{Done, End, Jobs};
 use super::lane::{Event, Lane};
@@ -50,6 +51,7 @@ pub(super) struct Loop {
     gate: Gate,
     lane: Lane,
     links: Vec<Option<Link>>,
+    allotment: Allotment,
     incarnation: Incarnation,
     max_output: usize,
     jobs: Jobs,
@@ -72,7 +74,7 @@ impl Loop {
         clock: Clock,
         gate: Gate,
         lane: Lane,
-        links: Vec<Option<Link>>,
+        (links, allotment): (Vec<Option<Link>>, Allotment),
         incarnation: Incarnation,
         max_output: usize,
     ) -> Self {
@@ -84,6 +86,7 @@ impl Loop {
             gate,
             lane,
             links,
+            allotment,
             incarnation,
             max_output,
             jobs: Jobs::default(),
@@ -123,6 +126,7 @@ impl Loop {
             if let Some(drained) = self.advance(now) {
                 return Poll::Ready(Ok(drained));
             }
+            self.share_out(now);
             self.speak(now);
             changed |= self.poll_links(cx);
             let due = self.next_due(now).map(|at| self.clock.instant(at));
@@ -182,11 +186,31 @@ impl Loop {
         self.links.iter_mut().flatten().for_each(|link| link.session.offer(further));
     }
 
+    /// Moves slots to the shards that have jobs for them.
+    fn share_out(&mut self, now: Timestamp) {
+        if self.links.len() < 2 || !matches!(self.phase, Phase::Working) {
+            return;
+        }
+        let held: Vec<u32> =
+            self.links.iter().map(|link| link.as_ref().map_or(0, |link| link.session.slots_taken())).collect();
+        if self.allotment.settle(&held, now) {
+            for (shard, link) in self.links.iter_mut().enumerate() {
+                if let Some(link) = link {
+                    link.session.set_capacity(self.allotment.of(shard));
+                }
+            }
+        }
+    }
+
     /// Watches leases and hands over what there is to say.
     fn speak(&mut self, now: Timestamp) {
         let (mut free, mut unsettled) = (0, 0);
+        let load = self.worker.load.as_ref().map(|load| load());
         for shard in 0..self.links.len() {
             let Some(link) = self.link(shard) else { continue };
+            if let Some(load) = load {
+                link.session.loaded(load);
+            }
             let lost = link.session.fence(now);
             link.send(now);
             free += link.session.free();
@@ -223,7 +247,8 @@ impl Loop {
             true => link.session.next_due(now),
             false => link.session.fence_due(now),
         });
-        links.chain(phase).min()
+        let moves = self.allotment.due().filter(|_| matches!(self.phase, Phase::Working));
+        links.chain(phase).chain(moves).min()
     }
 
     fn link(&mut self, shard: usize) -> Option<&mut Link> {
