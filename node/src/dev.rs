@@ -170,7 +170,7 @@ fn start_workers(
     let key = std::fs::read_to_string(node.config().data.join("key")).ok().map(|key| key.trim().to_owned());
     let gateway = Gateway { url: format!("http://{}", node.address()), key };
     let payloads = crate::payloads::store(node.config())?;
-    let around = Surroundings { enforces: Vec::new(), gateway: Some(gateway), payloads };
+    let around = Surroundings { gateway: Some(gateway), payloads, ..Surroundings::default() };
     let worker = build(pool, "dev", specs, concurrency, &around, node.keys().trust())?;
     workers.start(worker, node.spine(), &node.config().prefix);
     Ok(())

@@ -197,10 +197,9 @@ fn inputs_of(config: &Config, shard: &str) -> Result<Vec<TopicName>, AcceptLossE
         ("scheduler", name) => {
             let pool = config.pools.iter().find(|pool| pool.name().as_str() == name).ok_or_else(unknown)?;
             let name = pool.name();
-            let jobs = [Topic::Approved(name.clone()), Topic::Overflow(name.clone())];
-            let others = [Topic::Reports, Topic::Withdrawals, Topic::PoolCommands].map(|topic| topic(name.clone()));
-            let all = jobs.into_iter().chain(others);
-            Ok(all.map(|topic| topic.name(prefix)).collect::<Result<_, _>>()?)
+            let all = [Topic::Approved, Topic::Overflow, Topic::Reports, Topic::Withdrawals, Topic::PoolCommands];
+            let all = all.map(|topic| topic(name.clone()));
+            Ok(all.iter().map(|topic| topic.name(prefix)).collect::<Result<_, _>>()?)
         }
         _ => Err(unknown()),
     }

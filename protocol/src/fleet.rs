@@ -1,5 +1,7 @@
 //! What workers and a pool's scheduler say to each other (`reports.<pool>` and `work.<pool>`; DESIGN section 5).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -31,6 +33,9 @@ pub enum Report {
         /// The tenants whose jobs it takes; absent for all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tenants: Option<Vec<TenantId>>,
+        /// What jobs may ask of it beside capabilities ([`crate::selector`]), at most [`crate::selector::MOST_LABELS`].
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        labels: BTreeMap<String, String>,
     },
     /// Everything restated, so that any one may be lost.
     Heartbeat {
@@ -58,6 +63,12 @@ pub enum Report {
         /// The tenants whose jobs it takes; absent for all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tenants: Option<Vec<TenantId>>,
+        /// What jobs may ask of it beside capabilities ([`crate::selector`]), at most [`crate::selector::MOST_LABELS`].
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        labels: BTreeMap<String, String>,
+        /// How busy what it runs on is, 0 to 1, where it knows; it gets less of what others could take too.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        load: Option<f64>,
     },
     /// A job ended; sent again after every new Welcome until it is settled.
     Result {

@@ -12,6 +12,7 @@ use crate::decimal;
 use crate::delegation::{Delegation, Scope};
 use crate::hex;
 use crate::ids::{Capability, JobId, SourceName, TenantId};
+use crate::selector::Selector;
 
 /// Who asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,6 +216,12 @@ pub struct Job {
     /// How it is tried again.
     #[serde(default, skip_serializing_if = "Retry::is_default")]
     pub retry: Retry,
+    /// Labels that its worker must have.
+    #[serde(default, skip_serializing_if = "Selector::is_empty")]
+    pub select: Selector,
+    /// Labels that its worker had better have: of those that could take it now, one that has them does.
+    #[serde(default, skip_serializing_if = "Selector::is_empty")]
+    pub prefer: Selector,
     /// The job that spawned it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<JobId>,

@@ -26,6 +26,7 @@ pub mod pool_command;
 pub mod proof;
 pub mod redrive;
 pub mod returned;
+pub mod selector;
 pub mod signature;
 pub mod statements;
 pub mod time;

@@ -103,6 +103,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 credit: 20,
                 draining: false,
                 tenants: None,
+                labels: std::collections::BTreeMap::new(),
+                load: None,
             })
             .collect();
         let mut source = 0_u64;

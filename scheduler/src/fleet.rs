@@ -7,7 +7,7 @@ use tidegate_protocol::ids::WorkerId;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::time::Timestamp;
 
-use crate::place::{Can, Load};
+use crate::placement::{Can, Load};
 
 /// Most jobs a worker holds, whatever it says: bounds what one report can lead to.
 pub(crate) const MOST_HELD: u32 = 1_000;
@@ -25,6 +25,8 @@ pub(crate) struct Offer {
     /// Assignments up to this number are accepted.
     pub(crate) credit: u64,
     pub(crate) draining: bool,
+    /// How busy it says that what it runs on is, in 65,536ths.
+    pub(crate) busy: u64,
 }
 
 /// How many jobs a worker holds.
@@ -96,8 +98,9 @@ impl Present {
 
     /// Its load when it has room, and whether that is for children alone.
     pub(crate) fn load(&self, held: Holding) -> Option<(Load, bool)> {
-        let capacity = u64::from(self.offer.as_ref()?.capacity).max(1);
-        let share = ((held.busy() as u64) << 16) / capacity;
+        let offer = self.offer.as_ref()?;
+        // What it says is of the past; what it was given since is counted here, so that nothing herds to one that looks idle.
+        let share = (((held.busy() as u64) << 16) / u64::from(offer.capacity).max(1)).max(offer.busy);
         let load = Load { share, last_grant: self.last_grant };
         match (self.room(held), self.room_for_children(held)) {
             (1.., _) => Some((load, false)),
@@ -109,3 +112,104 @@ impl Present {
 
 /// All workers welcomed by this owner.
 pub(crate) type Fleet = BTreeMap<WorkerId, Present>;
+
+#[cfg(test)]
+mod tests {
+    use tidegate_protocol::facts::{SchedulerFact, Token};
+    use tidegate_protocol::job::Job;
+    use tidegate_protocol::outcome::Outcome;
+
+    use crate::Tuning;
+    use crate::driver::{Says, Shard, approved, held, job, layout, position};
+
+    /// A job with so many above it.
+    fn of_depth(offset: u64, depth: u64) -> Job {
+        let above = |n| serde_json::json!({"job": format!("a{n}"), "source": format!("jobs/0@{n}")});
+        let chain: Vec<_> = (0..depth).map(above).collect();
+        let mut job = job(&format!("j{offset}"), offset);
+        if depth > 0 {
+            let delegation = serde_json::json!({"chain": chain, "scope": {"capabilities": [], "topics": []}, "expires_ms": 9_000_000_000_000_u64});
+            job.delegation = Some(serde_json::from_value(delegation).unwrap());
+        }
+        job
+    }
+
+    const TOKEN: Token = Token { epoch: 1, attempt: 1 };
+
+    fn at_work(shard: &mut Shard, running: &[(u64, bool)]) {
+        let listed = |(offset, waits): &(u64, bool)| {
+            let mut held = held(*offset, TOKEN);
+            held.waits = *waits;
+            held
+        };
+        let running = running.iter().map(listed).collect();
+        shard.report(&Says { epoch: 1, credit: 99, running, ..Says::of("w") }.heartbeat());
+    }
+
+    fn granted(shard: &mut Shard) -> Vec<u64> {
+        let source = |fact: &SchedulerFact| match fact {
+            SchedulerFact::LeaseGranted { source, .. } => Some(source.offset),
+            other => panic!("{other:?}"),
+        };
+        shard.poll().facts.iter().filter_map(source).collect()
+    }
+
+    fn ends(shard: &mut Shard, offset: u64) {
+        let says = Says { epoch: 1, credit: 99, ..Says::of("w") };
+        let step = shard.report(&says.result(position(offset), TOKEN, Outcome::Succeeded));
+        assert!(matches!(&step.facts[..], [SchedulerFact::JobFinished { .. }]), "{step:?}");
+    }
+
+    #[test]
+    fn a_chain_of_jobs_that_wait_for_each_other_ends_in_a_pool_of_one_slot() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        shard.report(&Says::of("w").hello());
+        at_work(&mut shard, &[]);
+        shard.approved(approved(&of_depth(1, 0), "1"));
+        assert_eq!(granted(&mut shard), [1]);
+        // Others stand before its child, and may not have its slot.
+        for offset in [2, 3] {
+            shard.approved(approved(&of_depth(offset, 0), "1"));
+        }
+        shard.approved(approved(&of_depth(4, 1), "1"));
+        at_work(&mut shard, &[(1, false)]);
+        assert!(granted(&mut shard).is_empty(), "it has not said that it waits");
+        at_work(&mut shard, &[(1, true)]);
+        assert_eq!(granted(&mut shard), [4]);
+        // Of two children the one further down goes first.
+        shard.approved(approved(&of_depth(5, 1), "1"));
+        shard.approved(approved(&of_depth(6, 2), "1"));
+        at_work(&mut shard, &[(1, true), (4, true)]);
+        assert_eq!(granted(&mut shard), [6]);
+        at_work(&mut shard, &[(1, true), (4, true), (6, false)]);
+        ends(&mut shard, 6);
+        // The one above goes on: nothing is free.
+        at_work(&mut shard, &[(1, true), (4, false)]);
+        assert!(granted(&mut shard).is_empty());
+        ends(&mut shard, 4);
+        at_work(&mut shard, &[(1, false)]);
+        assert!(granted(&mut shard).is_empty());
+        ends(&mut shard, 1);
+        at_work(&mut shard, &[]);
+        assert_eq!(granted(&mut shard), [5], "children first");
+        ends(&mut shard, 5);
+        at_work(&mut shard, &[]);
+        assert_eq!(granted(&mut shard), [2]);
+    }
+
+    #[test]
+    fn what_waits_lends_no_slot_beyond_a_thousand_jobs_and_no_reason_to_move_what_others_wait_for() {
+        let mut shard = Shard::new(layout(), &Tuning { window_jobs: 8, ..Tuning::default() });
+        shard.report(&Says::of("w").hello());
+        at_work(&mut shard, &[]);
+        for offset in 1..9 {
+            shard.approved(approved(&of_depth(offset, 0), "1"));
+        }
+        assert_eq!(granted(&mut shard), [1]);
+        at_work(&mut shard, &[(1, true)]);
+        shard.approved(approved(&of_depth(9, 0), "1"));
+        assert!(granted(&mut shard).is_empty(), "the bucket is full of jobs that the pool can do");
+        let present = super::Holding { all: 1_000, waiting: 1_000 };
+        assert_eq!(shard.stage.soft.fleet.values().map(|w| w.room_for_children(present)).sum::<u64>(), 0);
+    }
+}

@@ -17,7 +17,7 @@
 //! - A job has at most one holder, and ends once ([`transition`] is the whole table; I5, I1).
 //! - A result counts only with the current token, from its holder's present incarnation, under this owner's epoch.
 //! - Nothing is assigned to a worker before its heartbeat under this epoch, beyond its credit, beyond its capacity, or
-//!   without every capability the job needs ([`place`]).
+//!   without every capability the job needs ([`placement`]).
 //! - Replay of the facts gives the same snapshot, byte for byte (I7): [`state`] is changed by facts alone.
 //! - Memory is bounded (I10): the window, the workers known, the ended jobs and withdrawals remembered, delayed jobs (by not reading on);
 //!   leases by the workers' capacity.
@@ -41,7 +41,7 @@ mod gauges;
 mod lines;
 pub mod measures;
 mod offer;
-mod place;
+mod placement;
 mod pool;
 mod ready;
 mod reports;
@@ -64,7 +64,5 @@ extern crate self as tidegate_scheduler;
 #[cfg(test)]
 #[path = "../tests/driver/mod.rs"]
 mod driver;
-#[cfg(test)]
-mod place_tests;
 #[cfg(test)]
 mod ready_tests;

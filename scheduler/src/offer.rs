@@ -6,6 +6,7 @@ use tidegate_protocol::time::Timestamp;
 
 use crate::Scheduler;
 use crate::lines::LineKey;
+use crate::placement::Need;
 use crate::ready::Claim;
 
 impl Scheduler {
@@ -36,7 +37,12 @@ impl Scheduler {
             Some(until) => soft.sleepers.set(source, until),
             None if work.line.as_ref().is_some_and(|line| !soft.lines.may_go(line, source)) => {}
             None => {
-                let class = soft.placement.class(&work.requirement, &work.tenant, work.depth > 0);
+                let class = soft.placement.class(Need {
+                    requirement: &work.requirement,
+                    tenant: &work.tenant,
+                    child: work.depth > 0,
+                    wish: work.wish.as_ref(),
+                });
                 let claim = Claim {
                     tenant: &work.tenant,
                     weight: self.pool.shares.of(&work.tenant).weight,

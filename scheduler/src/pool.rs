@@ -348,16 +348,19 @@ impl Pool {
         let overflow = |bucket| jobs(&self.topics.overflow, bucket, Writers::Stages(&["scheduler"]));
         let mut inputs: Vec<_> = self.buckets_of(shard).map(approved).collect();
         inputs.extend(self.buckets_of(shard).map(overflow));
-        // Another input comes last: those before it have their numbers in the facts of older logs.
-        let told = |topic: &TopicName, writers| InputSpec {
+        // New ones last: what stands before them has its number in the facts of older logs.
+        inputs.extend([&self.topics.reports, &self.topics.commands].map(|topic| InputSpec {
             partition: topic.partition(shard),
             kind: InputKind::Control,
-            writers,
+            writers: Writers::Anyone,
             trim: false,
-        };
-        inputs.push(told(&self.topics.reports, Writers::Anyone));
-        inputs.push(told(&self.topics.withdrawals, Writers::Stages(&["kernel"])));
-        inputs.push(told(&self.topics.commands, Writers::Anyone));
+        }));
+        inputs.push(InputSpec {
+            partition: self.topics.withdrawals.partition(shard),
+            kind: InputKind::Control,
+            writers: Writers::Stages(&["kernel"]),
+            trim: false,
+        });
         let mut outputs: Vec<_> = self.buckets_of(shard).map(|bucket| self.topics.overflow.partition(bucket)).collect();
         outputs.extend((0..self.layout.finished_partitions).map(|n| self.topics.finished.partition(n)));
         outputs.extend(self.layout.sources.iter().flat_map(|(source, partitions)| {
@@ -397,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_reads_its_buckets_then_their_overflow_then_what_is_told_it() {
+    fn a_shard_reads_its_buckets_then_their_overflow_then_its_reports_commands_and_withdrawals() {
         let pool = Pool::new(layout(), &Tuning::default()).unwrap();
         let spec = pool.shard_spec(1, "p", Pace::default()).unwrap();
         let inputs: Vec<_> = spec.inputs.iter().map(|input| input.partition.to_string()).collect();
@@ -409,8 +412,8 @@ mod tests {
                 "t.overflow.bank/1",
                 "t.overflow.bank/3",
                 "t.reports.bank/1",
+                "t.commands.bank/1",
                 "t.withdrawals.bank/1",
-                "t.commands.bank/1"
             ]
         );
         assert!(
@@ -420,7 +423,8 @@ mod tests {
                 .all(|input| input.writers.sealed() && input.trim && input.kind == InputKind::Jobs)
         );
         let others: Vec<_> = spec.inputs[4..].iter().map(|input| (input.writers.sealed(), input.kind)).collect();
-        assert_eq!(others, [false, true, false].map(|sealed| (sealed, InputKind::Control)));
+        assert_eq!(others, [(false, InputKind::Control), (false, InputKind::Control), (true, InputKind::Control)]);
+        assert!(spec.inputs[4..].iter().all(|input| !input.trim));
         let outputs: Vec<_> = spec.outputs.iter().map(ToString::to_string).collect();
         assert_eq!(
             outputs,

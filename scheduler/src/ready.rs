@@ -23,7 +23,7 @@ use tidegate_protocol::ids::TenantId;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::time::Timestamp;
 
-use crate::place::ClassId;
+use crate::placement::ClassId;
 
 /// Virtual time that a job of a tenant of weight 1 takes; divisible by all small weights, and 2^64 of it are never used up.
 const STEP: u64 = 720_720;

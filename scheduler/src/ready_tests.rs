@@ -7,7 +7,7 @@ use tidegate_protocol::ids::TenantId;
 use tidegate_protocol::time::Timestamp;
 
 use crate::driver::position;
-use crate::place::ClassId;
+use crate::placement::ClassId;
 use crate::ready::{Claim, Ready};
 
 const CLASS: ClassId = ClassId(1);

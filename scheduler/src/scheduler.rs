@@ -17,7 +17,7 @@ use crate::fleet::{Fleet, Holding, Present};
 use crate::gauges::{Counts, Gauges};
 use crate::lines::Lines;
 use crate::measures;
-use crate::place::Placement;
+use crate::placement::Placement;
 use crate::pool::Pool;
 use crate::ready::Ready;
 use crate::reports::Heard;
@@ -120,8 +120,8 @@ impl Soft {
 pub(crate) enum InputIs {
     Jobs(Origin),
     Reports,
-    Withdrawals,
     Commands,
+    Withdrawals,
 }
 
 impl Scheduler {
@@ -164,9 +164,9 @@ impl Scheduler {
         } else if number == 2 * buckets {
             InputIs::Reports
         } else if number == 2 * buckets + 1 {
-            InputIs::Withdrawals
-        } else {
             InputIs::Commands
+        } else {
+            InputIs::Withdrawals
         }
     }
 
@@ -181,13 +181,15 @@ impl Scheduler {
         let held = self.soft.fleet.get(worker).map(|present| self.holding(worker, present));
         let soft = &mut self.soft;
         let present = soft.fleet.get(worker);
-        let cordoned = self.state.cordons().of(worker).is_some();
         match present.and_then(|present| Some((present, present.offer.as_ref()?, held?))) {
-            Some((present, offer, held)) => match present.load(held).filter(|_| !cordoned) {
-                Some((load, true)) => soft.placement.set_worker(worker, &offer.can.for_children(), Some(load)),
-                Some((load, false)) => soft.placement.set_worker(worker, &offer.can, Some(load)),
-                None => soft.placement.set_worker(worker, &offer.can, None),
-            },
+            Some((present, offer, held)) => {
+                let cordoned = self.state.cordons().of(worker).is_some();
+                match present.load(held).filter(|_| !cordoned) {
+                    Some((load, true)) => soft.placement.set_worker(worker, &offer.can.for_children(), Some(load)),
+                    Some((load, false)) => soft.placement.set_worker(worker, &offer.can, Some(load)),
+                    None => soft.placement.set_worker(worker, &offer.can, None),
+                }
+            }
             None => soft.placement.remove_worker(worker),
         }
         if in_flight == 0 {
@@ -469,7 +471,7 @@ impl Stage for Scheduler {
     fn admits(&self, input: u32) -> bool {
         match self.input(input) {
             InputIs::Jobs(_) => self.soft.window.admits(input) && !self.is_full_of_delayed(),
-            InputIs::Reports | InputIs::Withdrawals | InputIs::Commands => true,
+            InputIs::Reports | InputIs::Commands | InputIs::Withdrawals => true,
         }
     }
 

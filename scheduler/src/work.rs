@@ -15,6 +15,7 @@ use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::time::Timestamp;
 
 use crate::lines::LineKey;
+use crate::placement::Wish;
 
 /// What a worker must offer: the job's capability and what it requires, sorted, each once.
 pub(crate) type Requirement = Arc<[Capability]>;
@@ -26,6 +27,8 @@ pub(crate) struct Work {
     pub(crate) tenant: TenantId,
     pub(crate) id: JobId,
     pub(crate) requirement: Requirement,
+    /// What it says of its worker's labels.
+    pub(crate) wish: Option<Arc<Wish>>,
     pub(crate) priority: u8,
     pub(crate) deadline: Option<Timestamp>,
     /// It is not to start before.
@@ -124,6 +127,8 @@ impl Work {
             retry,
             delegation,
             ordering_key,
+            select,
+            prefer,
             source,
             ..
         } = lean.job;
@@ -140,6 +145,7 @@ impl Work {
             source,
             id,
             requirement,
+            wish: (!select.is_empty() || !prefer.is_empty()).then(|| Arc::new(Wish { select, prefer })),
             priority,
             deadline,
             not_before,

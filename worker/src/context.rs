@@ -14,6 +14,7 @@ use tidegate_protocol::job::Job;
 use tokio::sync::{mpsc, watch};
 
 use crate::children::{Children, NotSpawned, Spawned};
+use crate::lending::{Lender, Lent};
 use crate::session::JobKey;
 
 /// Why a job is to stop.
@@ -87,6 +88,7 @@ struct Inner {
     base64: bool,
     /// Its record as it came, and where jobs it spawns go.
     origin: Origin,
+    lender: Lender,
     cancel: watch::Receiver<Option<Cancel>>,
     signs: mpsc::Sender<Sign>,
     /// Bytes of partial output so far, those that were dropped included.
@@ -110,7 +112,7 @@ impl Context {
         shard: usize,
         key: JobKey,
         judged: Judged,
-        origin: Origin,
+        (origin, lender): (Origin, Lender),
         cancel: watch::Receiver<Option<Cancel>>,
         signs: mpsc::Sender<Sign>,
     ) -> Result<Self, serde_json::Error> {
@@ -129,6 +131,7 @@ impl Context {
             payload,
             base64,
             origin,
+            lender,
             cancel,
             signs,
             partial: Arc::default(),
@@ -216,6 +219,14 @@ impl Context {
     pub async fn spawn(&self, job: &(impl Serialize + Sync)) -> Result<Spawned, NotSpawned> {
         let children = self.0.origin.children.as_ref().ok_or(NotSpawned::NoSource)?;
         children.spawn(&self.ticket()?, job).await
+    }
+
+    /// Lends this job's slot to jobs that others spawned, until what is returned is dropped: to be held while it waits for jobs that
+    /// it spawned itself, so that these can run though every slot is taken. How they end stands in `finished`, and over HTTP under
+    /// `GET /v1/jobs/{id}`. When it goes on while its slot is taken, one more job than the worker has slots runs for that time. Time in
+    /// which a slot is lent does not count as time without progress.
+    pub fn lend_slot(&self) -> Lent {
+        self.0.lender.lend()
     }
 
     /// When nobody wants the result any more.

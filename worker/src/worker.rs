@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tidegate_blobs::Store;
 use tidegate_protocol::ids::{BadName, Capability, PoolName, TenantId, WorkerId};
+use tidegate_protocol::selector::{MOST_LABELS, is_label};
 use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
 
@@ -67,6 +68,20 @@ pub enum SettingsError {
         /// The capability.
         capability: Capability,
     },
+    /// A label's name or value is empty, longer than 128 bytes, or has control characters.
+    #[error("worker `{worker}`: name and value of label `{label}` must be 1 to 128 bytes without control characters")]
+    Label {
+        /// The worker.
+        worker: WorkerId,
+        /// The label.
+        label: String,
+    },
+    /// Too many labels.
+    #[error("worker `{worker}` has more than {MOST_LABELS} labels")]
+    Labels {
+        /// The worker.
+        worker: WorkerId,
+    },
     /// Concurrency outside its bounds.
     #[error("worker `{worker}`: concurrency {concurrency} is not 1 to 100000")]
     Concurrency {
@@ -80,6 +95,9 @@ pub enum SettingsError {
 /// Told how a result was settled: the job, whether it counts, and why not.
 pub type OnSettled = dyn Fn(&JobKey, bool, &str) + Send + Sync;
 
+/// Says how busy what the worker runs on is, 0 to 1.
+pub type Load = dyn Fn() -> f64 + Send + Sync;
+
 /// A worker of one pool, ready to run.
 pub struct Worker {
     pub(crate) pool: PoolName,
@@ -89,6 +107,8 @@ pub struct Worker {
     pub(crate) trust: Arc<dyn Trust>,
     pub(crate) enforces: BTreeSet<Enforces>,
     pub(crate) tenants: Option<Vec<TenantId>>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) load: Option<Box<Load>>,
     pub(crate) demand: Option<Demand>,
     pub(crate) settled: Option<Box<OnSettled>>,
     pub(crate) children: Option<Children>,
@@ -120,6 +140,8 @@ impl Worker {
             trust,
             enforces: BTreeSet::new(),
             tenants: None,
+            labels: BTreeMap::new(),
+            load: None,
             demand: None,
             settled: None,
             children: None,
@@ -153,6 +175,8 @@ pub struct Builder {
     trust: Arc<dyn Trust>,
     enforces: BTreeSet<Enforces>,
     tenants: Option<Vec<TenantId>>,
+    labels: BTreeMap<String, String>,
+    load: Option<Box<Load>>,
     demand: Option<Demand>,
     settled: Option<Box<OnSettled>>,
     children: Option<Children>,
@@ -191,6 +215,21 @@ impl Builder {
     #[must_use]
     pub fn tenants(mut self, tenants: Option<Vec<TenantId>>) -> Self {
         self.tenants = tenants;
+        self
+    }
+
+    /// Has this label, which jobs may ask for (`select`, `prefer`); at most 64 of them.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// Says with its heartbeats how busy what it runs on is, 0 to 1: it gets less of what other workers could take too. Asked often,
+    /// from the worker's loop: it must be quick and must not block.
+    #[must_use]
+    pub fn load(mut self, load: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        self.load = Some(Box::new(load));
         self
     }
 
@@ -242,6 +281,8 @@ impl Builder {
             trust,
             enforces,
             tenants,
+            labels,
+            load,
             demand,
             settled,
             children,
@@ -260,6 +301,26 @@ impl Builder {
         if handlers.is_empty() {
             return Err(SettingsError::NoCapability { worker: id });
         }
-        Ok(Worker { pool, id, settings, handlers, trust, enforces, tenants, demand, settled, children, payloads })
+        if let Some((name, _)) = labels.iter().find(|(name, value)| !is_label(name) || !is_label(value)) {
+            return Err(SettingsError::Label { worker: id, label: name.clone() });
+        }
+        if labels.len() > MOST_LABELS {
+            return Err(SettingsError::Labels { worker: id });
+        }
+        Ok(Worker {
+            pool,
+            id,
+            settings,
+            handlers,
+            trust,
+            enforces,
+            tenants,
+            labels,
+            load,
+            demand,
+            settled,
+            children,
+            payloads,
+        })
     }
 }

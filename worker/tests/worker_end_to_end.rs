@@ -256,6 +256,41 @@ async fn one_that_an_operator_drains_ends_what_runs_and_leaves_as_on_a_signal() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_lends_its_slot_lets_the_one_it_waits_for_run_on_a_single_slot() {
+    let mut rig = Rig::new(1).await;
+    let ended = Arc::new(tokio::sync::Notify::new());
+    let waited_for = Arc::clone(&ended);
+    let parent = move |context: Context| {
+        let waited_for = Arc::clone(&waited_for);
+        async move {
+            let lent = context.lend_slot();
+            waited_for.notified().await;
+            drop(lent);
+            Ending::Succeeded(None)
+        }
+    };
+    let child = move |_context: Context| {
+        let ended = Arc::clone(&ended);
+        async move {
+            ended.notify_one();
+            Ending::Succeeded(None)
+        }
+    };
+    let _running = rig.start(worker().capability("parent", parent).capability("child", child).concurrency(1));
+    rig.welcome(0, 5).await;
+    rig.credit(0, 5).await;
+    let above = rig.assign(0, 5, &job(1, "parent"), "1").await;
+    let lends = |report: &Report| match report {
+        Report::Heartbeat { running, credit, .. } if running.iter().any(|held| held.waits) => Some(*credit),
+        _ => None,
+    };
+    assert_eq!(rig.next(0, lends).await, 2, "one more is taken");
+    let below = rig.assign(0, 5, &job(2, "child"), "1").await;
+    let ends = [rig.result(0).await, rig.result(0).await].map(|said| (said.job, said.outcome));
+    assert_eq!(ends, [(below, Outcome::Succeeded), (above, Outcome::Succeeded)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_lane_begins_a_new_incarnation() {
     let mut rig = Rig::new(1).await;
     let _running = rig.start(worker().capability("echo", Builtin::Echo));

@@ -35,6 +35,9 @@ pub(crate) struct WorkerArgs {
     /// `sandbox.isolated`, `sandbox.network_allowlist`, `sandbox.fs_read_only`, `sandbox.fs_read_write`
     #[arg(long, value_name = "CONSTRAINT", value_delimiter = ',')]
     enforces: Vec<Enforces>,
+    /// A label that jobs may ask for (`select`, `prefer`); may be given several times
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
     /// A gateway that commands may submit jobs to: they find it as `TIDEGATE_URL`
     #[arg(long, value_name = "URL")]
     gateway: Option<String>,
@@ -76,6 +79,11 @@ pub(crate) struct WorkerArgs {
     command: Vec<String>,
 }
 
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 pub(crate) fn run(global: &Global, args: WorkerArgs) -> Result<Exit, Failure> {
     args.check()?;
     let config = on_spine(config_of(global)?, args.spine.as_ref())?;
@@ -83,7 +91,8 @@ pub(crate) fn run(global: &Global, args: WorkerArgs) -> Result<Exit, Failure> {
     let trust = config.keys.read().and_then(|keys| keys.trust_in_stages()).map_err(StartError::Keys)?;
     let gateway = args.gateway()?;
     let payloads = tidegate_node::payloads::store(&config)?;
-    let around = Surroundings { enforces: args.enforces.clone(), gateway: gateway.clone(), payloads };
+    let labels = args.labels.iter().cloned().collect();
+    let around = Surroundings { enforces: args.enforces.clone(), gateway: gateway.clone(), payloads, labels };
     let (id, drained) = runtime()?
         .block_on(async {
             // Before anything starts, so that a signal during the start is not lost.

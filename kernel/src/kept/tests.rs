@@ -25,6 +25,8 @@ fn job(offset: Offset) -> Job {
         deadline: None,
         not_before: None,
         ordering_key: None,
+        select: tidegate_protocol::selector::Selector::default(),
+        prefer: tidegate_protocol::selector::Selector::default(),
         retry: tidegate_protocol::job::Retry::default(),
         parent: None,
         scope: None,

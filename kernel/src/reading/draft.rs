@@ -7,6 +7,7 @@ use tidegate_protocol::delegation::Scope;
 use tidegate_protocol::ids::{BadName, Capability, JobId, TenantId};
 use tidegate_protocol::job::{Actor, DEFAULT_PRIORITY, InputHash, Job, SourcePosition};
 use tidegate_protocol::outcome::DeadReason;
+use tidegate_protocol::selector::Selector;
 
 use super::Found;
 use super::refusal::{Refusal, quoted};
@@ -36,6 +37,8 @@ pub(crate) struct Draft {
     pub(crate) risk_tags: Vec<String>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) priority: Option<u8>,
+    pub(crate) select: Selector,
+    pub(crate) prefer: Selector,
     pub(crate) timing: Timing,
     pub(crate) parent: Option<JobId>,
     pub(crate) scope: Option<Box<Scope>>,
@@ -146,6 +149,8 @@ impl Draft {
             deadline,
             not_before,
             ordering_key: self.timing.ordering_key,
+            select: self.select,
+            prefer: self.prefer,
             retry: self.timing.retry,
             parent: self.parent,
             scope: self.scope,
@@ -202,6 +207,8 @@ fn attribute_bytes(job: &Job) -> usize {
         + job.parent.as_ref().map_or(0, |p| p.as_str().len())
         + job.scope.as_deref().map_or(0, scope_bytes)
         + optional(&job.ordering_key)
+        + job.select.bytes()
+        + job.prefer.bytes()
 }
 
 fn scope_bytes(scope: &Scope) -> usize {

@@ -1,6 +1,7 @@
 //! The job envelope: `{id, tenant, topic, actor: {id, type}, capability, requires[], risk_tags[], labels{}, priority,
-//! deadline, ttl_ms, not_before | delay_ms, ordering_key, retry: {max_attempts, backoff_ms, max_backoff_ms}, parent,
-//! parent_ticket, scope: {capabilities[], topics[]}, payload | payload_base64 | payload_ref: {bytes, sha256, base64}}`.
+//! deadline, ttl_ms, not_before | delay_ms, ordering_key, retry: {max_attempts, backoff_ms, max_backoff_ms}, select{},
+//! prefer{}, parent, parent_ticket, scope: {capabilities[], topics[]},
+//! payload | payload_base64 | payload_ref: {bytes, sha256, base64}}`.
 //!
 //! A field that is not in this list refuses the record: ignoring it could drop what its writer meant (a misspelt
 //! `deadline`, a restriction of a later version). A field that is `null` counts as absent, except `payload`, whose
@@ -10,6 +11,7 @@ use tidegate_protocol::decision::PayloadAt;
 use tidegate_protocol::delegation::{MAX_PARENT_TICKET_BYTES, Scope};
 use tidegate_protocol::hex;
 use tidegate_protocol::ids::{Capability, JobId, TenantId};
+use tidegate_protocol::selector::{MOST_VALUES, Selector, Wanted};
 use tidegate_protocol::topic_glob::TopicGlob;
 
 use super::base64;
@@ -19,7 +21,7 @@ use super::refusal::{Refusal, quoted};
 use super::seen::Fields;
 use super::timing;
 
-const FIELDS: [&str; 21] = [
+const FIELDS: [&str; 23] = [
     "id",
     "tenant",
     "topic",
@@ -35,6 +37,8 @@ const FIELDS: [&str; 21] = [
     "delay_ms",
     "ordering_key",
     "retry",
+    "select",
+    "prefer",
     "parent",
     "parent_ticket",
     "scope",
@@ -85,6 +89,8 @@ pub(crate) fn read(document: Document<'_>, decoded: &mut Vec<u8>) -> Result<Draf
             "delay_ms" => draft.timing.delay_ms = Some(whole(name, shape)?),
             "ordering_key" => draft.timing.ordering_key = Some(timing::ordering_key(name, string(name, shape)?)?),
             "retry" => retry(document, at, &mut draft)?,
+            "select" => draft.select = selector(document, name, at)?,
+            "prefer" => draft.prefer = selector(document, name, at)?,
             "parent" => draft.parent = Some(named(name, JobId::new(string(name, shape)?))?),
             "parent_ticket" => {
                 let text = string(name, shape)?;
@@ -194,6 +200,31 @@ fn labels(document: Document<'_>, at: NodeAt, draft: &mut Draft) -> Result<(), R
         }
     }
     Ok(())
+}
+
+fn selector(document: Document<'_>, field: &str, at: NodeAt) -> Result<Selector, Refusal> {
+    object(field, document.shape(at))?;
+    let mut selector = Selector::default();
+    for (label, at) in document.members(at) {
+        let wanted = match document.shape(at) {
+            Shape::Text(value) => Wanted::Is(value.into()),
+            Shape::Bool(there) => Wanted::There(there),
+            Shape::List => {
+                let value = |item| string(field, document.shape(item)).map(Into::into);
+                Wanted::In(document.items(at).take(MOST_VALUES + 1).map(value).collect::<Result<_, _>>()?)
+            }
+            shape @ (Shape::Null | Shape::Unsigned(_) | Shape::Negative(_) | Shape::Float | Shape::Object) => {
+                let problem = format!(
+                    "has `{}`, which is {}; write a text, a list of texts, true or false",
+                    quoted(label),
+                    shape.word()
+                );
+                return Err(Refusal::field(field, problem));
+            }
+        };
+        selector.want(label, wanted).map_err(|bad| Refusal::field(field, format!("is no selector: {bad}")))?;
+    }
+    Ok(selector)
 }
 
 fn scope(document: Document<'_>, at: NodeAt) -> Result<Scope, Refusal> {

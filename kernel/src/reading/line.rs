@@ -6,6 +6,7 @@ use tidegate_protocol::decision::PayloadAt;
 use tidegate_protocol::ids::JobId;
 use tidegate_protocol::job::Retry;
 use tidegate_protocol::outcome::DeadReason;
+use tidegate_protocol::selector::Selector;
 
 use super::document::ParserMemory;
 use super::draft::Draft;
@@ -44,6 +45,10 @@ struct Attributes<'a> {
     ordering_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Retry::is_default")]
     retry: &'a Retry,
+    #[serde(skip_serializing_if = "Selector::is_empty")]
+    select: &'a Selector,
+    #[serde(skip_serializing_if = "Selector::is_empty")]
+    prefer: &'a Selector,
     #[serde(skip_serializing_if = "Option::is_none")]
     parent: Option<&'a str>,
 }
@@ -82,6 +87,8 @@ fn write(draft: &Draft, line: &[u8], id: Option<&JobId>) -> Result<Vec<u8>, serd
         delay_ms: draft.timing.delay_ms,
         ordering_key: draft.timing.ordering_key.as_deref(),
         retry: &draft.timing.retry,
+        select: &draft.select,
+        prefer: &draft.prefer,
         parent: draft.parent.as_ref().map(JobId::as_str),
     };
     let mut out = Vec::with_capacity(line.len() + 128);

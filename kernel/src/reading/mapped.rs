@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use tidegate_protocol::decision::PayloadAt;
 use tidegate_protocol::ids::{Capability, JobId, TenantId};
 use tidegate_protocol::outcome::DeadReason;
+use tidegate_protocol::selector::Wanted;
 
 use super::document::{Document, ROOT, Shape};
 use super::draft::{Draft, named, priority, room, text, topic};
@@ -88,6 +89,16 @@ pub(crate) fn read(mapping: &Mapping, filling: &Filling<'_>) -> Result<Draft, Re
     }
     if let Some(value) = filling.optional("ordering_key", mapping.ordering_key.as_ref())? {
         draft.timing.ordering_key = Some(timing::ordering_key("ordering_key", &value)?);
+    }
+    for (field, templates, selector) in
+        [("select", &mapping.select, &mut draft.select), ("prefer", &mapping.prefer, &mut draft.prefer)]
+    {
+        for (label, template) in templates {
+            if let Some(value) = filling.optional(field, Some(template))? {
+                let wanted = Wanted::Is(value.as_ref().into());
+                selector.want(label, wanted).map_err(|bad| Refusal::field(field, format!("is no selector: {bad}")))?;
+            }
+        }
     }
     for (name, template) in &mapping.retry {
         if let Some(value) = filling.optional(name, Some(template))? {

@@ -1,6 +1,6 @@
 //! What each attribute of a job is made of, for records that are no job envelopes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::written::{MappingWritten, OthersWritten, RetryWritten};
 use super::{Hole, Origin, Pointer, Template};
@@ -24,6 +24,8 @@ pub struct Mapping {
     pub(crate) not_before: Option<Template>,
     pub(crate) delay_ms: Option<Template>,
     pub(crate) ordering_key: Option<Template>,
+    pub(crate) select: Vec<(Box<str>, Template)>,
+    pub(crate) prefer: Vec<(Box<str>, Template)>,
     /// By the name of the field.
     pub(crate) retry: Vec<(&'static str, Template)>,
     pub(crate) parent: Option<Template>,
@@ -64,11 +66,9 @@ impl Mapping {
             capability: required("capability", &written.capability)?,
             requires: list("requires", &written.requires)?,
             risk_tags: list("risk_tags", &written.risk_tags)?,
-            labels: written
-                .labels
-                .iter()
-                .map(|(key, text)| Ok((key.as_str().into(), template("labels", text)?)))
-                .collect::<Result<_, Wrong>>()?,
+            labels: by_label("labels", &written.labels)?,
+            select: by_label("select", &written.select)?,
+            prefer: by_label("prefer", &written.prefer)?,
             priority: optional("priority", written.priority.as_deref())?,
             deadline: optional("deadline", written.deadline.as_deref())?,
             ttl_ms: optional("ttl_ms", written.ttl_ms.as_deref())?,
@@ -100,7 +100,7 @@ impl Mapping {
             .chain(self.retry.iter().map(|(_, template)| template))
             .chain(&self.requires)
             .chain(&self.risk_tags)
-            .chain(self.labels.iter().map(|(_, template)| template))
+            .chain([&self.labels, &self.select, &self.prefer].into_iter().flatten().map(|(_, template)| template))
     }
 
     fn holes(&self) -> impl Iterator<Item = &Hole> {
@@ -156,6 +156,10 @@ fn template(field: &'static str, text: &str) -> Result<Template, Wrong> {
 
 fn optional(field: &'static str, text: Option<&str>) -> Result<Option<Template>, Wrong> {
     text.map(|text| template(field, text)).transpose()
+}
+
+fn by_label(field: &'static str, written: &BTreeMap<String, String>) -> Result<Vec<(Box<str>, Template)>, Wrong> {
+    written.iter().map(|(label, text)| Ok((label.as_str().into(), template(field, text)?))).collect()
 }
 
 fn required(field: &'static str, text: &str) -> Result<Template, Wrong> {

@@ -132,6 +132,10 @@ pub struct MappingWritten {
     pub delay_ms: Option<String>,
     /// Jobs of a tenant with the same key run one after the other, in their order.
     pub ordering_key: Option<String>,
+    /// Labels that its worker must have, each with this value; one whose value is missing and has no default is left out.
+    pub select: BTreeMap<String, String>,
+    /// Labels that its worker had better have; the same.
+    pub prefer: BTreeMap<String, String>,
     /// How it is tried again.
     pub retry: RetryWritten,
     /// Id of the job that spawned it.

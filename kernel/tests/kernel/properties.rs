@@ -55,6 +55,8 @@ fn near_job() -> impl Strategy<Value = String> {
         "delay_ms",
         "ordering_key",
         "retry",
+        "select",
+        "prefer",
         "parent",
         "payload",
         "payload_base64",

@@ -281,6 +281,8 @@ impl Scenario {
                     "not_before",
                     "ordering_key",
                     "retry",
+                    "select",
+                    "prefer",
                     "parent",
                 ];
                 let rest: Vec<String> = fields

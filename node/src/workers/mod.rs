@@ -100,6 +100,8 @@ pub struct Surroundings {
     pub gateway: Option<Gateway>,
     /// Where payloads are that are kept beside the log.
     pub payloads: Option<Arc<dyn Store>>,
+    /// Labels that jobs may ask for.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A worker of `pool` with these capabilities and surroundings, which believes whom `trust` trusts.
@@ -119,6 +121,9 @@ pub fn build(
     let enforced = around.enforces.iter().copied();
     let mut builder = Worker::builder(pool, id, trust).concurrency(concurrency).enforces(enforced);
     builder = builder.payloads(around.payloads.clone());
+    for (name, value) in &around.labels {
+        builder = builder.label(name, value);
+    }
     let mut loops: BTreeMap<&[String], LoopHandler> = BTreeMap::new();
     for spec in specs {
         builder = match &spec.runs {

@@ -100,6 +100,8 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<J
             ("delay_ms", TIMES),
             ("ordering_key", TIMES),
             ("retry", TIMES),
+            ("select", TIMES),
+            ("prefer", TIMES),
         ],
     );
     let actor = fields.get("actor").and_then(|node| reader.fields(node, &format!("`actor` of {what}")));

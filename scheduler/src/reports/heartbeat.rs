@@ -13,15 +13,23 @@ use tidegate_stage::{Decision, InputRef};
 use super::settle;
 use crate::Scheduler;
 use crate::fleet::{MOST_HELD, Offer};
-use crate::place::Can;
+use crate::placement::Can;
 use crate::transitions::{cancelled, expired, refused};
 
 /// Most entries of one heartbeat that are told to be dropped; the rest is by a later one.
 const DROPPED_AT_ONCE: usize = 100;
 
+/// A load from 0 to 1 in 65,536ths.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 65,536; what is no number is 0")]
+fn in_parts(load: f64) -> u64 {
+    (load.clamp(0.0, 1.0) * 65_536.0) as u64
+}
+
 /// Soft: the worker's offer and credit, and the terms of what it lists.
 pub(crate) fn note(scheduler: &mut Scheduler, report: &Report, at: Timestamp) {
-    let Report::Heartbeat { worker, capabilities, capacity, running, credit, draining, tenants, .. } = report else {
+    let Report::Heartbeat { worker, capabilities, capacity, running, credit, draining, tenants, labels, load, .. } =
+        report
+    else {
         return;
     };
     let mut waiting = BTreeSet::new();
@@ -42,12 +50,22 @@ pub(crate) fn note(scheduler: &mut Scheduler, report: &Report, at: Timestamp) {
         named.sort_unstable();
         named.dedup();
         let can = match known {
-            Some(known) if *known.capabilities == *named && known.tenants.as_deref() == tenants.as_deref() => known,
-            Some(_) | None => {
-                Can { capabilities: named.into(), tenants: tenants.as_deref().map(Arc::from), children: false }
+            Some(known)
+                if *known.capabilities == *named
+                    && known.tenants.as_deref() == tenants.as_deref()
+                    && *known.labels == *labels =>
+            {
+                known
             }
+            Some(_) | None => Can {
+                capabilities: named.into(),
+                tenants: tenants.as_deref().map(Arc::from),
+                children: false,
+                labels: Arc::new(labels.clone()),
+            },
         };
-        present.offer = Some(Offer { can, capacity: (*capacity).min(MOST_HELD), credit: *credit, draining: *draining });
+        let (capacity, busy) = ((*capacity).min(MOST_HELD), load.map_or(0, in_parts));
+        present.offer = Some(Offer { can, capacity, credit: *credit, draining: *draining, busy });
         if !present.told.is_empty() {
             let listed: BTreeSet<_> = running.iter().map(|held| (&held.source, held.token)).collect();
             present.told.retain(|(source, token)| listed.contains(&(source, *token)));

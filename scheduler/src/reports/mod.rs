@@ -13,6 +13,7 @@ use tidegate_protocol::fleet::Report;
 use tidegate_protocol::headers;
 use tidegate_protocol::ids::WorkerId;
 use tidegate_protocol::pool_command::PoolCommand;
+use tidegate_protocol::selector::{MOST_LABELS, is_label};
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
 use tidegate_stage::{Arrival, Decision, InputRef};
@@ -83,8 +84,12 @@ fn sender(report: &Report) -> Option<Sender<'_>> {
 
 fn is_bounded(report: &Report) -> bool {
     match report {
-        Report::Hello { capabilities, tenants, .. } | Report::Heartbeat { capabilities, tenants, .. } => {
-            capabilities.len() <= MOST_CAPABILITIES && tenants.as_ref().is_none_or(|all| all.len() <= MOST_TENANTS)
+        Report::Hello { capabilities, tenants, labels, .. }
+        | Report::Heartbeat { capabilities, tenants, labels, .. } => {
+            capabilities.len() <= MOST_CAPABILITIES
+                && tenants.as_ref().is_none_or(|all| all.len() <= MOST_TENANTS)
+                && labels.len() <= MOST_LABELS
+                && labels.iter().all(|(name, value)| is_label(name) && is_label(value))
         }
         Report::Result { .. } | Report::GiveBack { .. } | Report::Progress { .. } => true,
     }

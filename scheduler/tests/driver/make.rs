@@ -39,6 +39,8 @@ pub fn job(id: &str, offset: u64) -> Job {
         deadline: None,
         not_before: None,
         ordering_key: None,
+        select: tidegate_protocol::selector::Selector::default(),
+        prefer: tidegate_protocol::selector::Selector::default(),
         retry: tidegate_protocol::job::Retry::default(),
         parent: None,
         scope: None,
@@ -99,6 +101,7 @@ pub fn hello(name: &str, incarnation: u64, capabilities: Vec<Capability>, capaci
         capabilities,
         capacity,
         tenants: None,
+        labels: BTreeMap::new(),
     }
 }
 
@@ -116,6 +119,8 @@ pub struct Says {
     pub credit: u64,
     pub draining: bool,
     pub tenants: Option<Vec<TenantId>>,
+    pub labels: BTreeMap<String, String>,
+    pub load: Option<f64>,
 }
 
 pub fn held(offset: u64, token: Token) -> Held {
@@ -137,6 +142,8 @@ impl Says {
             credit: 1,
             draining: false,
             tenants: None,
+            labels: BTreeMap::new(),
+            load: None,
         }
     }
 
@@ -149,6 +156,7 @@ impl Says {
             capabilities: self.capabilities.clone(),
             capacity: self.capacity,
             tenants: self.tenants.clone(),
+            labels: self.labels.clone(),
         }
     }
 
@@ -165,6 +173,8 @@ impl Says {
             credit: self.credit,
             draining: self.draining,
             tenants: self.tenants.clone(),
+            labels: self.labels.clone(),
+            load: self.load,
         }
     }
 

@@ -71,7 +71,7 @@ impl Shard {
 
     /// A record on `commands`, read at once.
     pub fn command(&mut self, value: Option<Bytes>, headers: Headers) -> Step {
-        self.append(self.inputs.len() - 1, value, headers);
+        self.append(self.reports_input() + 1, value, headers);
         self.read()
     }
 
@@ -125,7 +125,7 @@ impl Shard {
 
     /// A withdrawal on the input that is always read.
     pub fn called_off(&mut self, value: Bytes) -> Step {
-        let input = self.reports_input() + 1;
+        let input = self.reports_input() + 2;
         self.append(input, Some(value), Headers::new());
         self.read()
     }
@@ -242,7 +242,7 @@ impl Shard {
 
     fn next_unread(&self) -> Option<InputRef> {
         let reports = self.reports_input();
-        (reports..self.inputs.len()).chain(0..reports).find_map(|input| {
+        [reports + 2, reports + 1, reports].into_iter().chain(0..reports).find_map(|input| {
             let number = u32::try_from(input).unwrap();
             let offset = self.inputs[input].iter().position(|(_, place)| *place == Place::Unread)?;
             self.stage.admits(number).then_some(InputRef { input: number, offset: offset as u64 })

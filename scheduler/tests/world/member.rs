@@ -64,6 +64,8 @@ impl Member {
             credit: self.received + u64::from(self.capacity).saturating_sub(self.running.len() as u64),
             draining: self.draining,
             tenants: None,
+            labels: std::collections::BTreeMap::new(),
+            load: None,
         }
     }
 

@@ -299,6 +299,8 @@ impl World {
             credit: 0,
             draining: false,
             tenants: None,
+            labels: std::collections::BTreeMap::new(),
+            load: None,
         };
         let token = Token { epoch: epoch.saturating_sub(u64::from(attempt % 2)), attempt };
         let outcome = if kind == 3 { Outcome::Dead } else { Outcome::Succeeded };

@@ -18,6 +18,12 @@ pub enum Plant {
     TicketUnchecked,
     /// A ticket admits children whatever was revoked.
     RevokedLives,
+    /// A new owner does not know which jobs are to stop.
+    LostCancel,
+    /// A failed attempt that is retried does not count.
+    StrikesForgotten,
+    /// A tenant gets more than its share.
+    ShareIgnored,
 }
 
 /// A planted bug.
@@ -75,6 +81,9 @@ pub fn bugs() -> Vec<Bug> {
         Bug { plant: Plant::OtherInput, ..bug("approve for another input", good) },
         Bug { plant: Plant::TicketUnchecked, ..bug("ticket not checked", good) },
         Bug { plant: Plant::RevokedLives, ..bug("a child of a revoked parent", good) },
+        Bug { plant: Plant::LostCancel, ..bug("a cancel lost at takeover", good) },
+        Bug { plant: Plant::StrikesForgotten, ..bug("a retry that forgets strikes", good) },
+        Bug { plant: Plant::ShareIgnored, ..bug("a tenant's share ignored", good) },
     ]
 }
 

@@ -92,4 +92,7 @@ planted! {
     approving_for_another_input_is_found: "approve for another input";
     a_ticket_not_checked_is_found: "ticket not checked";
     a_child_of_a_revoked_parent_is_found: "a child of a revoked parent";
+    a_cancel_lost_at_takeover_is_found: "a cancel lost at takeover";
+    a_retry_that_forgets_strikes_is_found: "a retry that forgets strikes";
+    a_share_ignored_is_found: "a tenant's share ignored";
 }

@@ -4,6 +4,7 @@
 //! says what is to be said: so a burst is one append, and a single result goes out at once. Nothing here waits for the
 //! spine: opening the lane again and making a producer are states, so leases are watched throughout an outage.
 
+mod allot;
 pub(crate) mod backoff;
 pub mod gate;
 mod jobs;
@@ -107,30 +108,4 @@ pub(crate) async fn run(
         started = start::start(worker, spine, prefix) => started?,
     };
     started.run(shutdown).await
-}
-
-/// The part of `capacity` a shard gets: an equal share, and of the rest one each to the shards that follow the worker's
-/// own place, so that many small workers spread evenly. Shares add up to `capacity`; a share may be 0.
-fn share(capacity: u32, shards: u32, shard: u32, worker: &WorkerId) -> u32 {
-    let shards = shards.max(1);
-    let first = tidegate_protocol::topics::partition_of(worker.as_str().as_bytes(), shards);
-    let place = (shard + shards - first) % shards;
-    capacity / shards + u32::from(place < capacity % shards)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_add_up_to_the_capacity_whatever_the_number_of_shards() {
-        for name in ["a", "b", "worker-17"] {
-            let worker = WorkerId::new(name).unwrap();
-            for (capacity, shards) in [(1, 1), (8, 1), (8, 3), (2, 5), (1, 4), (100, 7)] {
-                let shares: Vec<u32> = (0..shards).map(|s| share(capacity, shards, s, &worker)).collect();
-                assert_eq!(shares.iter().sum::<u32>(), capacity, "{shares:?}");
-                assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1, "{shares:?}");
-            }
-        }
-    }
 }

@@ -8,12 +8,13 @@ use tidegate_protocol::topics::Topic;
 use tidegate_spine::{ErrorClass, Spine, SpineError, TopicState};
 use tracing::{info, warn};
 
+use super::allot::Allotment;
 use super::backoff::Backoff;
 use super::gate::Gate;
 use super::lane::{self, Lane};
 use super::link::Link;
 use super::turn::Loop;
-use super::{Clock, RunError, share};
+use super::{Clock, RunError};
 use crate::Worker;
 use crate::session::{Identity, Incarnation, Session};
 
@@ -34,13 +35,14 @@ pub(super) async fn start(worker: Worker, spine: Arc<dyn Spine>, prefix: &str) -
     info!(worker = %worker.id, pool = %worker.pool, %lane, lane_position, incarnation = incarnation.number, "worker starts");
     let key = Bytes::copy_from_slice(worker.id.as_str().as_bytes());
     let shards = state.partitions.max(1);
+    let allotment = Allotment::new(worker.settings.concurrency, shards, &worker.id);
     let links = (0..shards).map(|shard| {
-        let capacity = share(worker.settings.concurrency, shards, shard, &worker.id);
+        let capacity = allotment.of(shard as usize);
         let capabilities = worker.handlers.keys().cloned().collect();
         let identity = Identity { worker: worker.id.clone(), capabilities, capacity };
         let session = Session::new(identity, incarnation, clock.now()).of_tenants(worker.tenants.clone());
-        // A shard that gets nothing of a small worker hears nothing from it.
-        (capacity > 0).then(|| Link::new(session, reports.partition(shard), key.clone(), Arc::clone(&spine)))
+        let session = session.labelled(worker.labels.clone());
+        Some(Link::new(session, reports.partition(shard), key.clone(), Arc::clone(&spine)))
     });
     let links = links.collect();
     let max_output = state
@@ -49,7 +51,7 @@ pub(super) async fn start(worker: Worker, spine: Arc<dyn Spine>, prefix: &str) -
         .min(worker.settings.max_output_bytes);
     let gate = Gate::new(Arc::clone(&worker.trust), &worker.pool, work.clone(), approved);
     let lane = Lane::new(Arc::clone(&spine), work, worker.id.clone(), inbox);
-    Ok(Loop::new(worker, clock, gate, lane, links, incarnation, max_output))
+    Ok(Loop::new(worker, clock, gate, lane, (links, allotment), incarnation, max_output))
 }
 
 async fn look_up(spine: &dyn Spine, topic: &TopicName) -> Result<TopicState, SpineError> {

@@ -15,12 +15,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, info, warn};
 
+use super::allot::Allotment;
 use super::gate::{From, Gate, NotOurs};
 use super::jobs::{Done, End, Jobs};
 use super::lane::{Event, Lane};
 use super::link::Link;
 use super::{Clock, Drained, RunError};
 use crate::context::{Cancel, CancelSignal, Origin, Said, Sign};
+use crate::lending::{Lender, Lending};
 use crate::measures::Measures;
 use crate::payload::Fetching;
 use crate::session::{Action, Ended, Incarnation, JobKey, Retry};
@@ -51,12 +53,15 @@ pub(super) struct Loop {
     gate: Gate,
     lane: Lane,
     links: Vec<Option<Link>>,
+    allotment: Allotment,
     incarnation: Incarnation,
     max_output: usize,
     jobs: Jobs,
     /// Handlers started since the beginning.
     started: u64,
     signs: (mpsc::Sender<Sign>, mpsc::Receiver<Sign>),
+    /// Slots that jobs lend while they wait for others.
+    lending: Lending,
     records: Vec<Record>,
     timer: Pin<Box<Sleep>>,
     phase: Phase,
@@ -71,7 +76,7 @@ impl Loop {
         clock: Clock,
         gate: Gate,
         lane: Lane,
-        links: Vec<Option<Link>>,
+        (links, allotment): (Vec<Option<Link>>, Allotment),
         incarnation: Incarnation,
         max_output: usize,
     ) -> Self {
@@ -83,11 +88,13 @@ impl Loop {
             gate,
             lane,
             links,
+            allotment,
             incarnation,
             max_output,
             jobs: Jobs::default(),
             started: 0,
             signs: mpsc::channel(SIGNS),
+            lending: Lending::default(),
             records: Vec::new(),
             timer: Box::pin(sleep(Duration::ZERO)),
             phase: Phase::Working,
@@ -121,6 +128,7 @@ impl Loop {
             if let Some(drained) = self.advance(now) {
                 return Poll::Ready(Ok(drained));
             }
+            self.share_out(now);
             self.speak(now);
             changed |= self.poll_links(cx);
             let due = self.next_due(now).map(|at| self.clock.instant(at));
@@ -152,6 +160,12 @@ impl Loop {
                 Said::Partial(piece) => link.session.partial(&job, piece),
             }
         }
+        for ((shard, job), waits) in self.lending.take(cx) {
+            changed = true;
+            if let Some(link) = self.link(shard) {
+                link.session.waits(&job, waits);
+            }
+        }
         let mut records = std::mem::take(&mut self.records);
         if let Poll::Ready(event) = self.lane.poll(cx, &mut records) {
             changed = true;
@@ -176,11 +190,31 @@ impl Loop {
         self.links.iter_mut().flatten().for_each(|link| link.session.offer(further));
     }
 
+    /// Moves slots to the shards that have jobs for them.
+    fn share_out(&mut self, now: Timestamp) {
+        if self.links.len() < 2 || !matches!(self.phase, Phase::Working) {
+            return;
+        }
+        let held: Vec<u32> =
+            self.links.iter().map(|link| link.as_ref().map_or(0, |link| link.session.slots_taken())).collect();
+        if self.allotment.settle(&held, now) {
+            for (shard, link) in self.links.iter_mut().enumerate() {
+                if let Some(link) = link {
+                    link.session.set_capacity(self.allotment.of(shard));
+                }
+            }
+        }
+    }
+
     /// Watches leases and hands over what there is to say.
     fn speak(&mut self, now: Timestamp) {
         let (mut free, mut unsettled) = (0, 0);
+        let load = self.worker.load.as_ref().map(|load| load());
         for shard in 0..self.links.len() {
             let Some(link) = self.link(shard) else { continue };
+            if let Some(load) = load {
+                link.session.loaded(load);
+            }
             let lost = link.session.fence(now);
             link.send(now);
             free += link.session.free();
@@ -217,7 +251,8 @@ impl Loop {
             true => link.session.next_due(now),
             false => link.session.fence_due(now),
         });
-        links.chain(phase).min()
+        let moves = self.allotment.due().filter(|_| matches!(self.phase, Phase::Working));
+        links.chain(phase).chain(moves).min()
     }
 
     fn link(&mut self, shard: usize) -> Option<&mut Link> {
@@ -356,7 +391,8 @@ impl Loop {
         };
         let (signal, cancel) = CancelSignal::new();
         let origin = Origin { record: work.to_owned(), children: self.worker.children.clone() };
-        match Context::new(shard, key.clone(), judged, origin, cancel, self.signs.0.clone()) {
+        let lender = Lender::new(self.lending.clone(), (shard, key.clone()));
+        match Context::new(shard, key.clone(), judged, (origin, lender), cancel, self.signs.0.clone()) {
             Ok(context) => {
                 self.started += 1;
                 self.jobs.start((shard, key), handler, context, signal, self.worker.settings.cancel_grace);

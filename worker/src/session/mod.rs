@@ -50,14 +50,14 @@ pub const PARTIAL: (usize, usize) = (64 << 10, 1 << 20);
 /// Unsettled results beyond `capacity + UNSETTLED` hold new credit back until the owner settles some.
 pub const UNSETTLED: usize = 1_024;
 
-/// Who the worker is towards one shard. Fixed for the life of a session.
+/// Who the worker is towards one shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The worker's name, stable over its incarnations.
     pub worker: WorkerId,
     /// What it can do.
     pub capabilities: Vec<Capability>,
-    /// Jobs of this shard it runs at once.
+    /// Jobs of this shard it runs at once, at first ([`Session::set_capacity`]).
     pub capacity: u32,
 }
 
@@ -246,6 +246,9 @@ pub struct Session {
     draining: bool,
     /// The tenants whose jobs it takes; `None` for all.
     tenants: Option<Vec<TenantId>>,
+    /// What jobs may ask of it beside capabilities.
+    labels: BTreeMap<String, String>,
+    load: Option<f64>,
     /// Most further jobs it asks for.
     offered: u32,
     jobs: BTreeMap<JobKey, Running>,
@@ -286,6 +289,8 @@ impl Session {
             told: 0,
             draining: false,
             tenants: None,
+            labels: BTreeMap::new(),
+            load: None,
             offered: u32::MAX,
             jobs: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -303,6 +308,31 @@ impl Session {
             flight: Flight::default(),
             proven: now,
         }
+    }
+
+    /// From now on so many jobs of this shard may occupy a slot. Those that do beyond it stay. Credit that was granted before stays
+    /// granted; an assignment beyond the capacity goes back.
+    pub fn set_capacity(&mut self, jobs: u32) {
+        self.heartbeat_wanted |= self.epoch > 0 && jobs != self.identity.capacity;
+        self.identity.capacity = jobs;
+    }
+
+    /// Jobs that occupy a slot.
+    #[must_use]
+    pub fn slots_taken(&self) -> u32 {
+        u32::try_from(self.occupied()).unwrap_or(u32::MAX)
+    }
+
+    /// What jobs may ask of it beside capabilities; to be said before anything else.
+    #[must_use]
+    pub fn labelled(mut self, labels: BTreeMap<String, String>) -> Self {
+        self.labels = labels;
+        self
+    }
+
+    /// How busy what it runs on is, 0 to 1; told with the next heartbeat.
+    pub fn loaded(&mut self, load: f64) {
+        self.load = load.is_finite().then(|| load.clamp(0.0, 1.0));
     }
 
     /// Takes jobs of these tenants alone; to be said before anything else.

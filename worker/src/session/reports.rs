@@ -135,6 +135,7 @@ impl Session {
             capabilities: self.identity.capabilities.clone(),
             capacity: self.identity.capacity,
             tenants: self.tenants.clone(),
+            labels: self.labels.clone(),
         }
     }
 
@@ -154,6 +155,8 @@ impl Session {
             credit,
             draining: self.draining,
             tenants: self.tenants.clone(),
+            labels: self.labels.clone(),
+            load: self.load,
         }
     }
 

@@ -146,6 +146,8 @@ pub(crate) fn job(offset: u64, capability: &str) -> Job {
         deadline: None,
         not_before: None,
         ordering_key: None,
+        select: tidegate_protocol::selector::Selector::default(),
+        prefer: tidegate_protocol::selector::Selector::default(),
         retry: tidegate_protocol::job::Retry::default(),
         parent: None,
         scope: None,

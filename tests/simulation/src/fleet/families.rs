@@ -14,7 +14,7 @@ use tidegate_protocol::signature::{Sign as _, signed};
 use tidegate_protocol::topics::partition_of;
 use tidegate_spine::{Headers, NewRecord};
 
-use super::parts::{KERNELS, named};
+use super::parts::{KERNELS, named, pool_name};
 use crate::chance::Chance;
 use crate::executor::Core;
 use crate::keys;
@@ -45,6 +45,7 @@ fn plain(value: Vec<u8>) -> NewRecord {
 pub fn begun(seed: u64, core: &Core, spine: &SimSpine, job: &Job, work: &str) {
     let mut chance = Chance::new(seed, &format!("family of {}", job.source));
     let depth = job.delegation.as_ref().map_or(0, |delegation| delegation.depth());
+    called_off(&mut Chance::new(seed, &format!("cancel of {}", job.source)), core, spine, job);
     let Ok(ticket) = ParentTicket::read(work) else { return };
     if depth >= DEEPEST || !chance.percent(35) {
         return;
@@ -76,9 +77,25 @@ pub fn begun(seed: u64, core: &Core, spine: &SimSpine, job: &Job, work: &str) {
     }
 }
 
+/// Somebody calls a job off while it runs, between its attempts, or when it has ended.
+fn called_off(chance: &mut Chance, core: &Core, spine: &SimSpine, job: &Job) {
+    if chance.percent(15) {
+        let (spine, source) = (spine.clone(), &job.source);
+        let to = named("commands.jobs.raw").partition(source.partition);
+        let id = CommandId::new(format!("x-{}-{}-{}", source.partition, source.offset, core.now())).unwrap();
+        let command = Command { id, action: Action::Cancel, pool: Some(pool_name()), ..unsigned(job) };
+        let value = signed(&*keys::operator(), KIND, serde_json::to_vec(&command).unwrap());
+        core.after(chance.within(0..900_000), move || spine.put(&to, plain(value)));
+    }
+}
+
 fn revocation(job: &Job) -> Vec<u8> {
+    signed(&*keys::operator(), KIND, serde_json::to_vec(&unsigned(job)).unwrap())
+}
+
+fn unsigned(job: &Job) -> Command {
     let key = keys::operator();
-    let command = Command {
+    Command {
         v: 1,
         id: CommandId::new(format!("r-{}-{}", job.source.partition, job.source.offset)).unwrap(),
         action: Action::Revoke,
@@ -92,8 +109,7 @@ fn revocation(job: &Job) -> Vec<u8> {
         reason: String::new(),
         pool: None,
         redrive: None,
-    };
-    signed(&*key, KIND, serde_json::to_vec(&command).unwrap())
+    }
 }
 
 /// Judges the facts of one kernel shard, in their order.

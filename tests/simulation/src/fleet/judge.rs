@@ -37,7 +37,7 @@ pub type AllAllowed = BTreeMap<SourcePosition, Allowed>;
 /// Most facts of one decision: a tick ends every hold that is over.
 const AT_ONCE: usize = 210;
 
-fn shown(fact: &KernelFact) -> Vec<Shown> {
+fn shown(fact: &KernelFact, shards: u32) -> Vec<Shown> {
     let to = |ordinal, name: &str, fenced, key: &str, source: &SourcePosition| Shown {
         ordinal,
         to: named(name),
@@ -67,7 +67,7 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
         | KernelFact::HoldRenewed { source, .. }
         | KernelFact::ApprovalGiven { source, .. }
         | KernelFact::HoldEscalated { source, .. } => vec![held(0, source)],
-        // No policy here has limits, and what is called off is so because its parent was revoked.
+        // No policy here has limits.
         KernelFact::PolicyAdopted { .. }
         | KernelFact::JobRepeated { .. }
         | KernelFact::JobDeferred { .. }
@@ -81,10 +81,13 @@ fn shown(fact: &KernelFact) -> Vec<Shown> {
         | KernelFact::RecordDropped { .. }
         | KernelFact::DelegationRevoked { .. } => Vec::new(),
         KernelFact::JobCancelled { job, .. } => vec![to(0, "finished", true, job.id.as_str(), &job.source)],
-        // To every bucket of its tenant.
+        // To every bucket of its tenant, and to the shards of these.
         KernelFact::JobWithdrawn { source, job_id, tenant, .. } => {
-            let copies = BUCKETS as usize;
-            vec![Shown { copies, ..to(0, "approved.p", true, &format!("{tenant}/{job_id}"), source) }]
+            let told = |ordinal, name, copies: u32| Shown {
+                copies: copies as usize,
+                ..to(ordinal, name, true, &format!("{tenant}/{job_id}"), source)
+            };
+            vec![told(0, "approved.p", BUCKETS), told(1, "withdrawals.p", shards)]
         }
     };
     // Nobody is asked about it any more.
@@ -112,7 +115,7 @@ pub struct Found {
 /// Judges one kernel shard: its facts against the raw records and what people said.
 pub fn kernel_shard(
     broker: &Broker,
-    config: &KernelConfig,
+    (config, shards): (&KernelConfig, u32),
     spec: &ShardSpec,
     allowed: &mut AllAllowed,
     verdicts: &mut Verdicts,
@@ -140,6 +143,10 @@ pub fn kernel_shard(
                 (Due::Spoilt, KernelFact::RecordRejected { reason, job, .. }) => {
                     *reason == DeadReason::ParentTicketForged && job.is_some()
                 }
+                // Some parents have a deadline, and nobody acts for them beyond it.
+                (Due::Child, KernelFact::RecordRejected { reason: DeadReason::ParentTicketExpired, job, .. }) => {
+                    job.is_some()
+                }
                 (Due::Child, KernelFact::JobHeld { job, .. }) => job.topic == "job.ask.x" && job.delegation.is_some(),
                 (Due::Asked, KernelFact::JobHeld { .. }) => true,
                 (Due::Unroutable, KernelFact::RecordRejected { job, .. }) => job.is_some(),
@@ -165,7 +172,7 @@ pub fn kernel_shard(
     }
     families::check(&groups, verdicts);
     let advisory = ["denied", "dead", "held"].map(|name| named(name).partition(0));
-    telling::check(broker, spec, &groups, &advisory, shown, verdicts);
+    telling::check(broker, spec, &groups, &advisory, |fact| shown(fact, shards), verdicts);
     telling::check_bounds(broker, spec, &groups, AT_ONCE, verdicts);
     let commands = named("commands.jobs.raw").partition(config.shard);
     let released = approvals::check(broker, &commands, &groups, verdicts);

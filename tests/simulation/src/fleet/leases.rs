@@ -13,7 +13,8 @@ use tidegate_scheduler::Pool;
 use tidegate_stage::ShardSpec;
 
 use super::judge::AllAllowed;
-use super::parts::{LEASE_MS, named, scheduler};
+use super::parts::{LEASE_MS, Terms, named, scheduler};
+use super::promises;
 use crate::ledger::facts::{ValidGroup, facts, valid};
 use crate::ledger::messages::believed;
 use crate::ledger::telling::{self, Shown};
@@ -23,8 +24,8 @@ use crate::spine::{Broker, Stored};
 
 /// Clocks may be off by this much without fault, with what they drift in a run; microseconds.
 const CLOCKS: u64 = 700_000;
-/// Most facts of one decision: ticks of three kinds.
-const AT_ONCE: usize = 3_000;
+/// Most facts of one decision: ticks of some kinds.
+const AT_ONCE: usize = 6_000;
 
 fn shown(fact: &SchedulerFact) -> Vec<Shown> {
     let to = |ordinal, name: &str, fenced, key: &str, source: &SourcePosition| Shown {
@@ -83,9 +84,9 @@ struct Job {
 /// Heartbeats that list a lease: (worker, incarnation, epoch named, broker time in microseconds, source, token).
 type Beats = Vec<(WorkerId, u64, u64, u64, SourcePosition, Token)>;
 
-fn beats(broker: &Broker) -> Beats {
+fn beats(broker: &Broker, shard: u32) -> Beats {
     let mut all = Vec::new();
-    for stored in broker.log(&named("reports.p").partition(0)) {
+    for stored in broker.log(&named("reports.p").partition(shard)) {
         let at = u64::try_from(stored.record.timestamp_ms).unwrap_or(0) * 1_000;
         let report = serde_json::from_slice(stored.record.value.as_deref().unwrap_or_default());
         if let Ok(Report::Heartbeat { worker, incarnation, epoch, running, .. }) = report {
@@ -150,17 +151,17 @@ fn is_refused_wrongly(broker: &Broker, fact: &SchedulerFact) -> bool {
     is_believed() || (*reason != DeadReason::FormerOwner && !is_forged())
 }
 
-/// Judges the scheduler's shard; the number of snapshots compared and the valid groups.
+/// Judges a shard of the scheduler; the number of snapshots compared and the valid groups.
 pub fn scheduler_shard(
     broker: &Broker,
-    pool: &Arc<Pool>,
+    (pool, shard, terms): (&Arc<Pool>, u32, Terms),
     spec: &ShardSpec,
     allowed: &AllAllowed,
     verdicts: &mut Verdicts,
 ) -> (usize, Vec<ValidGroup<SchedulerFact>>) {
     let groups = valid::<SchedulerFact>(broker.log(&spec.facts), spec.sender.as_str());
     settling::check(broker, spec, &groups, verdicts);
-    let (beats, barriers) = (beats(broker), barriers(broker.log(&spec.facts)));
+    let (beats, barriers) = (beats(broker, shard), barriers(broker.log(&spec.facts)));
     let mut jobs: BTreeMap<SourcePosition, Job> = BTreeMap::new();
     for group in &groups {
         for record in &group.group.facts {
@@ -180,7 +181,8 @@ pub fn scheduler_shard(
     });
     let snapshots = broker.log(&spec.snapshots.partition(0));
     telling::check_places(&replay::written(snapshots, spec.sender.as_str()), spec, verdicts);
-    let compared = replay::check(snapshots, spec.sender.as_str(), &groups, &|| scheduler(pool), verdicts);
+    let compared = replay::check(snapshots, spec.sender.as_str(), &groups, &|| scheduler(pool, shard), verdicts);
+    promises::check(&groups, terms, verdicts);
     (compared, groups)
 }
 

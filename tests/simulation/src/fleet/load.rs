@@ -19,7 +19,15 @@ fn plain(value: impl Into<Bytes>) -> NewRecord {
 }
 
 fn job(id: &str, tenant: &str, topic: &str, capability: &str, n: u64) -> String {
-    json!({"id": id, "tenant": tenant, "topic": topic, "capability": capability, "payload": {"n": n}}).to_string()
+    // The same number is the same job: some start later, some are wanted for a time only, some by all means first.
+    let mut job = json!({"id": id, "tenant": tenant, "topic": topic, "capability": capability, "payload": {"n": n}});
+    match n % 7 {
+        1 => job["delay_ms"] = json!(n * 60),
+        2 => job["ttl_ms"] = json!(2_000 + n * 100),
+        3 => job["priority"] = json!(9),
+        _ => {}
+    }
+    job.to_string()
 }
 
 /// A job that people have to approve, made by one of them or by an agent.

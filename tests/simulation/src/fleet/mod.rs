@@ -1,4 +1,4 @@
-//! The full scenario: the kernel on two partitions of a source, the scheduler of a pool, simulated worker processes with
+//! The full scenario: the kernel on two partitions of a source, the scheduler of a pool of one shard or two, simulated worker processes with
 //! the worker crate's own session, submitters that repeat, jobs that spawn jobs and are revoked, people who approve, forgers on sealed topics and in lanes,
 //! and liars on the reports topic.
 
@@ -14,5 +14,6 @@ pub mod parts;
 pub mod people;
 pub mod planted;
 pub mod policies;
+pub mod promises;
 pub mod scenario;
 pub mod worker;

@@ -11,9 +11,9 @@ use tidegate_kernel::{
 };
 use tidegate_policy::Snapshot;
 use tidegate_protocol::address::TopicName;
-use tidegate_protocol::ids::{Capability, PoolName};
+use tidegate_protocol::ids::{Capability, PoolName, TenantId};
 use tidegate_protocol::time::Timestamp;
-use tidegate_scheduler::{Layout, Pool, Scheduler, Tuning};
+use tidegate_scheduler::{Layout, Pool, Scheduler, TenantShare, Tuning};
 use tidegate_stage::{ShardSpec, Signal, Stage};
 
 use crate::chance::Chance;
@@ -30,6 +30,8 @@ pub const LANES: u32 = 2;
 pub const BUCKETS: u32 = 2;
 /// A lease, milliseconds.
 pub const LEASE_MS: u64 = 2_400;
+/// The tenant whose leases may be limited.
+pub const LIMITED: &str = TENANTS[0];
 /// Tenants that the source may speak for.
 pub const TENANTS: [&str; 2] = ["acme", "globex"];
 
@@ -45,9 +47,9 @@ pub fn named(name: &str) -> TopicName {
     TopicName::new(format!("{PREFIX}{name}")).unwrap()
 }
 
-/// The kernel of one partition.
+/// The kernel of one partition, for a pool of so many shards.
 #[must_use]
-pub fn kernel_config(shard: u32) -> KernelConfig {
+pub fn kernel_config(shard: u32, shards: u32) -> KernelConfig {
     let source = SourceWritten {
         name: "jobs.raw".into(),
         topic: None,
@@ -65,7 +67,7 @@ pub fn kernel_config(shard: u32) -> KernelConfig {
         topics: Vec::new(),
         buckets: BUCKETS,
         tenant_buckets: BUCKETS,
-        shards: 1,
+        shards,
     };
     let partitions = PartitionCounts { denied: 1, held: 1, finished: 1, dead: 1, limits: 1 };
     KernelConfig {
@@ -101,14 +103,47 @@ pub fn kernel_spec(seed: u64, config: &KernelConfig) -> ShardSpec {
     spec
 }
 
-/// The pool with bounds by seed.
+/// What the pool of a seed promises.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Its shards.
+    pub shards: u32,
+    /// Attempts that may fail.
+    pub attempts: u32,
+    /// Most leases of [`LIMITED`] at once.
+    pub most_leased: Option<u32>,
+    /// A job that is told to stop has so long, milliseconds.
+    pub grace_ms: u64,
+    /// A job that makes no progress is stopped after this, milliseconds.
+    pub progress_ms: Option<u64>,
+}
+
+/// The terms by seed.
 #[must_use]
-pub fn pool(seed: u64) -> Arc<Pool> {
+pub fn terms(seed: u64) -> Terms {
+    let mut chance = Chance::new(seed, "terms");
+    let shards = if chance.percent(40) { BUCKETS } else { 1 };
+    Terms {
+        shards,
+        attempts: u32::try_from(chance.within(2..6)).unwrap_or(3),
+        // One shard counts alone.
+        most_leased: (shards == 1 && chance.percent(60)).then_some(1),
+        grace_ms: chance.within(200..3_000),
+        progress_ms: chance.percent(40).then(|| chance.within(1_000..3_000)),
+    }
+}
+
+/// The pool with bounds by seed; `limited` unless a tenant's share is to be ignored.
+#[must_use]
+pub fn pool(seed: u64, limited: bool) -> Arc<Pool> {
     let mut chance = Chance::new(seed, "pool");
+    let terms = terms(seed);
+    let share = TenantShare { max_leased: terms.most_leased, weight: 3, ..TenantShare::default() };
+    let tenants = limited.then(|| (TenantId::new(LIMITED).unwrap(), share)).into_iter().collect();
     let layout = Layout {
         prefix: PREFIX.into(),
         pool: pool_name(),
-        shards: 1,
+        shards: terms.shards,
         buckets: BUCKETS,
         lanes: LANES,
         finished_partitions: 1,
@@ -118,7 +153,12 @@ pub fn pool(seed: u64) -> Arc<Pool> {
     let tuning = Tuning {
         lease_ms: LEASE_MS,
         heartbeat_ms: Some(chance.within(200..LEASE_MS / 3)),
-        max_attempts: u32::try_from(chance.within(2..6)).unwrap_or(3),
+        max_attempts: terms.attempts,
+        backoff_ms: 300,
+        max_backoff_ms: 2_000,
+        cancel_grace_ms: terms.grace_ms,
+        progress_timeout_ms: terms.progress_ms,
+        tenants,
         window_jobs: usize::try_from(chance.within(2..20)).unwrap_or(5),
         forget_after_ms: 4_000,
         ..Tuning::default()
@@ -128,12 +168,12 @@ pub fn pool(seed: u64) -> Arc<Pool> {
 
 /// A scheduler of the pool.
 #[must_use]
-pub fn scheduler(pool: &Arc<Pool>) -> Scheduler {
-    Scheduler::new(pool.clone(), 0)
+pub fn scheduler(pool: &Arc<Pool>, shard: u32) -> Scheduler {
+    Scheduler::new(pool.clone(), shard)
 }
 
-/// The scheduler shard's spec.
+/// A scheduler shard's spec.
 #[must_use]
-pub fn scheduler_spec(seed: u64, pool: &Pool) -> ShardSpec {
-    pool.shard_spec(0, "", pace(seed, "scheduler")).unwrap()
+pub fn scheduler_spec(seed: u64, pool: &Pool, shard: u32) -> ShardSpec {
+    pool.shard_spec(shard, "", pace(seed, &format!("scheduler {shard}"))).unwrap()
 }

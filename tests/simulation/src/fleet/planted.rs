@@ -1,13 +1,12 @@
 //! Stages with a planted bug: a kernel that fails open, one that takes an approval for another input, one that forgets what
-//! was revoked, a scheduler that
-//! takes any token.
+//! was revoked, a scheduler that takes any token, and schedulers that forget.
 
 use std::collections::BTreeMap;
 
 use tidegate_kernel::Kernel;
 use tidegate_protocol::command::{Action, CommandRefusal};
 use tidegate_protocol::decision::Verdict;
-use tidegate_protocol::facts::{KernelFact, SchedulerFact};
+use tidegate_protocol::facts::{KernelFact, LeaseEnd, SchedulerFact};
 use tidegate_protocol::fleet::Report;
 use tidegate_protocol::ids::{JobId, TenantId};
 use tidegate_protocol::job::SourcePosition;
@@ -226,4 +225,78 @@ impl Stage for AnyToken {
     }
 
     all_but_decide!(SchedulerFact, ());
+}
+
+/// What is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgets {
+    /// Before it owns its shard, which jobs are to stop.
+    Cancels,
+    /// That an attempt which is retried has failed.
+    Strikes,
+}
+
+/// Facts do not all change what they should.
+pub struct Forgetful {
+    stage: Scheduler,
+    forgets: Forgets,
+    owns: bool,
+}
+
+impl Forgetful {
+    /// Around a right one.
+    #[must_use]
+    pub const fn new(stage: Scheduler, forgets: Forgets) -> Self {
+        Self { stage, forgets, owns: false }
+    }
+}
+
+impl Stage for Forgetful {
+    type Fact = SchedulerFact;
+    type Signal = ();
+
+    fn decide(&self, input: &Input<'_>, at: Timestamp, decision: &mut Decision<SchedulerFact>) {
+        self.stage.decide(input, at, decision);
+    }
+
+    fn apply(&mut self, fact: &SchedulerFact, at: Timestamp) {
+        match (self.forgets, fact) {
+            (Forgets::Cancels, SchedulerFact::CancelAsked { .. }) if !self.owns => {}
+            (Forgets::Strikes, SchedulerFact::JobRetried { source, by, until, .. }) => {
+                let (source, until) = (source.clone(), Some(*until));
+                let end = LeaseEnd::GivenBack;
+                self.stage.apply(&SchedulerFact::LeaseExpired { source, token: by.token, end, until }, at);
+            }
+            _ => self.stage.apply(fact, at),
+        }
+    }
+
+    fn observe(&mut self, signal: Signal<'_, ()>, at: Timestamp) {
+        self.owns |= matches!(signal, Signal::Owner { .. });
+        self.stage.observe(signal, at);
+    }
+
+    fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
+        self.stage.restore(snapshot)
+    }
+
+    fn emit(&self, fact: &SchedulerFact, at: Timestamp, input: Option<&Record>, outbox: &mut Outbox) {
+        self.stage.emit(fact, at, input, outbox);
+    }
+
+    fn needs_input(&self, fact: &SchedulerFact) -> bool {
+        self.stage.needs_input(fact)
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        self.stage.next_due()
+    }
+
+    fn admits(&self, input: u32) -> bool {
+        self.stage.admits(input)
+    }
+
+    fn snapshot(&self) -> Result<String, serde_json::Error> {
+        self.stage.snapshot()
+    }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use tidegate_scheduler::Pool;
 use tidegate_stage::Rules;
 
 use super::executions::Executions;
 use super::judge::{self, AllAllowed};
 use super::leases::scheduler_shard;
 use super::parts::{self, BUCKETS, KERNELS, LANES, named};
-use super::planted::{AnyToken, FailOpen, OtherInput, RevokedLives};
+use super::planted::{AnyToken, FailOpen, Forgetful, Forgets, OtherInput, RevokedLives};
 use super::policies::Policies;
 use super::{forgers, liars, load, people, worker};
 use crate::plants::Plant;
@@ -22,6 +23,7 @@ const QUIET_US: u64 = 90_000_000;
 /// Runs one seed.
 #[must_use]
 pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
+    let terms = parts::terms(seed);
     let logs = [
         ("jobs.raw", KERNELS),
         ("decisions.jobs.raw", KERNELS),
@@ -30,9 +32,10 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         ("grants.jobs.raw", KERNELS),
         ("approved.p", BUCKETS),
         ("overflow.p", BUCKETS),
-        ("reports.p", 1),
-        ("withdrawals.p", 1),
-        ("leases.p", 1),
+        ("reports.p", terms.shards),
+        ("withdrawals.p", terms.shards),
+        ("commands.p", terms.shards),
+        ("leases.p", terms.shards),
         ("work.p", LANES),
         ("denied", 1),
         ("finished", 1),
@@ -43,13 +46,13 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
     let mut stand = Stand::new(seed, keep_trace, &logs, &[named("snapshots"), named("shards"), named("held")]);
     let kernels: Vec<_> = (0..KERNELS)
         .map(|shard| {
-            let config = parts::kernel_config(shard);
+            let config = parts::kernel_config(shard, terms.shards);
             let spec = parts::kernel_spec(seed, &config);
             (config, spec)
         })
         .collect();
-    let pool = parts::pool(seed);
-    let leases = parts::scheduler_spec(seed, &pool);
+    let pool = parts::pool(seed, plant != Plant::ShareIgnored);
+    let leases: Vec<_> = (0..terms.shards).map(|shard| (shard, parts::scheduler_spec(seed, &pool, shard))).collect();
     let mut shards = Vec::new();
     let policies = Policies::new(seed, LOAD_US + 1_000_000);
     for (config, spec) in &kernels {
@@ -63,32 +66,31 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
                 Plant::FailOpen => run_told(launch, rules, hearing.signals, move || FailOpen { stage: make() }),
                 Plant::OtherInput => run_told(launch, rules, hearing.signals, move || OtherInput { stage: make() }),
                 Plant::RevokedLives => run_told(launch, rules, hearing.signals, move || RevokedLives { stage: make() }),
-                Plant::Nothing | Plant::StaleToken | Plant::TicketUnchecked => {
-                    run_told(launch, rules, hearing.signals, make)
-                }
+                Plant::Nothing
+                | Plant::StaleToken
+                | Plant::TicketUnchecked
+                | Plant::LostCancel
+                | Plant::StrikesForgotten
+                | Plant::ShareIgnored => run_told(launch, rules, hearing.signals, make),
             }
         });
         shards.push(Shard { spec: spec.clone(), launch });
     }
-    let for_launch = pool.clone();
-    let launch: Launcher = match plant {
-        Plant::StaleToken => Box::new(move |launch| {
-            let pool = for_launch.clone();
-            run_of(launch, rules, move || AnyToken::new(parts::scheduler(&pool)))
-        }),
-        Plant::Nothing | Plant::FailOpen | Plant::OtherInput | Plant::TicketUnchecked | Plant::RevokedLives => {
-            Box::new(move |launch| {
-                let pool = for_launch.clone();
-                run_of(launch, rules, move || parts::scheduler(&pool))
-            })
-        }
-    };
-    shards.push(Shard { spec: leases.clone(), launch });
+    for (shard, spec) in &leases {
+        shards.push(Shard { spec: spec.clone(), launch: scheduling(&pool, *shard, rules, plant) });
+    }
     for (shard, (_, spec)) in (0..).zip(&kernels) {
         load::submit(seed, shard, &stand.core, &stand.spine, &spec.inputs[0].partition, LOAD_US);
     }
     let executions = Arc::new(Executions::default());
-    worker::start_all(seed, &stand.core, &stand.spine, &executions, plant != Plant::TicketUnchecked, CALM_US);
+    worker::start_all(
+        (seed, terms.shards),
+        &stand.core,
+        &stand.spine,
+        &executions,
+        plant != Plant::TicketUnchecked,
+        CALM_US,
+    );
     people::attend(seed, &stand.core, &stand.spine, CALM_US + 2_000_000);
     liars::tell(seed, &stand.core, &stand.spine, 500_000, CALM_US + 1_000_000);
     forgers::forge(seed, &stand.core, &stand.spine, 300_000..CALM_US + 1_000_000);
@@ -97,15 +99,45 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         let mut allowed = AllAllowed::new();
         let mut judged = Judged::default();
         for (config, spec) in &kernels {
-            let found = judge::kernel_shard(broker, config, spec, &mut allowed, verdicts);
+            let found = judge::kernel_shard(broker, (config, terms.shards), spec, &mut allowed, verdicts);
             judged.snapshots += found.snapshots;
             judged.released += found.released;
         }
-        let (compared, groups) = scheduler_shard(broker, &pool, &leases, &allowed, verdicts);
+        let mut groups = Vec::new();
+        for (shard, spec) in &leases {
+            let (compared, of_shard) = scheduler_shard(broker, (&pool, *shard, terms), spec, &allowed, verdicts);
+            judged.snapshots += compared;
+            groups.extend(of_shard);
+        }
         let executions = executions.all();
         judge::check_executions(&executions, &allowed, verdicts);
         judge::check_ends(broker, &kernels, &allowed, &groups, &executions, verdicts);
-        judged.snapshots += compared;
         judged
     })
+}
+
+/// A scheduler's shard with what is planted.
+fn scheduling(pool: &Arc<Pool>, shard: u32, rules: Rules, plant: Plant) -> Launcher {
+    let pool = pool.clone();
+    let make = move || parts::scheduler(&pool, shard);
+    match plant {
+        Plant::StaleToken => Box::new(move |launch| {
+            let make = make.clone();
+            run_of(launch, rules, move || AnyToken::new(make()))
+        }),
+        Plant::LostCancel => Box::new(move |launch| {
+            let make = make.clone();
+            run_of(launch, rules, move || Forgetful::new(make(), Forgets::Cancels))
+        }),
+        Plant::StrikesForgotten => Box::new(move |launch| {
+            let make = make.clone();
+            run_of(launch, rules, move || Forgetful::new(make(), Forgets::Strikes))
+        }),
+        Plant::Nothing
+        | Plant::FailOpen
+        | Plant::OtherInput
+        | Plant::TicketUnchecked
+        | Plant::RevokedLives
+        | Plant::ShareIgnored => Box::new(move |launch| run_of(launch, rules, make.clone())),
+    }
 }

@@ -43,6 +43,8 @@ pub struct Member {
     pub checks: bool,
     /// What its jobs do is drawn from.
     pub seed: u64,
+    /// Shards of the pool.
+    pub shards: u32,
 }
 
 /// Processes of workers have numbers from here on.
@@ -58,13 +60,18 @@ impl Member {
     }
 
     async fn live(self, core: Core, spine: SimSpine, mut chance: Chance) {
-        let (work, reports): (TopicName, TopicPartition) = (named("work.p"), named("reports.p").partition(0));
+        let work: TopicName = named("work.p");
         let capabilities = self.capabilities.iter().filter_map(|c| Capability::new(c).ok()).collect();
         let Ok(worker) = WorkerId::new(&self.name) else { return };
         loop {
-            let options = ProducerOptions { name: self.name.clone(), ..ProducerOptions::default() };
-            let opened = (Inbox::open(&spine, &work, &self.name).await, spine.producer(options).await);
-            let (Ok(inbox), Ok(producer)) = opened else {
+            let mut producers = Vec::new();
+            for _ in 0..self.shards {
+                let options = ProducerOptions { name: self.name.clone(), ..ProducerOptions::default() };
+                producers.extend(spine.producer(options).await.ok());
+            }
+            let opened =
+                Inbox::open(&spine, &work, &self.name).await.ok().filter(|_| producers.len() == self.shards as usize);
+            let Some(inbox) = opened else {
                 core.sleep_until(core.now() + 200_000).await;
                 continue;
             };
@@ -72,18 +79,21 @@ impl Member {
             let incarnation = Incarnation { number: core.now() + 1, lane, lane_position };
             let identity =
                 Identity { worker: worker.clone(), capabilities: Clone::clone(&capabilities), capacity: self.capacity };
+            let link = |(shard, producer)| Link {
+                session: Session::new(identity.clone(), incarnation, Timestamp(core.now())),
+                producer,
+                reports: named("reports.p").partition(shard),
+                landing: None,
+                timer: None,
+            };
             let mut life = Life {
-                session: Session::new(identity, incarnation, Timestamp(core.now())),
+                links: (0..).zip(producers).map(link).collect(),
                 core: core.clone(),
                 spine: spine.clone(),
                 gate: Gate::new(keys::stages(), &pool_name(), work.clone(), named("approved.p")),
                 lane,
                 inbox,
-                producer,
-                reports: reports.clone(),
-                landing: None,
                 running: BTreeMap::new(),
-                timer: None,
                 member: &self,
                 chance: &mut chance,
             };
@@ -92,82 +102,38 @@ impl Member {
     }
 }
 
+/// What it is to one shard of the pool.
+struct Link {
+    session: Session,
+    producer: Box<dyn Producer>,
+    reports: TopicPartition,
+    landing: Option<Landing>,
+    timer: Option<(u64, BoxFuture<'static, ()>)>,
+}
+
 /// One incarnation at work.
 struct Life<'a> {
-    session: Session,
+    links: Vec<Link>,
     core: Core,
     spine: SimSpine,
     gate: Gate,
     lane: u32,
     inbox: Inbox,
-    producer: Box<dyn Producer>,
-    reports: TopicPartition,
-    landing: Option<Landing>,
-    running: BTreeMap<JobKey, BoxFuture<'static, ()>>,
-    timer: Option<(u64, BoxFuture<'static, ()>)>,
+    /// By shard and job; how it ends when it was told to stop.
+    running: BTreeMap<(usize, JobKey), Run>,
     member: &'a Member,
     chance: &'a mut Chance,
 }
 
-impl Life<'_> {
-    /// Ready when this incarnation is over.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let now = Timestamp(self.core.now());
-            let mut progress = false;
-            let mut records = Vec::new();
-            match self.inbox.poll_receive(cx, &mut records) {
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(())) => progress = true,
-                Poll::Pending => {}
-            }
-            for record in records {
-                if self.order(&record, now) {
-                    return Poll::Ready(());
-                }
-            }
-            if let Some(landing) = &mut self.landing
-                && let Poll::Ready(landed) = landing.poll_unpin(cx)
-            {
-                self.landing = None;
-                progress = true;
-                match landed {
-                    Ok(_) => self.session.landed(),
-                    Err(_) => self.session.not_landed(),
-                }
-            }
-            progress |= self.poll_running(cx);
-            drop(self.session.fence(now));
-            self.speak(now);
-            if !progress && !self.poll_timer(cx, now) {
-                return Poll::Pending;
-            }
-        }
-    }
+/// A job that runs.
+struct Run {
+    until: BoxFuture<'static, ()>,
+    /// It was told to stop, and heeds that.
+    stops: bool,
+}
 
-    fn poll_running(&mut self, cx: &mut Context<'_>) -> bool {
-        let done: Vec<JobKey> = self
-            .running
-            .iter_mut()
-            .filter_map(|(job, run)| run.poll_unpin(cx).is_ready().then(|| job.clone()))
-            .collect();
-        for job in &done {
-            self.running.remove(job);
-            let outcome = if self.chance.percent(80) { Outcome::Succeeded } else { Outcome::Failed };
-            let retry = match self.chance.percent(50) {
-                true => Retry::Backoff,
-                false => Retry::Never,
-            };
-            if self.chance.percent(5) {
-                self.session.give_back(job);
-            } else {
-                self.session.finished(job, Ended { outcome, reason: String::new(), output: None, retry });
-            }
-        }
-        !done.is_empty()
-    }
-
-    fn speak(&mut self, now: Timestamp) {
+impl Link {
+    fn speak(&mut self, name: &str, now: Timestamp) {
         if self.landing.is_some() {
             return;
         }
@@ -175,7 +141,7 @@ impl Life<'_> {
         if reports.is_empty() {
             return;
         }
-        let key = Some(self.member.name.clone().into());
+        let key = Some(name.to_owned().into());
         let record = |report| serde_json::to_vec(&report).ok();
         let records = reports.into_iter().filter_map(record);
         let records = records.map(|value| NewRecord {
@@ -186,10 +152,10 @@ impl Life<'_> {
         self.landing = Some(self.producer.append(&self.reports, records.collect()));
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Timestamp) -> bool {
+    fn poll_timer(&mut self, cx: &mut Context<'_>, core: &Core, now: Timestamp) -> bool {
         let Some(Timestamp(due)) = self.session.next_due(now) else { return self.landing_came(cx) };
         if self.timer.as_ref().is_none_or(|(at, _)| *at != due) {
-            self.timer = Some((due, self.core.sleep_until(due.max(now.0 + 100)).boxed()));
+            self.timer = Some((due, core.sleep_until(due.max(now.0 + 100)).boxed()));
         }
         let fired = self.timer.as_mut().is_some_and(|(_, sleep)| sleep.poll_unpin(cx).is_ready());
         if fired {
@@ -209,25 +175,89 @@ impl Life<'_> {
         }
         true
     }
+}
+
+impl Life<'_> {
+    /// Ready when this incarnation is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now = Timestamp(self.core.now());
+            let mut progress = false;
+            let mut records = Vec::new();
+            match self.inbox.poll_receive(cx, &mut records) {
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => progress = true,
+                Poll::Pending => {}
+            }
+            for record in records {
+                if self.order(&record, now) {
+                    return Poll::Ready(());
+                }
+            }
+            for link in &mut self.links {
+                progress |= link.landing_came(cx);
+            }
+            progress |= self.poll_running(cx);
+            for link in &mut self.links {
+                drop(link.session.fence(now));
+                link.speak(&self.member.name, now);
+                progress |= link.poll_timer(cx, &self.core, now);
+            }
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn poll_running(&mut self, cx: &mut Context<'_>) -> bool {
+        let done: Vec<(usize, JobKey)> = self
+            .running
+            .iter_mut()
+            .filter_map(|(job, run)| run.until.poll_unpin(cx).is_ready().then(|| job.clone()))
+            .collect();
+        for slot in &done {
+            let stops = self.running.remove(slot).is_some_and(|run| run.stops);
+            let (shard, job) = slot;
+            let Some(link) = self.links.get_mut(*shard) else { continue };
+            let outcome = match self.chance.percent(80) {
+                _ if stops => Outcome::Cancelled,
+                true => Outcome::Succeeded,
+                false => Outcome::Failed,
+            };
+            let retry = match self.chance.percent(50) {
+                true => Retry::Backoff,
+                false => Retry::Never,
+            };
+            if self.chance.percent(5) {
+                link.session.give_back(job);
+            } else {
+                link.session.finished(job, Ended { outcome, reason: String::new(), output: None, retry });
+            }
+        }
+        !done.is_empty()
+    }
 
     /// Takes an order; true when another life of this worker is newer.
     fn order(&mut self, record: &Record, now: Timestamp) -> bool {
-        let epoch = if self.member.checks {
+        let (shard, epoch) = if self.member.checks {
             let wall = Timestamp(broker_us(now.0));
             let Ok(from) = self.gate.order(self.lane, record, wall) else { return false };
-            Some(from.epoch)
+            (from.shard, Some(from.epoch))
         } else {
-            record.headers.text(headers::EPOCH).and_then(|e| e.parse().ok())
+            let sender = record.headers.text(headers::SENDER).and_then(|sender| sender.rsplit_once('/'));
+            let shard = sender.and_then(|(_, shard)| shard.parse().ok()).unwrap_or(0);
+            (shard, record.headers.text(headers::EPOCH).and_then(|e| e.parse().ok()))
         };
         let Ok(order) = serde_json::from_slice::<Order>(record.value.as_deref().unwrap_or_default()) else {
             return false;
         };
-        for action in self.session.order(order, epoch, now) {
+        let Some(link) = self.links.get_mut(shard) else { return false };
+        for action in link.session.order(order, epoch, now) {
             match action {
-                Action::Run { job, work } => self.begin(job, work.get()),
+                Action::Run { job, work } => self.begin(shard, job, work.get()),
                 Action::Superseded { .. } => return true,
-                Action::Cancel { .. }
-                | Action::LeaseLost { .. }
+                Action::Cancel { job, .. } => self.stop(shard, &job),
+                Action::LeaseLost { .. }
                 | Action::Settled { .. }
                 | Action::GivenBack { .. }
                 | Action::Drain { .. }
@@ -238,13 +268,25 @@ impl Life<'_> {
         false
     }
 
-    fn begin(&mut self, job: JobKey, work: &str) {
+    /// Most heed it, some in time; some go on as if nothing had been said.
+    fn stop(&mut self, shard: usize, job: &JobKey) {
+        let takes = self.chance.within(1_000..1_500_000);
+        if let Some(run) = self.running.get_mut(&(shard, job.clone()))
+            && self.chance.percent(70)
+        {
+            *run = Run { until: self.core.sleep_until(self.core.now() + takes).boxed(), stops: true };
+        }
+    }
+
+    fn begin(&mut self, shard: usize, job: JobKey, work: &str) {
         if let Ok(judged) = serde_json::from_str::<Judged>(work) {
             let wall = Timestamp(broker_us(self.core.now()));
             if self.member.checks
                 && let Err(why) = self.gate.job(work, &judged, wall)
             {
-                self.session.finished(&job, Ended::failed(why.to_string()));
+                if let Some(link) = self.links.get_mut(shard) {
+                    link.session.finished(&job, Ended::failed(why.to_string()));
+                }
                 return;
             }
             self.member.executions.note(Execution {
@@ -261,21 +303,34 @@ impl Life<'_> {
         } else {
             self.chance.within(500..200_000)
         };
-        self.running.insert(job, self.core.sleep_until(self.core.now() + takes).boxed());
-        // Poll it once so that it wakes this task.
-        self.timer = None;
+        let until = self.core.sleep_until(self.core.now() + takes).boxed();
+        self.running.insert((shard, job), Run { until, stops: false });
     }
 }
 
 /// Starts the workers and what goes wrong with them until virtual time `until`; all live again after it.
-pub fn start_all(seed: u64, core: &Core, spine: &SimSpine, executions: &Arc<Executions>, checks: bool, until: u64) {
+pub fn start_all(
+    (seed, shards): (u64, u32),
+    core: &Core,
+    spine: &SimSpine,
+    executions: &Arc<Executions>,
+    checks: bool,
+    until: u64,
+) {
     let mut chance = Chance::new(seed, "workers");
     let count = u32::try_from(chance.within(2..4)).unwrap_or(2);
     for number in 0..count {
         let capabilities = if number == 0 || chance.percent(50) { vec!["echo", "sum"] } else { vec!["echo"] };
         let capacity = u32::try_from(chance.within(1..5)).unwrap_or(1);
-        let member =
-            Member { name: format!("w{number}"), capabilities, capacity, executions: executions.clone(), checks, seed };
+        let member = Member {
+            name: format!("w{number}"),
+            capabilities,
+            capacity,
+            executions: executions.clone(),
+            checks,
+            seed,
+            shards,
+        };
         let mut process = member.start(seed, core, spine, 0, number);
         let mut at = 0;
         for life in 1..chance.within(1..4) {

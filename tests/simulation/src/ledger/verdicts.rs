@@ -21,6 +21,8 @@ pub enum Invariant {
     I7,
     /// Bounded.
     I10,
+    /// Nobody gets more than its share of a pool (DESIGN section 5).
+    Share,
     /// Nothing expires before what had arrived in time was read (DESIGN section 5).
     DueAfterReading,
     /// An ownership ended in a way that no fault explains.

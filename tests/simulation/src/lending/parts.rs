@@ -49,7 +49,7 @@ fn policy() -> Arc<Snapshot> {
 /// The kernel of one partition.
 #[must_use]
 pub fn kernel_config(shard: u32) -> KernelConfig {
-    let config = fleet::kernel_config(shard);
+    let config = fleet::kernel_config(shard, 1);
     let mut topics = (*config.topics).clone();
     topics.partitions.limits = LENDERS;
     let wallet = WalletBounds { skew: SKEW, ..WalletBounds::default() };

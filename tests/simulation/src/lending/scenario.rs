@@ -28,6 +28,8 @@ pub fn run(seed: u64, rules: Rules, plant: LimitsPlant, keep_trace: bool) -> Out
         ("approved.p", BUCKETS),
         ("overflow.p", BUCKETS),
         ("reports.p", 1),
+        ("withdrawals.p", 1),
+        ("commands.p", 1),
         ("leases.p", 1),
         ("work.p", LANES),
         ("denied", 1),
@@ -60,11 +62,11 @@ pub fn run(seed: u64, rules: Rules, plant: LimitsPlant, keep_trace: bool) -> Out
         shards.push(Shard { spec: spec.clone(), launch });
     }
     let pool = parts::pool();
-    let leases = scheduler_spec(seed, &pool);
+    let leases = scheduler_spec(seed, &pool, 0);
     let for_launch = pool.clone();
     let launch: Launcher = Box::new(move |launch| {
         let pool = for_launch.clone();
-        run_of(launch, rules, move || scheduler(&pool))
+        run_of(launch, rules, move || scheduler(&pool, 0))
     });
     shards.push(Shard { spec: leases.clone(), launch });
     for (shard, (_, spec)) in (0..).zip(&kernels) {

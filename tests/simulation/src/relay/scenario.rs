@@ -215,9 +215,14 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
                 let make = make.clone();
                 run_of(launch, rules, move || FailOpen(make()))
             }),
-            Plant::Nothing | Plant::StaleToken | Plant::OtherInput | Plant::TicketUnchecked | Plant::RevokedLives => {
-                Box::new(move |launch| run_of(launch, rules, make.clone()))
-            }
+            Plant::Nothing
+            | Plant::StaleToken
+            | Plant::OtherInput
+            | Plant::TicketUnchecked
+            | Plant::RevokedLives
+            | Plant::LostCancel
+            | Plant::StrikesForgotten
+            | Plant::ShareIgnored => Box::new(move |launch| run_of(launch, rules, make.clone())),
         };
         shards.push(Shard { spec: spec.clone(), launch });
     }

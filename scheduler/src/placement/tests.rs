@@ -9,7 +9,7 @@ use tidegate_protocol::ids::{Capability, TenantId, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 
 use crate::driver::{position, worker};
-use crate::place::{Can, ClassId, Load, Placement};
+use crate::placement::{Can, ClassId, Load, Need, Placement, Wish};
 use crate::ready::{Claim, Ready};
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -20,10 +20,49 @@ fn set(mask: u8) -> Arc<[Capability]> {
     names.map(|(_, name)| Capability::new(name).unwrap()).collect()
 }
 
+/// Bits of `mask` as labels: 1 is `zone: eu`, 2 `zone: us` (unless 1), 4 `ssd`.
+fn labels(mask: u8) -> BTreeMap<String, String> {
+    let zone = [(1, "zone", "eu"), (2, "zone", "us")].into_iter().find(|(bit, ..)| mask & bit > 0);
+    let all = zone.into_iter().chain((mask & 4 > 0).then_some((4, "ssd", "yes")));
+    all.map(|(_, name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// What jobs ask of labels, and which masks of labels have that: select, prefer.
+const WISHES: [(&str, &str); 5] = [
+    ("{}", "{}"),
+    (r#"{"zone":"eu"}"#, "{}"),
+    ("{}", r#"{"ssd":true}"#),
+    (r#"{"zone":["eu","us"]}"#, r#"{"zone":"us"}"#),
+    (r#"{"ssd":false}"#, r#"{"zone":"eu","ssd":true}"#),
+];
+
+fn wish(number: usize) -> Option<Arc<Wish>> {
+    let (select, prefer) = WISHES[number];
+    let (select, prefer) = (serde_json::from_str(select).unwrap(), serde_json::from_str(prefer).unwrap());
+    (number > 0).then(|| Arc::new(Wish { select, prefer }))
+}
+
+/// Whether labels satisfy what a wish selects, and what it prefers, said once more.
+fn suits(number: usize, mask: u8) -> (bool, bool) {
+    let (eu, us, ssd) = (mask & 1 > 0, mask & 3 == 2, mask & 4 > 0);
+    match number {
+        0 => (true, false),
+        1 => (eu, false),
+        2 => (true, ssd),
+        3 => (eu || us, us),
+        _ => (!ssd, false),
+    }
+}
+
 /// A worker that does these, for the tenants of `tenants` or for all.
-fn can(mask: u8, tenants: Option<u8>) -> Can {
+fn can((mask, tenants, labelled): Offer) -> Can {
     let named = |mask: u8| (0..3).filter(move |bit| mask >> bit & 1 == 1).map(tenant).collect();
-    Can { capabilities: set(mask), tenants: tenants.map(named), children: false }
+    let labels = Arc::new(labels(labelled));
+    Can { capabilities: set(mask), tenants: tenants.map(named), children: false, labels }
+}
+
+fn need<'a>(requirement: &'a Arc<[Capability]>, tenant: &'a TenantId, wish: Option<&'a Arc<Wish>>) -> Need<'a> {
+    Need { requirement, tenant, child: false, wish }
 }
 
 fn tenant(number: u8) -> TenantId {
@@ -32,9 +71,9 @@ fn tenant(number: u8) -> TenantId {
 
 #[derive(Debug, Clone)]
 enum Change {
-    /// A job that needs these comes, with a priority, of a tenant.
-    Job(u8, u8, u8),
-    /// A worker can do these for some tenants and has that load; `None`: no room.
+    /// A job that needs these comes, with a priority, of a tenant, with a wish.
+    Job(u8, u8, u8, usize),
+    /// A worker can do these for some tenants, has labels and that load; `None`: no room.
     Worker(u8, Offer, Option<u64>),
     Leaves(u8),
     /// The solution is taken.
@@ -43,8 +82,9 @@ enum Change {
 
 fn changes() -> impl Strategy<Value = Vec<Change>> {
     let change = prop_oneof![
-        3 => (0..32_u8, 0..10_u8, 0..3_u8).prop_map(|(needs, priority, of)| Change::Job(needs, priority, of)),
-        3 => (0..6_u8, (0..32_u8, prop::option::of(0..8_u8)), prop::option::of(0..4_u64))
+        3 => (0..32_u8, 0..10_u8, 0..3_u8, 0..WISHES.len())
+            .prop_map(|(needs, priority, of, wish)| Change::Job(needs, priority, of, wish)),
+        3 => (0..6_u8, (0..32_u8, prop::option::of(0..8_u8), 0..8_u8), prop::option::of(0..4_u64))
             .prop_map(|(w, can, load)| Change::Worker(w, can, load)),
         1 => (0..6_u8).prop_map(Change::Leaves),
         3 => Just(Change::Place),
@@ -52,18 +92,20 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     prop::collection::vec(change, 0..80)
 }
 
-/// What a worker can do, for whom.
-type Offer = (u8, Option<u8>);
+/// What a worker can do, for whom, and its labels.
+type Offer = (u8, Option<u8>, u8);
 
-fn takes((able, tenants): Offer, needs: u8, of: u8) -> bool {
-    needs & !able == 0 && tenants.is_none_or(|all| all >> of & 1 == 1)
+/// Needs, priority, tenant, wish.
+type Asked = (u8, u8, u8, usize);
+
+fn takes((able, tenants, labelled): Offer, (needs, _, of, wish): Asked) -> bool {
+    needs & !able == 0 && tenants.is_none_or(|all| all >> of & 1 == 1) && suits(wish, labelled).0
 }
 
 struct World {
     placement: Placement,
     ready: Ready,
-    /// Needs, priority, tenant.
-    jobs: BTreeMap<u64, (u8, u8, u8)>,
+    jobs: BTreeMap<u64, Asked>,
     workers: BTreeMap<u8, (Offer, Option<u64>)>,
     arrivals: u64,
 }
@@ -94,21 +136,21 @@ impl World {
         self.placement.set_head(class, self.ready.head(class).map(|(rank, _)| rank), self.ready.has(class));
     }
 
-    /// Every job with room for it somewhere, the first in order; with the least load that may take it.
+    /// Every job with room for it somewhere, the first in order; with the least load of those that it wants most.
     fn expected(&self) -> Option<(SourcePosition, u64)> {
-        let takers = |needs: u8, of: u8| {
-            let able = self.workers.values().filter(move |(offer, _)| takes(*offer, needs, of));
-            able.filter_map(|(_, load)| *load).min()
+        let taker = |asked: Asked| {
+            let able = self.workers.values().filter(move |(offer, _)| takes(*offer, asked));
+            let with_room = able.filter_map(|(offer, load)| Some((!suits(asked.3, offer.2).1, (*load)?)));
+            with_room.min().map(|(_, load)| load)
         };
-        let placeable =
-            self.jobs.iter().filter_map(|(n, (needs, priority, of))| Some((n, priority, takers(*needs, *of)?)));
-        let first = placeable.min_by_key(|(n, priority, _)| (9 - **priority, **n));
+        let placeable = self.jobs.iter().filter_map(|(n, asked)| Some((n, asked.1, taker(*asked)?)));
+        let first = placeable.min_by_key(|(n, priority, _)| (9 - *priority, **n));
         first.map(|(n, _, load)| (position(*n), load))
     }
 
     fn offer(&mut self, n: u64) {
-        let (needs, priority, of) = self.jobs[&n];
-        let class = self.placement.class(&set(needs), &tenant(of), false);
+        let (needs, priority, of, wished) = self.jobs[&n];
+        let class = self.placement.class(need(&set(needs), &tenant(of), wish(wished).as_ref()));
         // Its place in the order is its number, whenever it was put there.
         insert(&mut self.ready, n, class, priority);
         self.head_changed(class);
@@ -116,14 +158,14 @@ impl World {
 
     fn change(&mut self, change: &Change) {
         match *change {
-            Change::Job(needs, priority, of) => {
+            Change::Job(needs, priority, of, wish) => {
                 self.arrivals += 1;
-                self.jobs.insert(self.arrivals, (needs, priority, of));
+                self.jobs.insert(self.arrivals, (needs, priority, of, wish));
                 self.offer(self.arrivals);
             }
             Change::Worker(w, offer, share) => {
                 let load = share.map(|share| Load { share, last_grant: 0 });
-                self.placement.set_worker(&Self::name(w), &can(offer.0, offer.1), load);
+                self.placement.set_worker(&Self::name(w), &can(offer), load);
                 self.workers.insert(w, (offer, share));
                 let apart = self.placement.take_newly_apart();
                 let theirs: Vec<u64> =
@@ -167,8 +209,8 @@ proptest! {
                 let source = world.ready.head(class).unwrap().1.clone();
                 let w = worker.as_str().trim_start_matches('w').parse().unwrap();
                 let (offer, load) = world.workers[&w];
-                let (needs, _, of) = world.jobs[&source.offset];
-                assert!(takes(offer, needs, of), "it has every capability and takes the tenant's jobs");
+                let asked = world.jobs[&source.offset];
+                assert!(takes(offer, asked), "it has every capability and label, and takes the tenant's jobs");
                 (source, load.unwrap())
             });
             prop_assert_eq!(found, world.expected());
@@ -181,11 +223,11 @@ proptest! {
 fn among_equally_loaded_workers_the_one_that_waited_longest_is_next() {
     let mut placement = Placement::default();
     let mut ready = Ready::new(Duration::ZERO);
-    let class = placement.class(&set(1), &tenant(0), false);
+    let class = placement.class(need(&set(1), &tenant(0), None));
     insert(&mut ready, 1, class, 5);
     placement.set_head(class, ready.head(class).map(|(rank, _)| rank), true);
     for (name, last_grant) in [("x", 7), ("y", 3), ("z", 5)] {
-        placement.set_worker(&worker(name), &can(1, None), Some(Load { share: 1, last_grant }));
+        placement.set_worker(&worker(name), &can((1, None, 0)), Some(Load { share: 1, last_grant }));
     }
     assert_eq!(placement.best().map(|(_, w)| w.as_str()), Some("y"));
 }
@@ -194,14 +236,14 @@ fn among_equally_loaded_workers_the_one_that_waited_longest_is_next() {
 fn classes_without_jobs_are_dropped_and_found_again() {
     let mut placement = Placement::default();
     let mut ready = Ready::new(Duration::ZERO);
-    placement.set_worker(&worker("w"), &can(1, None), Some(Load { share: 0, last_grant: 0 }));
-    let kept = placement.class(&set(1), &tenant(0), false);
+    placement.set_worker(&worker("w"), &can((1, None, 0)), Some(Load { share: 0, last_grant: 0 }));
+    let kept = placement.class(need(&set(1), &tenant(0), None));
     insert(&mut ready, 1, kept, 5);
     placement.set_head(kept, ready.head(kept).map(|(rank, _)| rank), true);
     for n in 0..5_000 {
-        placement.class(&Arc::from(vec![Capability::new(format!("c{n}")).unwrap()]), &tenant(0), false);
+        placement.class(need(&Arc::from(vec![Capability::new(format!("c{n}")).unwrap()]), &tenant(0), None));
     }
     assert!(placement.classes() < 1_100, "{} classes", placement.classes());
-    assert_eq!(placement.class(&set(1), &tenant(0), false), kept);
+    assert_eq!(placement.class(need(&set(1), &tenant(0), None)), kept);
     assert!(placement.best().is_some());
 }

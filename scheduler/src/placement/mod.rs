@@ -1,21 +1,14 @@
-//! Placement as a problem of its own: classes of jobs on one side, workers with room on the other.
+//! Placement as a problem of its own: classes of jobs on one side, workers with room on the other. `README.md` beside this file
+//! states problem and solution, and what they cost.
 //!
-//! *Problem*: every class has a requirement and the rank of its first ready job; every worker has capabilities and, when
-//! it can take a job, its load. *Solution*: the best-ranked class that any worker with room can serve, and the least
-//! loaded such worker (among equals the one that waited longest). So a job is never given to a worker that lacks a
-//! capability, has no room or does not take its tenant's jobs, and no job waits while a worker with room could take it.
-//!
-//! Classes are interned requirements, kinds interned offers (capabilities, and tenants where they are not all); which kind
-//! serves which class is computed once. A tenant that some worker names is **apart** from then on: its jobs have classes of
-//! their own, so that a worker of some tenants is compared with classes, never with jobs. Others share a class. So have jobs that
-//! others spawned: a worker all of whose slots are taken, some by jobs that wait for such, is of a kind for these alone. Classes that nobody serves cost nothing. One lease costs O(log n), plus the classes a kind serves when its
-//! last free worker fills up or its first gets room, plus at most [`KINDS_LOOKED_AT`] kinds.
+//! Classes are interned needs, kinds interned offers; which kind serves which class is computed once, when either is met first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use tidegate_protocol::ids::{Capability, TenantId, WorkerId};
+use tidegate_protocol::selector::Selector;
 
 use crate::ready::Rank;
 use crate::work::Requirement;
@@ -45,6 +38,8 @@ pub(crate) struct Can {
     pub(crate) tenants: Option<Arc<[TenantId]>>,
     /// It takes jobs that others spawned, and no other: its free slots are of jobs that wait for such.
     pub(crate) children: bool,
+    /// What jobs may ask of it beside capabilities.
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
 }
 
 impl Can {
@@ -53,25 +48,58 @@ impl Can {
         Self { children: true, ..self.clone() }
     }
 
-    fn serves(&self, (requirement, tenant, child): &ClassName) -> bool {
-        let takes = self.tenants.as_ref().is_none_or(|all| tenant.as_ref().is_some_and(|tenant| all.contains(tenant)));
-        takes
-            && (*child || !self.children)
-            && requirement.iter().all(|needed| self.capabilities.binary_search(needed).is_ok())
+    fn serves(&self, class: &ClassName) -> bool {
+        let has = |needed| self.capabilities.binary_search(needed).is_ok();
+        let takes = |tenants: &Arc<[TenantId]>| class.tenant.as_ref().is_some_and(|tenant| tenants.contains(tenant));
+        self.tenants.as_ref().is_none_or(takes)
+            && (class.child || !self.children)
+            && class.requirement.iter().all(has)
+            && class.wish.as_ref().is_none_or(|wish| wish.select.holds(&self.labels))
+    }
+
+    /// Whether jobs of the class want such a worker more than others.
+    fn pleases(&self, class: &ClassName) -> bool {
+        class.wish.as_ref().is_some_and(|wish| !wish.prefer.is_empty() && wish.prefer.holds(&self.labels))
     }
 }
 
 /// How full a worker is; lower is chosen first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Load {
-    /// In flight over capacity, in 65,536ths.
+    /// In flight over capacity by the shard's own count, or what the worker reports where that is more; in 65,536ths.
     pub(crate) share: u64,
     /// Number of the pool's grant that it got last.
     pub(crate) last_grant: u64,
 }
 
-/// What is needed, whose jobs it are (for a tenant that is apart), and whether others spawned them.
-type ClassName = (Requirement, Option<TenantId>, bool);
+/// What a job says of its worker's labels.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Wish {
+    /// They must hold.
+    pub(crate) select: Selector,
+    /// They had better hold.
+    pub(crate) prefer: Selector,
+}
+
+/// What a job needs of its worker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Need<'a> {
+    /// Sorted, each once.
+    pub(crate) requirement: &'a Requirement,
+    pub(crate) tenant: &'a TenantId,
+    /// Another job spawned it.
+    pub(crate) child: bool,
+    pub(crate) wish: Option<&'a Arc<Wish>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct ClassName {
+    requirement: Requirement,
+    /// Of one that is apart.
+    tenant: Option<TenantId>,
+    child: bool,
+    wish: Option<Arc<Wish>>,
+}
 
 #[derive(Debug)]
 struct Class {
@@ -82,6 +110,8 @@ struct Class {
     kinds: BTreeSet<KindId>,
     /// Those of `kinds` with a free worker.
     open: BTreeSet<KindId>,
+    /// Those of `open` that the jobs want more than others.
+    pleasing: BTreeSet<KindId>,
 }
 
 #[derive(Debug)]
@@ -111,9 +141,11 @@ pub(crate) struct Placement {
 }
 
 impl Placement {
-    /// The class of a tenant's jobs with that requirement (sorted, each once), spawned by others or not.
-    pub(crate) fn class(&mut self, requirement: &Requirement, tenant: &TenantId, child: bool) -> ClassId {
-        let name = (requirement.clone(), self.apart.get(tenant).cloned(), child);
+    /// The class of jobs with that need.
+    pub(crate) fn class(&mut self, need: Need<'_>) -> ClassId {
+        let tenant = self.apart.get(need.tenant).cloned();
+        let name =
+            ClassName { requirement: need.requirement.clone(), tenant, child: need.child, wish: need.wish.cloned() };
         if let Some(id) = self.class_of.get(&name) {
             return *id;
         }
@@ -122,16 +154,19 @@ impl Placement {
         }
         let id = ClassId(self.fresh_id());
         let served = self.kinds.iter_mut().filter(|(_, kind)| kind.can.serves(&name));
-        let (mut kinds, mut open) = (BTreeSet::new(), BTreeSet::new());
+        let (mut kinds, mut open, mut pleasing) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (kind_id, kind) in served {
             kind.classes.insert(id);
             kinds.insert(*kind_id);
             if !kind.free.is_empty() {
                 open.insert(*kind_id);
+                if kind.can.pleases(&name) {
+                    pleasing.insert(*kind_id);
+                }
             }
         }
         self.class_of.insert(name.clone(), id);
-        self.classes.insert(id, Class { name, head: None, busy: false, kinds, open });
+        self.classes.insert(id, Class { name, head: None, busy: false, kinds, open, pleasing });
         id
     }
 
@@ -200,7 +235,8 @@ impl Placement {
     /// The solution: which class's first job goes to which worker.
     pub(crate) fn best(&self) -> Option<(ClassId, &WorkerId)> {
         let (_, id) = self.placeable.first()?;
-        let open = &self.classes.get(id)?.open;
+        let class = self.classes.get(id)?;
+        let open = if class.pleasing.is_empty() { &class.open } else { &class.pleasing };
         let behind = self.last_kind.map_or(Bound::Unbounded, Bound::Excluded);
         let ahead = self.last_kind.map_or(Bound::Unbounded, Bound::Included);
         let in_turn = open.range((behind, Bound::Unbounded)).chain(open.range((Bound::Unbounded, ahead)));
@@ -245,8 +281,12 @@ impl Placement {
             let Some(class) = self.classes.get_mut(class_id) else { continue };
             if is_open {
                 class.open.insert(id);
+                if kind.can.pleases(&class.name) {
+                    class.pleasing.insert(id);
+                }
             } else {
                 class.open.remove(&id);
+                class.pleasing.remove(&id);
             }
             if let Some(head) = class.head {
                 if class.open.is_empty() {
@@ -301,3 +341,6 @@ impl Placement {
         self.next_id
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! What a waiting job costs in memory, when all of them are in the window.
+
+use anyhow::ensure;
+use tidegate_scheduler::Tuning;
+
+use crate::resident;
+use crate::seed::{Bare, record};
+
+pub(crate) fn measure(jobs: u64) -> anyhow::Result<()> {
+    let room = usize::try_from(jobs)?.saturating_mul(3) / 2 + 10;
+    let mut bare =
+        Bare::new(&Tuning { window_jobs: room.min(10_000_000), window_bytes: 1 << 40, ..Tuning::default() })?;
+    let (before, mut text) = (resident(), 0);
+    for number in 0..jobs {
+        let value = record(number)?;
+        text += value.len() as u64;
+        bare.arrive(0, value.into());
+    }
+    let gauges = bare.stage.gauges();
+    ensure!(gauges.waiting as u64 == jobs, "{} of {jobs} jobs wait in the window", gauges.waiting);
+    let grown = resident().saturating_sub(before);
+    println!(
+        "memory: {jobs} jobs in one window: {} B a job beside its record of {} B ({} MiB in all)",
+        grown.saturating_sub(text) / jobs.max(1),
+        text / jobs.max(1),
+        grown >> 20,
+    );
+    Ok(())
+}
