@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `dev_killed` | `tidegate dev`, under load, again and again on one folder |
 //! | `faults_short` | roles on a real Kafka: the short variant of `make faults` |
+//! | `static_member` | a process with a name of its own, in order, and it is back in time |
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod dev_killed;
 mod faults_short;
+mod static_member;
