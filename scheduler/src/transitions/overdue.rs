@@ -120,7 +120,7 @@ mod tests {
 
     fn progress(attempt: u32) -> Report {
         let (worker, source) = (crate::driver::worker("w"), position(1));
-        Report::Progress { worker, incarnation: 1, source, token: token(attempt), fraction: None, note: String::new() }
+        Report::Progress { worker, incarnation: 1, source, token: token(attempt), fraction: None, note: String::new(), partial: None }
     }
 
     /// Its worker goes on reporting that it has the job, until something happens.
@@ -258,10 +258,10 @@ mod tests {
         shard.wait(Duration::from_millis(500));
         let Report::Progress { source, token, .. } = progress(2) else { panic!() };
         let (worker, fraction, note) = (crate::driver::worker("w"), None, String::new());
-        shard.report(&Report::Progress { worker, incarnation: 1, source, token, fraction, note });
+        shard.report(&Report::Progress { worker, incarnation: 1, source, token, fraction, note, partial: None });
         let Report::Progress { source, token, .. } = progress(1) else { panic!() };
         let (worker, note) = (crate::driver::worker("thief"), String::new());
-        shard.report(&Report::Progress { worker, incarnation: 1, source, token, fraction, note });
+        shard.report(&Report::Progress { worker, incarnation: 1, source, token, fraction, note, partial: None });
         assert_eq!(shard.stage.next_due(), due);
     }
 }
