@@ -1,6 +1,6 @@
 //! Placement through the whole stage: what was given counts at once, what is reported counts too, and labels choose.
 
-#![expect(clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod driver;
 

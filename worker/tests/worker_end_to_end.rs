@@ -242,7 +242,7 @@ async fn one_that_an_operator_drains_ends_what_runs_and_leaves_as_on_a_signal() 
     for shard in 0..2 {
         rig.welcome(shard, 5).await;
     }
-    rig.credit(1, 1).await;
+    rig.credit(1, 5).await;
     let job = rig.assign(1, 5, &job(1, "echo"), "7").await;
     rig.result(1).await;
     // One shard says so; the worker leaves all.

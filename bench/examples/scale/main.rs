@@ -10,8 +10,7 @@
 //!    ran twice, or ended twice or not at all.
 //! 3. *heartbeats*: the stage alone hears all workers at their usual pace, and places jobs among them.
 
-#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it measures and prints")]
-#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+#![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "it measures and prints figures for people")]
 
 mod heartbeats;
 mod memory;

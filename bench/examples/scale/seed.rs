@@ -119,8 +119,9 @@ impl Bare {
         self.offset += 1;
         let offset = self.offset;
         let record = Record { offset, timestamp_ms: 0, key: None, value: Some(value), headers: Headers::new() };
-        let sender = Some((&self.kernel, Stamp { epoch: 1, sequence: offset, group: 0, index: 0 }));
-        let arrival = Arrival { at: InputRef { input, offset }, partition: &self.partition, record: &record, sender };
+        let (kernel, partition) = (self.kernel.clone(), self.partition.clone());
+        let sender = Some((&kernel, Stamp { epoch: 1, sequence: offset, group: 0, index: 0 }));
+        let arrival = Arrival { at: InputRef { input, offset }, partition: &partition, record: &record, sender };
         self.stage.observe(Signal::Arrived(arrival), self.at);
         self.enact(&Input::Record(arrival))
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use futures::FutureExt as _;
 use futures::channel::{mpsc, oneshot};
 use tidegate_keys::{Keyring, SecretKey};
 use tidegate_node::clock::TokioClock;
@@ -167,7 +168,7 @@ async fn on(jobs: u64, folder: &std::path::Path) -> anyhow::Result<()> {
     let worker = worker(&ground, &ledger, &may_end)?;
     let (leave, left) = oneshot::channel::<()>();
     let (spine, prefix) = (Arc::clone(&ground.spine), "scale.".to_owned());
-    let at_work = tokio::spawn(async move { worker.run(spine, &prefix, async { drop(left.await) }).await });
+    let at_work = tokio::spawn(async move { worker.run(spine, &prefix, left.map(|_| ())).await });
     until("starting the first jobs", || ledger.started.load(Ordering::Relaxed) == RUNNING).await?;
     let snapshots = Topic::Snapshots.name("scale.")?;
     let begin = Instant::now();
@@ -203,7 +204,7 @@ async fn on(jobs: u64, folder: &std::path::Path) -> anyhow::Result<()> {
         (cpu_seconds() - cpu) * 1e6 / accepted.max(1) as f64
     );
     drop(leave);
-    drop(at_work.await??);
+    let _drained = at_work.await??;
     drop(stop);
     owner.await?;
     settle(&ledger)
