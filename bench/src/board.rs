@@ -16,8 +16,13 @@ use tidegate_protocol::address::Offset;
 pub(crate) enum Milestone {
     Decided,
     Released,
+    /// Its handler is called.
+    Started,
     Finished,
 }
+
+/// How many there are.
+const MILESTONES: usize = 4;
 
 /// Latency figures in milliseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -45,8 +50,10 @@ const MEASURED: u64 = 1 << 63;
 struct Slot {
     /// 0: not sent. Else its intended send time, microseconds since `began` and 1, and [`MEASURED`].
     due: AtomicU64,
+    /// 0: its verdict is not known to be in `approved`. Else since when it is, microseconds since `began` and 1.
+    readable: AtomicU64,
     /// Whether it was seen at each milestone.
-    seen: [AtomicBool; 3],
+    seen: [AtomicBool; MILESTONES],
 }
 
 /// The records of one partition by the order of sending, which is their offset.
@@ -72,7 +79,9 @@ struct Seen {
 
 struct Inner {
     sent_to: Vec<Sent>,
-    seen: [Seen; 3],
+    seen: [Seen; MILESTONES],
+    /// From `readable` to the handler's call. Taken as those of `seen`.
+    dispatch: Mutex<Histogram<u64>>,
     last: Milestone,
     done: AtomicU64,
     sent: AtomicU64,
@@ -93,14 +102,15 @@ impl Board {
     /// # Errors
     /// Never with the bounds below, which the histogram's own rules allow.
     pub(crate) fn new(began: Instant, partitions: u32, last: Milestone) -> anyhow::Result<Self> {
+        let histogram = || Histogram::new_with_bounds(1, 600_000_000, 3).map(Mutex::new);
         let seen = || -> anyhow::Result<Seen> {
-            let latency = Mutex::new(Histogram::new_with_bounds(1, 600_000_000, 3)?);
-            Ok(Seen { latency, batches: AtomicU64::new(0), doubled: AtomicU64::new(0) })
+            Ok(Seen { latency: histogram()?, batches: AtomicU64::new(0), doubled: AtomicU64::new(0) })
         };
         let sent = || Sent { pages: (0..PAGES).map(|_| OnceLock::new()).collect(), next: AtomicU64::new(0) };
         let inner = Inner {
             sent_to: (0..partitions).map(|_| sent()).collect(),
-            seen: [seen()?, seen()?, seen()?],
+            seen: [seen()?, seen()?, seen()?, seen()?],
+            dispatch: histogram()?,
             last,
             done: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -128,6 +138,29 @@ impl Board {
         }
         inner.sent.fetch_add(1, Ordering::AcqRel);
         inner.measured.fetch_add(u64::from(measured), Ordering::AcqRel);
+    }
+
+    /// The records' verdicts are in `approved`: the append is acknowledged, so its consumer can read them.
+    pub(crate) fn readable(&self, at_us: u64, what: impl IntoIterator<Item = (u32, Offset)>) {
+        for (partition, offset) in what {
+            if let Some(slot) = self.inner.sent_to.get(partition as usize).and_then(|sent| sent.slot(offset)) {
+                slot.readable.store(at_us + 1, Ordering::Release);
+            }
+        }
+    }
+
+    /// The job's handler is called.
+    pub(crate) fn started(&self, what: (u32, Offset)) {
+        let (inner, now) = (&*self.inner, self.now_us());
+        self.seen(Milestone::Started, now, [what]);
+        let slot = inner.sent_to.get(what.0 as usize).and_then(|sent| sent.slot(what.1));
+        let Some(slot) = slot.filter(|slot| slot.due.load(Ordering::Acquire) & MEASURED != 0) else { return };
+        // The handler may be called before the acknowledgement is noted: then it was dispatched at once.
+        let took = match slot.readable.load(Ordering::Acquire) {
+            0 => 1,
+            since => now.saturating_sub(since - 1).max(1),
+        };
+        inner.dispatch.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(took);
     }
 
     /// The record was seen at a milestone.
@@ -187,18 +220,27 @@ impl Board {
         (batches > 0).then_some(together)
     }
 
+    /// From raw record due to the milestone.
     pub(crate) fn latency(&self, milestone: Milestone) -> Option<Latency> {
-        let latency = &self.inner.seen.get(milestone as usize)?.latency;
-        let latency = latency.lock().unwrap_or_else(PoisonError::into_inner);
-        if latency.is_empty() {
-            return None;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench run")]
-        let at = |q: f64| latency.value_at_quantile(q) as f64 / 1_000.0;
-        #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench run")]
-        let max = latency.max() as f64 / 1_000.0;
-        Some(Latency { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max })
+        figures(&self.inner.seen.get(milestone as usize)?.latency)
     }
+
+    /// From `approved` readable to the handler's call.
+    pub(crate) fn dispatch(&self) -> Option<Latency> {
+        figures(&self.inner.dispatch)
+    }
+}
+
+fn figures(latency: &Mutex<Histogram<u64>>) -> Option<Latency> {
+    let latency = latency.lock().unwrap_or_else(PoisonError::into_inner);
+    if latency.is_empty() {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench run")]
+    let at = |q: f64| latency.value_at_quantile(q) as f64 / 1_000.0;
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench run")]
+    let max = latency.max() as f64 / 1_000.0;
+    Some(Latency { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max })
 }
 
 #[cfg(test)]
@@ -219,6 +261,22 @@ mod tests {
         assert_eq!(board.measured(), (2, 2));
         let released = board.latency(Milestone::Released).unwrap();
         assert!((released.p50 - 4.0).abs() < 0.1 && (released.max - 5.0).abs() < 0.1, "{released:?}");
+    }
+
+    #[test]
+    fn a_dispatch_is_from_readable_to_the_call_and_of_measured_jobs_alone() {
+        let began = Instant::now().checked_sub(std::time::Duration::from_millis(5)).unwrap();
+        let board = Board::new(began, 1, Milestone::Finished).unwrap();
+        board.sending(0, 0, false);
+        board.sending(0, 0, true);
+        board.readable(0, [(0, 0)]);
+        board.started((0, 0));
+        assert!(board.dispatch().is_none(), "a warm-up");
+        board.readable(board.now_us(), [(0, 1)]);
+        board.started((0, 1));
+        let (dispatch, started) = (board.dispatch().unwrap(), board.latency(Milestone::Started).unwrap());
+        assert!(started.max - dispatch.max > 2.0, "{dispatch:?} of {started:?}");
+        assert_eq!(board.counts().2, 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::channel::{mpsc, oneshot};
+use futures::future::ready;
 use tidegate_kernel::{
     KeptBounds, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes, SourceWritten, WindowBounds,
 };
@@ -14,16 +15,16 @@ use tidegate_node::clock::TokioClock;
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::command::Nobody;
 use tidegate_protocol::ids::{Capability, KeyId, PoolName, SenderId, SourceName, WorkerId};
-use tidegate_protocol::signature::{Role, Sign as _};
+use tidegate_protocol::signature::{Role, Sign, Trust};
 use tidegate_protocol::time::Timestamp;
 use tidegate_protocol::topics::Topic;
 use tidegate_scheduler::{Layout, Scheduler, Tuning};
 use tidegate_spine::{Cleanup, Spine, TopicSpec};
 use tidegate_stage::{Clock, Pace, Rules, Run, ShardEvent, Signal, Stage, Watch};
-use tidegate_worker::Worker;
-use tidegate_worker::agent::Builtin;
+use tidegate_worker::{Context, Ending, Worker};
 use tokio::task::JoinHandle;
 
+use crate::board::Board;
 use crate::policy::{Weight, policy};
 
 /// Partitions of the topics all share.
@@ -109,16 +110,22 @@ impl Names {
     }
 }
 
+/// A worker of `slots` whose handlers do nothing but say that they were called.
+pub(crate) struct Workers {
+    pub(crate) slots: u32,
+    pub(crate) board: Board,
+}
+
 /// The roles at work.
 pub(crate) struct Governed {
-    keys: (Arc<SecretKey>, Arc<Keyring>),
+    keys: (Arc<dyn Sign>, Arc<dyn Trust>),
     stops: Vec<oneshot::Sender<()>>,
     tasks: Vec<JoinHandle<()>>,
     worker: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 /// A key of the run's stages, made for it.
-fn keys() -> anyhow::Result<(Arc<SecretKey>, Arc<Keyring>)> {
+fn keys() -> anyhow::Result<(Arc<dyn Sign>, Arc<dyn Trust>)> {
     let secret = SecretKey::generate(KeyId::new("bench")?)?;
     let (id, public) = (secret.key().clone(), secret.public());
     let trusted = Trusted { id, public, person: None, roles: vec![Role::AnyStage], tenants: None, until_ms: None };
@@ -126,14 +133,16 @@ fn keys() -> anyhow::Result<(Arc<SecretKey>, Arc<Keyring>)> {
 }
 
 impl Governed {
-    /// Starts a kernel a partition, with limits their stage, with `slots` a scheduler and a worker too. Topics exist.
+    /// Starts a kernel a partition, with limits their stage, with `workers` a scheduler and a worker
+    /// too; without `signed` nothing is signed or checked. Topics exist.
     pub(crate) fn start(
         spine: &Arc<dyn Spine>,
         names: &Names,
         partitions: u32,
         weight: Weight,
-        slots: Option<u32>,
+        workers: Option<Workers>,
         pace: &Pace,
+        signed: bool,
     ) -> anyhow::Result<Self> {
         let written: SourceWritten =
             serde_json::from_value(serde_json::json!({ "name": "jobs.raw", "tenants": "any" }))?;
@@ -150,7 +159,12 @@ impl Governed {
         let topics = Arc::new(KernelTopics::new(&names.prefix, &source, shared)?);
         let snapshot = Arc::new(policy(weight)?);
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::start());
-        let mut governed = Self { keys: keys()?, stops: Vec::new(), tasks: Vec::new(), worker: None };
+        let mut governed = Self {
+            keys: if signed { keys()? } else { crate::unsigned::keys()? },
+            stops: Vec::new(),
+            tasks: Vec::new(),
+            worker: None,
+        };
         for shard in 0..partitions {
             let config = KernelConfig {
                 source: source.clone(),
@@ -189,7 +203,7 @@ impl Governed {
                 governed.run(spine, &clock, spec, move || Limits::new(limits.clone()));
             }
         }
-        let Some(slots) = slots else { return Ok(governed) };
+        let Some(Workers { slots, board }) = workers else { return Ok(governed) };
         let layout = Layout {
             prefix: names.prefix.clone(),
             pool: names.pool.clone(),
@@ -205,7 +219,11 @@ impl Governed {
         governed.run(spine, &clock, spec, move || Scheduler::new(pool.clone(), 0));
         let trust = governed.keys.1.clone();
         let worker = Worker::builder(names.pool.clone(), WorkerId::new("bench-worker")?, trust)
-            .capability("noop", Builtin::Noop)
+            .capability("noop", move |context: Context| {
+                let source = &context.job().source;
+                board.started((source.partition, source.offset));
+                ready(Ending::Succeeded(None))
+            })
             .concurrency(slots)
             .build()?;
         let (stop, stopped) = oneshot::channel::<()>();

@@ -6,6 +6,7 @@
 //! slices of 5 s, so that both see the same machine. Instruments and load are the same on both sides.
 
 mod board;
+mod features;
 mod floor;
 mod governed;
 mod load;
@@ -16,8 +17,10 @@ mod policy;
 mod readers;
 mod report;
 mod run;
+mod unsigned;
 
 pub use board::Latency;
+pub use features::{Features, Row};
 pub use options::{BenchArgs, Rate, Scenario};
 pub use report::{Ratio, Report, Side};
-pub use run::run;
+pub use run::{features, run};

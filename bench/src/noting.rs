@@ -3,6 +3,8 @@
 //! That is what "durable in `decisions.*`" means, it is the same on both sides, and nobody need read the facts log while
 //! it is written: a consumer of it would cost the machine a fetch, its answer and three woken threads a job, which no
 //! bare client with an acknowledged fact pays.
+//!
+//! Likewise where `approved` is readable, for jobs: whoever would read it too, to see that, would slow who is to read it.
 
 use std::sync::Arc;
 
@@ -15,22 +17,36 @@ use tidegate_spine::{
 };
 
 use crate::board::{Board, Milestone};
+use crate::readers::source;
 
 /// The spine that the kernels of a run get.
 pub(crate) struct Noting {
     pub(crate) spine: Arc<dyn Spine>,
     pub(crate) decisions: TopicName,
+    /// For jobs.
+    pub(crate) approved: Option<TopicName>,
     pub(crate) board: Board,
 }
 
 struct NotingProducer {
     producer: Box<dyn Producer>,
     decisions: TopicName,
+    approved: Option<TopicName>,
     board: Board,
 }
 
 impl Producer for NotingProducer {
     fn append(&mut self, to: &TopicPartition, records: Vec<NewRecord>) -> Landing {
+        if self.approved.as_ref() == Some(&to.topic) {
+            let verdicts: Vec<_> = records.iter().filter_map(|record| source(&record.headers)).collect();
+            let board = self.board.clone();
+            let note = move |landed: &Result<_, _>| {
+                if landed.is_ok() {
+                    board.readable(board.now_us(), verdicts);
+                }
+            };
+            return self.producer.append(to, records).inspect(note).boxed();
+        }
         if to.topic != self.decisions {
             return self.producer.append(to, records);
         }
@@ -67,8 +83,9 @@ impl Spine for Noting {
     fn producer(&self, options: ProducerOptions) -> BoxFuture<'_, Result<Box<dyn Producer>, SpineError>> {
         async move {
             let producer = self.spine.producer(options).await?;
-            let (decisions, board) = (self.decisions.clone(), self.board.clone());
-            Ok(Box::new(NotingProducer { producer, decisions, board }) as Box<dyn Producer>)
+            let (decisions, approved) = (self.decisions.clone(), self.approved.clone());
+            Ok(Box::new(NotingProducer { producer, decisions, approved, board: self.board.clone() })
+                as Box<dyn Producer>)
         }
         .boxed()
     }

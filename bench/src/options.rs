@@ -26,6 +26,16 @@ pub enum Rate {
     Max,
 }
 
+impl Rate {
+    /// As reports have it.
+    pub(crate) fn written(self) -> serde_json::Value {
+        match self {
+            Self::Max => serde_json::json!("max"),
+            Self::PerSecond(rate) => serde_json::json!(rate),
+        }
+    }
+}
+
 impl std::str::FromStr for Rate {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -81,12 +91,18 @@ pub struct BenchArgs {
     /// A policy as a large installation has it: 1,000 rules, a tenth of which ask people, and 3 limits a job.
     #[arg(long, conflicts_with_all = ["rules", "limits"])]
     pub governed: bool,
+    /// What each governing feature costs: a row for each beside the bare kernel, all loaded in turn in one run.
+    #[arg(long, conflicts_with_all = ["rules", "limits", "governed", "floor"])]
+    pub features: bool,
     /// Partitions of the source.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub partitions: u32,
     /// Worker processes' worth of slots, for `jobs`.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub slots: u32,
+    /// Groups of facts a shard may have on their way at once.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub groups_in_flight: u32,
     /// Jobs in flight at most, for `--rate max`.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub in_flight: u32,
@@ -96,8 +112,8 @@ impl BenchArgs {
     /// What the policy is made of.
     pub(crate) fn weight(&self) -> Weight {
         match self.governed {
-            true => Weight { rules: 1_000, limits: 3 },
-            false => Weight { rules: self.rules, limits: self.limits },
+            true => Weight { rules: 1_000, limits: 3, asks: false },
+            false => Weight { rules: self.rules, limits: self.limits, asks: false },
         }
     }
 }

@@ -9,6 +9,8 @@ pub(crate) struct Weight {
     pub(crate) rules: u32,
     /// Limits that every job takes of; none is ever exceeded.
     pub(crate) limits: u32,
+    /// Whether people are asked about every tenth job (the calls of ten of 97 agents).
+    pub(crate) asks: bool,
 }
 
 /// What a limit counts, and by what: by tenant all jobs share one, by agent there are ninety-seven.
@@ -41,6 +43,13 @@ pub(crate) fn policy(weight: Weight) -> anyhow::Result<Snapshot> {
             "  - {{ id: most-{n}, match: {{ topics: [\"job.bench.>\"] }}, state: [{{ {limit}, gt: {NEVER} }}], decision: deny }}\n"
         ));
     }
+    if weight.asks {
+        let agents: Vec<String> = (0..10).map(|n| format!("agent-{n}")).collect();
+        text.push_str(&format!(
+            "  - {{ id: ask, match: {{ actor_ids: [{}] }}, decision: require_approval, approval: {{ approvers: [finance], ttl: 4h, on_timeout: deny }} }}\n",
+            agents.join(", ")
+        ));
+    }
     text.push_str("  - { id: calls, match: { topics: [\"job.bench.>\"] }, decision: allow }\n");
     Ok(tidegate_policy::load([("bench.yaml", text)], None)?)
 }
@@ -51,8 +60,8 @@ mod tests {
 
     #[test]
     fn every_weight_makes_a_policy() {
-        for (rules, limits) in [(0, 0), (50, 0), (1_000, 3), (10, MOST_LIMITS)] {
-            policy(Weight { rules, limits })
+        for (rules, limits, asks) in [(0, 0, false), (50, 0, true), (1_000, 3, true), (10, MOST_LIMITS, false)] {
+            policy(Weight { rules, limits, asks })
                 .unwrap_or_else(|refused| panic!("{rules} rules, {limits} limits: {refused}"));
         }
     }

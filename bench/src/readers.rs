@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use tidegate_protocol::address::{Offset, TopicName};
 use tidegate_protocol::headers;
-use tidegate_spine::{Record, Spine, SpineError, Start};
+use tidegate_spine::{Headers, Record, Spine, SpineError, Start};
 use tokio::task::JoinHandle;
 
 use crate::board::{Board, Milestone};
@@ -36,7 +36,7 @@ pub(crate) async fn watch(
                         return Poll::Ready(());
                     }
                 }
-                board.seen(milestone, board.now_us(), batch.iter().filter_map(source));
+                board.seen(milestone, board.now_us(), batch.iter().filter_map(|record| source(&record.headers)));
                 batch.clear();
             }
             if !progress {
@@ -46,8 +46,9 @@ pub(crate) async fn watch(
     })))
 }
 
-fn source(record: &Record) -> Option<(u32, Offset)> {
-    let text = record.headers.text(headers::SOURCE)?;
+/// Partition and offset of the raw record that a message is about.
+pub(crate) fn source(of: &Headers) -> Option<(u32, Offset)> {
+    let text = of.text(headers::SOURCE)?;
     let (before, offset) = text.rsplit_once('@')?;
     let (_, partition) = before.rsplit_once('/')?;
     Some((partition.parse().ok()?, offset.parse().ok()?))

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::board::{Board, Latency, Milestone};
-use crate::options::{BenchArgs, Rate, Scenario};
+use crate::options::{BenchArgs, Scenario};
 use crate::policy::Weight;
 
 /// Figures of one side.
@@ -13,6 +13,10 @@ pub struct Side {
     pub decided_ms: Option<Latency>,
     /// Raw record due → verdict readable by its consumer.
     pub released_ms: Option<Latency>,
+    /// Raw record due → the job's handler called (jobs only).
+    pub started_ms: Option<Latency>,
+    /// Verdict readable in `approved` (its append acknowledged) → the job's handler called (jobs only).
+    pub dispatch_ms: Option<Latency>,
     /// Raw record due → `finished` readable (jobs only).
     pub finished_ms: Option<Latency>,
     /// Jobs in a group of facts, on average.
@@ -34,6 +38,10 @@ pub struct Ratio {
     pub released_p50: Option<f64>,
     /// Released, 99th percentile.
     pub released_p99: Option<f64>,
+    /// Dispatch, median.
+    pub dispatch_p50: Option<f64>,
+    /// Dispatch, 99th percentile.
+    pub dispatch_p99: Option<f64>,
     /// Finished, median.
     pub finished_p50: Option<f64>,
     /// Finished, 99th percentile.
@@ -85,6 +93,8 @@ pub(crate) fn side(board: &Board, spent: Spent) -> Side {
     Side {
         decided_ms: board.latency(Milestone::Decided),
         released_ms: board.latency(Milestone::Released),
+        started_ms: board.latency(Milestone::Started),
+        dispatch_ms: board.dispatch(),
         finished_ms: board.latency(Milestone::Finished),
         jobs_per_group: board.decided_together(),
         per_s: through / spent.seconds.max(1e-9),
@@ -100,15 +110,14 @@ pub(crate) fn report(args: &BenchArgs, spine: String, board: &Board, tidegate: S
         decided_p99: over(|s| Some(s.decided_ms?.p99)),
         released_p50: over(|s| Some(s.released_ms?.p50)),
         released_p99: over(|s| Some(s.released_ms?.p99)),
+        dispatch_p50: over(|s| Some(s.dispatch_ms?.p50)),
+        dispatch_p99: over(|s| Some(s.dispatch_ms?.p99)),
         finished_p50: over(|s| Some(s.finished_ms?.p50)),
         finished_p99: over(|s| Some(s.finished_ms?.p99)),
         per_s: tidegate.per_s / floor.per_s.max(1e-9),
     });
-    let rate = match args.rate {
-        Rate::Max => serde_json::json!("max"),
-        Rate::PerSecond(rate) => serde_json::json!(rate),
-    };
-    let (scenario, size, Weight { rules, limits }) = (args.scenario, args.size, args.weight());
+    let rate = args.rate.written();
+    let (scenario, size, Weight { rules, limits, .. }) = (args.scenario, args.size, args.weight());
     Report { scenario, spine, rate, size, rules, limits, sent, lost, doubled, tidegate, floor, ratio }
 }
 
@@ -137,9 +146,13 @@ impl Report {
         );
         let sides = [("tidegate", Some(&self.tidegate)), ("floor", self.floor.as_ref())];
         for (name, side) in sides.into_iter().filter_map(|(n, s)| Some((n, s?))) {
-            for (what, latency) in
-                [("decided", side.decided_ms), ("released", side.released_ms), ("finished", side.finished_ms)]
-            {
+            for (what, latency) in [
+                ("decided", side.decided_ms),
+                ("released", side.released_ms),
+                ("started", side.started_ms),
+                ("dispatch", side.dispatch_ms),
+                ("finished", side.finished_ms),
+            ] {
                 if let Some(l) = latency {
                     text.push_str(&format!(
                         "{name:<10}{what:<10}{:>9.3}{:>9.3}{:>9.3}{:>9.3}{:>9.3}\n",
@@ -157,11 +170,13 @@ impl Report {
         if let Some(ratio) = &self.ratio {
             let show = |r: Option<f64>| r.map_or("-".to_owned(), |r| format!("{r:.2}"));
             text.push_str(&format!(
-                "tidegate / floor: decided p50 {} p99 {}, released p50 {} p99 {}, finished p50 {} p99 {}, throughput {:.2}\n",
+                "tidegate / floor: decided p50 {} p99 {}, released p50 {} p99 {}, dispatch p50 {} p99 {}, finished p50 {} p99 {}, throughput {:.2}\n",
                 show(ratio.decided_p50),
                 show(ratio.decided_p99),
                 show(ratio.released_p50),
                 show(ratio.released_p99),
+                show(ratio.dispatch_p50),
+                show(ratio.dispatch_p99),
                 show(ratio.finished_p50),
                 show(ratio.finished_p99),
                 ratio.per_s

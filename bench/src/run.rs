@@ -14,14 +14,16 @@ use tidegate_stage::Pace;
 use tokio::task::JoinHandle;
 
 use crate::board::{Board, Milestone};
+use crate::features::{self, Features};
 use crate::floor::bare::Bare;
-use crate::floor::chain::{Link, Sizes, spawn};
+use crate::floor::chain::{Link, Marks, Sizes, spawn};
 use crate::floor::kafka::BareKafka;
 use crate::floor::spine::BareSpine;
-use crate::governed::{Governed, Names};
+use crate::governed::{Governed, Names, Workers};
 use crate::load::Load;
 use crate::noting::Noting;
 use crate::options::{BenchArgs, Rate, Scenario};
+use crate::policy::Weight;
 use crate::readers::watch;
 use crate::report::{Report, Spent, report, side};
 
@@ -70,6 +72,55 @@ async fn open(url: &str, run: &str) -> anyhow::Result<(Arc<dyn Spine>, Option<Pa
 /// # Errors
 /// When the spine cannot be opened, topics cannot be made, or a side sees nothing at all.
 pub async fn run(args: &BenchArgs) -> anyhow::Result<Report> {
+    on_spine(args, async |spine, bare, prefix| measured(args, spine, bare, prefix).await).await
+}
+
+/// Runs `bench decisions --features`: every row's kernels stand beside each other and are loaded in turn.
+///
+/// # Errors
+/// As [`run`]; also for a scenario other than decisions.
+pub async fn features(args: &BenchArgs) -> anyhow::Result<Features> {
+    anyhow::ensure!(args.scenario == Scenario::Decisions, "`--features` measures decisions");
+    on_spine(args, async |spine, _, prefix| by_feature(args, spine, prefix).await).await
+}
+
+async fn by_feature(args: &BenchArgs, spine: &Arc<dyn Spine>, prefix: &str) -> anyhow::Result<Features> {
+    let (began, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+    let mut sides = Vec::new();
+    for row in features::ROWS {
+        let names = Names::new(format!("{prefix}{}.", row.feature))?;
+        // What people are asked about is decided and not released.
+        let side = governed_side(args, spine, &names, (row.weight, row.signed), began, Milestone::Decided).await?;
+        sides.push((row, side));
+    }
+    let slices = [(args.rate, WARM_UP, false), (Rate::Max, args.flat_out, false), (args.rate, WARM_UP, false)];
+    let mut left = args.duration;
+    let measured = std::iter::from_fn(|| {
+        let length = left.min(features::SLICE);
+        left -= length;
+        (!length.is_zero()).then_some((args.rate, length, true))
+    });
+    for (rate, length, counts) in slices.into_iter().chain(measured) {
+        let mut after = Vec::new();
+        for (row, (loaded, governed)) in sides {
+            after.push((row, (slice(args, loaded, rate, length, counts, &stop).await?, governed)));
+        }
+        sides = after;
+    }
+    let mut rows = Vec::new();
+    for (row, (loaded, governed)) in sides {
+        governed.stop().await;
+        loaded.tasks.iter().for_each(JoinHandle::abort);
+        rows.push((row, side(&loaded.board, loaded.spent), loaded.board.counts()));
+    }
+    Ok(Features::new(args, spine.url().to_owned(), rows))
+}
+
+/// Opens the spine, has `what` measure under a prefix of its own, and removes what it made.
+async fn on_spine<T>(
+    args: &BenchArgs,
+    what: impl AsyncFnOnce(&Arc<dyn Spine>, &Arc<dyn Bare>, &str) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     if !args.spine.starts_with("embedded:")
         && let Some(doubt) = crate::machine::doubt()
     {
@@ -79,7 +130,7 @@ pub async fn run(args: &BenchArgs) -> anyhow::Result<Report> {
     let run = format!("{stamp}-{}", std::process::id());
     let (spine, folder, bare) = open(&args.spine, &run).await.context("the spine could not be opened")?;
     let prefix = format!("bench-{run}.");
-    let outcome = measured(args, &spine, &bare, &prefix).await;
+    let outcome = what(&spine, &bare, &prefix).await;
     for topic in spine.list(&prefix).await.unwrap_or_default() {
         if let Err(error) = spine.delete(&topic).await {
             tracing::warn!(%topic, %error, "a topic of the run could not be deleted");
@@ -101,21 +152,9 @@ async fn measured(
     prefix: &str,
 ) -> anyhow::Result<Report> {
     let names = Names::new(prefix.to_owned())?;
-    for spec in names.specs(args.partitions)? {
-        spine.create(&spec).await.with_context(|| format!("topic `{}` could not be made", spec.name))?;
-    }
     let began = Instant::now();
     let last = if args.scenario == Scenario::Jobs { Milestone::Finished } else { Milestone::Released };
-    let slots = (args.scenario == Scenario::Jobs).then_some(args.slots);
-    let load = load(spine, args, names.topic(&Topic::Raw(names.source.clone()))?, began, last).await?;
-    let board = load.board();
-    let decisions = names.topic(&Topic::Decisions(names.source.clone()))?;
-    let noting: Arc<dyn Spine> = Arc::new(Noting { spine: spine.clone(), decisions, board: board.clone() });
-    let governed = Governed::start(&noting, &names, args.partitions, args.weight(), slots, &Pace::default())?;
-    let approved = names.topic(&Topic::Approved(names.pool.clone()))?;
-    let finished = names.topic(&Topic::Finished)?;
-    let tasks = vec![instrument(spine, args, &board, approved, finished).await?];
-    let mut ours = Loaded { board, load, spent: Spent::default(), tasks };
+    let (mut ours, governed) = governed_side(args, spine, &names, (args.weight(), true), began, last).await?;
     let stop = Arc::new(AtomicBool::new(false));
     ours = slice(args, ours, args.rate, WARM_UP, false, &stop).await?;
     let sizes = if args.floor { Some(crate::floor::sizes(spine, &names, args).await?) } else { None };
@@ -146,6 +185,34 @@ async fn measured(
     ours.tasks.iter().for_each(JoinHandle::abort);
     let tidegate = side(&ours.board, ours.spent);
     Ok(report(args, spine.url().to_owned(), &ours.board, tidegate, floor))
+}
+
+/// The Tidegate side, on topics of its own that are made here. What it weighs, and whether it signs.
+async fn governed_side(
+    args: &BenchArgs,
+    spine: &Arc<dyn Spine>,
+    names: &Names,
+    (weight, signed): (Weight, bool),
+    began: Instant,
+    last: Milestone,
+) -> anyhow::Result<(Loaded, Governed)> {
+    for spec in names.specs(args.partitions)? {
+        spine.create(&spec).await.with_context(|| format!("topic `{}` could not be made", spec.name))?;
+    }
+    let slots = (args.scenario == Scenario::Jobs).then_some(args.slots);
+    let load = load(spine, args, names.topic(&Topic::Raw(names.source.clone()))?, began, last).await?;
+    let board = load.board();
+    let decisions = names.topic(&Topic::Decisions(names.source.clone()))?;
+    let approved = names.topic(&Topic::Approved(names.pool.clone()))?;
+    let noted = slots.is_some().then(|| approved.clone());
+    let noting = Noting { spine: spine.clone(), decisions, approved: noted, board: board.clone() };
+    let noting: Arc<dyn Spine> = Arc::new(noting);
+    let workers = slots.map(|slots| Workers { slots, board: board.clone() });
+    let pace = Pace { groups_in_flight: args.groups_in_flight as usize, ..Pace::default() };
+    let governed = Governed::start(&noting, names, args.partitions, weight, workers, &pace, signed)?;
+    let finished = names.topic(&Topic::Finished)?;
+    let tasks = vec![instrument(spine, args, &board, approved, finished).await?];
+    Ok((Loaded { board, load, spent: Spent::default(), tasks }, governed))
 }
 
 async fn load(
@@ -252,7 +319,7 @@ async fn floor(
             bare.clone(),
             Link {
                 name: "kernel",
-                decided: Some(board.clone()),
+                marks: Marks::Kernel(board.clone()),
                 from: vec![raw.partition(partition)],
                 groups: Some(decisions.partition(partition)),
                 fact: sizes.fact,
@@ -267,7 +334,7 @@ async fn floor(
     if args.scenario == Scenario::Jobs {
         let link = |name, from, groups, fact, to: &TopicName, partitions, size| Link {
             name,
-            decided: None,
+            marks: if name == "work" { Marks::Worker(board.clone()) } else { Marks::None },
             from,
             groups,
             fact,

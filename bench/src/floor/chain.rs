@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tidegate_protocol::address::{TopicName, TopicPartition};
+use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
 use tidegate_protocol::headers::{EPOCH, SENDER, SOURCE, STAMP};
 use tokio::task::JoinHandle;
 
@@ -32,11 +32,19 @@ pub(crate) struct Sizes {
     pub(crate) finished: usize,
 }
 
+/// What a link tells the board of.
+pub(crate) enum Marks {
+    None,
+    /// Acknowledged groups, and the acknowledged verdicts after them.
+    Kernel(Board),
+    /// What it reads: there a handler would be called.
+    Worker(Board),
+}
+
 /// A link: what it reads, where its groups go, where what follows goes.
 pub(crate) struct Link {
     pub(crate) name: &'static str,
-    /// Where an acknowledged group is marked.
-    pub(crate) decided: Option<Board>,
+    pub(crate) marks: Marks,
     pub(crate) from: Vec<TopicPartition>,
     /// Groups are appended here and acknowledged before what follows; `None`: nothing to wait for (a worker).
     pub(crate) groups: Option<TopicPartition>,
@@ -102,7 +110,7 @@ async fn run(bare: Arc<dyn Bare>, link: Link) -> anyhow::Result<()> {
             result = landed => {
                 result?;
                 if let Some((_, batch)) = flying.take() {
-                    if let Some(board) = &link.decided {
+                    if let Marks::Kernel(board) = &link.marks {
                         let decided = batch.iter().map(|record| (record.partition, record.offset));
                         board.seen(Milestone::Decided, board.now_us(), decided);
                     }
@@ -114,6 +122,9 @@ async fn run(bare: Arc<dyn Bare>, link: Link) -> anyhow::Result<()> {
                 sending.pop_front();
             }
             result = reader.next(&mut arrived) => result?,
+        }
+        if let Marks::Worker(board) = &link.marks {
+            arrived.iter().filter_map(|record| position(record.source.as_deref()?)).for_each(|of| board.started(of));
         }
         gathered.append(&mut arrived);
     }
@@ -132,8 +143,8 @@ fn group(batch: &[BareRecord], fact: usize) -> Vec<u8> {
 }
 
 fn follow(link: &Link, sender: &mut dyn BareSender, batch: Vec<BareRecord>, sending: &mut VecDeque<Sent>) {
-    let mut outs: Vec<Vec<BareNew>> = Vec::new();
-    outs.resize_with(link.partitions as usize, Vec::new);
+    let mut outs: Vec<(Vec<BareNew>, Vec<(u32, Offset)>)> = Vec::new();
+    outs.resize_with(link.partitions as usize, Default::default);
     for (number, record) in batch.into_iter().enumerate() {
         let source = match record.source {
             Some(source) if !link.first => source,
@@ -148,13 +159,28 @@ fn follow(link: &Link, sender: &mut dyn BareSender, batch: Vec<BareRecord>, send
             (STAMP, format!("{number} {number} 0")),
         ];
         let to = usize::try_from(record.offset % u64::from(link.partitions)).unwrap_or(0);
-        if let Some(out) = outs.get_mut(to) {
+        if let Some((out, sources)) = outs.get_mut(to) {
+            sources.push((record.partition, record.offset));
             out.push(BareNew { value, headers });
         }
     }
-    for (partition, out) in (0..link.partitions).zip(outs) {
-        if !out.is_empty() {
-            sending.push_back(sender.send(&link.to.partition(partition), out).boxed());
+    for (partition, (out, sources)) in (0..link.partitions).zip(outs) {
+        if out.is_empty() {
+            continue;
         }
+        let sent = sender.send(&link.to.partition(partition), out);
+        sending.push_back(match &link.marks {
+            Marks::Kernel(board) => {
+                let board = board.clone();
+                sent.inspect(move |_| board.readable(board.now_us(), sources)).boxed()
+            }
+            Marks::None | Marks::Worker(_) => sent,
+        });
     }
+}
+
+/// What [`follow`] names a source.
+fn position(source: &str) -> Option<(u32, Offset)> {
+    let (partition, offset) = source.rsplit_once('/')?.1.split_once('@')?;
+    Some((partition.parse().ok()?, offset.parse().ok()?))
 }
