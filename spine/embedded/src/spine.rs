@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use crossbeam::channel::{Sender, unbounded};
+use crossbeam::channel::{Sender, bounded, unbounded};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
@@ -18,27 +18,50 @@ use crate::options::{Durability, EmbeddedOptions};
 use crate::partition::Partition;
 use crate::producer::EmbeddedProducer;
 use crate::reader::EmbeddedReader;
-use crate::writer;
+use crate::writer::{self, Desk};
 
-/// A writer thread and where partitions are announced to it; `None` ends it.
-type Writer = (Sender<Option<Arc<Partition>>>, JoinHandle<()>);
+/// Threads that write and sync: syncs wait for the disk and not for a core, so several let them overlap.
+const SYNCING: usize = 8;
+
+/// Who writes; see [`writer`].
+enum Writing {
+    /// With `os`: the appenders, and a thread for what they leave. Dropping its sender ends it.
+    Desk(Arc<Desk>, Option<(Sender<()>, JoinHandle<()>)>),
+    /// With `fsync`: threads, and where partitions are announced to each; `None` ends it.
+    Threads(Vec<Syncing>),
+}
+
+/// Where partitions are announced to a thread that writes and syncs, and the thread.
+type Syncing = (Sender<Option<Arc<Partition>>>, JoinHandle<()>);
 
 /// What everything handed out shares; the folder is closed when the last of it is dropped.
 pub(crate) struct Core {
     url: String,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) groups: Arc<Groups>,
-    writers: Vec<Writer>,
+    writing: Writing,
     keeper: Sender<Duty>,
     keeping: Option<JoinHandle<()>>,
 }
 
 impl Core {
-    /// Tells the writer thread of `partition` that something waits there.
+    /// Something waits to be written at `partition`; when this returns with `durability=os`, it often is.
     pub(crate) fn announce(&self, partition: Arc<Partition>) {
-        if let Some((writer, _)) = self.writers.get(partition.writer) {
-            // A writer ends only after `None`, which is sent when nobody is left to append.
-            drop(writer.send(Some(partition)));
+        // A writer ends only when nobody is left to append.
+        match &self.writing {
+            Writing::Desk(desk, thread) => {
+                if let Some((tell, _)) = thread
+                    && desk.announce(partition)
+                {
+                    // One that is told already looks again.
+                    let _ = tell.try_send(());
+                }
+            }
+            Writing::Threads(threads) => {
+                if let Some((announce, _)) = threads.get(partition.writer) {
+                    drop(announce.send(Some(partition)));
+                }
+            }
         }
     }
 }
@@ -51,9 +74,19 @@ impl Drop for Core {
                 tracing::error!(spine = self.url, "a thread of the embedded spine panicked");
             }
         };
-        for (writer, thread) in self.writers.drain(..) {
-            drop(writer.send(None));
-            join(thread);
+        match &mut self.writing {
+            Writing::Desk(_, thread) => {
+                if let Some((tell, thread)) = thread.take() {
+                    drop(tell);
+                    join(thread);
+                }
+            }
+            Writing::Threads(threads) => {
+                for (announce, thread) in threads.drain(..) {
+                    drop(announce.send(None));
+                    join(thread);
+                }
+            }
         }
         drop(self.keeper.send(Duty::Stop));
         if let Some(thread) = self.keeping.take() {
@@ -85,12 +118,7 @@ impl EmbeddedSpine {
     pub fn open(options: EmbeddedOptions) -> Result<Self, SpineError> {
         let url = options.url();
         let durability = options.durability;
-        // Syncs wait for the disk and not for a core, so several threads let them overlap.
-        let writers = match durability {
-            Durability::Os => 1,
-            Durability::Fsync => 8,
-        };
-        let catalog = Arc::new(Catalog::open(options, writers)?);
+        let catalog = Arc::new(Catalog::open(options, SYNCING)?);
         let no_thread =
             |error: std::io::Error| SpineError::Fatal { spine: url.clone(), reason: format!("no thread: {error}") };
         let (keeper, duties) = unbounded();
@@ -99,18 +127,31 @@ impl EmbeddedSpine {
             url: url.clone(),
             catalog: Arc::clone(&catalog),
             groups: Arc::clone(&groups),
-            writers: Vec::new(),
+            writing: Writing::Threads(Vec::new()),
             keeper: keeper.clone(),
             keeping: None,
         };
         let keep = move || keeper::run(&duties, &catalog, &groups);
         core.keeping = Some(thread::Builder::new().name("spine-keeper".into()).spawn(keep).map_err(no_thread)?);
-        for n in 0..writers {
-            let (announce, announced) = unbounded();
-            let keeper = keeper.clone();
-            let write = move || writer::run(&announced, &keeper, durability);
-            let thread = thread::Builder::new().name(format!("spine-write-{n}")).spawn(write).map_err(no_thread)?;
-            core.writers.push((announce, thread));
+        let spawn = |name: String, run: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new().name(name).spawn(run).map_err(no_thread)
+        };
+        match durability {
+            Durability::Os => {
+                let desk = Arc::new(Desk::new(keeper.clone()));
+                let ((tell, told), at) = (bounded(1), Arc::clone(&desk));
+                let thread = spawn("spine-write".into(), Box::new(move || at.run(&told)))?;
+                core.writing = Writing::Desk(desk, Some((tell, thread)));
+            }
+            Durability::Fsync => {
+                let mut threads = Vec::new();
+                for n in 0..SYNCING {
+                    let ((announce, announced), keeper) = (unbounded(), keeper.clone());
+                    let run = move || writer::run_synced(&announced, &keeper);
+                    threads.push((announce, spawn(format!("spine-write-{n}"), Box::new(run))?));
+                }
+                core.writing = Writing::Threads(threads);
+            }
         }
         Ok(Self(Arc::new(core)))
     }
