@@ -27,8 +27,10 @@ use crate::stage::{Signal, Stage};
 
 /// Turns before the task yields to its executor.
 const TURNS_PER_POLL: usize = 32;
+/// Records after which it yields as well: a shard with a backlog must not keep the others of its thread waiting.
+const RECORDS_PER_POLL: u64 = 256;
 /// Records read of one input in one turn.
-pub(crate) const RECORDS_PER_READ: usize = 512;
+pub(crate) const RECORDS_PER_READ: usize = 128;
 
 /// An input of a live shard.
 pub(crate) struct LiveInput {
@@ -75,6 +77,8 @@ pub(crate) struct Live<'a, S: Stage> {
     pub(crate) to_say: Option<Offset>,
     pub(crate) sealed_mono: u64,
     pub(crate) reads_since_seal: u64,
+    /// Records that arrived since the ownership began.
+    pub(crate) records: u64,
     pub(crate) last_success: u64,
     pub(crate) due: Due,
     pub(crate) read_back: ReadBack,
@@ -128,6 +132,7 @@ impl<'a, S: Stage> Live<'a, S> {
             last_success: mono,
             published: 0,
             reads_since_seal: 0,
+            records: 0,
             facts_since_snapshot: taken.replayed,
             batch: Vec::new(),
             lost,
@@ -154,7 +159,11 @@ impl<'a, S: Stage> Live<'a, S> {
 
     /// Runs until the ownership ends.
     pub(crate) fn poll_turns(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let before = self.records;
         for _ in 0..TURNS_PER_POLL {
+            if self.records - before >= RECORDS_PER_POLL {
+                break;
+            }
             match self.turn(cx) {
                 Err(ended) => return Poll::Ready(ended),
                 Ok(true) => {}

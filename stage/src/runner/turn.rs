@@ -213,6 +213,7 @@ impl<S: Stage> Live<'_, S> {
 
     fn arrive(&mut self, number: usize, record: &Record) -> Result<(), Ended> {
         self.reads_since_seal += 1;
+        self.records += 1;
         let (Some(input), Some(spec)) = (self.inputs.get_mut(number), self.run.spec.inputs.get(number)) else {
             return Ok(());
         };
