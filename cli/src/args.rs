@@ -44,6 +44,10 @@ pub(crate) struct Global {
     /// What is logged: a level, or directives as in `warn,tidegate_kernel=debug`
     #[arg(long, global = true, env = "TIDEGATE_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
+    /// Time slice to ask Linux for, microseconds; 0 takes the system's (docs/performance.md)
+    #[arg(long, global = true, env = "TIDEGATE_TIME_SLICE_US", value_name = "US", default_value_t = 300, hide_short_help = true,
+          value_parser = clap::value_parser!(u64).range(0..=100_000))]
+    pub(crate) time_slice_us: u64,
 }
 
 #[derive(Debug, Subcommand)]
