@@ -232,17 +232,15 @@ impl Board {
 }
 
 fn figures(latency: &Mutex<Histogram<u64>>) -> Option<Latency> {
-    {
-        let latency = latency.lock().unwrap_or_else(PoisonError::into_inner);
-        if latency.is_empty() {
-            return None;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench run")]
-        let at = |q: f64| latency.value_at_quantile(q) as f64 / 1_000.0;
-        #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench run")]
-        let max = latency.max() as f64 / 1_000.0;
-        Some(Latency { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max })
+    let latency = latency.lock().unwrap_or_else(PoisonError::into_inner);
+    if latency.is_empty() {
+        return None;
     }
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench run")]
+    let at = |q: f64| latency.value_at_quantile(q) as f64 / 1_000.0;
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench run")]
+    let max = latency.max() as f64 / 1_000.0;
+    Some(Latency { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max })
 }
 
 #[cfg(test)]
@@ -263,6 +261,22 @@ mod tests {
         assert_eq!(board.measured(), (2, 2));
         let released = board.latency(Milestone::Released).unwrap();
         assert!((released.p50 - 4.0).abs() < 0.1 && (released.max - 5.0).abs() < 0.1, "{released:?}");
+    }
+
+    #[test]
+    fn a_dispatch_is_from_readable_to_the_call_and_of_measured_jobs_alone() {
+        let began = Instant::now().checked_sub(std::time::Duration::from_millis(5)).unwrap();
+        let board = Board::new(began, 1, Milestone::Finished).unwrap();
+        board.sending(0, 0, false);
+        board.sending(0, 0, true);
+        board.readable(0, [(0, 0)]);
+        board.started((0, 0));
+        assert!(board.dispatch().is_none(), "a warm-up");
+        board.readable(board.now_us(), [(0, 1)]);
+        board.started((0, 1));
+        let (dispatch, started) = (board.dispatch().unwrap(), board.latency(Milestone::Started).unwrap());
+        assert!(started.max - dispatch.max > 2.0, "{dispatch:?} of {started:?}");
+        assert_eq!(board.counts().2, 0);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What every store does, on a folder and on a real redis-server (Debian's package; `deploy/ci/setup` installs it).
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test")]
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};

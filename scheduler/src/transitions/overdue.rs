@@ -120,7 +120,15 @@ mod tests {
 
     fn progress(attempt: u32) -> Report {
         let (worker, source) = (crate::driver::worker("w"), position(1));
-        Report::Progress { worker, incarnation: 1, source, token: token(attempt), fraction: None, note: String::new(), partial: None }
+        Report::Progress {
+            worker,
+            incarnation: 1,
+            source,
+            token: token(attempt),
+            fraction: None,
+            note: String::new(),
+            partial: None,
+        }
     }
 
     /// Its worker goes on reporting that it has the job, until something happens.

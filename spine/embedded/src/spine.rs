@@ -28,8 +28,11 @@ enum Writing {
     /// With `os`: the appenders, and a thread for what they leave. Dropping its sender ends it.
     Desk(Arc<Desk>, Option<(Sender<()>, JoinHandle<()>)>),
     /// With `fsync`: threads, and where partitions are announced to each; `None` ends it.
-    Threads(Vec<(Sender<Option<Arc<Partition>>>, JoinHandle<()>)>),
+    Threads(Vec<Syncing>),
 }
+
+/// Where partitions are announced to a thread that writes and syncs, and the thread.
+type Syncing = (Sender<Option<Arc<Partition>>>, JoinHandle<()>);
 
 /// What everything handed out shares; the folder is closed when the last of it is dropped.
 pub(crate) struct Core {
