@@ -25,7 +25,7 @@ id: agents
 revision: 1
 rules:
   - { id: run, match: { topics: [job.>] }, decision: allow, reason: jobs may run }
-  - { id: no-large, invariant: true, match: { topics: [job.mcp.>], mcp: { deny_tools: [large] } }, decision: deny, reason: that tool is not for agents }
+  - { id: no-large, invariant: true, match: { topics: [job.mcp.>], labels: { mcp.tool: large } }, decision: deny, reason: that tool is not for agents }
 ";
 
 struct Dev {
