@@ -346,6 +346,7 @@ impl Ledger {
             Fact::PolicyAdopted(_)
             | Fact::CancelAsked(_)
             | Fact::WithdrawalKept(_)
+            | Fact::WithdrawalMoved(_)
             | Fact::JobRetried(_)
             | Fact::JobDelayed(_)
             | Fact::JobDue(_)
