@@ -88,7 +88,7 @@ mod tests {
         let lending = Lending::default();
         let lender = Lender::new(lending.clone(), slot.clone());
         let cx = Context::from_waker(Waker::noop());
-        let mut heard = || lending.take(&cx).remove(&slot);
+        let heard = || lending.take(&cx).remove(&slot);
         assert_eq!(heard(), None);
         let (one, other) = (lender.lend(), lender.lend());
         assert_eq!((heard(), heard()), (Some(true), None));
