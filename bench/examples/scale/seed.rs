@@ -74,12 +74,13 @@ pub(crate) fn group(
     let many = GROUP.min(jobs - first);
     let texts: Vec<Vec<u8>> = (first..first + many).map(record).collect::<Result<_, _>>()?;
     let sender = SenderId::new(KERNEL)?;
-    let stamp = |n: usize| Stamp { epoch: 1, sequence: first + n as u64, group: first, index: 256 * n as u64 };
+    // No group of facts stands at offset 0: a claim does.
+    let stamp = |n: usize| Stamp { epoch: 1, sequence: first + n as u64, group: first + 1, index: 256 * n as u64 };
     let mut emission = Emission::default();
     for (n, text) in texts.iter().enumerate() {
         emission.push(to, stamp(n).sequence, stamp(n).index, &Ticket::content(text));
     }
-    let sealed = emission.seal(signer, KERNEL, 1, first).ok_or_else(|| anyhow::anyhow!("nothing to sign"))?;
+    let sealed = emission.seal(signer, KERNEL, 1, first + 1).ok_or_else(|| anyhow::anyhow!("nothing to sign"))?;
     let mut records = Vec::new();
     for (n, text) in texts.iter().enumerate() {
         let ticket = Ticket::new(sealed.proof(n), sender.clone(), to.clone(), stamp(n));
