@@ -111,6 +111,7 @@ pub struct Node {
     spine: Arc<dyn Spine>,
     board: Arc<Board>,
     view: Option<Arc<View>>,
+    fleet: Option<Arc<Fleet>>,
     leasing: Option<Arc<Leasing>>,
     hostings: Vec<Hosting>,
     tasks: Vec<JoinHandle<()>>,
@@ -208,6 +209,7 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
         hostings.extend(schedulers(&ground).await?);
     }
     let mut view = None;
+    let mut asked = None;
     let mut leasing = None;
     let mut api = None;
     if roles.contains(&Role::Gateway) {
@@ -220,7 +222,9 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
             },
         );
         let leases = leasing_of(&config, &spine, &keys, address)?;
-        api = Some(api_of(&config, &spine, &made, &key, &leases).await?);
+        let pools = fleet(&config, &spine, &made)?;
+        api = Some(api_of(&config, &spine, (&made, &pools), &key, &leases).await?);
+        asked = Some(pools);
         leasing = Some(leases);
         tasks.push(tokio::spawn(crate::payloads::sweep(Arc::clone(&config))));
         view = Some(made);
@@ -238,7 +242,20 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
         }
     });
     tracing::info!(%address, spine = spine.url(), roles = ?roles, "started");
-    Ok(Node { address, key, keys, config, spine, board, view, leasing, hostings, tasks, http: Some((stop, serving)) })
+    Ok(Node {
+        address,
+        key,
+        keys,
+        config,
+        spine,
+        board,
+        view,
+        fleet: asked,
+        leasing,
+        hostings,
+        tasks,
+        http: Some((stop, serving)),
+    })
 }
 
 impl Node {
@@ -303,6 +320,9 @@ impl Node {
         if let Some(leasing) = &self.leasing {
             // While the scheduler still takes jobs back.
             leasing.stop().await;
+        }
+        if let Some(fleet) = &self.fleet {
+            fleet.stop().await;
         }
         futures::future::join_all(self.hostings.drain(..).map(Hosting::stop)).await;
         for task in self.tasks.drain(..) {
@@ -446,7 +466,7 @@ fn leasing_of(
 async fn api_of(
     config: &Config,
     spine: &Arc<dyn Spine>,
-    view: &Arc<View>,
+    (view, fleet): (&Arc<View>, &Arc<Fleet>),
     key: &Key,
     leasing: &Arc<Leasing>,
 ) -> Result<Api, StartError> {
@@ -455,7 +475,7 @@ async fn api_of(
         submitters: submitters(config, spine).await?,
         commands: commands(config, spine)?,
         view: Arc::clone(view),
-        fleet: fleet(config, spine, view)?,
+        fleet: Arc::clone(fleet),
         progress: progress(config, spine)?,
         spine: Arc::clone(spine),
         dead: Named::of(config).map_err(WantedError::Name)?.dead,

@@ -9,6 +9,7 @@ use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
 use tidegate_protocol::ids::{PoolName, WorkerId};
 use tidegate_spine::{Ends, ReadError, ReadHandle, Reader, Record, Spine, SpineError, Start};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::heard::Heard;
@@ -59,6 +60,7 @@ pub struct Fleet {
     asked: Mutex<Option<Instant>>,
     /// Whether every worker that speaks has been heard.
     settled: watch::Sender<bool>,
+    listening: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl std::fmt::Debug for Fleet {
@@ -85,7 +87,15 @@ impl Fleet {
     #[must_use]
     pub fn new(spine: Arc<dyn Spine>, view: Arc<View>, pools: Vec<FleetPool>) -> Arc<Self> {
         let settled = watch::Sender::new(false);
-        Arc::new(Self { spine, view, pools, heard: Mutex::default(), asked: Mutex::default(), settled })
+        Arc::new(Self {
+            spine,
+            view,
+            pools,
+            heard: Mutex::default(),
+            asked: Mutex::default(),
+            settled,
+            listening: Mutex::default(),
+        })
     }
 
     /// Always taken before the view's own lock.
@@ -153,7 +163,7 @@ impl Fleet {
             self.settled.send_replace(false);
             let listening = Arc::downgrade(self);
             let spine = Arc::clone(&self.spine);
-            tokio::spawn(async move {
+            let task = tokio::spawn(async move {
                 while let Some(fleet) = listening.upgrade() {
                     match follow(&fleet, &*spine).await {
                         Ok(()) => return,
@@ -163,10 +173,21 @@ impl Fleet {
                     tokio::time::sleep(PAUSE).await;
                 }
             });
+            *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         }
         let mut settled = self.settled.subscribe();
         // What was not heard by then is shown as unheard.
         let _late = tokio::time::timeout(longest + LOOK, settled.wait_for(|settled| *settled)).await;
+    }
+
+    /// Listens no more; when it returns nothing of it holds the spine's logs open.
+    pub async fn stop(&self) {
+        let task = self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            task.abort();
+            // Aborted, or ended before.
+            let _ = task.await;
+        }
     }
 
     /// Whether nobody has asked for long; then listening is over.

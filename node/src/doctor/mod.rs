@@ -170,7 +170,10 @@ async fn on_spine(report: &mut Report, config: &Config, asked: &Asked, spine: Ar
     } else {
         shards::examine(report, &*spine, &wanted, &view).await;
         match fleet(config, &spine, &view) {
-            Ok(fleet) => lanes::examine(report, config, &fleet).await,
+            Ok(fleet) => {
+                lanes::examine(report, config, &fleet).await;
+                fleet.stop().await;
+            }
             Err(error) => report.add("lanes", Level::Bad, with_causes(&error), "correct it, and ask again"),
         }
     }

@@ -40,5 +40,6 @@ mod threads;
 mod topics;
 mod watch;
 
+pub use limits::batch_limit;
 pub use options::{BadSetting, BadUrl, KafkaOptions};
 pub use spine::KafkaSpine;

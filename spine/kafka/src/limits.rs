@@ -18,7 +18,8 @@ const SMALLEST_BATCH: usize = 1_048_588;
 const UNKNOWN: usize = 1_000_000;
 
 /// Kafka's `max.message.bytes` for records of up to `record` bytes.
-pub(crate) fn batch_limit(record: usize) -> usize {
+#[must_use]
+pub fn batch_limit(record: usize) -> usize {
     record.saturating_add(FRAMING).max(SMALLEST_BATCH)
 }
 

@@ -61,6 +61,10 @@ impl Watch {
 impl ClientContext for Watch {
     fn log(&self, level: Level, facility: &str, line: &str) {
         let client = self.name.as_str();
+        if facility == "FAIL" {
+            // Of a listener that speaks another protocol this line alone says so: the error is that all brokers are down.
+            self.note(Code::BrokerTransportFailure, line);
+        }
         match level {
             // Settings of the other kind of client; we set some for all.
             _ if facility == "CONFWARN" => tracing::debug!(client, facility, "{line}"),

@@ -106,7 +106,7 @@ impl Row<'_> {
         if self.cleanup == "delete" {
             all.push(("retention.ms", self.retention_ms.map_or_else(|| "-1".to_owned(), |ms| ms.to_string())));
         }
-        all.push(("max.message.bytes", self.max_record_bytes.to_string()));
+        all.push(("max.message.bytes", tidegate_kafka::batch_limit(self.max_record_bytes).to_string()));
         let stamped = if self.timestamps == "broker" { "LogAppendTime" } else { "CreateTime" };
         all.push(("message.timestamp.type", stamped.to_owned()));
         all

@@ -51,6 +51,11 @@ async fn every_form_names_every_topic_once_with_its_partitions_and_settings() {
         assert_eq!((&read["kind"], &read["spec"]["replicas"]), (&"KafkaTopic".into(), &3.into()));
         assert_eq!(read["spec"]["config"]["message.timestamp.type"], "LogAppendTime");
     }
+    // Kafka counts the batch around a record as well.
+    let bytes = tidegate_kafka::batch_limit(wanted[0].spec.max_record_bytes);
+    assert!(bytes > wanted[0].spec.max_record_bytes);
+    let kafka = export("tidegate.", &wanted, Export::KafkaTopics);
+    assert_eq!(kafka.matches(&format!("max.message.bytes={bytes}")).count(), wanted.len());
     let terraform = export("tidegate.", &wanted, Export::Terraform);
     assert_eq!(terraform.matches('{').count(), terraform.matches('}').count());
     assert!(terraform.contains("\"retention.ms\" = \"-1\"") && terraform.contains("\"cleanup.policy\" = \"compact\""));
