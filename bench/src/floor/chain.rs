@@ -142,8 +142,11 @@ fn group(batch: &[BareRecord], fact: usize) -> Vec<u8> {
     value
 }
 
+/// What goes to one partition, and the source each record is about.
+type Out = (Vec<BareNew>, Vec<(u32, Offset)>);
+
 fn follow(link: &Link, sender: &mut dyn BareSender, batch: Vec<BareRecord>, sending: &mut VecDeque<Sent>) {
-    let mut outs: Vec<(Vec<BareNew>, Vec<(u32, Offset)>)> = Vec::new();
+    let mut outs: Vec<Out> = Vec::new();
     outs.resize_with(link.partitions as usize, Default::default);
     for (number, record) in batch.into_iter().enumerate() {
         let source = match record.source {
