@@ -142,7 +142,7 @@ fn group(batch: &[BareRecord], fact: usize) -> Vec<u8> {
     value
 }
 
-/// What goes to a partition of the next topic, and where each came from.
+/// What goes to one partition, and the source each record is about.
 type Out = (Vec<BareNew>, Vec<(u32, Offset)>);
 
 fn follow(link: &Link, sender: &mut dyn BareSender, batch: Vec<BareRecord>, sending: &mut VecDeque<Sent>) {
