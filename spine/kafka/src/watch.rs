@@ -62,8 +62,8 @@ impl ClientContext for Watch {
     fn log(&self, level: Level, facility: &str, line: &str) {
         let client = self.name.as_str();
         if facility == "FAIL" {
-            // Of a listener that speaks another protocol this line alone says so: the error is that all brokers are down.
-            self.note(Code::BrokerTransportFailure, line);
+            // Of a listener that speaks another protocol this line alone tells: the error is that all brokers are down.
+            self.note(Code::BrokerTransportFailure, &explained(line));
         }
         match level {
             // Settings of the other kind of client; we set some for all.
@@ -90,6 +90,16 @@ impl ClientContext for Watch {
     }
 }
 
+/// A broker that closes the connection before it has answered the first question does not understand it.
+fn explained(line: &str) -> String {
+    let hint = if line.contains("APIVERSION_QUERY") {
+        "; a listener that wants TLS or a password closes like this: check `security.protocol`"
+    } else {
+        ""
+    };
+    format!("{line}{hint}")
+}
+
 /// Waits until `client` has heard from a broker. `serve` lets it report errors, for at most the time given.
 pub(crate) fn reached<C: ClientContext>(
     client: &Client<C>,
@@ -111,5 +121,23 @@ pub(crate) fn reached<C: ClientContext>(
         if Instant::now() >= until {
             return Err(watch.silence());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_is_explained_by_the_line_that_says_most() {
+        let watch = Watch::new("w");
+        watch.error(KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");
+        watch.log(Level::Error, "FAIL", "Disconnected (after 1ms in state APIVERSION_QUERY)");
+        watch.error(KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");
+        let Failure::Unavailable(reason) = watch.silence() else { unreachable!() };
+        assert!(reason.contains("Disconnected") && reason.contains("`security.protocol`"), "{reason}");
+        watch.heard();
+        let Failure::Unavailable(reason) = watch.silence() else { unreachable!() };
+        assert_eq!(reason, "no broker has answered");
     }
 }

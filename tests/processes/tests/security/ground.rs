@@ -36,10 +36,12 @@ pub(crate) struct Ground {
 impl Ground {
     pub(crate) fn new() -> Self {
         let broker = Broker::from_environment().unwrap();
-        let tls = std::env::var("TIDEGATE_TEST_KAFKA_TLS").expect(
-            "TIDEGATE_TEST_KAFKA_TLS is not set: this needs a broker with TLS, as `deploy/ci/with-kafka` starts it",
-        );
-        let data = broker.data.clone().expect("TIDEGATE_TEST_KAFKA_DATA is not set");
+        let tls = std::env::var("TIDEGATE_TEST_KAFKA_TLS").unwrap_or_else(|_| {
+            panic!(
+                "TIDEGATE_TEST_KAFKA_TLS is not set: this needs a broker with TLS, as `deploy/ci/with-kafka` starts it"
+            )
+        });
+        let data = broker.data.clone().unwrap_or_else(|| panic!("TIDEGATE_TEST_KAFKA_DATA is not set"));
         Self { broker, tls, data, home: Home::new(POLICY).unwrap(), prefix: own_prefix("security") }
     }
 
