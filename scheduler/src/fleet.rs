@@ -147,11 +147,11 @@ mod tests {
     }
 
     fn granted(shard: &mut Shard) -> Vec<u64> {
-        let source = |fact: &SchedulerFact| match fact {
-            SchedulerFact::LeaseGranted { source, .. } => Some(source.offset),
-            other => panic!("{other:?}"),
+        let source = |fact: &SchedulerFact| {
+            let SchedulerFact::LeaseGranted { source, .. } = fact else { panic!("{fact:?}") };
+            source.offset
         };
-        shard.poll().facts.iter().filter_map(source).collect()
+        shard.poll().facts.iter().map(source).collect()
     }
 
     fn ends(shard: &mut Shard, offset: u64) {

@@ -87,8 +87,8 @@ mod tests {
         let slot = (0, JobKey { source, token: Token { epoch: 1, attempt: 1 } });
         let lending = Lending::default();
         let lender = Lender::new(lending.clone(), slot.clone());
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut heard = || lending.take(&mut cx).remove(&slot);
+        let cx = Context::from_waker(Waker::noop());
+        let heard = || lending.take(&cx).remove(&slot);
         assert_eq!(heard(), None);
         let (one, other) = (lender.lend(), lender.lend());
         assert_eq!((heard(), heard()), (Some(true), None));
