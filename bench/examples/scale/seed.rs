@@ -7,13 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidegate_keys::{Keyring, SecretKey, Trusted};
 use tidegate_protocol::address::TopicPartition;
-use tidegate_protocol::control::Stamp;
+use tidegate_protocol::control::{Kind, Mark, Stamp};
 use tidegate_protocol::decision::{Decision as Verdicts, Judged, PayloadAt, Verdict};
 use tidegate_protocol::headers;
 use tidegate_protocol::ids::{KeyId, PoolName, SenderId};
 use tidegate_protocol::job::{Job, SourcePosition};
 use tidegate_protocol::proof::{Emission, Ticket};
-use tidegate_protocol::signature::Role;
+use tidegate_protocol::signature::{Role, signed};
+use tidegate_protocol::statements;
 use tidegate_protocol::time::Timestamp;
 use tidegate_scheduler::{Layout, Pool, Scheduler, Tuning};
 use tidegate_spine::{Headers, NewRecord, Record};
@@ -62,6 +63,17 @@ pub(crate) fn record(number: u64) -> anyhow::Result<Vec<u8>> {
     let payload = format!("\"{}\"", "x".repeat(254));
     let at = PayloadAt::Json(0, u32::try_from(payload.len())?);
     Ok(Judged::encode(&job, &Verdicts::new(Verdict::Allow, "scale", "s"), at, payload.as_bytes())?)
+}
+
+/// What announces the kernel's epoch, before its first record.
+pub(crate) fn fence(signer: &SecretKey, to: &TopicPartition) -> anyhow::Result<NewRecord> {
+    let mark = Mark { v: 1, sender: SenderId::new(KERNEL)?, epoch: 1, claim: None, key: None, signature: None };
+    let value = signed(signer, &statements::mark(Kind::Fence, to), serde_json::to_vec(&mark)?);
+    let mut all = Headers::with_capacity(3);
+    all.push(headers::KIND, Kind::Fence.word());
+    all.push(headers::SENDER, KERNEL);
+    all.push(headers::EPOCH, "1");
+    Ok(NewRecord { key: Some(KERNEL.into()), value: Some(value.into()), headers: all })
 }
 
 /// Records of `approved`, with tickets, of the jobs from `first` on: one group of them.

@@ -22,7 +22,7 @@ use tidegate_worker::{Context, Worker};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::seed::{group, keys, layout};
+use crate::seed::{fence, group, keys, layout};
 use crate::{cpu_seconds, resident};
 
 /// Jobs that run when the owner is lost.
@@ -127,6 +127,7 @@ impl Ground {
         let to = Topic::Approved(PoolName::new("p")?).name("scale.")?.partition(0);
         let mut producer =
             self.spine.producer(ProducerOptions { name: "kernel".into(), ..ProducerOptions::default() }).await?;
+        producer.append(&to, vec![fence(&self.keys.0, &to)?]).await?;
         let (mut first, mut last) = (0, None);
         while first < jobs {
             let (records, many) = group(&self.keys.0, &to, first, jobs)?;
