@@ -15,7 +15,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidegate_protocol::address::TopicName;
+use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
 use tidegate_protocol::facts::Token;
 use tidegate_protocol::fleet::{Partial, Report};
 use tidegate_protocol::ids::{PoolName, WorkerId};
@@ -32,6 +32,8 @@ const WATCHED: usize = 1_000;
 const KEPT: (usize, usize) = (1_000, 256 << 10);
 /// A job is watched for so long after it was last asked for.
 const FORGET: Duration = Duration::from_secs(60);
+/// Longest wait for what a job said last, once it has ended.
+const LAST: Duration = Duration::from_secs(2);
 /// Records taken of one partition before the next has its turn.
 const TURN: usize = 512;
 /// How a report of progress begins: most reports are none, and are not parsed.
@@ -91,6 +93,8 @@ struct State {
     jobs: HashMap<SourcePosition, Watched>,
     /// Pools that are followed.
     followed: BTreeSet<PoolName>,
+    /// How far their reports are read.
+    read: HashMap<TopicPartition, Offset>,
 }
 
 /// See the module. Shared as `Arc`.
@@ -99,6 +103,8 @@ pub struct Progress {
     reports: BTreeMap<PoolName, TopicName>,
     state: Mutex<State>,
     changed: watch::Sender<u64>,
+    /// Something was read.
+    turned: watch::Sender<()>,
 }
 
 impl std::fmt::Debug for Progress {
@@ -111,7 +117,13 @@ impl Progress {
     /// Of these pools, whose reports stand in these topics.
     #[must_use]
     pub fn new(spine: Arc<dyn Spine>, reports: BTreeMap<PoolName, TopicName>) -> Arc<Self> {
-        Arc::new(Self { spine, reports, state: Mutex::default(), changed: watch::Sender::new(0) })
+        Arc::new(Self {
+            spine,
+            reports,
+            state: Mutex::default(),
+            changed: watch::Sender::new(0),
+            turned: watch::Sender::new(()),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -145,8 +157,11 @@ impl Progress {
             if let Some(pool) = job.pool.clone().filter(|pool| self.reports.contains_key(pool)) {
                 self.watch(&job.source, &pool).await?;
             }
-            let found = self.since(&job, since);
             let ended = job.state.is_ended();
+            if ended && let Some(pool) = &job.pool {
+                self.catch_up(pool).await;
+            }
+            let found = self.since(&job, since);
             if ended || !found.is_empty() || Instant::now() >= deadline {
                 let next = found.last().map_or(since, |sign| sign.number);
                 return Ok(Some(Signs { job, signs: found, next }));
@@ -155,6 +170,23 @@ impl Progress {
                 _ = stories.changed() => {}
                 _ = signs.changed() => {}
                 () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    /// Waits until all is read that the pool's reports hold now: what an ended job said last stands there before its result.
+    async fn catch_up(&self, pool: &PoolName) {
+        let Ok(ends) = self.open(pool).await else { return };
+        let deadline = Instant::now() + LAST;
+        let mut turned = self.turned.subscribe();
+        loop {
+            turned.borrow_and_update();
+            let behind = {
+                let state = self.state();
+                ends.iter().any(|(partition, end)| state.read.get(partition).is_some_and(|read| read < end))
+            };
+            if !behind || tokio::time::timeout_at(deadline, turned.changed()).await.is_err() {
+                return;
             }
         }
     }
@@ -179,6 +211,7 @@ impl Progress {
             let opened = self.open(pool).await;
             match opened {
                 Ok(opened) => {
+                    self.state().read.extend(opened.iter().cloned());
                     let (progress, pool) = (Arc::clone(self), pool.clone());
                     tokio::spawn(progress.follow(pool, opened));
                 }
@@ -207,7 +240,7 @@ impl Progress {
         tokio::select! {
             Err(error) = self.read(&opened) => {
                 tracing::warn!(%pool, error, "reports are not followed any more; the next who watches begins again");
-                self.state().followed.remove(&pool);
+                self.leave(&mut self.state(), &pool);
             }
             () = self.unwatched(&pool) => {}
         }
@@ -220,12 +253,16 @@ impl Progress {
         loop {
             let turn = poll_fn(|cx| {
                 let mut moved = false;
-                for handle in &handles {
+                for (handle, (partition, _)) in handles.iter().zip(opened) {
                     match reader.poll_read(*handle, TURN, cx, &mut batch) {
                         Poll::Pending => {}
                         Poll::Ready(Ok(_)) => {
                             moved = true;
+                            let next = batch.last().map(|record| record.offset + 1);
                             batch.drain(..).for_each(|record| self.heard(&record));
+                            if let Some(next) = next {
+                                self.state().read.insert(partition.clone(), next);
+                            }
                         }
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     }
@@ -233,6 +270,7 @@ impl Progress {
                 if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
             });
             turn.await.map_err(|error| error.to_string())?;
+            self.turned.send_replace(());
             // Watchers must not keep a thread from a shard.
             tokio::task::yield_now().await;
         }
@@ -247,9 +285,16 @@ impl Progress {
             state.jobs.retain(|_, watched| watched.asked + FORGET > now);
             if !state.jobs.values().any(|watched| watched.pool == *pool) {
                 // Under the same lock: whoever watches next begins to follow again.
-                state.followed.remove(pool);
+                self.leave(&mut state, pool);
                 return;
             }
+        }
+    }
+
+    fn leave(&self, state: &mut State, pool: &PoolName) {
+        state.followed.remove(pool);
+        if let Some(topic) = self.reports.get(pool) {
+            state.read.retain(|partition, _| partition.topic != *topic);
         }
     }
 
@@ -289,7 +334,7 @@ impl Progress {
     }
 }
 
-type Opened = Vec<(tidegate_protocol::address::TopicPartition, u64)>;
+type Opened = Vec<(TopicPartition, Offset)>;
 
 impl Sign {
     fn bytes(&self) -> usize {

@@ -155,6 +155,6 @@ async fn every_form_of_export_has_every_topic() {
     assert_eq!(
         snapshots,
         "kafka-topics.sh --bootstrap-server \"$BOOTSTRAP\" --create --topic t.snapshots --partitions 1 --replication-factor 3 \
-         --config cleanup.policy=compact --config max.message.bytes=1048588 --config message.timestamp.type=LogAppendTime"
+         --config cleanup.policy=compact --config max.message.bytes=1049612 --config message.timestamp.type=LogAppendTime"
     );
 }

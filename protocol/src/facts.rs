@@ -13,7 +13,7 @@ use crate::job::{InputHash, Job, SourcePosition};
 use crate::kept::{DeferredWhy, KeptRecord, Replaced};
 use crate::limits::{LimitAnswer, LimitRequest, OutcomeTold, Spend, Usage};
 use crate::outcome::{DeadReason, Outcome};
-use crate::pool_command::{PoolAction, PoolRefusal};
+use crate::pool_command::{PoolAction, PoolRefusal, Told};
 use crate::time::Timestamp;
 use crate::withdrawal::Cause;
 
@@ -308,15 +308,6 @@ pub enum LeaseEnd {
     GivenBack,
     /// Its worker reports, but of this job no progress, and had not ended it when the grace it was given was over.
     Stalled,
-}
-
-/// Which life of a worker is told something, and where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
-    /// Its incarnation.
-    pub incarnation: u64,
-    /// The lane it reads.
-    pub lane: u32,
 }
 
 /// A fact of a scheduler shard (`leases.<pool>`).

@@ -64,6 +64,15 @@ pub struct PoolCommand {
     pub reason: String,
 }
 
+/// Which life of a worker is told something, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// The lane it reads.
+    pub lane: u32,
+}
+
 /// Why a genuine command has no effect. The words are final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidegate_protocol::facts::Told;
 use tidegate_protocol::ids::{CommandId, WorkerId};
+use tidegate_protocol::pool_command::Told;
 use tidegate_protocol::pool_command::{AHEAD, FRESH};
 use tidegate_protocol::time::Timestamp;
 

@@ -175,7 +175,7 @@ async fn told_to_stop_a_process_may_answer_and_lives_on_or_is_stopped_and_then_k
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandboxed_job_has_a_process_and_a_folder_for_itself_alone() {
-    let body = "say('result', seq, output=[os.getpid(), os.getcwd(), sorted(os.listdir('.')), 'CARGO' in os.environ])";
+    let body = "say('result', seq, output=[os.getpid(), os.getcwd(), sorted(os.listdir('.')), 'CARGO_MANIFEST_DIR' in os.environ])";
     let mut rig = Rig::new(1).await;
     let enforces = ["sandbox.isolated".parse().unwrap()];
     let _running = rig.start(worker().concurrency(1).enforces(enforces).capability("run", process(body)));

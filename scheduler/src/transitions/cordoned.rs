@@ -10,10 +10,10 @@
 //! | `uncordon` | cordoned | `WorkerUncordoned` |
 //! | `uncordon` | free | refused `not_cordoned` |
 
-use tidegate_protocol::facts::{SchedulerFact, Told};
+use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::fleet::Order;
 use tidegate_protocol::ids::{CommandId, WorkerId};
-use tidegate_protocol::pool_command::{PoolAction, PoolCommand, PoolRefusal};
+use tidegate_protocol::pool_command::{PoolAction, PoolCommand, PoolRefusal, Told};
 use tidegate_protocol::time::Timestamp;
 use tidegate_stage::{Decision, InputRef, Outbox};
 
