@@ -144,14 +144,9 @@ impl Loop {
         }
     }
 
-    /// Takes whatever is ready; whether there was anything.
-    fn take_in(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, RunError> {
+    /// Takes what running jobs told; whether there was anything.
+    fn take_signs(&mut self, cx: &mut TaskContext<'_>) -> bool {
         let mut changed = false;
-        // Results first: they free the slots that orders may want.
-        while let Poll::Ready(done) = self.jobs.poll_done(cx, self.max_output) {
-            changed = true;
-            self.done(done);
-        }
         while let Poll::Ready(Some(Sign { shard, job, said })) = self.signs.1.poll_recv(cx) {
             changed = true;
             let Some(link) = self.link(shard) else { continue };
@@ -160,6 +155,20 @@ impl Loop {
                 Said::Partial(piece) => link.session.partial(&job, piece),
             }
         }
+        changed
+    }
+
+    /// Takes whatever is ready; whether there was anything.
+    fn take_in(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, RunError> {
+        let mut changed = false;
+        // Results first: they free the slots that orders may want.
+        while let Poll::Ready(done) = self.jobs.poll_done(cx, self.max_output) {
+            changed = true;
+            // What it told before it ended is here by now, and belongs before its result.
+            self.take_signs(cx);
+            self.done(done);
+        }
+        changed |= self.take_signs(cx);
         for ((shard, job), waits) in self.lending.take(cx) {
             changed = true;
             if let Some(link) = self.link(shard) {
