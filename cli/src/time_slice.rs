@@ -28,6 +28,7 @@ mod linux {
     /// `struct sched_attr` of Linux, in its first published size.
     #[repr(C)]
     #[derive(Default)]
+    #[expect(dead_code, reason = "the kernel reads and writes all of it")]
     struct Attributes {
         size: u32,
         policy: u32,
@@ -41,11 +42,15 @@ mod linux {
 
     const SIZE: u32 = 48;
     const ORDINARY: u32 = 0;
+    /// The calling thread; no flags; and the size, as system calls take them.
+    const THIS: libc::c_long = 0;
+    const NO_FLAGS: libc::c_long = 0;
+    const BYTES: libc::c_long = 48;
 
     pub(super) fn ask_for(nanos: u64) {
         let mut attributes = Attributes::default();
         // SAFETY: the kernel writes at most `SIZE` bytes, the structure's size, to a structure that lives through the call.
-        let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, SIZE, 0) };
+        let got = unsafe { libc::syscall(libc::SYS_sched_getattr, THIS, &raw mut attributes, BYTES, NO_FLAGS) };
         // Batch, idle and real-time classes are somebody's wish.
         if got != 0 || attributes.policy != ORDINARY {
             return;
@@ -55,7 +60,7 @@ mod linux {
         attributes.runtime = nanos;
         // SAFETY: the kernel reads `size` bytes of a structure that is as large and lives through the call. A refusal changes
         // nothing.
-        let _ = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+        let _ = unsafe { libc::syscall(libc::SYS_sched_setattr, THIS, &raw const attributes, NO_FLAGS) };
     }
 
     #[cfg(test)]
@@ -72,7 +77,7 @@ mod linux {
             let read = || {
                 let mut attributes = Attributes::default();
                 // SAFETY: as above.
-                let got = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, SIZE, 0) };
+                let got = unsafe { libc::syscall(libc::SYS_sched_getattr, THIS, &raw mut attributes, BYTES, NO_FLAGS) };
                 (got == 0).then_some((attributes.policy, attributes.nice, attributes.runtime))
             };
             let seen = std::thread::spawn(move || {
