@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use deadpool_redis::redis::{AsyncCommands, SetExpiry, SetOptions};
-use deadpool_redis::{Config, Pool, PoolConfig, Runtime, Timeouts};
+use deadpool_redis::redis::{AsyncCommands, AsyncConnectionConfig, SetExpiry, SetOptions};
+use deadpool_redis::{Manager, Pool, PoolConfig, Runtime, Timeouts};
 use futures::future::BoxFuture;
 
 use crate::{Name, PATIENCE, Store, StoreError};
@@ -37,11 +37,14 @@ impl Redis {
     /// # Errors
     /// [`StoreError`]: it is no such address. It is not in the error: it may hold a password.
     pub fn new(url: &str, prefix: &str, ttl: Duration, max_bytes: usize) -> Result<Self, StoreError> {
-        let mut config = Config::from_url(url);
+        let none = || StoreError::new("its address is none of Redis; write `redis://host:port/db`");
+        // The client's own limit of half a second is less than a large payload takes.
+        let patient =
+            AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE)).set_connection_timeout(Some(PATIENCE));
+        let manager = Manager::new_with_config(url, patient).map_err(|_| none())?;
         let timeouts = Timeouts { wait: Some(PATIENCE), create: Some(PATIENCE), recycle: Some(PATIENCE) };
-        config.pool = Some(PoolConfig { max_size: CONNECTIONS, timeouts, ..PoolConfig::default() });
-        let pool = config.create_pool(Some(Runtime::Tokio1));
-        let pool = pool.map_err(|_| StoreError::new("its address is none of Redis; write `redis://host:port/db`"))?;
+        let bounds = PoolConfig { max_size: CONNECTIONS, timeouts, ..PoolConfig::default() };
+        let pool = Pool::builder(manager).config(bounds).runtime(Runtime::Tokio1).build().map_err(|_| none())?;
         Ok(Self { pool, prefix: prefix.to_owned(), ttl, max_bytes })
     }
 

@@ -28,7 +28,6 @@ mod linux {
     /// `struct sched_attr` of Linux, in its first published size.
     #[repr(C)]
     #[derive(Default)]
-    #[expect(dead_code, reason = "the kernel reads and writes all of it")]
     struct Attributes {
         size: u32,
         policy: u32,

@@ -21,7 +21,7 @@ use tidegate_protocol::fleet::{Partial, Report};
 use tidegate_protocol::ids::{PoolName, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_spine::{Record, Spine, SpineError, Start};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::view::{Attempt, JobKey, Story, View};
@@ -176,8 +176,8 @@ impl Progress {
 
     /// Waits until all is read that the pool's reports hold now: what an ended job said last stands there before its result.
     async fn catch_up(&self, pool: &PoolName) {
-        let Ok(ends) = self.open(pool).await else { return };
         let deadline = Instant::now() + LAST;
+        let Ok(Ok(ends)) = tokio::time::timeout_at(deadline, self.open(pool)).await else { return };
         let mut turned = self.turned.subscribe();
         loop {
             turned.borrow_and_update();
@@ -199,6 +199,8 @@ impl Progress {
             state.jobs.retain(|_, watched| watched.asked + FORGET > now);
             if let Some(watched) = state.jobs.get_mut(job) {
                 watched.asked = now;
+                // Judged again it may go to another.
+                watched.pool.clone_from(pool);
             } else if state.jobs.len() >= WATCHED {
                 return Err(NotWatched::TooMany);
             } else {
@@ -208,20 +210,29 @@ impl Progress {
             state.followed.insert(pool.clone())
         };
         if begin {
-            let opened = self.open(pool).await;
-            match opened {
-                Ok(opened) => {
-                    self.state().read.extend(opened.iter().cloned());
-                    let (progress, pool) = (Arc::clone(self), pool.clone());
-                    tokio::spawn(progress.follow(pool, opened));
-                }
-                Err(error) => {
-                    self.state().followed.remove(pool);
-                    return Err(NotWatched::Away(error));
-                }
-            }
+            // In a task of its own: whoever asked may hang up meanwhile.
+            let (told, begun) = oneshot::channel();
+            tokio::spawn(Arc::clone(self).begin(pool.clone(), told));
+            // Without an answer the runtime is shutting down.
+            begun.await.unwrap_or(Ok(()))?;
         }
         Ok(())
+    }
+
+    /// Follows the pool's reports from where they end now.
+    async fn begin(self: Arc<Self>, pool: PoolName, told: oneshot::Sender<Result<(), NotWatched>>) {
+        let opened = match self.open(&pool).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.leave(&mut self.state(), &pool);
+                // Nobody waits for it any more.
+                let _left = told.send(Err(NotWatched::Away(error)));
+                return;
+            }
+        };
+        self.state().read.extend(opened.iter().cloned());
+        let _left = told.send(Ok(()));
+        self.follow(pool, opened).await;
     }
 
     /// Where the pool's reports end now.
@@ -238,7 +249,7 @@ impl Progress {
     /// Reads the pool's reports for as long as one of its jobs is watched.
     async fn follow(self: Arc<Self>, pool: PoolName, opened: Opened) {
         tokio::select! {
-            Err(error) = self.read(&opened) => {
+            Err(error) = self.read(&pool, &opened) => {
                 tracing::warn!(%pool, error, "reports are not followed any more; the next who watches begins again");
                 self.leave(&mut self.state(), &pool);
             }
@@ -246,7 +257,7 @@ impl Progress {
         }
     }
 
-    async fn read(&self, opened: &Opened) -> Result<Infallible, String> {
+    async fn read(&self, pool: &PoolName, opened: &Opened) -> Result<Infallible, String> {
         let mut reader = self.spine.reader("progress").await.map_err(|error| error.to_string())?;
         let handles: Vec<_> = opened.iter().map(|(partition, end)| reader.open(partition, Start::At(*end))).collect();
         let mut batch: Vec<Record> = Vec::with_capacity(TURN);
@@ -259,7 +270,7 @@ impl Progress {
                         Poll::Ready(Ok(_)) => {
                             moved = true;
                             let next = batch.last().map(|record| record.offset + 1);
-                            batch.drain(..).for_each(|record| self.heard(&record));
+                            batch.drain(..).for_each(|record| self.heard(pool, &record));
                             if let Some(next) = next {
                                 self.state().read.insert(partition.clone(), next);
                             }
@@ -298,7 +309,8 @@ impl Progress {
         }
     }
 
-    fn heard(&self, record: &Record) {
+    /// Only its own pool says anything of a job.
+    fn heard(&self, pool: &PoolName, record: &Record) {
         let Some(value) = record.value.as_deref().filter(|value| value.starts_with(BEGINS)) else { return };
         let Ok(Report::Progress { worker, source, token, fraction, note, partial, .. }) =
             serde_json::from_slice::<Report>(value)
@@ -306,7 +318,7 @@ impl Progress {
             return;
         };
         let mut state = self.state();
-        let Some(watched) = state.jobs.get_mut(&source) else { return };
+        let Some(watched) = state.jobs.get_mut(&source).filter(|watched| watched.pool == *pool) else { return };
         watched.last += 1;
         let sign = Sign { number: watched.last, attempt: token.attempt, fraction, note, partial };
         watched.bytes += sign.bytes();
@@ -323,6 +335,8 @@ impl Progress {
     fn since(&self, job: &Story, since: u64) -> Vec<Sign> {
         let state = self.state();
         let Some(watched) = state.jobs.get(&job.source) else { return Vec::new() };
+        // Numbers begin anew when nobody watched for a while, and are another process's own.
+        let since = if since > watched.last { 0 } else { since };
         let held = |worker: &WorkerId, token: &Token| {
             let is = |attempt: &Attempt| {
                 attempt.worker == *worker && (attempt.epoch, attempt.attempt) == (token.epoch, token.attempt)

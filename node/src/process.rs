@@ -17,7 +17,7 @@ use tidegate_gateway::progress::Progress;
 use tidegate_gateway::submit::{SubmitSource, Submitter};
 use tidegate_gateway::view::tail::ViewTopics;
 use tidegate_gateway::view::{Bounds, View, tail};
-use tidegate_kernel::ParentTickets;
+use tidegate_kernel::{Format, ParentTickets};
 use tidegate_protocol::topics::Topic;
 use tidegate_spine::{Spine, SpineError};
 use tidegate_telemetry::Metrics;
@@ -386,8 +386,10 @@ pub async fn submitters(config: &Config, spine: &Arc<dyn Spine>) -> Result<Vec<S
     for ((source, topics), state) in config.sources.iter().zip(named.sources).zip(states) {
         let unknown = || StartError::Look(SpineError::UnknownTopic { topic: topics.raw.clone() });
         let partitions = state.ok_or_else(unknown)?.partitions;
+        // Of a foreign record nobody here knows where its payload is.
+        let claim_check = claim_check.clone().filter(|_| matches!(source.format(), Format::TidegateJson));
         let source = SubmitSource { name: topics.name, topic: topics.raw, partitions, max_bytes: source.max_bytes() };
-        submitters.push(Submitter::new(Arc::clone(spine), source).claim_check(claim_check.clone()));
+        submitters.push(Submitter::new(Arc::clone(spine), source).claim_check(claim_check));
     }
     Ok(submitters)
 }

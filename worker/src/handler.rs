@@ -105,6 +105,9 @@ pub(crate) fn cut(text: &mut String, bytes: usize) {
 pub trait Handler: Send + Sync + 'static {
     /// Does the job.
     fn run(&self, context: Context) -> impl Future<Output = Ending> + Send;
+
+    /// A job was given to this worker that [`run`](Self::run) is not called for: its payload is kept elsewhere and cannot be had.
+    fn passed_over(&self) {}
 }
 
 impl<F, Fut> Handler for F
@@ -190,10 +193,17 @@ impl<T: TypedHandler> Handler for Typed<T> {
 /// Handlers of several types side by side.
 pub(crate) trait AnyHandler: Send + Sync {
     fn start(self: Arc<Self>, context: Context) -> BoxFuture<'static, Ending>;
+
+    /// See [`Handler::passed_over`].
+    fn not_started(&self);
 }
 
 impl<H: Handler> AnyHandler for H {
     fn start(self: Arc<Self>, context: Context) -> BoxFuture<'static, Ending> {
         Box::pin(async move { self.run(context).await })
+    }
+
+    fn not_started(&self) {
+        self.passed_over();
     }
 }

@@ -25,9 +25,15 @@ struct Inner {
 pub(crate) struct Lending(Arc<Inner>);
 
 impl Lending {
-    fn say(&self, slot: &Slot, waits: bool) {
-        self.0.said.lock().unwrap_or_else(PoisonError::into_inner).insert(slot.clone(), waits);
-        self.0.loop_of_worker.wake();
+    /// One more or one less part of a job waits. Counted and said in one step, so that the last word is true.
+    fn count(&self, slot: &Slot, waiting: &AtomicUsize, more: bool) {
+        let mut said = self.0.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = if more { waiting.fetch_add(1, Ordering::AcqRel) } else { waiting.fetch_sub(1, Ordering::AcqRel) };
+        if before == usize::from(!more) {
+            said.insert(slot.clone(), more);
+            drop(said);
+            self.0.loop_of_worker.wake();
+        }
     }
 
     /// What was said since the last call, and of each job the last word; from then on `cx` is woken by the next.
@@ -52,9 +58,7 @@ impl Lender {
     }
 
     pub(crate) fn lend(&self) -> Lent {
-        if self.waiting.fetch_add(1, Ordering::AcqRel) == 0 {
-            self.lending.say(&self.slot, true);
-        }
+        self.lending.count(&self.slot, &self.waiting, true);
         Lent(self.clone())
     }
 }
@@ -67,9 +71,7 @@ pub struct Lent(Lender);
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if self.0.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.lending.say(&self.0.slot, false);
-        }
+        self.0.lending.count(&self.0.slot, &self.0.waiting, false);
     }
 }
 

@@ -18,9 +18,27 @@ pub(crate) struct Fetching {
     pub(crate) reference: PayloadRef,
 }
 
+/// Tells a handler that its job came and went without it, however that came about.
+struct NotYet<'a>(Option<&'a dyn AnyHandler>);
+
+impl NotYet<'_> {
+    fn starts(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for NotYet<'_> {
+    fn drop(&mut self) {
+        if let Some(handler) = self.0 {
+            handler.not_started();
+        }
+    }
+}
+
 impl AnyHandler for Fetching {
     fn start(self: Arc<Self>, context: Context) -> BoxFuture<'static, Ending> {
         Box::pin(async move {
+            let not_yet = NotYet(Some(&*self.handler));
             let fetched = tokio::select! {
                 biased;
                 fetched = fetch(&*self.store, &context.job().tenant, &self.reference) => fetched,
@@ -36,9 +54,16 @@ impl AnyHandler for Fetching {
             let json = String::from_utf8(payload.into()).map_err(|error| error.to_string());
             let json = json.and_then(|text| RawValue::from_string(text).map_err(|error| error.to_string()));
             match json {
-                Ok(json) => Arc::clone(&self.handler).start(context.with_payload(json, self.reference.base64)).await,
+                Ok(json) => {
+                    not_yet.starts();
+                    Arc::clone(&self.handler).start(context.with_payload(json, self.reference.base64)).await
+                }
                 Err(error) => Ending::failed(format!("not run: its payload is no JSON: {error}")),
             }
         })
+    }
+
+    fn not_started(&self) {
+        self.handler.not_started();
     }
 }

@@ -34,6 +34,11 @@ pub(crate) fn run(global: &Global, args: &TopArgs) -> Result<Exit, Failure> {
     }
     let runtime = runtime()?;
     let mut stop = Box::pin(told_to_stop());
+    // Signals are heard from here on, so that the cursor comes back however soon one is sent.
+    let at_once = std::future::poll_fn(|cx| std::task::Poll::Ready(stop.as_mut().poll(cx).is_ready()));
+    if runtime.block_on(at_once) {
+        return Ok(Exit::Done);
+    }
     let shown = Screen::begin(live);
     loop {
         let picture = look(&*backend, args)?;

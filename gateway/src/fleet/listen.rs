@@ -157,10 +157,14 @@ impl Fleet {
         let longest = self.pools.iter().map(|of| enough(of.heartbeat)).max().unwrap_or_default();
         let begin = {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            asked.replace(Instant::now()).is_none()
+            let begin = asked.replace(Instant::now()).is_none();
+            if begin {
+                // Before anybody else can ask.
+                self.settled.send_replace(false);
+            }
+            begin
         };
         if begin {
-            self.settled.send_replace(false);
             let listening = Arc::downgrade(self);
             let spine = Arc::clone(&self.spine);
             let task = tokio::spawn(async move {
@@ -168,6 +172,9 @@ impl Fleet {
                     match follow(&fleet, &*spine).await {
                         Ok(()) => return,
                         Err(error) => tracing::warn!(%error, "workers' reports cannot be read; it is tried again"),
+                    }
+                    if fleet.idle() {
+                        return;
                     }
                     drop(fleet);
                     tokio::time::sleep(PAUSE).await;

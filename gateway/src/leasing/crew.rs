@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::desk::{Desk, Lease, LeaseId, Take, token_of};
-use super::hold::hold;
+use super::hold::Holding;
 use super::key::WorkerKey;
-use super::{Place, Terms};
+use super::{CREW, Place, Terms};
 use crate::metrics;
 
 /// A crew without requests and leases ends after this.
@@ -266,11 +266,11 @@ impl Crew {
                 // Before looking: what frees a place in between wakes it.
                 let freed = room.notified();
                 self.look_again();
-                let waited = tokio::select! {
-                    () = freed => false,
-                    () = tokio::time::sleep(LOOK) => true,
-                };
-                if waited && self.board().idle_since.is_some_and(|since| since.elapsed() >= IDLE) {
+                tokio::select! {
+                    () = freed => {}
+                    () = tokio::time::sleep(LOOK) => {}
+                }
+                if self.board().idle_since.is_some_and(|since| since.elapsed() >= IDLE) {
                     return;
                 }
             }
@@ -303,7 +303,7 @@ impl Crew {
             });
         for capability in &self.name.capabilities {
             let crew = Arc::clone(self);
-            builder = builder.capability(capability.as_str(), move |context| hold(Arc::clone(&crew), context));
+            builder = builder.capability(capability.as_str(), Holding(crew));
         }
         builder.build().map_err(|error| error.to_string())
     }
@@ -324,7 +324,7 @@ pub(super) fn name_of(process: &str, name: &CrewName) -> Result<WorkerId, BadNam
         hash.update([0]);
     }
     let digest: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    WorkerId::new(format!("http:{process}:{}:{digest}", name.key))
+    WorkerId::new(format!("{CREW}{process}:{}:{digest}", name.key))
 }
 
 /// Resolves when the process ends.

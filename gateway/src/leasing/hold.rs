@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tidegate_worker::handler::Ending;
+use tidegate_worker::handler::{Ending, Handler};
 use tidegate_worker::{Cancel, Context};
 use tokio::time::Instant;
 
@@ -23,7 +23,20 @@ impl Drop for Here<'_> {
     }
 }
 
-pub(super) async fn hold(crew: Arc<Crew>, context: Context) -> Ending {
+/// The handler of a crew's worker.
+pub(super) struct Holding(pub(super) Arc<Crew>);
+
+impl Handler for Holding {
+    async fn run(&self, context: Context) -> Ending {
+        hold(Arc::clone(&self.0), context).await
+    }
+
+    fn passed_over(&self) {
+        self.0.passed_by();
+    }
+}
+
+async fn hold(crew: Arc<Crew>, context: Context) -> Ending {
     if !crew.key.is_for(&context.job().tenant) {
         // The scheduler gives a crew its tenants' jobs alone; one that does not know of tenants might not.
         tracing::error!(crew = %crew.worker, job = %context.key(), "a job of another tenant came and goes back unseen");

@@ -48,6 +48,8 @@ use crew::{Crew, CrewName};
 pub use desk::{Desk, NotDone, Reported, Sign, Standing};
 pub use key::{KeysRefused, WorkerKey, WorkerKeys};
 
+/// How the names of crews begin, as the names of workers.
+pub(crate) const CREW: &str = "http:";
 /// Most crews of a key, and of the process.
 const CREWS: (usize, usize) = (16, 256);
 /// Most waiting requests of a key, and of the process.

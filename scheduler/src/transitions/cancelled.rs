@@ -62,7 +62,8 @@ pub(crate) fn decide(
         // On `withdrawals` another is to follow, and one that comes back from `overflow` has passed its job.
         let InputIs::Jobs(from) = scheduler.input(record.input) else { return };
         let source = source.clone();
-        if scheduler.state.may_withdraw(&source) {
+        // What comes back from `overflow` is behind its job no longer, so it is kept whatever makes way for it.
+        if scheduler.state.may_withdraw(&source) || from == Origin::Overflow {
             let (tenant, job_id) = (tenant.clone(), id.clone());
             decision.settle(record, SchedulerFact::WithdrawalKept { source, tenant, job_id, reason: sentence });
         } else if from == Origin::Approved
@@ -130,6 +131,11 @@ pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, stopping
     if soft.epoch.is_some() {
         soft.counts.cancels_asked += u64::from(soft.asked.insert(source.clone()));
         soft.cancels.set(source, stopping.until);
+        // Asked already: a clock that stayed due would have the shard tick for nothing until the grace is over.
+        soft.stalls.stop(source);
+        if !stopping.again {
+            soft.runtimes.stop(source);
+        }
     }
     scheduler.state.stop(source, stopping);
 }

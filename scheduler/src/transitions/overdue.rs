@@ -27,7 +27,9 @@ impl Scheduler {
     /// Watches over a job that is leased: from a lease's beginning, or an owner's.
     pub(crate) fn watch(&mut self, source: &SourcePosition, at: Timestamp) {
         let Some(job) = self.state.job(source) else { return };
-        if let (Some(most), Some(since)) = (job.work.max_runtime, job.lease.as_ref().and_then(|lease| lease.since)) {
+        // One that was told to stop for good has another clock: that of its grace.
+        let begun = job.lease.as_ref().and_then(|lease| lease.since).filter(|_| job.ending().is_none());
+        if let (Some(most), Some(since)) = (job.work.max_runtime, begun) {
             self.soft.runtimes.set(source, since + most + self.pool.heartbeat);
         }
         self.progressed(source, at);
@@ -35,7 +37,8 @@ impl Scheduler {
 
     /// A leased job gave a sign of progress.
     pub(crate) fn progressed(&mut self, source: &SourcePosition, at: Timestamp) {
-        if let Some(timeout) = self.pool.progress_timeout {
+        let asked = self.state.job(source).is_some_and(|job| job.stopping.is_some());
+        if let Some(timeout) = self.pool.progress_timeout.filter(|_| !asked) {
             self.soft.stalls.set(source, at + timeout);
         }
     }
@@ -145,6 +148,12 @@ mod tests {
         None
     }
 
+    /// Nothing is due that is past: a shard that has asked waits for the answer, and does not tick for nothing.
+    fn rests(shard: &Shard) {
+        let due = shard.stage.next_due();
+        assert!(due.is_none_or(|due| due > shard.at), "{due:?} at {:?}", shard.at);
+    }
+
     const RUNTIME: &str = r#""constraints":{"budgets":{"max_runtime_ms":30000}},"#;
 
     #[test]
@@ -162,6 +171,7 @@ mod tests {
             };
             let order = serde_json::from_slice(step.messages[0].value.as_ref().unwrap()).unwrap();
             assert!(matches!(order, Order::Cancel { .. }), "{order:?}");
+            rests(&shard);
             let (after, step) = beats(&mut shard, 2, 1, LONG).unwrap();
             assert!(after > Duration::from_secs(9) && after < Duration::from_secs(11), "{after:?}");
             let [SchedulerFact::JobFinished { outcome: Outcome::TimedOut, by: None, .. }] = &step.facts[..] else {
@@ -200,6 +210,7 @@ mod tests {
             let (after, step) = beats(&mut shard, 1, attempt, LONG).unwrap();
             assert!(after > Duration::from_secs(5), "it had just reported progress: {after:?}");
             assert!(matches!(&step.facts[..], [SchedulerFact::CancelAsked { again: true, .. }]), "{step:?}");
+            rests(&shard);
             let (after, step) = beats(&mut shard, 1, attempt, LONG).unwrap();
             assert!(after > Duration::from_secs(9), "{after:?}");
             let [SchedulerFact::LeaseExpired { end: LeaseEnd::Stalled, until: None, .. }] = &step.facts[..] else {

@@ -111,6 +111,8 @@ impl Desk {
             let goes_on = told.recv().is_ok();
             while !self.waiting.is_empty() {
                 self.write(&mut lock(&self.pen), ROUND);
+                // As after every use of the pen: whoever announced while it was taken relies on being seen now.
+                fence(Ordering::SeqCst);
             }
             if !goes_on {
                 return;

@@ -121,10 +121,12 @@ async fn supervise(
     };
     tokio::select! {
         biased;
-        ending = &mut run => return (ending, watch.is_cancelled()),
+        // Before the work: what always has something to do uses up what a turn may take, and nothing behind it is looked at.
+        // A result that is ready now is still taken below.
         _ = watch.cancelled() => {}
         () = too_late => signal.set(Cancel::Deadline),
         () = too_long => signal.set(Cancel::MaxRuntime),
+        ending = &mut run => return (ending, watch.is_cancelled()),
     }
     let ending = timeout(grace, run).await;
     let stopped = || Ending::cancelled(format!("did not stop within {grace:?} after it was told to, and was dropped"));

@@ -78,7 +78,7 @@ class Worker:
     URL and key are those given, else of `TIDEGATE_URL` and `TIDEGATE_WORKER_KEY`, else of the `tidegate dev` whose folder
     is `data`, `TIDEGATE_DATA` or `.tidegate`. At most `concurrency` jobs run at once. When it is told to stop, running
     jobs may finish for `drain_s` seconds; what then still runs is stopped and goes back. What had ended by then is still
-    reported, tried again for up to 5 seconds more.
+    reported, tried again for up to 10 seconds more.
     """
 
     def __init__(

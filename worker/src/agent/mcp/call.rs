@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
+use std::convert::Infallible;
 use tokio::time::timeout;
 
 use super::{Inner, NoResult, Offer, Target, rpc};
@@ -112,15 +113,17 @@ impl McpHandler {
         let mut call = std::pin::pin!(link.call(id, message, Some(context.clone())));
         let (reason, late) = tokio::select! {
             biased;
+            // Before the call: of a server that never stops talking nothing behind it would be looked at. An answer that is
+            // there already is taken below.
+            why = context.cancelled() => (why.sentence(), Ok(stopped(why))),
+            () = tokio::time::sleep(inner.answer_limit) => {
+                ("no answer came in time", Err(NoResult::Gone(format!("no answer within {:?}", inner.answer_limit))))
+            }
             result = &mut call => {
                 if matches!(result, Err(NoResult::SessionOver)) {
                     inner.over(&link).await;
                 }
                 return result.map(|result| self.end_of(&result, context));
-            }
-            why = context.cancelled() => (why.sentence(), Ok(stopped(why))),
-            () = tokio::time::sleep(inner.answer_limit) => {
-                ("no answer came in time", Err(NoResult::Gone(format!("no answer within {:?}", inner.answer_limit))))
             }
         };
         let cancelled = rpc::message(None, "notifications/cancelled", json!({"requestId": id, "reason": reason}));
@@ -128,8 +131,16 @@ impl McpHandler {
             if let Ok(message) = cancelled {
                 link.notify(message).await;
             }
+            std::future::pending::<Infallible>().await
         };
-        match timeout(inner.grace, async { tokio::join!(tell, &mut call).1 }).await {
+        // Whether the server takes it or not, the answer counts as soon as it is there.
+        let late_answer = async {
+            tokio::select! {
+                result = &mut call => result,
+                never = tell => match never {},
+            }
+        };
+        match timeout(inner.grace, late_answer).await {
             Ok(Ok(result)) => Ok(self.end_of(&result, context)),
             Ok(Err(_)) | Err(_) => late,
         }

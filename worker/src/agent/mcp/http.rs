@@ -118,7 +118,13 @@ impl HttpLink {
         }
         let mut events = Events::new(self.limit);
         while let Some(chunk) = response.chunk().await.map_err(|error| NoResult::Gone(web::chain(&error)))? {
+            // A server that never stops talking must not keep the thread.
+            tokio::task::consume_budget().await;
             for event in events.feed(&chunk).map_err(|_| too_long())? {
+                // Servers begin streams with an empty event, whose id is all it says.
+                if event.trim_ascii().is_empty() {
+                    continue;
+                }
                 if let Some(result) = self.heard(id, &event, progress).await? {
                     return Ok(result);
                 }

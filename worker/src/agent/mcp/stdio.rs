@@ -104,6 +104,9 @@ impl StdioLink {
     }
 }
 
+/// Bytes of answers that a server has not read, beyond which nothing more is taken from it.
+const UNREAD: usize = 1 << 20;
+
 /// Writes what is to be said and reads what comes, until the server ends.
 async fn serve(mut child: LineChild, mut from: mpsc::Receiver<Vec<u8>>, calls: Arc<Mutex<Calls>>) {
     let (mut unsent, mut at) = (Vec::new(), 0);
@@ -111,7 +114,8 @@ async fn serve(mut child: LineChild, mut from: mpsc::Receiver<Vec<u8>>, calls: A
     let broken = loop {
         let rest: &[u8] = unsent.get(at..).unwrap_or_default();
         tokio::select! {
-            line = child.lines.next() => match line {
+            // One that does not read its answers is not listened to until it does.
+            line = child.lines.next(), if rest.len() < UNREAD => match line {
                 Ok(Some(line)) => {
                     let Ok(messages) = rpc::read(&line) else {
                         if !line.trim_ascii().is_empty() && !std::mem::replace(&mut stray, true) {
@@ -121,6 +125,7 @@ async fn serve(mut child: LineChild, mut from: mpsc::Receiver<Vec<u8>>, calls: A
                     };
                     for message in messages {
                         if let Some(reply) = heard(message, &calls) {
+                            unsent.drain(..std::mem::take(&mut at));
                             unsent.extend(rpc::line(reply));
                         }
                     }

@@ -57,7 +57,11 @@ struct Kept {
 /// How a conversation about a job went.
 enum Went {
     /// The process answered.
-    Answered(Ending),
+    Answered {
+        ending: Ending,
+        /// Everything that was to be said to it was written.
+        told: bool,
+    },
     /// Its stdout is closed.
     Ended,
     /// It is not to be trusted any more.
@@ -145,9 +149,10 @@ impl Inner {
             Err(ending) => return ending,
         };
         match self.converse(&mut kept.child, context, seq, line).await {
-            Went::Answered(ending) => {
-                // What ran in a folder of one job's own ends with the job.
-                if folder.is_none() {
+            Went::Answered { ending, told } => {
+                // What ran in a folder of one job's own ends with the job; and one that was not told all of it would take what
+                // is left for the beginning of the next.
+                if folder.is_none() && told {
                     kept.answered = true;
                     self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
                 }
@@ -207,29 +212,7 @@ impl Inner {
             };
             tokio::select! {
                 biased;
-                line = child.lines.next() => {
-                    let line = match line {
-                        Ok(Some(line)) => line,
-                        Ok(None) => return Went::Ended,
-                        Err(error) => return Went::Nonsense(error.to_string()),
-                    };
-                    match protocol::read(&line) {
-                        // Of a job before, which was told to stop.
-                        Ok((of, _)) if of < seq => debug!(of, seq, "a late answer was ignored"),
-                        Ok((of, _)) if of > seq => {
-                            return Went::Nonsense(format!("it answered job {of} while it had job {seq}"));
-                        }
-                        Ok((_, Answer::Progress { fraction, note })) => context.progress(fraction, note),
-                        Ok((_, Answer::Partial(text))) => context.partial(text),
-                        Ok((_, answer)) => return Went::Answered(end_of(answer, most)),
-                        Err(error) => return Went::Nonsense(error.to_string()),
-                    }
-                }
-                written = child.stdin.write(rest), if !rest.is_empty() => match written {
-                    Ok(n) => at += n,
-                    // It reads no more; what it still says, and how it ends, is told on the other side.
-                    Err(_) => at = unsent.len(),
-                },
+                // Before its lines: of one that never stops talking nothing behind them would be looked at.
                 why = context.cancelled(), if matches!(stage, Stage::Running) => {
                     if let Ok(line) = Told::cancel(seq, why.sentence(), self.grace).line() {
                         unsent.extend(line);
@@ -248,6 +231,31 @@ impl Inner {
                         }
                     };
                 }
+                line = child.lines.next() => {
+                    let line = match line {
+                        Ok(Some(line)) => line,
+                        Ok(None) => return Went::Ended,
+                        Err(error) => return Went::Nonsense(error.to_string()),
+                    };
+                    match protocol::read(&line) {
+                        // Of a job before, which was told to stop.
+                        Ok((of, _)) if of < seq => debug!(of, seq, "a late answer was ignored"),
+                        Ok((of, _)) if of > seq => {
+                            return Went::Nonsense(format!("it answered job {of} while it had job {seq}"));
+                        }
+                        Ok((_, Answer::Progress { fraction, note })) => context.progress(fraction, note),
+                        Ok((_, Answer::Partial(text))) => context.partial(text),
+                        Ok((_, answer)) => {
+                            return Went::Answered { ending: end_of(answer, most), told: rest.is_empty() };
+                        }
+                        Err(error) => return Went::Nonsense(error.to_string()),
+                    }
+                }
+                written = child.stdin.write(rest), if !rest.is_empty() => match written {
+                    Ok(n) => at += n,
+                    // It reads no more; what it still says, and how it ends, is told on the other side.
+                    Err(_) => at = unsent.len(),
+                },
             }
         }
     }
