@@ -21,6 +21,7 @@ const AT_ONCE: usize = 4;
 pub struct ClaimCheck {
     store: Arc<dyn Store>,
     above: usize,
+    max_depth: usize,
 }
 
 /// A job's members as they stand, in order.
@@ -47,10 +48,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 }
 
 impl ClaimCheck {
-    /// Payloads of more than `above` bytes go to `store`.
+    /// Payloads of more than `above` bytes go to `store`, unless the job with them is nested deeper than `max_depth`, as its
+    /// source allows: such a one is left as it is, so that whoever judges it sees what it is.
     #[must_use]
-    pub const fn new(store: Arc<dyn Store>, above: usize) -> Self {
-        Self { store, above }
+    pub const fn new(store: Arc<dyn Store>, above: usize, max_depth: usize) -> Self {
+        Self { store, above, max_depth }
     }
 
     /// The jobs as they go onto the log, in order.
@@ -74,7 +76,7 @@ impl ClaimCheck {
         };
         let tenant = members.iter().find(is("tenant")).and_then(|(_, text)| serde_json::from_str(text.get()).ok());
         let Some(tenant) = tenant.and_then(|tenant: String| TenantId::new(tenant).ok()) else { return Ok(job) };
-        if payload.get().len() <= self.above {
+        if payload.get().len() <= self.above || depth(payload.get()) >= self.max_depth {
             return Ok(job);
         }
         let kept = check_in(&*self.store, &tenant, Bytes::copy_from_slice(payload.get().as_bytes()), base64).await;
@@ -98,6 +100,25 @@ impl ClaimCheck {
         });
         written.map(Bytes::from).map_err(|error| NotSubmitted::NotAnObject { reason: error.to_string() })
     }
+}
+
+/// How deep a JSON text is nested.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 #[cfg(test)]
@@ -131,7 +152,7 @@ mod tests {
     }
 
     fn checked(shelf: &Arc<Shelf>, job: &str) -> Result<String, NotSubmitted> {
-        let check = ClaimCheck::new(Arc::clone(shelf) as Arc<dyn Store>, 100);
+        let check = ClaimCheck::new(Arc::clone(shelf) as Arc<dyn Store>, 100, 64);
         let mut jobs = futures::executor::block_on(async {
             // A pending timer needs a runtime; these stores answer at once.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -179,5 +200,17 @@ mod tests {
         let away = Arc::new(Shelf { away: true, ..Shelf::default() });
         let job = json!({"tenant": "acme", "payload_base64": long}).to_string();
         assert!(matches!(checked(&away, &job), Err(NotSubmitted::NotKept(_))));
+    }
+
+    #[tokio::test]
+    async fn what_is_nested_deeper_than_its_source_allows_is_left_for_the_kernel_to_refuse() {
+        let shelf = Arc::new(Shelf::default());
+        let check = ClaimCheck::new(Arc::clone(&shelf) as Arc<dyn Store>, 100, 64);
+        for (levels, left) in [(63, false), (64, true), (400, true)] {
+            let payload = format!("{}\"{}\"{}", "[".repeat(levels), "[{".repeat(100), "]".repeat(levels));
+            let job = Bytes::from(format!(r#"{{"id":"j","tenant":"acme","payload":{payload}}}"#));
+            let checked = check.check_in(vec![job.clone()]).await.pop().unwrap().unwrap();
+            assert_eq!(checked == job, left, "{levels} levels");
+        }
     }
 }

@@ -381,13 +381,14 @@ pub async fn submitters(config: &Config, spine: &Arc<dyn Spine>) -> Result<Vec<S
     let raws: Vec<_> = named.sources.iter().map(|source| source.raw.clone()).collect();
     let states = spine.describe(&raws).await.map_err(StartError::Look)?;
     let above = config.payloads.above_bytes;
-    let claim_check = crate::payloads::store(config)?.map(|store| ClaimCheck::new(store, above));
+    let store = crate::payloads::store(config)?;
     let mut submitters = Vec::new();
     for ((source, topics), state) in config.sources.iter().zip(named.sources).zip(states) {
         let unknown = || StartError::Look(SpineError::UnknownTopic { topic: topics.raw.clone() });
         let partitions = state.ok_or_else(unknown)?.partitions;
         // Of a foreign record nobody here knows where its payload is.
-        let claim_check = claim_check.clone().filter(|_| matches!(source.format(), Format::TidegateJson));
+        let store = store.clone().filter(|_| matches!(source.format(), Format::TidegateJson));
+        let claim_check = store.map(|store| ClaimCheck::new(store, above, source.max_depth()));
         let source = SubmitSource { name: topics.name, topic: topics.raw, partitions, max_bytes: source.max_bytes() };
         submitters.push(Submitter::new(Arc::clone(spine), source).claim_check(claim_check));
     }

@@ -266,7 +266,11 @@ fn a_request_for_one_job_brings_one_and_the_others_wait_for_whoever_asks() {
     let sources: Vec<String> = ["a", "b", "c"].iter().map(|id| dev.submit("acme", "job.dig", id)).collect();
     let lease = until("a lease", || dev.lease(acme, 10_000).pop());
     assert_eq!(dev.of(acme, &lease, "complete", json!({})), word(200, "accepted"));
-    let states: Vec<Value> = sources.iter().map(|source| dev.story_after(source, "0ms")["state"].clone()).collect();
+    let states = until("what is shown of the end", || {
+        let state = |source: &String| dev.story_after(source, "0ms")["state"].clone();
+        let states: Vec<Value> = sources.iter().map(state).collect();
+        states.iter().any(|state| *state == "succeeded").then_some(states)
+    });
     let waiting = states.iter().filter(|state| **state == "approved").count();
     // The scheduler has heard of the end, and so of all credit that was given until then.
     assert_eq!(waiting, 2, "{states:?}");

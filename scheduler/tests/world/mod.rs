@@ -7,6 +7,7 @@ mod model;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tidegate_protocol::facts::Token;
 use tidegate_protocol::fleet::Report;
 use tidegate_protocol::ids::Capability;
@@ -82,6 +83,8 @@ pub(crate) struct World {
     shard: Shard,
     model: Model,
     members: Vec<Member>,
+    /// Their records, which are the same when they come once more.
+    records: Vec<Bytes>,
     jobs: u64,
     commands: u64,
 }
@@ -95,8 +98,14 @@ impl World {
             Member::new("w1", 1, &["echo", "gpu"], 3),
             Member::new("w2", 1, &["echo"], 1),
         ];
-        let mut world =
-            Self { shard: Shard::new(layout(), &tuning), model: Model::default(), members, jobs: 0, commands: 0 };
+        let mut world = Self {
+            shard: Shard::new(layout(), &tuning),
+            model: Model::default(),
+            members,
+            records: Vec::new(),
+            jobs: 0,
+            commands: 0,
+        };
         world.model.owner(1);
         for who in 0..world.members.len() {
             let hello = world.members[who].hello();
@@ -119,11 +128,12 @@ impl World {
                 new.not_before = delay_ms.map(|ms| self.shard.at.millis() + ms);
                 let until = new.not_before.map(|ms| Timestamp(ms * 1_000));
                 self.model.submitted(&new.source, &needs, until);
+                self.records.push(approved(&new, "1"));
                 let step = self.shard.approved(approved(&new, "1"));
                 self.after(step, None);
             }
             Op::Again(n) if n < self.jobs => {
-                let step = self.shard.approved(approved(&job(&format!("j{n}"), n), "1"));
+                let step = self.shard.approved(self.records[usize::try_from(n).unwrap()].clone());
                 self.after(step, None);
             }
             Op::Withdraw(n) if n < self.jobs => {
