@@ -309,8 +309,8 @@ impl Crew {
     }
 }
 
-/// Slots towards a pool of so many shards. Each shard has a share of them that is fixed, so there are as many in each as the
-/// key may have leases: wherever its jobs wait, they are served. What is asked for, and the desk, keep to the key's bound.
+/// Slots towards a pool of so many shards: as many for each as the key may have leases, so that its jobs are served wherever they
+/// wait, without slots having to move there first. What is asked for, and the desk, keep to the key's bound.
 fn slots(max_leases: usize, shards: u32) -> u32 {
     let most = u32::try_from(MOST).unwrap_or(1).max(shards);
     u32::try_from(max_leases).unwrap_or(most).saturating_mul(shards).clamp(shards.max(1), most)

@@ -7,7 +7,8 @@
 //!
 //! Invariant: for every shard the greater of what it has and what it holds, summed up, is at most the slots. A shard accepts no job beyond
 //! what it has, so the worker never runs more than its slots, whatever is still on its way from before a move: that goes back, as
-//! beyond the capacity.
+//! beyond the capacity. Jobs that lent their slot are not counted until they go on: while some do that on a shard whose slots have
+//! moved meanwhile, more jobs run than there are slots.
 
 use std::time::Duration;
 
