@@ -97,6 +97,8 @@ fn client(options: &KafkaOptions, keeper: &Keeper, name: &str) -> Result<Client,
     let config = settings::reading(options, name);
     let client = BaseConsumer::from_config_and_context(&config, Watch::new(name)).map_err(|error| error.to_string())?;
     let client = Arc::new(client);
+    let weak: Weak<BaseConsumer<Watch>> = Arc::downgrade(&client);
+    keeper.reconnect(weak, options);
     let served: Arc<dyn Serve> = client.clone();
     let served: Weak<dyn Serve> = Arc::downgrade(&served);
     keeper.keep(served);

@@ -15,7 +15,7 @@ use tidegate_spine::{AppendError, Landed};
 use crate::failure;
 use crate::flow::{Flow, Waiting};
 use crate::producer::Sender;
-use crate::watch::Watch;
+use crate::watch::{Watch, Watched};
 
 /// One append on its way; shared by the reports on its records.
 pub(crate) struct Append {
@@ -112,13 +112,15 @@ impl Reports {
         Self { watch, sender: OnceLock::new() }
     }
 
-    pub(crate) fn watch(&self) -> &Watch {
-        &self.watch
-    }
-
     /// Who sends the next wave of a partition.
     pub(crate) fn send_by(&self, sender: Weak<Sender>) {
         let _ = self.sender.set(sender);
+    }
+}
+
+impl Watched for Reports {
+    fn watch(&self) -> &Watch {
+        &self.watch
     }
 }
 

@@ -14,13 +14,15 @@
 //! group `tidegate-readers` (librdkafka asks for its coordinator; nothing is ever committed there).
 //!
 //! Failure behaviour: an outage leaves appends and reads pending and fails questions as `Unavailable` within
-//! [`KafkaOptions::request_timeout`]; wrong credentials or rights are `Denied`, in the broker's words.
+//! [`KafkaOptions::request_timeout`]; wrong credentials or rights are `Denied`, in the broker's words. A client that
+//! librdkafka leaves without any broker is given them again (`brokers`).
 //!
 //! Deliberately absent: transactions, topics created by use, OIDC token refresh (librdkafka is built without curl),
 //! Kerberos. A member with a static name (`instance`) that leaves keeps its shards until its session ends: Kafka
 //! takes them from nobody earlier.
 
 mod asking;
+mod brokers;
 mod connection;
 mod consumers;
 mod delivery;

@@ -23,7 +23,7 @@ use crate::connection::Connection;
 use crate::failure::{self, Failure};
 use crate::settings;
 use crate::threads::Threads;
-use crate::watch::{self, Watch};
+use crate::watch::{self, Watch, Watched};
 
 /// How long the group waits for what was revoked to be let go.
 const LET_GO: Duration = Duration::from_secs(5);
@@ -97,6 +97,12 @@ impl Drop for Hold {
 struct Member {
     watch: Watch,
     hub: Arc<Hub>,
+}
+
+impl Watched for Member {
+    fn watch(&self) -> &Watch {
+        &self.watch
+    }
 }
 
 impl ClientContext for Member {
@@ -189,6 +195,7 @@ impl KafkaMembership {
             .map_err(|error| Failure::from_client(&error, Some(&options.topic)))?;
         let consumer = Arc::new(consumer);
         let handle = Arc::downgrade(&consumer);
+        connection.keeper.reconnect(handle.clone(), &connection.options);
         let (finished, done) = std::sync::mpsc::channel();
         let (for_thread, topic) = (Arc::clone(&hub), options.topic.clone());
         std::thread::Builder::new()

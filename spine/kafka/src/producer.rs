@@ -1,8 +1,8 @@
 //! Appending: one librdkafka producer per [`Producer`], a thread that takes its reports, no call that blocks.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -13,15 +13,15 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 use tidegate_protocol::address::TopicPartition;
 use tidegate_spine::{AppendError, Headers, Landed, Landing, NewRecord, Producer, ProducerOptions};
 
-use crate::KafkaOptions;
 use crate::asking::number;
+use crate::connection::Connection;
 use crate::delivery::{self, Append, Reports};
 use crate::failure::{self, Failure};
 use crate::flow::{Flow, Waiting};
 use crate::limits::{self, Limits};
 use crate::settings;
 use crate::threads::Threads;
-use crate::watch::{self, Watch};
+use crate::watch::{self, Watch, Watched};
 
 /// [`Producer`] on Kafka.
 pub(crate) struct KafkaProducer {
@@ -45,12 +45,9 @@ type Answer = oneshot::Receiver<Result<Landed, AppendError>>;
 
 impl KafkaProducer {
     /// Blocks until a broker has answered.
-    pub(crate) fn start(
-        options: &KafkaOptions,
-        producer: &ProducerOptions,
-        limits: Arc<Limits>,
-        threads: Threads,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn start(connection: &Connection, producer: &ProducerOptions) -> Result<Self, Failure> {
+        let (options, limits) = (&connection.options, Arc::clone(&connection.limits));
+        let threads = connection.threads.clone();
         let config = settings::producing(options, &producer.name);
         let client = BaseProducer::from_config_and_context(&config, Reports::new(Watch::new(&producer.name)))
             .map_err(|error| Failure::from_client(&error, None))?;
@@ -58,6 +55,8 @@ impl KafkaProducer {
             client.poll(Duration::ZERO);
         })?;
         let (client, request_timeout) = (Arc::new(client), options.request_timeout);
+        let weak: Weak<BaseProducer<Reports>> = Arc::downgrade(&client);
+        connection.keeper.reconnect(weak, options);
         let sender = Arc::new(Sender { client, stop: AtomicBool::new(false), threads, request_timeout });
         sender.client.context().send_by(Arc::downgrade(&sender));
         let reporting = Arc::clone(&sender);

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use rdkafka::consumer::BaseConsumer;
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
 use tidegate_spine::{
     Ends, MemberOptions, Membership, Producer, ProducerOptions, Reader, Spine, SpineError, TopicSpec, TopicState,
@@ -20,6 +21,7 @@ use crate::producer::KafkaProducer;
 use crate::reader::KafkaReader;
 use crate::threads::Threads;
 use crate::topics;
+use crate::watch::Watch;
 
 /// A spine on a Kafka cluster.
 pub struct KafkaSpine {
@@ -47,6 +49,8 @@ impl KafkaSpine {
         let served: Arc<dyn Serve> = asking.client().clone();
         let served: Weak<dyn Serve> = Arc::downgrade(&served);
         keeper.keep(served);
+        let weak: Weak<BaseConsumer<Watch>> = Arc::downgrade(asking.client());
+        keeper.reconnect(weak, &options);
         let admin = Arc::default();
         keeper.keep(topics::kept(&admin));
         let (limits, consumers, asking) = (Arc::default(), Consumers::default(), Arc::new(asking));
@@ -68,10 +72,7 @@ impl Spine for KafkaSpine {
 
     fn producer(&self, options: ProducerOptions) -> BoxFuture<'_, Result<Box<dyn Producer>, SpineError>> {
         let connection = Arc::clone(&self.connection);
-        let start = move || {
-            let (limits, threads) = (Arc::clone(&connection.limits), connection.threads.clone());
-            KafkaProducer::start(&connection.options, &options, limits, threads)
-        };
+        let start = move || KafkaProducer::start(&connection, &options);
         async { Ok(Box::new(self.connection.ask(start).await?) as Box<dyn Producer>) }.boxed()
     }
 

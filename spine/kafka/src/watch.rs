@@ -1,5 +1,6 @@
 //! What a client says besides answers: log lines and errors.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,18 @@ use crate::failure::{self, Failure};
 pub(crate) struct Watch {
     name: String,
     latest: Mutex<Latest>,
+    all_down: AtomicBool,
+}
+
+/// A context with a watch.
+pub(crate) trait Watched {
+    fn watch(&self) -> &Watch;
+}
+
+impl Watched for Watch {
+    fn watch(&self) -> &Watch {
+        self
+    }
 }
 
 #[derive(Default)]
@@ -24,7 +37,7 @@ struct Latest {
 
 impl Watch {
     pub(crate) fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), latest: Mutex::default() }
+        Self { name: name.into(), latest: Mutex::default(), all_down: AtomicBool::new(false) }
     }
 
     /// Why nobody answers, as far as the client has said.
@@ -42,11 +55,24 @@ impl Watch {
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Latest::default();
     }
 
+    /// Whether the client has said that all brokers are down, and nothing since says otherwise.
+    pub(crate) fn all_down(&self) -> bool {
+        self.all_down.load(Ordering::Relaxed)
+    }
+
+    /// A broker is connected again.
+    pub(crate) fn connected(&self) {
+        self.all_down.store(false, Ordering::Relaxed);
+    }
+
     fn denied(&self) -> Option<String> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).denied.clone()
     }
 
     fn note(&self, code: Code, reason: &str) {
+        if code == Code::AllBrokersDown {
+            self.all_down.store(true, Ordering::Relaxed);
+        }
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if failure::denied(code) {
             latest.denied = Some(reason.to_owned());

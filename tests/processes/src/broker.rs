@@ -154,17 +154,21 @@ impl Broker {
     /// # Errors
     /// When the client refuses.
     pub fn tail(&self, topics: &BTreeMap<String, u32>) -> anyhow::Result<Tail> {
+        let partitions = |(topic, count): (&String, &u32)| (0..*count).map(|p| (topic.clone(), p)).collect::<Vec<_>>();
+        let next: BTreeMap<_, _> = topics.iter().flat_map(partitions).map(|partition| (partition, None)).collect();
+        Ok(Tail { broker: self.clone(), consumer: self.reading(&next)?, next })
+    }
+
+    /// A consumer that goes on at these offsets, or at the beginning.
+    fn reading(&self, next: &BTreeMap<(String, u32), Option<u64>>) -> anyhow::Result<BaseConsumer> {
         let consumer = self.consumer()?;
         let mut list = TopicPartitionList::new();
-        let mut next = BTreeMap::new();
-        for (topic, partitions) in topics {
-            for partition in 0..*partitions {
-                list.add_partition_offset(topic, i32::try_from(partition)?, Offset::Beginning)?;
-                next.insert((topic.clone(), partition), 0);
-            }
+        for ((topic, partition), next) in next {
+            let from = next.map_or(Ok(Offset::Beginning), |next| i64::try_from(next).map(Offset::Offset))?;
+            list.add_partition_offset(topic, i32::try_from(*partition)?, from)?;
         }
         consumer.assign(&list).context("assign partitions")?;
-        Ok(Tail { broker: self.clone(), consumer, next })
+        Ok(consumer)
     }
 
     /// Everything in a topic as it is now.
@@ -202,7 +206,7 @@ impl Broker {
 pub struct Tail {
     broker: Broker,
     consumer: BaseConsumer,
-    next: BTreeMap<(String, u32), u64>,
+    next: BTreeMap<(String, u32), Option<u64>>,
 }
 
 impl Tail {
@@ -214,9 +218,12 @@ impl Tail {
         let message = match self.consumer.poll(patience) {
             None => return Ok(None),
             Some(Ok(message)) => message,
-            Some(Err(KafkaError::MessageConsumption(
-                RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
-            ))) => return Ok(None),
+            Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure))) => return Ok(None),
+            Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AllBrokersDown))) => {
+                // It may have forgotten its brokers for good (librdkafka #5301).
+                self.consumer = self.broker.reading(&self.next)?;
+                return Ok(None);
+            }
             Some(Err(error)) => return Err(error).context("read raw records"),
         };
         let headers = message.headers().map_or_else(Vec::new, |headers| {
@@ -232,7 +239,7 @@ impl Tail {
             headers,
         };
         if let Some(next) = self.next.get_mut(&(met.topic.clone(), met.partition)) {
-            *next = met.offset + 1;
+            *next = Some(met.offset + 1);
         }
         Ok(Some(met))
     }
@@ -250,7 +257,7 @@ impl Tail {
         loop {
             // What was trimmed away before it was read is no longer there to wait for.
             let behind = |(of, (low, high)): (&(String, u32), &(u64, u64))| {
-                high > low && self.next.get(of).is_some_and(|next| next < high)
+                high > low && self.next.get(of).is_some_and(|next| next.unwrap_or(0) < *high)
             };
             let Some((topic, partition)) = ends.iter().find(|end| behind(*end)).map(|(of, _)| of) else {
                 return Ok(());

@@ -79,12 +79,24 @@ impl Scenario {
         }
     }
 
-    /// The blows in turn, by the name of the process.
+    /// The load lasts so long at least: the blows fall again and again until then.
+    #[must_use]
+    pub const fn lasts(self) -> Duration {
+        match self {
+            Self::Full | Self::Short => Duration::ZERO,
+            Self::WorkerKills
+            | Self::WorkerStops
+            | Self::BrokerBounce
+            | Self::BrokerStop
+            | Self::SchedulerKills
+            | Self::RollingTerm => Duration::from_secs(120),
+        }
+    }
+
+    /// The blows of one round in turn, by the name of the process.
     #[must_use]
     pub fn blows(self) -> Vec<(Blow, &'static str)> {
-        let turns = |blow, names: &'static [&'static str], times: usize| {
-            names.iter().copied().cycle().take(times).map(move |name| (blow, name)).collect()
-        };
+        let on = |blow, names: &[&'static str]| names.iter().map(|name| (blow, *name)).collect();
         match self {
             Self::Full => {
                 let all = ["kernel-1", "scheduler-1", "worker-1", "kernel-2", "scheduler-2", "worker-2", "auditor-1"];
@@ -95,13 +107,14 @@ impl Scenario {
             Self::Short => {
                 vec![(Blow::Kill, "kernel-1"), (Blow::Kill, "scheduler-1"), (Blow::Pause, "kernel-2")]
             }
-            Self::WorkerKills => turns(Blow::Kill, &["worker-1", "auditor-1", "worker-2", "auditor-2"], 14),
-            Self::WorkerStops => turns(Blow::Pause, &["worker-1", "worker-2", "auditor-1"], 7),
-            Self::BrokerBounce => turns(Blow::Bounce, &[BROKER], 4),
-            Self::BrokerStop => turns(Blow::Hang, &[BROKER], 4),
-            Self::SchedulerKills => turns(Blow::Kill, &["scheduler-1", "scheduler-2"], 10),
-            Self::RollingTerm => {
-                let all = &[
+            Self::WorkerKills => on(Blow::Kill, &["worker-1", "auditor-1", "worker-2", "auditor-2"]),
+            Self::WorkerStops => on(Blow::Pause, &["worker-1", "worker-2", "auditor-1"]),
+            Self::BrokerBounce => on(Blow::Bounce, &[BROKER]),
+            Self::BrokerStop => on(Blow::Hang, &[BROKER]),
+            Self::SchedulerKills => on(Blow::Kill, &["scheduler-1", "scheduler-2"]),
+            Self::RollingTerm => on(
+                Blow::Term,
+                &[
                     "worker-1",
                     "scheduler-1",
                     "kernel-1",
@@ -110,9 +123,8 @@ impl Scenario {
                     "scheduler-2",
                     "kernel-2",
                     "auditor-2",
-                ];
-                turns(Blow::Term, all, 16)
-            }
+                ],
+            ),
         }
     }
 

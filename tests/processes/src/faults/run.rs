@@ -170,8 +170,12 @@ impl Run {
     fn blows(&mut self) -> anyhow::Result<()> {
         self.settle()?;
         ensure!(self.watch.look()?.done() > 0, "no job ended although everything is ready");
-        for (blow, name) in self.scenario.blows() {
-            self.blow(blow, name)?;
+        let (blows, begins) = (self.scenario.blows(), Instant::now());
+        for (number, (blow, name)) in blows.iter().cycle().enumerate() {
+            if number >= blows.len() && begins.elapsed() >= self.scenario.lasts() {
+                break;
+            }
+            self.blow(*blow, name)?;
         }
         for more in 0..self.scenario.more_pauses() {
             let totals = self.watch.look()?.totals();
