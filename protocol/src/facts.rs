@@ -310,6 +310,11 @@ pub enum LeaseEnd {
     Stalled,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_no_number(number: &u64) -> bool {
+    *number == 0
+}
+
 /// A fact of a scheduler shard (`leases.<pool>`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -343,6 +348,9 @@ pub enum SchedulerFact {
         /// The record from `approved`: only when the state does not have it yet (from an earlier lease, or a delay).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         work: Option<Box<RawValue>>,
+        /// The number of its move, when the job was read from `overflow.<pool>` and is taken out of it by this; else 0.
+        #[serde(default, skip_serializing_if = "is_no_number")]
+        moved: u64,
     },
     /// A lease ended without result; the job is ready again, at once or later.
     LeaseExpired {
@@ -416,6 +424,9 @@ pub enum SchedulerFact {
         until: Timestamp,
         /// Its record.
         work: Box<RawValue>,
+        /// The number of its move, when the job was read from `overflow.<pool>` and is taken out of it by this; else 0.
+        #[serde(default, skip_serializing_if = "is_no_number")]
+        moved: u64,
     },
     /// The time of a job that was delayed or waited for its next attempt has come: it is ready.
     JobDue {
@@ -456,6 +467,9 @@ pub enum SchedulerFact {
         /// The kernel waits for its end: emits also to `outcomes.<source>`.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         settles: bool,
+        /// The number of its move, when the job was read from `overflow.<pool>` and is taken out of it by this; else 0.
+        #[serde(default, skip_serializing_if = "is_no_number")]
+        moved: u64,
     },
     /// The accepted result came once more (its `Settled` was lost with an owner). Emits `Settled` (accepted) again.
     ResultRepeated {
@@ -482,6 +496,9 @@ pub enum SchedulerFact {
         /// The kernel waits for its end: emits to `outcomes.<source>` that it never ran.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         settles: bool,
+        /// The number of its move, when the job was read from `overflow.<pool>` and is taken out of it by this; else 0.
+        #[serde(default, skip_serializing_if = "is_no_number")]
+        moved: u64,
     },
     /// A waiting job moved to `overflow.<pool>` so that it does not pin its log.
     JobMoved {
@@ -491,6 +508,9 @@ pub enum SchedulerFact {
         bucket: u32,
         /// Its record.
         work: Box<RawValue>,
+        /// The number of its move, when the job was read from `overflow.<pool>` and is taken out of it by this; else 0.
+        #[serde(default, skip_serializing_if = "is_no_number")]
+        moved: u64,
     },
     /// A job's ticket expired before it could be leased: it goes back to the kernel that decided, to be judged again, and
     /// nothing more is known of it here. Emits to `outcomes.<source>`.
@@ -510,6 +530,9 @@ pub enum SchedulerFact {
         /// The kernel waits for its end: emits first that the job ended, for what it took of limits.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         settles: bool,
+        /// The number of its move, when the job was read from `overflow.<pool>` and is taken out of it by this; else 0.
+        #[serde(default, skip_serializing_if = "is_no_number")]
+        moved: u64,
     },
     /// A record on `approved` or `overflow` that is no judged, allowed job. Emits `dead`.
     WorkRefused {

@@ -12,6 +12,8 @@ pub const STAMP: &str = "tg-stamp";
 pub const PROOF: &str = "tg-proof";
 /// Source position `source/partition@offset` of the job a record is about: what a foreign consumer deduplicates by.
 pub const SOURCE: &str = "tg-source";
+/// On `overflow.<pool>`: the decimal number of the move that brought the job there, counted by its shard from 1.
+pub const MOVED: &str = "tg-moved";
 /// The member a lane's message is for.
 pub const TO: &str = "tg-to";
 /// Kafka Connect's dead-letter convention: the original topic.

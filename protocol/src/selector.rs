@@ -105,6 +105,11 @@ impl Selector {
         })
     }
 
+    /// What must hold, label by label.
+    pub fn terms(&self) -> impl Iterator<Item = (&str, &Wanted)> {
+        self.0.iter().map(|(name, wanted)| (&**name, wanted))
+    }
+
     /// Bytes of its texts, roughly as written.
     #[must_use]
     pub fn bytes(&self) -> usize {

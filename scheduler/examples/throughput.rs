@@ -1,5 +1,5 @@
 //! Nanoseconds of the stage alone for a whole job (arrival, lease, result; decide, apply and emit), with a small and a
-//! large backlog, and the time of a snapshot.
+//! large backlog, and the time of a snapshot; then with one slot, for which a tenant's jobs wait that all need something else.
 //!
 //! `cargo run -p tidegate-scheduler --example throughput`
 
@@ -16,7 +16,7 @@ use driver::{Says, approved, capabilities, job, layout};
 use tidegate_protocol::address::TopicPartition;
 use tidegate_protocol::control::Stamp;
 use tidegate_protocol::facts::SchedulerFact;
-use tidegate_protocol::ids::SenderId;
+use tidegate_protocol::ids::{SenderId, TenantId};
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 use tidegate_scheduler::{Pool, Scheduler, Tuning};
@@ -86,7 +86,43 @@ impl Bare {
     }
 }
 
+/// A worker with a single slot, 8,000 jobs of a tenant, alike or each with a `select` of its own, and as many of another.
+fn saturated(differ: bool) -> Result<(), Box<dyn std::error::Error>> {
+    let mut bare = Bare::new(400_000).ok_or("bad pool")?;
+    let labels = std::collections::BTreeMap::from([("zone".to_owned(), "eu".to_owned())]);
+    let mut worker = Says { epoch: 1, credit: 1, labels, ..Says::of("w") };
+    bare.arrive(bare.reports, serde_json::to_vec(&worker.hello())?.into());
+    bare.arrive(bare.reports, serde_json::to_vec(&worker.heartbeat())?.into());
+    let (jobs, begin) = (8_000_u64, Instant::now());
+    for n in 0..jobs {
+        let mut noisy = job(&format!("noisy-{n}"), 2 * n);
+        noisy.tenant = TenantId::new("noisy")?;
+        if differ {
+            noisy.select = serde_json::from_str(&format!(r#"{{"zone":["eu","x{n}"]}}"#))?;
+        }
+        bare.arrive(0, approved(&noisy, "1"));
+        bare.arrive(0, approved(&job(&format!("quiet-{n}"), 2 * n + 1), "1"));
+    }
+    let mut done = 0_u64;
+    while let [SchedulerFact::LeaseGranted { source, token, .. }] = &bare.poll()[..] {
+        worker.credit += 1;
+        done += 1;
+        bare.arrive(
+            bare.reports,
+            serde_json::to_vec(&worker.result(source.clone(), *token, Outcome::Succeeded))?.into(),
+        );
+    }
+    let each = begin.elapsed().as_nanos() / u128::from(done.max(1));
+    println!(
+        "one slot, needs that {}: {done} whole jobs of two tenants, {each} ns each",
+        if differ { "differ" } else { "are alike" }
+    );
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    saturated(false)?;
+    saturated(true)?;
     let payload = format!("\"{}\"", "x".repeat(1_022));
     for backlog in [0_u64, 10_000, 100_000] {
         let mut bare = Bare::new(400_000).ok_or("bad pool")?;

@@ -198,6 +198,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_worker_said_of_a_job_that_waited_is_over_with_its_lease() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        shard.report(&Says::of("w").hello());
+        at_work(&mut shard, &[]);
+        shard.approved(approved(&of_depth(1, 0), "1"));
+        assert_eq!(granted(&mut shard), [1]);
+        at_work(&mut shard, &[(1, true)]);
+        let says = Says { epoch: 1, credit: 99, ..Says::of("w") };
+        shard.report(&says.give_back(position(1), TOKEN));
+        shard.wait(std::time::Duration::from_millis(11));
+        shard.tick();
+        assert_eq!(granted(&mut shard), [1], "again, to the same");
+        shard.approved(approved(&of_depth(2, 1), "1"));
+        assert!(granted(&mut shard).is_empty(), "its one slot is taken by a job that waits for nobody");
+    }
+
+    #[test]
     fn what_waits_lends_no_slot_beyond_a_thousand_jobs_and_no_reason_to_move_what_others_wait_for() {
         let mut shard = Shard::new(layout(), &Tuning { window_jobs: 8, ..Tuning::default() });
         shard.report(&Says::of("w").hello());

@@ -32,6 +32,7 @@
 //! # Deliberately absent
 //! Limits of tenants across several shards (the limits stage keeps those; here they want one shard).
 
+mod aside;
 mod clock;
 mod commands;
 mod cordons;
@@ -41,6 +42,7 @@ mod gauges;
 mod lines;
 pub mod measures;
 mod offer;
+mod overflow;
 mod placement;
 mod pool;
 mod ready;
@@ -48,6 +50,7 @@ mod reports;
 mod retry;
 mod scheduler;
 mod shares;
+mod slab;
 mod state;
 mod transition;
 mod transitions;

@@ -1,73 +1,105 @@
 //! Where a job without a lease stands: ready, in line behind others of its key, or waiting for its time.
 
+use std::sync::Arc;
+
 use tidegate_protocol::ids::TenantId;
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::selector::Selector;
 use tidegate_protocol::time::Timestamp;
 
 use crate::Scheduler;
+use crate::aside::{Entry, MOST_NEEDS, MOST_PREFERENCES, Why};
 use crate::lines::LineKey;
-use crate::placement::Need;
+use crate::placement::{ClassId, Need, Wish};
 use crate::ready::Claim;
+use crate::scheduler::Soft;
 
 impl Scheduler {
     /// Puts a job without a lease where it can be leased, or where it waits for its time or its turn.
     pub(crate) fn offer(&mut self, source: &SourcePosition, at: Timestamp) {
         let soft = &mut self.soft;
-        let (work, leased_before, until) = match (self.state.job(source), soft.window.get(source)) {
+        let (work, until) = match (self.state.job(source), soft.window.get(source)) {
             (Some(job), _) if job.ending().is_some() || self.pool.is_spent(&job.work, job.strikes) => {
                 soft.doomed.insert(source.clone());
                 return;
             }
-            (Some(job), _) => (&job.work, job.was_leased(), job.until),
-            (None, Some(waiting)) => (&waiting.work, false, waiting.work.not_before.filter(|until| *until > at)),
+            (Some(job), _) => (&job.work, job.until),
+            (None, Some(waiting)) => (&waiting.work, waiting.work.terms().not_before.filter(|until| *until > at)),
             (None, None) => return,
         };
-        if let Some(deadline) = work.deadline {
+        if let Some(deadline) = work.terms().deadline {
             soft.deadlines.set(source, deadline);
         }
-        if let Some(line) = &work.line {
+        let line = work.terms().line.clone();
+        if let Some(line) = &line {
             soft.lines.join(line, source);
             // One that was ahead of the line until this came (from `overflow`, or back from its kernel).
             if let Some(next) = soft.lines.behind(line, source) {
-                soft.ready.remove(&next);
+                soft.unlist(&next);
             }
         }
         match until {
             Some(until) if self.state.job(source).is_some() => soft.wakes.set(source, until),
             Some(until) => soft.sleepers.set(source, until),
-            None if work.line.as_ref().is_some_and(|line| !soft.lines.may_go(line, source)) => {}
-            None => {
-                let class = soft.placement.class(Need {
-                    requirement: &work.requirement,
-                    tenant: &work.tenant,
-                    child: work.depth > 0,
-                    wish: work.wish.as_ref(),
-                });
-                let claim = Claim {
-                    tenant: &work.tenant,
-                    weight: self.pool.shares.of(&work.tenant).weight,
-                    leased_before,
-                    depth: work.depth,
-                    priority: work.priority,
-                };
-                soft.ready.insert(source, class, claim, at);
-                let tenant = self.pool.shares.of(&work.tenant).limits().then(|| work.tenant.clone());
-                if let Some(tenant) = tenant {
-                    self.gate(&tenant, at);
-                }
-            }
+            None if line.as_ref().is_some_and(|line| !soft.lines.may_go(line, source)) => {}
+            None => self.enlist(source, at),
         }
         self.heads();
     }
 
-    /// The opposite; its place in line stays.
+    /// Puts a job that could be leased since then among the ready, or beside them ([`crate::aside`]).
+    pub(crate) fn enlist(&mut self, source: &SourcePosition, since: Timestamp) {
+        let soft = &mut self.soft;
+        let (work, leased_before) = match (self.state.job(source), soft.window.get(source)) {
+            (Some(job), _) => (&job.work, job.was_leased()),
+            (None, Some(waiting)) => (&waiting.work, false),
+            (None, None) => return,
+        };
+        if soft.aside.has(source) {
+            return;
+        }
+        let aside = || Entry { source: source.clone(), tenant: work.tenant.clone(), since };
+        let (tenant, child) = (&work.tenant, work.terms().depth > 0);
+        let need = Need { requirement: &work.requirement, tenant, child, wish: work.terms().wish.as_ref() };
+        let its_own = |need| soft.placement.known(need).filter(|class| soft.ready.has_of(tenant, *class));
+        let plain = work.terms().wish.as_ref().and_then(without_preference);
+        let modest = Need { wish: plain.as_ref(), ..need };
+        let class = match its_own(need) {
+            Some(class) => class,
+            None => match (soft.ready.classes_of(tenant), its_own(modest)) {
+                (MOST_NEEDS.., None) => {
+                    let entry = aside();
+                    soft.aside.put(Why::Behind(tenant.clone()), entry);
+                    return;
+                }
+                (MOST_PREFERENCES.., Some(class)) => class,
+                (MOST_PREFERENCES.., None) => soft.placement.class(modest),
+                (_, _) => soft.placement.class(need),
+            },
+        };
+        if work.terms().wish.is_some() && !soft.placement.is_served(class) {
+            let entry = aside();
+            soft.aside.put(Why::Unserved(class), entry);
+            soft.head(class);
+            return;
+        }
+        let weight = self.pool.shares.of(tenant).weight;
+        let claim = Claim { tenant, weight, leased_before, depth: work.terms().depth, priority: work.priority };
+        soft.ready.insert(source, class, claim, since);
+        if self.pool.shares.of(tenant).limits() {
+            let tenant = tenant.clone();
+            self.gate(&tenant, since);
+        }
+    }
+
+    /// The opposite of [`Self::offer`]; its place in line stays.
     pub(crate) fn withdraw(&mut self, source: &SourcePosition) {
         let soft = &mut self.soft;
         soft.doomed.remove(source);
         soft.deadlines.stop(source);
         soft.wakes.stop(source);
         soft.sleepers.stop(source);
-        soft.ready.remove(source);
+        soft.unlist(source);
         self.heads();
     }
 
@@ -77,7 +109,7 @@ impl Scheduler {
         soft.ready.serve(source);
         if let Some(line) = line {
             for other in soft.lines.front(line) {
-                soft.ready.remove(&other);
+                soft.unlist(&other);
             }
             soft.lines.join(line, source);
             soft.lines.lease(line, Some(source));
@@ -92,7 +124,7 @@ impl Scheduler {
 
     /// A lease of a job has ended, the job has not: it stands in its line again, and is offered with the others in front.
     pub(crate) fn resume(&mut self, source: &SourcePosition, at: Timestamp) {
-        let of = self.state.job(source).map(|job| (job.work.tenant.clone(), job.work.line.clone()));
+        let of = self.state.job(source).map(|job| (job.work.tenant.clone(), job.work.terms().line.clone()));
         if let Some((tenant, line)) = of {
             if let Some(line) = &line {
                 self.soft.lines.lease(line, None);
@@ -108,8 +140,8 @@ impl Scheduler {
             (Some(job), _) => Some(&job.work),
             (None, waiting) => waiting.map(|waiting| &waiting.work),
         };
-        work.map(|work| (work.tenant.clone(), work.line.clone())).or_else(|| {
-            let line = self.state.moved_in_line().get(source)?;
+        work.map(|work| (work.tenant.clone(), work.terms().line.clone())).or_else(|| {
+            let line = self.state.overflow().in_line().get(source)?;
             Some((line.0.clone(), Some(line.clone())))
         })
     }
@@ -149,13 +181,51 @@ impl Scheduler {
         soft.ready.block(tenant, full || free_at > at);
     }
 
-    /// Tells placement of the classes whose first job is another now.
+    /// Tells placement of the classes whose first job is another now, and lets jobs in that stood behind others of their tenant.
     pub(crate) fn heads(&mut self) {
-        let soft = &mut self.soft;
-        for class in soft.ready.take_touched() {
-            let head = soft.ready.head(class).map(|(rank, _)| rank);
-            soft.placement.set_head(class, head, soft.ready.has(class));
+        loop {
+            let soft = &mut self.soft;
+            for class in soft.ready.take_touched() {
+                soft.head(class);
+            }
+            let roomy = soft.ready.take_roomy();
+            if roomy.is_empty() {
+                return;
+            }
+            for tenant in roomy {
+                while self.soft.ready.classes_of(&tenant) < MOST_NEEDS
+                    && let Some(Entry { source, since, .. }) = self.soft.aside.next_of(&tenant)
+                {
+                    self.enlist(&source, since);
+                }
+            }
         }
+    }
+}
+
+/// The same wish, but for what it would rather have; `None` when nothing is left.
+fn without_preference(wish: &Arc<Wish>) -> Option<Arc<Wish>> {
+    let select = wish.select.clone();
+    match (wish.prefer.is_empty(), select.is_empty()) {
+        (true, _) => Some(Arc::clone(wish)),
+        (false, true) => None,
+        (false, false) => Some(Arc::new(Wish { select, prefer: Selector::default() })),
+    }
+}
+
+impl Soft {
+    /// A job is neither in the ready queues nor beside them.
+    fn unlist(&mut self, source: &SourcePosition) {
+        self.ready.remove(source);
+        if let Some(class) = self.aside.remove(source) {
+            self.head(class);
+        }
+    }
+
+    fn head(&mut self, class: ClassId) {
+        let head = self.ready.head(class).map(|(rank, _)| rank);
+        let busy = self.ready.has(class) || self.aside.holds(class);
+        self.placement.set_head(class, head, busy);
     }
 }
 

@@ -304,7 +304,7 @@ impl Pool {
 
     /// How a job is tried again.
     pub(crate) fn policy_of(&self, work: &Work) -> Policy {
-        self.retry.tightened(work.retry, work.max_retries)
+        self.retry.tightened(work.terms().retry, work.terms().max_retries)
     }
 
     /// Whether a job with so many strikes gets no further lease.

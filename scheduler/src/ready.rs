@@ -23,7 +23,9 @@ use tidegate_protocol::ids::TenantId;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::time::Timestamp;
 
+use crate::aside::MOST_NEEDS;
 use crate::placement::ClassId;
+use crate::slab::{Index, Slab};
 
 /// Virtual time that a job of a tenant of weight 1 takes; divisible by all small weights, and 2^64 of it are never used up.
 const STEP: u64 = 720_720;
@@ -39,19 +41,27 @@ pub(crate) struct Rank {
     place: Place,
 }
 
-/// A job's place among its tenant's.
+/// A job's place among its tenant's. `order` is, from its highest bit: 0 for a job that was leased before; 127 less the jobs above it; 9
+/// less its priority, 0 for all when priority ages; when it became ready, in microseconds, plus the aging that its priority lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
-    /// False for a job that was leased before.
-    first_time: bool,
-    /// `u32::MAX` less the jobs above it.
-    root: u32,
-    /// 9 minus priority; 0 for all when priority ages.
-    patience: u8,
-    /// When it became ready, microseconds, plus the aging that its priority lacks.
-    due: u64,
+    order: u64,
     /// When it became ready, counted.
     arrival: u64,
+}
+
+/// Bits of the time in [`Place::order`]: it ends in the year 2112.
+const DUE_BITS: u32 = 52;
+
+impl Place {
+    fn new(claim: Claim<'_>, aging: Duration, at: Timestamp, arrival: u64) -> Self {
+        let lacks = 9_u8.saturating_sub(claim.priority);
+        let (patience, wait) = if aging.is_zero() { (lacks, Duration::ZERO) } else { (0, aging * u32::from(lacks)) };
+        let root = 127 - u64::from(claim.depth.min(127));
+        let due = (at + wait).0.min((1 << DUE_BITS) - 1);
+        let order = u64::from(!claim.leased_before) << 63 | root << 56 | u64::from(patience) << DUE_BITS | due;
+        Self { order, arrival }
+    }
 }
 
 /// What the order of a job depends on.
@@ -78,16 +88,29 @@ struct Tenant {
 
 #[derive(Debug, Default)]
 struct Queue {
-    jobs: BTreeMap<u64, BTreeMap<Place, SourcePosition>>,
+    jobs: BTreeMap<u64, BTreeMap<Place, u32>>,
     /// Tenants that are not blocked, by start tag.
     order: BTreeSet<(u64, u64)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    source: SourcePosition,
+    class: ClassId,
+    tenant: u64,
+    place: Place,
+}
+
+fn source_of<'a>(entries: &'a Slab<Entry>) -> impl Fn(u32) -> Option<&'a SourcePosition> {
+    move |number| entries.get(number).map(|entry| &entry.source)
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Ready {
     aging: Duration,
-    entries: BTreeMap<SourcePosition, (ClassId, u64, Place)>,
+    entries: Slab<Entry>,
+    by_source: Index,
     queues: BTreeMap<ClassId, Queue>,
     tenants: BTreeMap<u64, Tenant>,
     /// Looked up, never walked through.
@@ -98,6 +121,8 @@ pub(crate) struct Ready {
     tenants_before_purge: usize,
     /// Classes whose first job may have changed.
     touched: BTreeSet<ClassId>,
+    /// Tenants that had [`MOST_NEEDS`] classes and have fewer now.
+    roomy: Vec<TenantId>,
 }
 
 impl Ready {
@@ -105,7 +130,8 @@ impl Ready {
     pub(crate) fn new(aging: Duration) -> Self {
         Self {
             aging,
-            entries: BTreeMap::new(),
+            entries: Slab::default(),
+            by_source: Index::default(),
             queues: BTreeMap::new(),
             tenants: BTreeMap::new(),
             by_name: HashMap::new(),
@@ -114,40 +140,37 @@ impl Ready {
             next_tenant: 0,
             tenants_before_purge: TENANTS_KEPT,
             touched: BTreeSet::new(),
+            roomy: Vec::new(),
         }
     }
 
     /// Adds a job. One that is already in is left where it is.
     pub(crate) fn insert(&mut self, source: &SourcePosition, class: ClassId, claim: Claim<'_>, at: Timestamp) {
-        if self.entries.contains_key(source) {
+        if self.by_source.find(source, source_of(&self.entries)).is_some() {
             return;
         }
         self.arrivals += 1;
-        let patience = 9_u8.saturating_sub(claim.priority);
-        let lacks = self.aging.saturating_mul(patience.into());
-        let place = Place {
-            first_time: !claim.leased_before,
-            root: u32::MAX - claim.depth,
-            patience: if self.aging.is_zero() { patience } else { 0 },
-            due: (at + lacks).0,
-            arrival: self.arrivals,
-        };
+        let place = Place::new(claim, self.aging, at, self.arrivals);
         let id = self.tenant(claim);
         let Some(tenant) = self.tenants.get_mut(&id) else { return };
         tenant.jobs += 1;
         tenant.classes.insert(class);
         let queue = self.queues.entry(class).or_default();
-        queue.jobs.entry(id).or_default().insert(place, source.clone());
+        let number = self.entries.insert(Entry { source: source.clone(), class, tenant: id, place });
+        self.by_source.insert(number, source_of(&self.entries));
+        queue.jobs.entry(id).or_default().insert(place, number);
         if !tenant.blocked {
             queue.order.insert((tenant.start, id));
         }
-        self.entries.insert(source.clone(), (class, id, place));
         self.touched.insert(class);
     }
 
     /// Takes a job out that is not served; whether it was in.
     pub(crate) fn remove(&mut self, source: &SourcePosition) -> bool {
-        let Some((class, id, place)) = self.entries.remove(source) else { return false };
+        let number = self.by_source.remove(source, source_of(&self.entries));
+        let Some(Entry { class, tenant: id, place, .. }) = number.and_then(|number| self.entries.remove(number)) else {
+            return false;
+        };
         self.touched.insert(class);
         if let Some(tenant) = self.tenants.get_mut(&id) {
             tenant.jobs -= 1;
@@ -159,13 +182,16 @@ impl Ready {
                     queue.jobs.remove(&id);
                     queue.order.remove(&(tenant.start, id));
                     tenant.classes.remove(&class);
+                    if tenant.classes.len() + 1 == MOST_NEEDS {
+                        self.roomy.push(tenant.name.clone());
+                    }
                 }
                 if queue.jobs.is_empty() {
                     self.queues.remove(&class);
                 }
             }
         }
-        if self.entries.is_empty() {
+        if self.entries.len() == 0 {
             // Nobody waits, so nobody is behind.
             self.virtual_time = self.tenants.values().map(|tenant| tenant.start).fold(self.virtual_time, u64::max);
             self.tenants.clear();
@@ -176,7 +202,8 @@ impl Ready {
 
     /// Takes a job out that is served now: its tenant's turn comes later by 1/weight.
     pub(crate) fn serve(&mut self, source: &SourcePosition) {
-        if let Some((_, id, _)) = self.entries.get(source).copied()
+        let number = self.by_source.find(source, source_of(&self.entries));
+        if let Some(id) = number.and_then(|number| self.entries.get(number)).map(|entry| entry.tenant)
             && let Some(tenant) = self.tenants.get_mut(&id)
         {
             let before = tenant.start;
@@ -215,17 +242,39 @@ impl Ready {
     pub(crate) fn head(&self, class: ClassId) -> Option<(Rank, &SourcePosition)> {
         let queue = self.queues.get(&class)?;
         let (start, tenant) = queue.order.first()?;
-        let (place, source) = queue.jobs.get(tenant)?.first_key_value()?;
-        Some((Rank { start: *start, tenant: *tenant, place: *place }, source))
+        let (place, number) = queue.jobs.get(tenant)?.first_key_value()?;
+        Some((Rank { start: *start, tenant: *tenant, place: *place }, &self.entries.get(*number)?.source))
     }
 
     /// The jobs of a tenant, in their order.
     pub(crate) fn of(&self, tenant: &TenantId) -> Vec<SourcePosition> {
         let Some(id) = self.by_name.get(tenant) else { return Vec::new() };
-        let theirs = self.entries.iter().filter(|(_, (_, of, _))| of == id);
-        let mut theirs: Vec<(Place, &SourcePosition)> = theirs.map(|(source, (.., place))| (*place, source)).collect();
+        let theirs = self.entries.values().filter(|entry| entry.tenant == *id);
+        let mut theirs: Vec<(Place, &SourcePosition)> = theirs.map(|entry| (entry.place, &entry.source)).collect();
         theirs.sort_unstable();
         theirs.into_iter().map(|(_, source)| source.clone()).collect()
+    }
+
+    /// The jobs of a class, in an order that shows nowhere.
+    pub(crate) fn of_class(&self, class: ClassId) -> Vec<SourcePosition> {
+        let jobs = self.queues.get(&class).into_iter().flat_map(|queue| queue.jobs.values());
+        jobs.flat_map(BTreeMap::values).filter_map(|number| Some(self.entries.get(*number)?.source.clone())).collect()
+    }
+
+    /// In how many classes a tenant has jobs.
+    pub(crate) fn classes_of(&self, tenant: &TenantId) -> usize {
+        self.by_name.get(tenant).and_then(|id| self.tenants.get(id)).map_or(0, |tenant| tenant.classes.len())
+    }
+
+    /// Whether a tenant has jobs of a class.
+    pub(crate) fn has_of(&self, tenant: &TenantId, class: ClassId) -> bool {
+        let tenant = self.by_name.get(tenant).and_then(|id| self.tenants.get(id));
+        tenant.is_some_and(|tenant| tenant.classes.contains(&class))
+    }
+
+    /// Tenants that have room for a class again since this was asked last.
+    pub(crate) fn take_roomy(&mut self) -> Vec<TenantId> {
+        std::mem::take(&mut self.roomy)
     }
 
     /// Adds a job at that place among those of its priority.

@@ -11,6 +11,7 @@ use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
 use tidegate_stage::{Decision, Input, InputRef, Outbox, Signal, Stage};
 
+use crate::aside::{Aside, Entry, Why};
 use crate::clock::Clock;
 use crate::early::Early;
 use crate::fleet::{Fleet, Holding, Present};
@@ -47,6 +48,7 @@ pub(crate) struct Soft {
     pub(crate) epoch: Option<u64>,
     pub(crate) window: Window,
     pub(crate) ready: Ready,
+    pub(crate) aside: Aside,
     pub(crate) placement: Placement,
     pub(crate) fleet: Fleet,
     /// When leases end.
@@ -55,6 +57,8 @@ pub(crate) struct Soft {
     pub(crate) cancels: Clock<SourcePosition>,
     /// Those of them whose worker this owner has told.
     pub(crate) asked: BTreeSet<SourcePosition>,
+    /// Nobody could report before; until then no job ends without its worker.
+    pub(crate) unheard_until: Timestamp,
     /// When leased jobs have run for longer than they may.
     pub(crate) runtimes: Clock<SourcePosition>,
     /// When leased jobs have made no progress for too long.
@@ -91,11 +95,13 @@ impl Soft {
             epoch: None,
             window: Window::new(pool.window_jobs, pool.window_bytes, buckets),
             ready: Ready::new(pool.aging),
+            aside: Aside::default(),
             placement: Placement::default(),
             fleet: BTreeMap::new(),
             leases: Clock::default(),
             cancels: Clock::default(),
             asked: BTreeSet::new(),
+            unheard_until: Timestamp(0),
             runtimes: Clock::default(),
             stalls: Clock::default(),
             rests: Clock::default(),
@@ -197,7 +203,7 @@ impl Scheduler {
         } else {
             soft.forget.stop(worker);
         }
-        self.set_apart(at);
+        self.regroup(at);
     }
 
     /// What a worker holds, and how much of it waits for children.
@@ -209,13 +215,32 @@ impl Scheduler {
         Holding { all: self.state.in_flight(worker), waiting: present.waiting.iter().filter(theirs).count() }
     }
 
-    /// Ready jobs of tenants that are apart since a moment go where workers of these tenants look, in their order.
-    fn set_apart(&mut self, at: Timestamp) {
+    /// Ready jobs go where they belong since workers have come or gone: those of tenants that are apart since a moment where
+    /// workers of these tenants look, those that nobody serves any more aside, those that somebody serves now back; in their order.
+    fn regroup(&mut self, at: Timestamp) {
         for tenant in self.soft.placement.take_newly_apart() {
-            for source in self.soft.ready.of(&tenant) {
+            let aside = self.soft.aside.of(&tenant).into_iter().map(|entry| entry.source);
+            for source in self.soft.ready.of(&tenant).into_iter().chain(aside) {
                 self.withdraw(&source);
                 self.offer(&source, at);
             }
+        }
+        let (served, unserved) = self.soft.placement.take_served();
+        for class in &unserved {
+            for source in self.soft.ready.of_class(*class) {
+                if let Some((tenant, _)) = self.owner_of(&source) {
+                    self.soft.ready.remove(&source);
+                    self.soft.aside.put(Why::Unserved(*class), Entry { source, tenant, since: at });
+                }
+            }
+        }
+        for class in &served {
+            for Entry { source, since, .. } in self.soft.aside.take(*class) {
+                self.enlist(&source, since);
+            }
+        }
+        if !(served.is_empty() && unserved.is_empty()) {
+            self.heads();
         }
     }
 
@@ -229,23 +254,24 @@ impl Scheduler {
     fn begin(&mut self, epoch: u64, at: Timestamp) {
         self.soft = Soft::new(&self.pool, self.buckets.len());
         self.soft.epoch = Some(epoch);
+        self.soft.unheard_until = at + self.pool.lease;
         let (mut requeued, mut leased) = (Vec::new(), Vec::new());
-        for (source, line) in self.state.moved_in_line() {
+        for (source, line) in self.state.overflow().in_line() {
             self.soft.lines.join(line, source);
         }
         for job in self.state.jobs() {
-            if let Some(line) = &job.work.line {
+            if let Some(line) = &job.work.terms().line {
                 self.soft.lines.join(line, &job.work.source);
             }
         }
         for job in self.state.jobs() {
-            if let (Some(line), true) = (&job.work.line, job.lease.is_some()) {
+            if let (Some(line), true) = (&job.work.terms().line, job.lease.is_some()) {
                 self.soft.lines.lease(line, Some(&job.work.source));
             }
             if job.lease.is_some() {
                 self.soft.leases.set(&job.work.source, at + self.pool.lease);
                 if let Some(stopping) = &job.stopping {
-                    self.soft.cancels.set(&job.work.source, stopping.until);
+                    self.soft.cancels.set(&job.work.source, stopping.until.max(self.soft.unheard_until));
                 }
                 leased.push(job.work.source.clone());
             } else {
@@ -270,7 +296,9 @@ impl Scheduler {
         if gap > self.pool.lease / 3 {
             self.soft.leases.set_all(at + self.pool.lease);
             self.soft.silence.set_all(at + self.pool.lease);
-            // Whoever could not report did not stand still for that.
+            // Whoever could not report did not stand still for that, and may have stopped what it was to stop.
+            self.soft.unheard_until = at + self.pool.lease;
+            self.soft.cancels.put_off(at + self.pool.lease);
             self.soft.runtimes.put_off(at + self.pool.lease);
             self.soft.stalls.put_off(at + self.pool.lease);
         }
@@ -335,6 +363,32 @@ fn about(fact: &SchedulerFact) -> Option<(&SourcePosition, Event)> {
     }
 }
 
+/// The number of the move of a job that this fact takes out of `overflow`; 0 when it does not.
+fn back(fact: &SchedulerFact) -> u64 {
+    match fact {
+        SchedulerFact::LeaseGranted { moved, .. }
+        | SchedulerFact::JobDelayed { moved, .. }
+        | SchedulerFact::JobFinished { moved, .. }
+        | SchedulerFact::JobDuplicate { moved, .. }
+        | SchedulerFact::JobMoved { moved, .. }
+        | SchedulerFact::JobReturned { moved, .. } => *moved,
+        SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::LeaseExpired { .. }
+        | SchedulerFact::CancelAsked { .. }
+        | SchedulerFact::WithdrawalKept { .. }
+        | SchedulerFact::WithdrawalMoved { .. }
+        | SchedulerFact::JobRetried { .. }
+        | SchedulerFact::JobDue { .. }
+        | SchedulerFact::ResultRepeated { .. }
+        | SchedulerFact::ResultRefused { .. }
+        | SchedulerFact::WorkRefused { .. }
+        | SchedulerFact::WorkerForgotten { .. }
+        | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::PoolCommandRefused { .. } => 0,
+    }
+}
+
 impl Stage for Scheduler {
     type Fact = SchedulerFact;
     type Signal = ();
@@ -371,6 +425,7 @@ impl Stage for Scheduler {
             self.soft.counts.impossible_facts += 1;
             return;
         }
+        self.state.overflow_mut().take(back(fact));
         match fact {
             SchedulerFact::WorkerWelcomed { worker, incarnation, lane, .. } => {
                 welcomed::apply(self, worker, *incarnation, *lane, at);
@@ -391,9 +446,9 @@ impl Stage for Scheduler {
             // What it is about is read when it comes from there.
             SchedulerFact::WithdrawalMoved { .. } => {}
             SchedulerFact::WithdrawalKept { source, tenant, job_id, reason } => {
-                self.state.withdraw(source, (tenant.clone(), job_id.clone(), reason.clone()));
+                self.state.overflow_mut().withdraw(source, (tenant.clone(), job_id.clone(), reason.clone()));
             }
-            SchedulerFact::JobDelayed { source, until, work } => delayed::apply(self, source, *until, work, at),
+            SchedulerFact::JobDelayed { source, until, work, .. } => delayed::apply(self, source, *until, work, at),
             SchedulerFact::JobDue { source } => delayed::due(self, source, at),
             SchedulerFact::JobFinished { source, outcome, by, .. } => {
                 ended::apply(self, source, *outcome, by.as_ref(), at);

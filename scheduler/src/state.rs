@@ -1,7 +1,7 @@
 //! The durable state: jobs that are leased, requeued or delayed, the workers known, and who ended what of late.
 //!
 //! Changed by facts alone, so replay and snapshot give the same bytes (I7). Waiting jobs are not in it: they stay in
-//! their log until a fact takes them out.
+//! their log until a fact takes them out. What may be known of those in `overflow` is in [`crate::overflow`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
 use crate::cordons::Cordons;
-use crate::lines::LineKey;
+use crate::overflow::{Overflow, Parts, Withdrawal};
 use crate::transition::Phase;
 use crate::work::Work;
 
@@ -31,7 +31,8 @@ pub(crate) struct Lease {
     pub(crate) incarnation: u64,
     /// Number of its assignment in the token's epoch.
     pub(crate) number: u64,
-    /// When it was granted; not known of leases that older software granted.
+    /// When it was granted. Not known of a lease in a snapshot that was taken before leases noted it, though a replay from the
+    /// start would know: nothing depends on it but the clock of `max_runtime` ([`crate::transitions::overdue`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) since: Option<Timestamp>,
 }
@@ -69,12 +70,6 @@ pub(crate) struct Stopping {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) again: bool,
 }
-
-/// Withdrawals of jobs that may be in `overflow`, that are remembered. Part of the state's meaning.
-const WITHDRAWALS_REMEMBERED: usize = 4_096;
-
-/// What ends a job when it is read back: its tenant and id, and the reason.
-type Withdrawal = (TenantId, JobId, String);
 
 impl Job {
     /// Whether it had a lease under its present ticket.
@@ -118,12 +113,7 @@ pub(crate) struct State {
     delayed_bytes: usize,
     /// Leases by tenant. Looked up, never walked through.
     leased_of: HashMap<TenantId, usize>,
-    /// Jobs ever moved to `overflow`.
-    moved: u64,
-    /// Those of them with an ordering key that have not been leased nor ended since: they keep their place in line.
-    moved_in_line: BTreeMap<SourcePosition, LineKey>,
-    withdrawn: BTreeMap<SourcePosition, Withdrawal>,
-    withdrawn_order: VecDeque<SourcePosition>,
+    overflow: Overflow,
     cordons: Cordons,
 }
 
@@ -161,50 +151,18 @@ impl State {
         (self.delayed, self.delayed_bytes)
     }
 
-    /// A job was moved to `overflow`.
-    pub(crate) fn moved(&mut self, source: &SourcePosition, line: Option<LineKey>) {
-        self.moved += 1;
-        if let Some(line) = line {
-            self.moved_in_line.insert(source.clone(), line);
-        }
+    /// What `overflow` may hold.
+    pub(crate) fn overflow(&self) -> &Overflow {
+        &self.overflow
     }
 
-    /// Jobs in `overflow` that keep their place in a line, read back or not.
-    pub(crate) fn moved_in_line(&self) -> &BTreeMap<SourcePosition, LineKey> {
-        &self.moved_in_line
+    pub(crate) fn overflow_mut(&mut self) -> &mut Overflow {
+        &mut self.overflow
     }
 
     /// How many leases a tenant has.
     pub(crate) fn leased_of(&self, tenant: &TenantId) -> usize {
         self.leased_of.get(tenant).copied().unwrap_or(0)
-    }
-
-    /// Whether `overflow` may hold a job.
-    pub(crate) fn has_moved(&self) -> bool {
-        self.moved > 0
-    }
-
-    /// Remembers that a job is called off, for when it is read.
-    pub(crate) fn withdraw(&mut self, source: &SourcePosition, withdrawal: Withdrawal) {
-        if self.withdrawn.insert(source.clone(), withdrawal).is_none() {
-            self.withdrawn_order.push_back(source.clone());
-        }
-        if self.withdrawn_order.len() > WITHDRAWALS_REMEMBERED
-            && let Some(oldest) = self.withdrawn_order.pop_front()
-        {
-            self.withdrawn.remove(&oldest);
-        }
-    }
-
-    /// Whether a withdrawal can be remembered without another being forgotten.
-    pub(crate) fn may_withdraw(&self, source: &SourcePosition) -> bool {
-        self.withdrawn.len() < WITHDRAWALS_REMEMBERED || self.withdrawn.contains_key(source)
-    }
-
-    /// Why a job that has just been read is called off.
-    pub(crate) fn withdrawn(&self, work: &Work) -> Option<&str> {
-        let (tenant, id, reason) = self.withdrawn.get(&work.source)?;
-        (*tenant == work.tenant && *id == work.id).then_some(reason)
     }
 
     /// The worker of a leased job is told to stop it.
@@ -257,7 +215,7 @@ impl State {
     /// `work` is wanted on the first lease, ignored on later ones. False when it was wanted and is missing.
     pub(crate) fn grant(&mut self, source: &SourcePosition, work: Option<Work>, token: Token, lease: Lease) -> bool {
         let worker = lease.worker.clone();
-        self.moved_in_line.remove(source);
+        self.overflow.leave_line(source);
         if let Some(job) = self.jobs.get_mut(source) {
             job.token = token;
             job.lease = Some(lease);
@@ -266,7 +224,7 @@ impl State {
             let Some(work) = work else { return false };
             self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
             let (until, answered, used, stopping) = (None, None, Usage::default(), None);
-            let strikes = work.strikes;
+            let strikes = work.terms().strikes;
             let job = Job { work, token, strikes, lease: Some(lease), until, answered, used, stopping };
             self.jobs.insert(source.clone(), job);
         }
@@ -316,12 +274,12 @@ impl State {
     /// Takes in a job that is not to start yet.
     pub(crate) fn delay(&mut self, work: Work, until: Timestamp) {
         let source = work.source.clone();
-        self.moved_in_line.remove(&source);
+        self.overflow.leave_line(&source);
         self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
         // No owner's epoch is 0: it was not leased, but its tokens go on where those of its earlier tickets ended.
-        let token = Token { epoch: 0, attempt: work.leases };
+        let token = Token { epoch: 0, attempt: work.terms().leases };
         let job = Job {
-            strikes: work.strikes,
+            strikes: work.terms().strikes,
             work,
             token,
             lease: None,
@@ -356,7 +314,7 @@ impl State {
 
     /// Forgets a job that has no lease: it went back to its kernel, and comes again or ends there.
     pub(crate) fn release(&mut self, source: &SourcePosition) {
-        self.moved_in_line.remove(source);
+        self.overflow.leave_line(source);
         self.wake(source);
         let Some(job) = self.jobs.remove(source) else { return };
         let name = (job.work.tenant, job.work.id);
@@ -367,10 +325,7 @@ impl State {
 
     /// Ends a job; the worker that had it.
     pub(crate) fn finish(&mut self, source: &SourcePosition, by: Option<(WorkerId, Token)>) -> Option<WorkerId> {
-        if self.withdrawn.remove(source).is_some() {
-            self.withdrawn_order.retain(|kept| kept != source);
-        }
-        self.moved_in_line.remove(source);
+        self.overflow.end(source);
         self.ended.insert(source.clone(), by);
         self.ended_order.push_back(source.clone());
         if self.ended_order.len() > ENDED_REMEMBERED
@@ -436,6 +391,10 @@ struct SnapshotOut<'a> {
     ended: Vec<(&'a SourcePosition, Option<&'a (WorkerId, Token)>)>,
     #[serde(skip_serializing_if = "is_zero")]
     moved: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<Vec<(u64, u64)>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kept_at: Vec<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     withdrawn: Vec<(&'a SourcePosition, &'a Withdrawal)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -475,6 +434,10 @@ struct SnapshotIn {
     #[serde(default)]
     moved: u64,
     #[serde(default)]
+    out: Option<Vec<(u64, u64)>>,
+    #[serde(default)]
+    kept_at: Vec<u64>,
+    #[serde(default)]
     withdrawn: Vec<(SourcePosition, Withdrawal)>,
     #[serde(default)]
     moved_in_line: Vec<(SourcePosition, TenantId, String)>,
@@ -513,14 +476,17 @@ impl State {
             work: &job.work.text,
         });
         let ended = self.ended_order.iter().filter_map(|source| Some((source, self.ended.get(source)?.as_ref())));
+        let Parts { moved, out, in_line, withdrawn, kept_at } = self.overflow.parts();
         serde_json::to_string(&SnapshotOut {
             v: 1,
             jobs: jobs.collect(),
             workers: self.workers.iter().map(|(id, worker)| (id, worker.incarnation, worker.lane)).collect(),
             ended: ended.collect(),
-            moved: self.moved,
-            moved_in_line: self.moved_in_line.iter().map(|(source, (tenant, key))| (source, tenant, &**key)).collect(),
-            withdrawn: self.withdrawn_order.iter().filter_map(|s| Some((s, self.withdrawn.get(s)?))).collect(),
+            moved,
+            out,
+            kept_at,
+            moved_in_line: in_line,
+            withdrawn,
             cordons: &self.cordons,
         })
     }
@@ -549,14 +515,14 @@ impl State {
         for (worker, incarnation, lane) in snapshot.workers {
             state.welcome(&worker, incarnation, lane);
         }
-        state.moved = snapshot.moved;
         state.cordons = snapshot.cordons;
-        for (source, tenant, key) in snapshot.moved_in_line {
-            state.moved_in_line.insert(source, (tenant, key.into()));
-        }
-        for (source, withdrawal) in snapshot.withdrawn {
-            state.withdraw(&source, withdrawal);
-        }
+        state.overflow = Overflow::of(Parts {
+            moved: snapshot.moved,
+            out: snapshot.out,
+            in_line: snapshot.moved_in_line,
+            withdrawn: snapshot.withdrawn,
+            kept_at: snapshot.kept_at,
+        });
         for (source, by) in snapshot.ended {
             state.ended_order.push_back(source.clone());
             state.ended.insert(source, by);

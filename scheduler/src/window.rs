@@ -1,5 +1,9 @@
 //! Jobs that wait in memory. Soft: the log holds them, a new owner reads them again.
 //!
+//! Each stands once, in a slab; what finds it, by its source, its record or its name, and what orders it holds its number. What
+//! many say alike (tenant, source, requirement) is held once. So a waiting job costs less than 400 bytes beside its record's
+//! text, ready queues included (`bench/examples/scale`).
+//!
 //! Bounded by number and bytes, in shares that do not keep each other out: a quarter for what comes back from `overflow`, the
 //! rest for `approved`, and each of the two in equal parts for the buckets. A full share takes nothing until it is down to
 //! three quarters, so a tenant that floods pauses the buckets it has, not those of others.
@@ -7,13 +11,15 @@
 //! In a bucket that several tenants share, one that has more than half of a full share crowds the others out: what of it came
 //! last makes way ([`Window::crowding`]), so that what stands behind it in the log is found.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::Hash;
 
-use tidegate_protocol::ids::{JobId, TenantId};
+use tidegate_protocol::ids::{JobId, SourceName, TenantId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_stage::InputRef;
 
-use crate::work::Work;
+use crate::slab::{Index, NONE, Slab};
+use crate::work::{Requirement, Work};
 
 /// Which kind of topic a job waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +33,47 @@ pub(crate) enum Origin {
 pub(crate) struct Waiting {
     pub(crate) input: InputRef,
     pub(crate) work: Work,
-    order: u64,
+    /// In its share.
+    all: Link,
+    /// In its share, among those of its tenant.
+    theirs: Link,
+}
+
+/// Neighbours in a list.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    before: u32,
+    behind: u32,
+}
+
+const ALONE: Link = Link { before: NONE, behind: NONE };
+
+/// Which of its links makes up a list.
+type Of = fn(&mut Waiting) -> &mut Link;
+
+const ALL: Of = |waiting| &mut waiting.all;
+const THEIRS: Of = |waiting| &mut waiting.theirs;
+
+/// The ends of a list by age.
+#[derive(Debug, Clone, Copy)]
+struct List {
+    first: u32,
+    last: u32,
+    len: usize,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self { first: NONE, last: NONE, len: 0 }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Share {
     bytes: usize,
     full: bool,
-    by_age: BTreeMap<u64, SourcePosition>,
-    tenants: BTreeMap<TenantId, BTreeSet<u64>>,
+    all: List,
+    tenants: BTreeMap<TenantId, List>,
     /// Tenants by how many jobs they have.
     sizes: BTreeSet<(usize, TenantId)>,
     /// A second tenant has been met.
@@ -46,14 +84,27 @@ struct Share {
 #[derive(Debug)]
 pub(crate) struct Window {
     most: (usize, usize),
-    jobs: BTreeMap<SourcePosition, Waiting>,
-    inputs: BTreeMap<InputRef, SourcePosition>,
-    /// Looked up, never walked through: its order shows nowhere, and its random keys keep submitters, who choose the ids,
-    /// from crowding a bucket. (In a tree, ids with a long common beginning are compared to the end at every step.)
-    live: HashMap<(TenantId, JobId), SourcePosition>,
+    jobs: Slab<Waiting>,
+    by_source: Index,
+    by_input: Index,
+    by_name: Index,
     /// Of each job input: first the buckets of `approved`, then those of `overflow`.
     shares: Vec<Share>,
-    arrivals: u64,
+    alike: Alike,
+}
+
+type Jobs = Slab<Waiting>;
+
+fn source_of<'a>(jobs: &'a Jobs) -> impl Fn(u32) -> Option<&'a SourcePosition> {
+    move |number| jobs.get(number).map(|waiting| &waiting.work.source)
+}
+
+fn input_of(jobs: &Jobs) -> impl Fn(u32) -> Option<InputRef> {
+    move |number| jobs.get(number).map(|waiting| waiting.input)
+}
+
+fn name_of<'a>(jobs: &'a Jobs) -> impl Fn(u32) -> Option<(&'a TenantId, &'a JobId)> {
+    move |number| jobs.get(number).map(|waiting| (&waiting.work.tenant, &waiting.work.id))
 }
 
 impl Window {
@@ -61,57 +112,63 @@ impl Window {
     pub(crate) fn new(jobs: usize, bytes: usize, buckets: usize) -> Self {
         Self {
             most: (jobs, bytes),
-            jobs: BTreeMap::new(),
-            inputs: BTreeMap::new(),
-            live: HashMap::new(),
+            jobs: Slab::default(),
+            by_source: Index::default(),
+            by_input: Index::default(),
+            by_name: Index::default(),
             shares: (0..2 * buckets).map(|_| Share::default()).collect(),
-            arrivals: 0,
+            alike: Alike::default(),
         }
     }
 
-    pub(crate) fn insert(&mut self, input: InputRef, work: Work) {
-        self.arrivals += 1;
-        let (order, source) = (self.arrivals, work.source.clone());
-        self.inputs.insert(input, source.clone());
-        self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
+    /// Takes a job in, of which neither source nor name are in.
+    pub(crate) fn insert(&mut self, input: InputRef, mut work: Work) {
+        self.alike.share(&mut work);
+        let (tenant, bytes) = (work.tenant.clone(), work.bytes());
+        let number = self.jobs.insert(Waiting { input, work, all: ALONE, theirs: ALONE });
+        self.by_source.insert(number, source_of(&self.jobs));
+        self.by_input.insert(number, input_of(&self.jobs));
+        self.by_name.insert(number, name_of(&self.jobs));
         if let Some(share) = self.shares.get_mut(input.input as usize) {
-            share.bytes += work.bytes();
-            share.by_age.insert(order, source.clone());
-            share.mixed |= share.tenants.keys().any(|tenant| *tenant != work.tenant);
-            share.count(&work.tenant, |jobs| {
-                jobs.insert(order);
-            });
+            share.bytes += bytes;
+            share.all.push(&mut self.jobs, number, ALL);
+            share.mixed |= share.tenants.keys().any(|other| *other != tenant);
+            share.change(&tenant, |list| list.push(&mut self.jobs, number, THEIRS));
         }
-        self.jobs.insert(source, Waiting { input, work, order });
         self.weigh(input.input);
     }
 
     pub(crate) fn remove(&mut self, source: &SourcePosition) -> Option<Waiting> {
-        let waiting = self.jobs.remove(source)?;
-        self.inputs.remove(&waiting.input);
-        self.live.remove(&(waiting.work.tenant.clone(), waiting.work.id.clone()));
-        if let Some(share) = self.shares.get_mut(waiting.input.input as usize) {
-            share.bytes -= waiting.work.bytes();
-            share.by_age.remove(&waiting.order);
-            share.count(&waiting.work.tenant, |jobs| {
-                jobs.remove(&waiting.order);
-            });
+        let number = self.by_source.remove(source, source_of(&self.jobs))?;
+        let (input, tenant) = self.jobs.get(number).map(|waiting| (waiting.input, waiting.work.tenant.clone()))?;
+        self.by_input.remove(input, input_of(&self.jobs));
+        if let Some(name) = name_of(&self.jobs)(number) {
+            self.by_name.remove(name, name_of(&self.jobs));
         }
-        self.weigh(waiting.input.input);
+        if let Some(share) = self.shares.get_mut(input.input as usize) {
+            share.all.take(&mut self.jobs, number, ALL);
+            share.change(&tenant, |list| list.take(&mut self.jobs, number, THEIRS));
+        }
+        let waiting = self.jobs.remove(number)?;
+        if let Some(share) = self.shares.get_mut(input.input as usize) {
+            share.bytes -= waiting.work.bytes();
+        }
+        self.weigh(input.input);
         Some(waiting)
     }
 
     pub(crate) fn get(&self, source: &SourcePosition) -> Option<&Waiting> {
-        self.jobs.get(source)
+        self.jobs.get(self.by_source.find(source, source_of(&self.jobs))?)
     }
 
     pub(crate) fn at(&self, input: InputRef) -> Option<&Waiting> {
-        self.jobs.get(self.inputs.get(&input)?)
+        self.jobs.get(self.by_input.find(input, input_of(&self.jobs))?)
     }
 
     /// The waiting job of that name.
-    pub(crate) fn live(&self, name: &(TenantId, JobId)) -> Option<&SourcePosition> {
-        self.live.get(name)
+    pub(crate) fn live(&self, (tenant, id): &(TenantId, JobId)) -> Option<&SourcePosition> {
+        let number = self.by_name.find((tenant, id), name_of(&self.jobs))?;
+        self.jobs.get(number).map(|waiting| &waiting.work.source)
     }
 
     /// Whether a job from that input is wanted.
@@ -121,7 +178,9 @@ impl Window {
 
     /// The job that waits longest of those that may move, in a full share of `approved`.
     pub(crate) fn stuck(&self, may_move: impl Fn(&Work) -> bool) -> Option<&Waiting> {
-        self.full().find_map(|share| self.movable(share.by_age.values(), &may_move))
+        self.full().find_map(|share| {
+            self.along(share.all.first, |waiting| waiting.all.behind).find(|waiting| may_move(&waiting.work))
+        })
     }
 
     /// In a full share of `approved` that several tenants use, the last job that may move of the tenant that has more than
@@ -129,8 +188,8 @@ impl Window {
     pub(crate) fn crowding(&self, may_move: impl Fn(&Work) -> bool) -> Option<&Waiting> {
         self.full().filter(|share| share.mixed).find_map(|share| {
             let (jobs, tenant) = share.sizes.last()?;
-            let theirs = share.tenants.get(tenant).filter(|_| 2 * jobs > share.by_age.len())?;
-            self.movable(theirs.iter().rev().filter_map(|order| share.by_age.get(order)), &may_move)
+            let theirs = share.tenants.get(tenant).filter(|_| 2 * jobs > share.all.len)?;
+            self.along(theirs.last, |waiting| waiting.theirs.before).find(|waiting| may_move(&waiting.work))
         })
     }
 
@@ -138,12 +197,13 @@ impl Window {
         self.shares.iter().take(self.shares.len() / 2).filter(|share| share.full)
     }
 
-    fn movable<'a>(
-        &'a self,
-        mut sources: impl Iterator<Item = &'a SourcePosition>,
-        may_move: &impl Fn(&Work) -> bool,
-    ) -> Option<&'a Waiting> {
-        sources.find_map(|source| self.jobs.get(source).filter(|waiting| may_move(&waiting.work)))
+    fn along(&self, from: u32, next: impl Fn(&Waiting) -> u32) -> impl Iterator<Item = &Waiting> {
+        let mut at = from;
+        std::iter::from_fn(move || {
+            let waiting = self.jobs.get(at)?;
+            at = next(waiting);
+            Some(waiting)
+        })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -162,7 +222,7 @@ impl Window {
         };
         let (jobs, bytes) = (part(self.most.0), part(self.most.1));
         let Some(share) = self.shares.get_mut(input) else { return };
-        let (has_jobs, has_bytes) = (share.by_age.len(), share.bytes);
+        let (has_jobs, has_bytes) = (share.all.len, share.bytes);
         if has_jobs >= jobs || has_bytes >= bytes {
             share.full = true;
         } else if has_jobs <= jobs * 3 / 4 && has_bytes <= bytes / 4 * 3 {
@@ -171,17 +231,75 @@ impl Window {
     }
 }
 
+impl List {
+    /// Adds a job at the end.
+    fn push(&mut self, jobs: &mut Jobs, number: u32, of: Of) {
+        if let Some(waiting) = jobs.get_mut(number) {
+            *of(waiting) = Link { before: self.last, behind: NONE };
+        }
+        match jobs.get_mut(self.last) {
+            Some(last) => of(last).behind = number,
+            None => self.first = number,
+        }
+        self.last = number;
+        self.len += 1;
+    }
+
+    /// Takes a job out.
+    fn take(&mut self, jobs: &mut Jobs, number: u32, of: Of) {
+        let Some(Link { before, behind }) = jobs.get_mut(number).map(|waiting| *of(waiting)) else { return };
+        match jobs.get_mut(before) {
+            Some(waiting) => of(waiting).behind = behind,
+            None => self.first = behind,
+        }
+        match jobs.get_mut(behind) {
+            Some(waiting) => of(waiting).before = before,
+            None => self.last = before,
+        }
+        self.len -= 1;
+    }
+}
+
 impl Share {
-    fn count(&mut self, tenant: &TenantId, change: impl FnOnce(&mut BTreeSet<u64>)) {
-        let jobs = self.tenants.entry(tenant.clone()).or_default();
-        self.sizes.remove(&(jobs.len(), tenant.clone()));
-        change(jobs);
-        let jobs = jobs.len();
+    fn change(&mut self, tenant: &TenantId, change: impl FnOnce(&mut List)) {
+        let list = self.tenants.entry(tenant.clone()).or_default();
+        self.sizes.remove(&(list.len, tenant.clone()));
+        change(list);
+        let jobs = list.len;
         if jobs == 0 {
             self.tenants.remove(tenant);
         } else {
             self.sizes.insert((jobs, tenant.clone()));
         }
+    }
+}
+
+/// Names that many jobs have in common, each held once. Looked up, never walked through.
+#[derive(Debug, Default)]
+struct Alike {
+    sources: HashSet<SourceName>,
+    tenants: HashSet<TenantId>,
+    requirements: HashSet<Requirement>,
+}
+
+/// Most that are known of each; then all are forgotten, and jobs to come have copies of their own.
+const MOST_ALIKE: usize = 4_096;
+
+impl Alike {
+    fn share(&mut self, work: &mut Work) {
+        fn one<T: Clone + Eq + Hash>(known: &mut HashSet<T>, value: &mut T) {
+            if let Some(same) = known.get(value) {
+                *value = same.clone();
+                return;
+            }
+            if known.len() >= MOST_ALIKE {
+                known.clear();
+            }
+            known.insert(value.clone());
+        }
+        one(&mut self.sources, &mut work.source.source);
+        one(&mut self.tenants, &mut work.tenant);
+        one(&mut self.requirements, &mut work.requirement);
     }
 }
 
@@ -200,7 +318,7 @@ mod tests {
     fn fill(window: &mut Window, input: u32, tenants: &[&str]) -> usize {
         let mut taken = 0;
         while window.admits(input) {
-            let offset = window.arrivals;
+            let offset = 100 * u64::from(input) + taken as u64;
             window.insert(InputRef { input, offset }, work(offset, tenants[taken % tenants.len()]));
             taken += 1;
         }
@@ -230,7 +348,7 @@ mod tests {
             window.remove(&driver::position(offset)).unwrap();
         }
         assert_eq!((window.bytes(), window.len(), window.admits(0)), (0, 0, true));
-        assert!(window.live.is_empty() && window.inputs.is_empty());
+        assert_eq!((window.by_name.len(), window.by_input.len(), window.by_source.len()), (0, 0, 0));
         assert!(window.shares.iter().all(|share| share.tenants.is_empty() && share.sizes.is_empty()));
     }
 

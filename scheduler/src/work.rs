@@ -20,16 +20,29 @@ use crate::placement::Wish;
 /// What a worker must offer: the job's capability and what it requires, sorted, each once.
 pub(crate) type Requirement = Arc<[Capability]>;
 
-/// A judged, allowed job with its record's exact text.
+/// A judged, allowed job with its record's exact text. Many of them wait: what few jobs say stands apart.
 #[derive(Debug, Clone)]
 pub(crate) struct Work {
     pub(crate) source: SourcePosition,
     pub(crate) tenant: TenantId,
     pub(crate) id: JobId,
     pub(crate) requirement: Requirement,
+    terms: Option<Box<Terms>>,
+    /// When its ticket expires; the end of time when it does not.
+    pub(crate) expires: Timestamp,
+    /// The number of its move, when it was read from `overflow`; else 0.
+    pub(crate) moved: u64,
+    pub(crate) priority: u8,
+    /// The kernel waits for its end.
+    pub(crate) settles: bool,
+    pub(crate) text: Arc<RawValue>,
+}
+
+/// What a job may say, and most do not.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Terms {
     /// What it says of its worker's labels.
     pub(crate) wish: Option<Arc<Wish>>,
-    pub(crate) priority: u8,
     pub(crate) deadline: Option<Timestamp>,
     /// It is not to start before.
     pub(crate) not_before: Option<Timestamp>,
@@ -39,8 +52,6 @@ pub(crate) struct Work {
     pub(crate) line: Option<LineKey>,
     /// How it wants to be tried again.
     pub(crate) retry: Retry,
-    /// The kernel waits for its end.
-    pub(crate) settles: bool,
     /// Leases it had under earlier tickets.
     pub(crate) leases: u32,
     /// Those of them that count as failed attempts.
@@ -49,10 +60,21 @@ pub(crate) struct Work {
     pub(crate) max_runtime: Option<Duration>,
     /// Most leases that may end badly, and one more.
     pub(crate) max_retries: Option<u32>,
-    /// When its ticket expires.
-    pub(crate) expires: Option<Timestamp>,
-    pub(crate) text: Arc<RawValue>,
 }
+
+/// Those of a job that says nothing.
+static USUAL: Terms = Terms {
+    wish: None,
+    deadline: None,
+    not_before: None,
+    depth: 0,
+    line: None,
+    retry: Retry { max_attempts: None, backoff_ms: None, max_backoff_ms: None },
+    leases: 0,
+    strikes: 0,
+    max_runtime: None,
+    max_retries: None,
+};
 
 /// A record that is no judged, allowed job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,28 +163,38 @@ impl Work {
         let LeanDecision { settles, leases, strikes, constraints: LeanConstraints { budgets }, .. } = lean.decision;
         let (requirement, max_retries) = (requires.into(), budgets.max_retries);
         let max_runtime = budgets.max_runtime_ms.map(Duration::from_millis);
-        Ok(Self {
-            source,
-            id,
-            requirement,
+        let terms = Terms {
             wish: (!select.is_empty() || !prefer.is_empty()).then(|| Arc::new(Wish { select, prefer })),
-            priority,
             deadline,
             not_before,
             depth: delegation.map_or(0, |delegation| delegation.depth()),
             line: ordering_key.map(|key| (tenant.clone(), key.into())),
             retry,
-            settles,
             leases,
             strikes,
             max_runtime,
             max_retries,
-            expires,
+        };
+        Ok(Self {
+            source,
             tenant,
+            id,
+            requirement,
+            terms: (terms != USUAL).then(|| Box::new(terms)),
+            expires: expires.unwrap_or(Timestamp(u64::MAX)),
+            moved: 0,
+            priority,
+            settles,
             text,
         })
     }
 
+    /// What it says beside what every job says.
+    pub(crate) fn terms(&self) -> &Terms {
+        self.terms.as_deref().unwrap_or(&USUAL)
+    }
+
+    /// Bytes of its record.
     pub(crate) fn bytes(&self) -> usize {
         self.text.get().len()
     }

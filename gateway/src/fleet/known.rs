@@ -355,6 +355,7 @@ mod tests {
             number,
             lane: 2,
             work: None,
+            moved: 0,
         }
     }
 

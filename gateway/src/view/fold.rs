@@ -211,7 +211,7 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
                 }
             });
         }
-        SchedulerFact::JobDuplicate { source, duplicate_of, settles: _ } => shelf.change(&source, |story| {
+        SchedulerFact::JobDuplicate { source, duplicate_of, settles: _, moved: _ } => shelf.change(&source, |story| {
             story.state = State::Duplicate;
             story.duplicate_of = Some(duplicate_of);
             story.times.finished_ms = Some(millis(at));

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use tidegate_protocol::ids::{Capability, TenantId, WorkerId};
-use tidegate_protocol::selector::Selector;
+use tidegate_protocol::selector::{Selector, Wanted};
 
 use crate::ready::Rank;
 use crate::work::Requirement;
@@ -24,7 +24,7 @@ struct KindId(u64);
 const KINDS_LOOKED_AT: usize = 64;
 
 /// Empty classes are kept for their next job up to this many.
-const CLASSES_KEPT: usize = 1_024;
+const CLASSES_KEPT: usize = 256;
 
 /// Most tenants that are apart; a worker gets nothing of a further one.
 const MOST_APART: usize = 10_000;
@@ -136,16 +136,28 @@ pub(crate) struct Placement {
     classes_before_purge: usize,
     last_kind: Option<KindId>,
     free_workers: usize,
+    /// Kinds by label and value.
+    labelled: BTreeMap<String, BTreeMap<String, BTreeSet<KindId>>>,
+    newly_served: Vec<ClassId>,
+    newly_unserved: Vec<ClassId>,
     apart: BTreeSet<TenantId>,
     newly_apart: Vec<TenantId>,
 }
 
 impl Placement {
+    /// The class of jobs with that need, when it was met before and is kept.
+    pub(crate) fn known(&self, need: Need<'_>) -> Option<ClassId> {
+        self.class_of.get(&self.name(need)).copied()
+    }
+
+    fn name(&self, Need { requirement, tenant, child, wish }: Need<'_>) -> ClassName {
+        let tenant = self.apart.get(tenant).cloned();
+        ClassName { requirement: requirement.clone(), tenant, child, wish: wish.cloned() }
+    }
+
     /// The class of jobs with that need.
     pub(crate) fn class(&mut self, need: Need<'_>) -> ClassId {
-        let tenant = self.apart.get(need.tenant).cloned();
-        let name =
-            ClassName { requirement: need.requirement.clone(), tenant, child: need.child, wish: need.wish.cloned() };
+        let name = self.name(need);
         if let Some(id) = self.class_of.get(&name) {
             return *id;
         }
@@ -153,21 +165,51 @@ impl Placement {
             self.purge();
         }
         let id = ClassId(self.fresh_id());
-        let served = self.kinds.iter_mut().filter(|(_, kind)| kind.can.serves(&name));
         let (mut kinds, mut open, mut pleasing) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        for (kind_id, kind) in served {
+        for kind_id in self.candidates(&name) {
+            let Some(kind) = self.kinds.get_mut(&kind_id).filter(|kind| kind.can.serves(&name)) else { continue };
             kind.classes.insert(id);
-            kinds.insert(*kind_id);
+            kinds.insert(kind_id);
             if !kind.free.is_empty() {
-                open.insert(*kind_id);
+                open.insert(kind_id);
                 if kind.can.pleases(&name) {
-                    pleasing.insert(*kind_id);
+                    pleasing.insert(kind_id);
                 }
             }
         }
         self.class_of.insert(name.clone(), id);
         self.classes.insert(id, Class { name, head: None, busy: false, kinds, open, pleasing });
         id
+    }
+
+    /// The kinds that may serve a class: those with the rarest label that it wants to be there; all when it wants none.
+    fn candidates(&self, class: &ClassName) -> Vec<KindId> {
+        let select = class.wish.as_ref().map(|wish| &wish.select);
+        let with = |(label, wanted): (&str, &Wanted)| -> Option<Vec<&BTreeSet<KindId>>> {
+            let values = self.labelled.get(label);
+            let of = |value: &str| values.and_then(|values| values.get(value));
+            match wanted {
+                Wanted::Is(value) => Some(of(value).into_iter().collect()),
+                Wanted::In(several) => Some(several.iter().filter_map(|value| of(value)).collect()),
+                Wanted::There(true) => Some(values.into_iter().flat_map(BTreeMap::values).collect()),
+                Wanted::There(false) => None,
+            }
+        };
+        let rarest = select.into_iter().flat_map(Selector::terms).filter_map(with);
+        match rarest.min_by_key(|sets| sets.iter().map(|set| set.len()).sum::<usize>()) {
+            Some(sets) => sets.into_iter().flatten().copied().collect(),
+            None => self.kinds.keys().copied().collect(),
+        }
+    }
+
+    /// Whether a worker that is known serves a class, free or not.
+    pub(crate) fn is_served(&self, id: ClassId) -> bool {
+        self.classes.get(&id).is_some_and(|class| !class.kinds.is_empty())
+    }
+
+    /// Classes with a wish that nobody served and somebody does since the last call, and the reverse.
+    pub(crate) fn take_served(&mut self) -> (Vec<ClassId>, Vec<ClassId>) {
+        (std::mem::take(&mut self.newly_served), std::mem::take(&mut self.newly_unserved))
     }
 
     /// Tells the rank of a class's first job that may be leased, and whether it has any job at all.
@@ -188,7 +230,8 @@ impl Placement {
         }
     }
 
-    /// Tells what a worker offers, and its load when it has room. Look at [`Self::take_newly_apart`] afterwards.
+    /// Tells what a worker offers, and its load when it has room. Look at [`Self::take_newly_apart`] and
+    /// [`Self::take_served`] afterwards, of whoever leaves too.
     pub(crate) fn set_worker(&mut self, worker: &WorkerId, can: &Can, load: Option<Load>) {
         let known = self.workers.get(worker).copied();
         if let Some((kind, before)) = known
@@ -219,9 +262,23 @@ impl Placement {
             && let Some(kind) = self.kinds.remove(&id)
         {
             self.kind_of.remove(&kind.can);
-            for class in &kind.classes {
-                if let Some(class) = self.classes.get_mut(class) {
-                    class.kinds.remove(&id);
+            for (label, value) in kind.can.labels.iter() {
+                let Some(values) = self.labelled.get_mut(label) else { continue };
+                if let Some(kinds) = values.get_mut(value) {
+                    kinds.remove(&id);
+                    if kinds.is_empty() {
+                        values.remove(value);
+                    }
+                }
+                if values.is_empty() {
+                    self.labelled.remove(label);
+                }
+            }
+            for class_id in &kind.classes {
+                let Some(class) = self.classes.get_mut(class_id) else { continue };
+                class.kinds.remove(&id);
+                if class.kinds.is_empty() && class.busy && class.name.wish.is_some() {
+                    self.newly_unserved.push(*class_id);
                 }
             }
         }
@@ -257,6 +314,12 @@ impl Placement {
     #[cfg(test)]
     pub(crate) fn classes(&self) -> usize {
         self.classes.len()
+    }
+
+    /// Classes that are touched when some worker fills up or gets room.
+    #[cfg(test)]
+    pub(crate) fn classes_linked(&self) -> usize {
+        self.classes.values().filter(|class| !class.kinds.is_empty()).count()
     }
 
     fn set_load(&mut self, worker: &WorkerId, id: KindId, before: Option<Load>, load: Option<Load>) {
@@ -309,8 +372,14 @@ impl Placement {
         }
         let id = KindId(self.fresh_id());
         let mut classes = BTreeSet::new();
+        for (label, value) in can.labels.iter() {
+            self.labelled.entry(label.clone()).or_default().entry(value.clone()).or_default().insert(id);
+        }
         for (class_id, class) in &mut self.classes {
             if can.serves(&class.name) {
+                if class.kinds.is_empty() && class.busy && class.name.wish.is_some() {
+                    self.newly_served.push(*class_id);
+                }
                 class.kinds.insert(id);
                 classes.insert(*class_id);
             }

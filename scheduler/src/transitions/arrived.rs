@@ -1,6 +1,7 @@
 //! A record on `approved` or `overflow`: it waits, or is refused, or is a second one of a live job.
 
 use tidegate_protocol::facts::SchedulerFact;
+use tidegate_protocol::headers;
 use tidegate_protocol::job::{InputHash, SourcePosition};
 use tidegate_protocol::limits::Usage;
 use tidegate_protocol::outcome::{DeadReason, Outcome};
@@ -53,14 +54,20 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
     let read = Work::read(arrival.record.value.as_ref());
     let its_own = |work: Work| sent_by_its_own(scheduler, arrival, origin, &work.source).map(|()| work);
     let work = match read.and_then(its_own) {
-        Ok(work) => work,
+        Ok(mut work) => {
+            work.moved = number_of(arrival, origin);
+            work
+        }
         Err(no) => return Fate::Ends(Box::new(refused(arrival, no.reason, no.detail))),
     };
     if let Some(live) = live(scheduler, &work) {
-        let fact = SchedulerFact::JobDuplicate { source: work.source, duplicate_of: live, settles: work.settles };
+        let fact = {
+            let Work { source, settles, moved, .. } = work;
+            SchedulerFact::JobDuplicate { source, duplicate_of: live, settles, moved }
+        };
         return Fate::Ends(Box::new(fact));
     }
-    let withdrawn = scheduler.state.withdrawn(&work).map(str::to_owned);
+    let withdrawn = scheduler.state.overflow().withdrawn(&work).map(str::to_owned);
     if let Some(reason) = withdrawn.or_else(|| scheduler.soft.early.of(&work)) {
         let end = ended::called_off_unleased(&work, Outcome::Cancelled, reason);
         return Fate::Ends(Box::new(end));
@@ -80,7 +87,11 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
             work: None,
             usage: Usage::default(),
             settles: work.settles,
+            moved: work.moved,
         }));
+    }
+    if scheduler.pool.is_spent(&work, work.terms().strikes) {
+        return Fate::Ends(Box::new(ended::spent(&work)));
     }
     if let Some(fact) = delayed::on_arrival(scheduler, &work, at) {
         return Fate::Ends(Box::new(fact));
@@ -89,6 +100,12 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
     scheduler.soft.window.insert(arrival.at, work);
     scheduler.offer(&source, at);
     Fate::Waits
+}
+
+/// The number under which this shard moved the job; 0 of one that comes from its kernel.
+fn number_of(arrival: &Arrival<'_>, origin: Origin) -> u64 {
+    let number = || arrival.record.headers.text(headers::MOVED)?.parse().ok();
+    if origin == Origin::Overflow { number().unwrap_or(0) } else { 0 }
 }
 
 /// A record that calls a job off; `None` when it is to be read as a job.

@@ -6,10 +6,11 @@
 //! | waits in the window | `JobFinished` (cancelled), which settles its record |
 //! | requeued, delayed | the same, from the state |
 //! | leased | `CancelAsked`: its worker is told; when its grace is over, `JobFinished`, and its lease is fenced |
-//! | leased, its shard changes its owner | `CancelAsked` once more, when its worker lists it to the new owner |
+//! | leased, its shard changes its owner | `CancelAsked` once more, when its worker lists it to the new owner; it does not end without its worker before a lease's time is over, nor after an outage: nobody could say that it had stopped |
 //! | leased, its worker's result comes first | the result counts (I5), except that a retryable failure is no longer retried |
 //! | leased, its lease ends first | `LeaseExpired`, then `JobFinished` instead of a further lease |
 //! | in `overflow`, not read back yet | `WithdrawalKept`; it ends when it is read |
+//! | it was there, and nothing of that time is | forgotten what was kept: it had ended before ([`crate::overflow`]) |
 //! | the same, and as many are kept as may be | `WithdrawalMoved`: it follows the job into `overflow`, so finds it here again |
 //! | ended, or never heard of | nothing |
 //!
@@ -58,12 +59,12 @@ pub(crate) fn decide(
             let end = ended::called_off_unleased(&waiting.work, Outcome::Cancelled, sentence);
             decision.settle(waiting.input, end);
         }
-    } else if scheduler.state.has_moved() && scheduler.state.ended(source).is_none() {
+    } else if scheduler.state.overflow().may_hold() && scheduler.state.ended(source).is_none() {
         // On `withdrawals` another is to follow, and one that comes back from `overflow` has passed its job.
         let InputIs::Jobs(from) = scheduler.input(record.input) else { return };
         let source = source.clone();
         // What comes back from `overflow` is behind its job no longer, so it is kept whatever makes way for it.
-        if scheduler.state.may_withdraw(&source) || from == Origin::Overflow {
+        if scheduler.state.overflow().may_withdraw(&source) || from == Origin::Overflow {
             let (tenant, job_id) = (tenant.clone(), id.clone());
             decision.settle(record, SchedulerFact::WithdrawalKept { source, tenant, job_id, reason: sentence });
         } else if from == Origin::Approved
@@ -130,7 +131,7 @@ pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, stopping
     let soft = &mut scheduler.soft;
     if soft.epoch.is_some() {
         soft.counts.cancels_asked += u64::from(soft.asked.insert(source.clone()));
-        soft.cancels.set(source, stopping.until);
+        soft.cancels.set(source, stopping.until.max(soft.unheard_until));
         // Asked already: a clock that stayed due would have the shard tick for nothing until the grace is over.
         soft.stalls.stop(source);
         if !stopping.again {
@@ -203,11 +204,16 @@ mod tests {
             assert!(matches!(order, Order::Cancel { token, .. } if token == Token { epoch: 1, attempt: 1 }));
             assert!(shard.approved(withdrawal("a", 1)).facts.is_empty(), "asked once");
             shard.takeover(way, 2);
-            shard.wait(Duration::from_millis(2_999));
+            let began = shard.at;
+            shard.wait(Duration::from_millis(3_001));
+            assert!(shard.tick().facts.is_empty(), "its worker could not be heard yet");
+            shard.report(&says(2).hello());
+            let running = vec![crate::driver::held(1, Token { epoch: 1, attempt: 1 })];
+            shard.report(&Says { running, ..says(2) }.heartbeat());
+            shard.wait(Duration::from_millis(9_999) - shard.at.since(began));
             assert!(shard.tick().facts.is_empty());
             shard.wait(Duration::from_millis(2));
             ends_as(&shard.tick(), Outcome::Cancelled);
-            shard.report(&says(2).hello());
             let late = shard.report(&says(2).result(position(1), Token { epoch: 1, attempt: 1 }, Outcome::Succeeded));
             let [SchedulerFact::ResultRefused { reason, .. }] = &late.facts[..] else { panic!("{late:?}") };
             assert_eq!(reason, "finished");
@@ -228,6 +234,31 @@ mod tests {
             ends_as(&shard.report(&result), ends);
             shard.wait(Duration::from_secs(60));
             assert!(shard.tick().facts.iter().all(|f| !matches!(f, SchedulerFact::JobFinished { .. })));
+        }
+    }
+
+    #[test]
+    fn who_could_not_report_for_a_while_has_a_leases_time_to_say_that_it_stopped() {
+        for way in [None, Some(Way::Replay), Some(Way::Snapshot)] {
+            let mut shard = Shard::new(layout(), &Tuning { cancel_grace_ms: 3_000, ..Tuning::default() });
+            leased(&mut shard);
+            shard.approved(withdrawal("a", 1));
+            shard.wait(Duration::from_secs(60));
+            match way {
+                None => shard.gap(Duration::from_secs(60)),
+                Some(way) => shard.takeover(way, 2),
+            }
+            assert!(shard.tick().facts.is_empty(), "{way:?}");
+            shard.report(&says(shard.epoch).hello());
+            shard.wait(Duration::from_secs(9));
+            let running = vec![crate::driver::held(1, Token { epoch: 1, attempt: 1 })];
+            shard.report(&Says { running, ..says(shard.epoch) }.heartbeat());
+            assert!(shard.tick().facts.is_empty(), "{way:?}");
+            let token = Token { epoch: 1, attempt: 1 };
+            ends_as(
+                &shard.report(&says(shard.epoch).result(position(1), token, Outcome::Succeeded)),
+                Outcome::Succeeded,
+            );
         }
     }
 
@@ -372,6 +403,37 @@ mod tests {
             let [SchedulerFact::CancelAsked { source, .. }] = &step.facts[..] else { panic!("{step:?}") };
             assert_eq!(*source, position(2));
             assert_eq!(shard.unsettled(), 0);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_job_that_had_ended_leaves_with_the_last_that_could_have_been_it() {
+        for way in [Way::Replay, Way::Snapshot] {
+            let mut shard = Shard::new(layout(), &Tuning { window_jobs: 4, ..Tuning::default() });
+            for offset in [1, 2] {
+                let at = shard.append(0, Some(approved(&job(&format!("j{offset}"), offset), "1")), Default::default());
+                shard.read();
+                shard.evict(at);
+                shard.read();
+            }
+            // Long after its end: nobody remembers that it ended.
+            let step = shard.approved(withdrawal("x", 7));
+            assert!(matches!(&step.facts[..], [SchedulerFact::WithdrawalKept { .. }]), "{step:?}");
+            shard.takeover(way, 2);
+            shard.read();
+            shard.report(&says(2).hello());
+            shard.report(&says(2).heartbeat());
+            for offset in [1, 2] {
+                assert!(shard.stage.snapshot().unwrap().contains(r#""withdrawn":"#));
+                let step = shard.poll();
+                let [SchedulerFact::LeaseGranted { moved, .. }] = &step.facts[..] else { panic!("{step:?}") };
+                assert_eq!(*moved, offset);
+                shard.report(&says(2).result(position(offset), Token { epoch: 2, attempt: 1 }, Outcome::Succeeded));
+                shard.read();
+            }
+            assert!(!shard.stage.snapshot().unwrap().contains(r#""withdrawn":"#));
+            assert!(shard.approved(withdrawal("x", 7)).facts.is_empty(), "and there is no reason to keep it again");
+            shard.takeover(way, 3);
         }
     }
 

@@ -18,13 +18,14 @@ use crate::work::Work;
 /// The fact that takes a job which has just arrived out of its log until its time; `None` when it may start, or there is
 /// no room.
 pub(crate) fn on_arrival(scheduler: &Scheduler, work: &Work, at: Timestamp) -> Option<SchedulerFact> {
-    let until = work.not_before.filter(|until| *until > at)?;
+    let until = work.terms().not_before.filter(|until| *until > at)?;
     let (jobs, bytes) = scheduler.state.delayed();
     let pool = &scheduler.pool;
     (jobs < pool.delayed_jobs && bytes + work.bytes() <= pool.delayed_bytes).then(|| SchedulerFact::JobDelayed {
         source: work.source.clone(),
         until,
         work: work.text.as_ref().to_owned(),
+        moved: work.moved,
     })
 }
 
@@ -32,7 +33,7 @@ pub(crate) fn on_arrival(scheduler: &Scheduler, work: &Work, at: Timestamp) -> O
 pub(crate) fn tick(scheduler: &Scheduler, fresh: Timestamp, decision: &mut Decision<SchedulerFact>) {
     for source in scheduler.soft.wakes.due(fresh).take(AT_ONCE) {
         let job = scheduler.state.job(source);
-        if job.is_some_and(|job| job.work.deadline.is_none_or(|deadline| deadline > fresh)) {
+        if job.is_some_and(|job| job.work.terms().deadline.is_none_or(|deadline| deadline > fresh)) {
             decision.fact(SchedulerFact::JobDue { source: source.clone() });
         }
     }
@@ -162,6 +163,7 @@ mod tests {
             number: 1,
             lane: 0,
             work: None,
+            moved: 0,
         };
         shard.stage.apply(&granted, shard.at);
         assert_eq!(shard.stage.snapshot().unwrap(), before);

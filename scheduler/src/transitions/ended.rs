@@ -45,6 +45,7 @@ pub(crate) fn by_result(
         work: (!fits).then(|| job.work.text.as_ref().to_owned()),
         usage: job.used.plus(usage),
         settles: job.work.settles,
+        moved: 0,
     }
 }
 
@@ -67,6 +68,7 @@ pub(crate) fn by_last_failure(job: &Job, by: Holder, (reason, usage): (&str, Usa
         work: Some(job.work.text.as_ref().to_owned()),
         usage: job.used.plus(usage),
         settles: job.work.settles,
+        moved: 0,
     }
 }
 
@@ -99,6 +101,7 @@ pub(crate) fn called_off(
         work: None,
         usage: job.used.plus(usage),
         settles: job.work.settles,
+        moved: 0,
     }
 }
 
@@ -113,10 +116,35 @@ pub(crate) fn called_off_unleased(work: &Work, outcome: Outcome, reason: String)
         dead: None,
         output: None,
         by: None,
-        attempts: work.leases,
+        attempts: work.terms().leases,
         work: None,
         usage: Usage::default(),
         settles: work.settles,
+        moved: work.moved,
+    }
+}
+
+/// The end of a job whose attempts under earlier tickets are as many as it may have under this one: what judged it again gives it
+/// fewer, or its pool does.
+pub(crate) fn spent(work: &Work) -> SchedulerFact {
+    SchedulerFact::JobFinished {
+        source: work.source.clone(),
+        job_id: work.id.clone(),
+        tenant: work.tenant.clone(),
+        outcome: Outcome::Dead,
+        reason: format!(
+            "leased {} times without a result, {} of them ended badly",
+            work.terms().leases,
+            work.terms().strikes
+        ),
+        dead: Some(DeadReason::MaxAttempts),
+        output: None,
+        by: None,
+        attempts: work.terms().leases,
+        work: Some(work.text.as_ref().to_owned()),
+        usage: Usage::default(),
+        settles: work.settles,
+        moved: work.moved,
     }
 }
 
@@ -157,6 +185,7 @@ pub(crate) fn doomed(scheduler: &Scheduler, decision: &mut Decision<SchedulerFac
         work: Some(job.work.text.as_ref().to_owned()),
         usage: job.used,
         settles: job.work.settles,
+        moved: 0,
     });
     true
 }
@@ -206,6 +235,7 @@ pub(crate) fn emit(
         work,
         usage,
         settles,
+        moved: _,
     } = fact
     else {
         return;

@@ -23,11 +23,11 @@ pub(crate) fn next(scheduler: &Scheduler, epoch: u64, at: Timestamp, decision: &
     let Some(present) = soft.fleet.get(worker) else { return false };
     let (job, waiting) = (scheduler.state.job(source), soft.window.get(source));
     let Some(work) = job.map(|job| &job.work).or(waiting.map(|waiting| &waiting.work)) else { return false };
-    if work.deadline.is_some_and(|deadline| deadline <= at) {
+    if work.terms().deadline.is_some_and(|deadline| deadline <= at) {
         ended::timed_out(scheduler, source, decision);
         return true;
     }
-    if work.expires.is_some_and(|expires| expires <= at) {
+    if work.expires <= at {
         returned::expired(scheduler, source, decision);
         return true;
     }
@@ -38,10 +38,11 @@ pub(crate) fn next(scheduler: &Scheduler, epoch: u64, at: Timestamp, decision: &
         source: source.clone(),
         worker: worker.clone(),
         incarnation: present.incarnation,
-        token: Token { epoch, attempt: job.map_or(work.leases, |job| job.token.attempt).saturating_add(1) },
+        token: Token { epoch, attempt: job.map_or(work.terms().leases, |job| job.token.attempt).saturating_add(1) },
         number: present.sent + 1,
         lane: present.lane,
         work: if job.is_none() { Some(work.text.as_ref().to_owned()) } else { None },
+        moved: if job.is_none() { work.moved } else { 0 },
     };
     match waiting {
         Some(waiting) if job.is_none() => decision.settle(waiting.input, fact),
@@ -86,6 +87,8 @@ pub(crate) fn apply(
     if let Some(present) = soft.fleet.get_mut(&worker) {
         present.sent = number;
         present.last_grant = soft.counts.granted;
+        // It said so of an earlier lease.
+        present.waiting.remove(source);
     }
     soft.placement.granted(&worker);
     scheduler.watch(source, at);

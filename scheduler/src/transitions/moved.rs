@@ -29,7 +29,7 @@ pub(crate) fn relieve(scheduler: &Scheduler, decision: &mut Decision<SchedulerFa
     let soft = &scheduler.soft;
     let may_move = |work: &Work| may_move(scheduler, work);
     let stuck = if soft.placement.free_workers() > 0 { soft.window.stuck(may_move) } else { None };
-    if let Some(waiting) = stuck.or_else(|| soft.window.crowding(|work| work.line.is_none())) {
+    if let Some(waiting) = stuck.or_else(|| soft.window.crowding(|work| work.terms().line.is_none())) {
         decision.settle(waiting.input, moved(scheduler, waiting));
     }
 }
@@ -38,7 +38,7 @@ pub(crate) fn relieve(scheduler: &Scheduler, decision: &mut Decision<SchedulerFa
 const MOST_IN_LINE: usize = 100_000;
 
 fn may_move(scheduler: &Scheduler, work: &Work) -> bool {
-    work.line.is_none() || scheduler.state.moved_in_line().len() < MOST_IN_LINE
+    work.terms().line.is_none() || scheduler.state.overflow().in_line().len() < MOST_IN_LINE
 }
 
 fn moved(scheduler: &Scheduler, waiting: &Waiting) -> SchedulerFact {
@@ -46,6 +46,7 @@ fn moved(scheduler: &Scheduler, waiting: &Waiting) -> SchedulerFact {
         source: waiting.work.source.clone(),
         bucket: scheduler.bucket(waiting.input.input),
         work: waiting.work.text.as_ref().to_owned(),
+        moved: waiting.work.moved,
     }
 }
 
@@ -55,23 +56,28 @@ pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, text: &R
         Some(waiting) => Some(waiting.work),
         None => Work::of(Arc::from(text.to_owned())).ok(),
     };
-    scheduler.state.moved(source, work.and_then(|work| work.line));
+    scheduler.state.overflow_mut().put(source, work.and_then(|work| work.terms().line.clone()));
     scheduler.soft.counts.moved += 1;
 }
 
 pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox) {
-    let (SchedulerFact::JobMoved { source, bucket, work: record }
+    let (SchedulerFact::JobMoved { source, bucket, work: record, .. }
     | SchedulerFact::WithdrawalMoved { source, bucket, withdrawal: record }) = fact
     else {
         return;
     };
     let source = source.to_string();
+    let mut headers = Headers::from_iter([(headers::SOURCE, source.clone())]);
+    if matches!(fact, SchedulerFact::JobMoved { .. }) {
+        // Told right behind the fact: its own.
+        headers.push(headers::MOVED, scheduler.state.overflow().moved().to_string());
+    }
     out.send(Message {
         ordinal: 0,
         delivery: Delivery::Fenced,
         to: scheduler.pool.topics.overflow.partition(*bucket),
         key: Some(Bytes::copy_from_slice(source.as_bytes())),
-        headers: Headers::from_iter([(headers::SOURCE, source)]),
+        headers,
         value: Some(Bytes::copy_from_slice(record.get().as_bytes())),
     });
 }

@@ -10,7 +10,8 @@
 //! leases. A job that waits for one that it spawned cannot make progress, and need not.
 //!
 //! Like leases: a new owner gives every job a full term for progress (what was reported to the one before is soft), and whoever
-//! could not report for a while is given a lease's time more. The start of a lease is durable, so no change of owner lengthens it.
+//! could not report for a while is given a lease's time more. The start of a lease is durable, so no change of owner lengthens it
+//! (of one that software granted which did not note that yet, the owner's beginning stands for it).
 
 use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::job::SourcePosition;
@@ -28,8 +29,9 @@ impl Scheduler {
     pub(crate) fn watch(&mut self, source: &SourcePosition, at: Timestamp) {
         let Some(job) = self.state.job(source) else { return };
         // One that was told to stop for good has another clock: that of its grace.
-        let begun = job.lease.as_ref().and_then(|lease| lease.since).filter(|_| job.ending().is_none());
-        if let (Some(most), Some(since)) = (job.work.max_runtime, begun) {
+        // A lease of which nobody knows when it began is as old as this owner.
+        let begun = job.lease.as_ref().map(|lease| lease.since.unwrap_or(at)).filter(|_| job.ending().is_none());
+        if let (Some(most), Some(since)) = (job.work.terms().max_runtime, begun) {
             self.soft.runtimes.set(source, since + most + self.pool.heartbeat);
         }
         self.progressed(source, at);
@@ -63,7 +65,7 @@ pub(crate) fn tick(scheduler: &Scheduler, fresh: Timestamp, at: Timestamp, decis
     };
     for source in soft.runtimes.due(fresh).take(AT_ONCE) {
         if let Some(job) = job(source).filter(|job| job.ending().is_none()) {
-            let millis = job.work.max_runtime.unwrap_or_default().as_millis();
+            let millis = job.work.terms().max_runtime.unwrap_or_default().as_millis();
             let reason = format!("it ran for longer than the {millis} ms that its constraints allow");
             decision.fact(cancelled::call_off(scheduler, job, (Outcome::TimedOut, reason), at));
         }
@@ -188,6 +190,22 @@ mod tests {
         let [SchedulerFact::JobFinished { outcome: Outcome::TimedOut, by: Some(_), .. }] = &step.facts[..] else {
             panic!("{step:?}")
         };
+    }
+
+    #[test]
+    fn a_lease_whose_beginning_is_not_known_counts_from_its_owners_beginning() {
+        let mut shard = at_work(&Tuning::default(), RUNTIME);
+        let snapshot = shard.stage.snapshot().unwrap();
+        let since = format!(r#","since":{}"#, serde_json::to_string(&shard.at).unwrap());
+        assert!(snapshot.contains(&since), "{snapshot}");
+        shard.stage.restore(&snapshot.replace(&since, "")).unwrap();
+        shard.wait(Duration::from_secs(600));
+        shard.stage.observe(tidegate_stage::Signal::Owner { epoch: 2 }, shard.at);
+        shard.epoch = 2;
+        shard.report(&says(2).hello());
+        let (after, step) = beats(&mut shard, 2, 1, Duration::from_secs(60)).unwrap();
+        assert!(after > Duration::from_secs(31) && after < Duration::from_secs(34), "{after:?}");
+        assert!(matches!(&step.facts[..], [SchedulerFact::CancelAsked { outcome: Outcome::TimedOut, .. }]), "{step:?}");
     }
 
     fn slow() -> Tuning {

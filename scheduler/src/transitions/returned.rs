@@ -21,7 +21,7 @@ use crate::work::Work;
 
 /// The way back of a ready job; its end when there is no way back, because its source is no longer configured.
 pub(crate) fn expired(scheduler: &Scheduler, source: &SourcePosition, decision: &mut Decision<SchedulerFact>) {
-    let fact = |work: &Work, (attempts, strikes, usage)| {
+    let fact = |work: &Work, moved, (attempts, strikes, usage)| {
         let (text, settles) = (work.text.as_ref().to_owned(), work.settles);
         if scheduler.pool.outcomes_of(source).is_some() {
             return SchedulerFact::JobReturned {
@@ -31,6 +31,7 @@ pub(crate) fn expired(scheduler: &Scheduler, source: &SourcePosition, decision: 
                 usage,
                 work: text,
                 settles,
+                moved,
             };
         }
         SchedulerFact::JobFinished {
@@ -47,13 +48,20 @@ pub(crate) fn expired(scheduler: &Scheduler, source: &SourcePosition, decision: 
             work: Some(text),
             usage,
             settles,
+            moved,
         }
     };
     if let Some(job) = scheduler.state.job(source) {
-        decision.fact(fact(&job.work, (job.token.attempt, job.strikes, job.used)));
+        decision.fact(fact(&job.work, 0, (job.token.attempt, job.strikes, job.used)));
     } else if let Some(waiting) = scheduler.soft.window.get(source) {
-        decision
-            .settle(waiting.input, fact(&waiting.work, (waiting.work.leases, waiting.work.strikes, Usage::default())));
+        decision.settle(
+            waiting.input,
+            fact(
+                &waiting.work,
+                waiting.work.moved,
+                (waiting.work.terms().leases, waiting.work.terms().strikes, Usage::default()),
+            ),
+        );
     }
 }
 
@@ -69,7 +77,7 @@ pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, at: Time
 }
 
 pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, at: Timestamp, out: &mut Outbox) {
-    let SchedulerFact::JobReturned { source, attempts, strikes, usage, work, settles } = fact else { return };
+    let SchedulerFact::JobReturned { source, attempts, strikes, usage, work, settles, .. } = fact else { return };
     let (attempts, strikes) = (*attempts, *strikes);
     // First, so that what it took of limits is free when it is judged again.
     if *settles {
@@ -215,6 +223,21 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_judged_again_to_fewer_attempts_than_it_had_gets_no_further_lease() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        let again = String::from_utf8(approved(&job("a", 1), "1").to_vec()).unwrap();
+        let more = r#""leases":3,"strikes":2,"constraints":{"budgets":{"max_retries":1}},"snapshot""#;
+        let again = again.replace(r#""snapshot""#, more);
+        let step = shard.approved(again.clone().into());
+        let [SchedulerFact::JobFinished { dead: Some(DeadReason::MaxAttempts), attempts: 3, .. }] = &step.facts[..]
+        else {
+            panic!("{step:?}")
+        };
+        let dead = step.messages.iter().find(|m| m.delivery == Delivery::Advisory).unwrap();
+        assert_eq!((dead.value.as_deref(), shard.unsettled()), (Some(again.as_bytes()), 0));
+    }
+
+    #[test]
     fn a_late_result_of_a_job_that_went_back_does_not_count() {
         let mut shard = Shard::new(layout(), &Tuning { lease_ms: 40, ..Tuning::default() });
         shard.approved(fleeting(&shard, "").into());
@@ -259,9 +282,10 @@ mod tests {
         let work = serde_json::value::RawValue::from_string(String::from_utf8(text.to_vec()).unwrap()).unwrap();
         let source: SourcePosition = position(1);
         let (strikes, usage) = (0, tidegate_protocol::limits::Usage::default());
-        shard
-            .stage
-            .apply(&SchedulerFact::JobReturned { source, attempts: 1, strikes, usage, work, settles: false }, shard.at);
+        shard.stage.apply(
+            &SchedulerFact::JobReturned { source, attempts: 1, strikes, usage, work, settles: false, moved: 0 },
+            shard.at,
+        );
         assert_eq!(shard.stage.snapshot().unwrap(), before);
         let counts = shard.stage.gauges().counts;
         assert_eq!((counts.impossible_facts, counts.returned), (1, Counts::default().returned));

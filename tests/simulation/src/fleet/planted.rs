@@ -210,6 +210,7 @@ impl Stage for AnyToken {
                     work: None,
                     usage: tidegate_protocol::limits::Usage::default(),
                     settles: false,
+                    moved: 0,
                 };
             }
         });
