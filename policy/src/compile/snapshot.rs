@@ -209,7 +209,7 @@ pub(crate) fn compile(mut bundles: Vec<Bundle>) -> Snapshot {
     let comparisons = Comparisons::of(&conditions.items);
     let slots = index.places.iter().filter_map(|&place| {
         let (core, rule) = (cores.get(place as usize)?, rules.get(place as usize)?);
-        Some(Slot::of(place, core, Stage::of(rule), &comparisons))
+        Some(Slot::of(place, core, Stage::of(rule), &comparisons, index.signals.wanted(&rule.matches, &tags)))
     });
     let slots = slots.collect();
     let plain = cores.iter().all(|core| core.enforced == super::Enforced::Always && !core.limited);
