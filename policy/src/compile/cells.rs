@@ -24,7 +24,12 @@ pub(crate) struct Run {
     pub(crate) end: u32,
     /// Its rules look at nothing else that rows are about.
     pub(crate) direct: bool,
+    /// The one number that its rules compare, if any; [`MIXED`] when they do not all do with that.
+    pub(crate) field: u16,
 }
+
+/// Rules that look at different numbers, or at more.
+pub(crate) const MIXED: u16 = u16::MAX;
 
 /// Where a rule stands: its tenant, its topic, and whether rows say more of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,21 +97,27 @@ pub(crate) struct Cells {
 }
 
 impl Cells {
-    /// `slots` ascending.
-    pub(super) fn of(numbers: Numbers<'_>, slots: &[Cell]) -> Self {
+    /// Slots in order: their cells, ascending, and the numbers their rules compare.
+    pub(super) fn of<'c>(numbers: Numbers<'_>, slots: impl IntoIterator<Item = (&'c Cell, u16)>) -> Self {
         let mut cells = Self::default();
         let mut last = None;
-        for (slot, cell) in (0_u32..).zip(slots) {
+        for (slot, (cell, field)) in (0_u32..).zip(slots) {
             if last == Some(cell) {
                 if let Some(run) = cells.runs.last_mut() {
                     run.end = slot + 1;
+                    run.field = match (run.field, field) {
+                        (known, 0) => known,
+                        (0, field) => field,
+                        (known, field) if known == field => known,
+                        _ => MIXED,
+                    };
                 }
                 continue;
             }
             last = Some(cell);
             cells.starts.resize(cell.tenant as usize + 1, cells.runs.len().try_into().unwrap_or(u32::MAX));
             cells.topics.push(cell.topic);
-            cells.runs.push(Run { start: slot, end: slot + 1, direct: !cell.indexed });
+            cells.runs.push(Run { start: slot, end: slot + 1, direct: !cell.indexed, field });
         }
         let last = numbers.tenants.len() + NAMED as usize;
         cells.starts.resize(last + 1, cells.runs.len().try_into().unwrap_or(u32::MAX));
@@ -186,7 +197,8 @@ mod tests {
         let numbers = Numbers::of(rules.iter(), globs.iter().copied());
         let mut slots: Vec<Cell> = rules.iter().map(|rule| numbers.cell(rule, true)).collect();
         slots.sort_unstable();
-        let cells = Cells::of(numbers, &slots);
+        // The two of one cell compare different numbers.
+        let cells = Cells::of(numbers, slots.iter().zip([0, 0, 1, 2, 4, 5, 3, 3]));
         let mut topic = Vec::new();
         numbers_of(&[0], &mut topic);
         let count = |tenant: &str| {
@@ -200,5 +212,7 @@ mod tests {
         assert_eq!(count("x"), (2 + 2, 1));
         assert_eq!(count("y"), (2 + 1, 1 + 1));
         assert_eq!(count("z"), (2, 1));
+        let fields: Vec<u16> = cells.runs.iter().filter(|run| run.end - run.start > 1).map(|run| run.field).collect();
+        assert_eq!(fields, [MIXED]);
     }
 }

@@ -14,7 +14,7 @@
 //! Who and what a rule is about leads to runs of slots (`cells`); rows are looked at only for runs whose rules say more than
 //! that and tags, and for jobs without tenant or topic.
 
-use super::cells::{Cell, Cells, Globs, Numbers, Run, numbers_of};
+use super::cells::{Cell, Cells, Globs, MIXED, Numbers, Run, numbers_of};
 use super::{FixedState, Row, Rows, Signals};
 use crate::glob::{Glob, GlobTable};
 use crate::language::{Deriver, Match, TextSet};
@@ -32,6 +32,8 @@ pub(super) struct Entry<'r> {
     pub(super) allows: bool,
     /// It may look into the payload.
     pub(super) reads_payload: bool,
+    /// As [`Run::field`].
+    pub(super) field: u16,
 }
 
 #[derive(Debug)]
@@ -156,11 +158,11 @@ impl Index {
         slots.sort_unstable();
         let entry = |(.., place): &(Cell, [u32; 5], u32)| entries.get(*place as usize).copied();
         let mut build = Build { entries: slots.iter().filter_map(entry).collect(), rows: Rows::default() };
-        let cells: Vec<Cell> = slots.iter().map(|(cell, ..)| *cell).collect();
+        let field = |place: u32| entries.get(place as usize).map_or(MIXED, |entry| entry.field);
         let mut index = Self {
             places: slots.iter().map(|(.., place)| *place).collect(),
             all: build.row(|_| true),
-            cells: Cells::of(numbers, &cells),
+            cells: Cells::of(numbers, slots.iter().map(|slot| (&slot.0, field(slot.2)))),
             signals,
             tenant: build.single(|matches| &matches.tenants),
             capability: build.single(|matches| &matches.capabilities),
@@ -218,30 +220,39 @@ fn is_told_by_cell(rule: &Match) -> bool {
     sets.iter().all(|set| set.is_empty()) && rule.labels.is_empty()
 }
 
-/// What most often tells the rules of one job from the rest, most telling first, as ranks: by place.
+/// What most often tells the rules of one job from the rest of its cell, most telling first, as ranks: by place.
 fn neighbours(entries: &[Entry<'_>]) -> Vec<[u32; 5]> {
-    let tenants = ranks(entries, |matches| &matches.tenants);
-    let capabilities = ranks(entries, |matches| &matches.capabilities);
-    let topics = ranks(entries, |matches| &matches.topics);
-    let actors = ranks(entries, |matches| &matches.actor_ids);
-    let labels = ranks(entries, |matches| &matches.labels);
+    let tenants = ranks(entries, |rule| Some(&rule.tenants).filter(|tenants| tenants.len() > 1));
+    let capabilities = ranks(entries, |rule| Some(&rule.capabilities).filter(|set| !set.is_empty()));
+    let topics = ranks(entries, |rule| Some(&rule.topics).filter(|topics| topics.len() > 1));
+    let actors = ranks(entries, |rule| Some(&rule.actor_ids).filter(|set| !set.is_empty()));
+    let labels = ranks(entries, |rule| Some(&rule.labels).filter(|set| !set.is_empty()));
     let of = |ranks: &[u32], place: usize| ranks.get(place).copied().unwrap_or(0);
     let row = |place| [&tenants, &capabilities, &topics, &actors, &labels].map(|ranks| of(ranks, place));
     (0..entries.len()).map(row).collect()
 }
 
-/// The rank of each rule's value among all there are: few differ, so that few are compared.
-fn ranks<'r, T: Ord + Hash + 'r>(entries: &[Entry<'r>], of: impl Fn(&'r Match) -> &'r T) -> Vec<u32> {
+/// The rank of each rule's value among all there are, from 1: few differ, so that few are compared. 0 for none.
+fn ranks<'r, T: Ord + Hash + 'r>(entries: &[Entry<'r>], of: impl Fn(&'r Match) -> Option<&'r T>) -> Vec<u32> {
     let mut known: HashMap<&T, u32, FixedState> = HashMap::default();
+    // In order of first use, to begin with.
+    let mut ranks: Vec<u32> = Vec::with_capacity(entries.len());
     for entry in entries {
-        known.insert(of(entry.matches), 0);
+        let next = u32::try_from(known.len() + 1).unwrap_or(u32::MAX);
+        ranks.push(of(entry.matches).map_or(0, |value| *known.entry(value).or_insert(next)));
     }
-    let mut sorted: Vec<&T> = known.keys().copied().collect();
-    sorted.sort_unstable();
-    for (rank, value) in (0..).zip(sorted) {
-        known.insert(value, rank);
+    let mut sorted: Vec<(&T, u32)> = known.into_iter().collect();
+    sorted.sort_unstable_by(|a, b| a.0.cmp(b.0));
+    let mut rank_of = vec![0; sorted.len() + 1];
+    for (rank, (_, number)) in (1..).zip(sorted) {
+        if let Some(place) = rank_of.get_mut(number as usize) {
+            *place = rank;
+        }
     }
-    entries.iter().map(|entry| known.get(of(entry.matches)).copied().unwrap_or(0)).collect()
+    for rank in &mut ranks {
+        *rank = rank_of.get(*rank as usize).copied().unwrap_or(0);
+    }
+    ranks
 }
 
 struct Build<'r> {

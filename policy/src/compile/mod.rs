@@ -15,7 +15,7 @@ mod slot;
 mod snapshot;
 
 pub(crate) use bitmap::{Head, Row, Rows, bits, span};
-pub(crate) use cells::Run;
+pub(crate) use cells::{MIXED, Run};
 pub(crate) use compared::{Compared, Found};
 pub(crate) use core::{Core, Enforced, NONE};
 pub(crate) use index::{Index, Single, Topic};

@@ -1,5 +1,6 @@
 //! What selecting and combining read of a rule for every job, by slot: small, and beside its neighbours in the index.
 
+use super::cells::MIXED;
 use super::compared::{Compared, Comparisons, Limit};
 use super::core::{Core, NONE};
 use super::snapshot::Stage;
@@ -133,15 +134,25 @@ impl TraitSet {
 }
 
 impl Slot {
-    /// `wanted` is `None` when a bit is missing for one of its tags: then rows alone know.
-    pub(super) fn of(place: u32, core: &Core, stage: Stage, comparisons: &Comparisons, wanted: Option<u64>) -> Self {
+    /// Waiting for nothing, which its index has to say.
+    pub(super) fn of(place: u32, core: &Core, stage: Stage, comparisons: &Comparisons) -> Self {
         let compared = || comparisons.conditions.get(core.condition as usize).copied().flatten();
         let (test, field, limit) = match (core.checked, core.condition) {
             (false, NONE) => (0, 0, i64::MIN),
             (false, _) => compared().map_or((MORE, 0, 0), bounded),
             (true, _) => (MORE, 0, 0),
         };
-        Self { wanted: wanted.unwrap_or(0), limit, place, field, test, traits: Traits::of(core, stage) }
+        Self { wanted: 0, limit, place, field, test, traits: Traits::of(core, stage) }
+    }
+
+    /// The same, waiting for any of these signals.
+    pub(super) fn waiting_for(self, wanted: u64) -> Self {
+        Self { wanted, ..self }
+    }
+
+    /// The number it compares, as [`Run::field`](super::Run::field).
+    pub(super) fn compares(&self) -> u16 {
+        if self.has_more() { MIXED } else { self.field }
     }
 
     /// Whether there is more to it than how a number compares.
@@ -235,8 +246,8 @@ mod tests {
                 let comparisons =
                     Comparisons { conditions: vec![Some(Compared { field: 9, relation, limit })], fields: Vec::new() };
                 let core = Core { condition: 0, ..Core::PLAIN };
-                let slot = Slot::of(3, &core, Stage::Global, &comparisons, Some(1));
-                assert!((slot.field, slot.has_more()) == (9, false));
+                let slot = Slot::of(3, &core, Stage::Global, &comparisons);
+                assert_eq!((slot.compares(), slot.has_more()), (9, false));
                 for number in ints {
                     let wanted = limit.order_of(Found::Small(number)).is_some_and(|order| relation.holds(order));
                     assert_eq!(slot.passes(number), wanted, "{number} {relation:?} {limit:?}");
@@ -244,8 +255,8 @@ mod tests {
             }
         }
         let none = Comparisons::default();
-        let plain = Slot::of(3, &Core::PLAIN, Stage::Job, &none, Some(1));
+        let plain = Slot::of(3, &Core::PLAIN, Stage::Job, &none);
         assert!(!plain.has_more() && plain.field == 0 && plain.passes(0));
-        assert!(Slot::of(3, &Core { checked: true, ..Core::PLAIN }, Stage::Job, &none, Some(1)).has_more());
+        assert!(Slot::of(3, &Core { checked: true, ..Core::PLAIN }, Stage::Job, &none).has_more());
     }
 }

@@ -281,9 +281,6 @@ impl Hearing<'_, '_> {
         }
         heard.winners.sort_unstable();
         let waits = !heard.unknown.is_empty() && (effect != Effect::Deny || open);
-        if effect == Effect::Deny {
-            heard.spends.clear();
-        }
         Ruling { effect, default, waits }
     }
 }

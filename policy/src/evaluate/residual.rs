@@ -5,7 +5,7 @@ use super::derive::Outcome;
 use super::scratch::{Match, Memory, Reading};
 use super::secrets;
 use super::select::{Rest, Signals};
-use crate::compile::{Compared, Core, Found, Grants, NONE, Run, Slot, Snapshot, Traits};
+use crate::compile::{Compared, Core, Found, Grants, MIXED, NONE, Run, Slot, Snapshot, Traits};
 use crate::glob::Glob;
 use crate::language::{self, DelegationMatch, Except, MCP, TextSet};
 use crate::subject::{Subject, present};
@@ -35,11 +35,7 @@ impl Rest for Rules<'_, '_> {
     #[inline]
     fn check(&mut self, slot: usize, doubtful: bool) -> Option<Match> {
         let slot = self.sight.snapshot.slots.get(slot)?;
-        let outcome = if slot.has_more() { self.more(slot.place as usize) } else { self.compared(slot) };
-        let unsure = doubtful || outcome == Outcome::Uncertain;
-        // What plainly allows does not match where something cannot be told.
-        let holds = outcome != Outcome::Absent && !(unsure && slot.traits.allows());
-        holds.then_some(Match { place: slot.place, traits: slot.traits, unsure })
+        self.matching(slot, doubtful)
     }
 
     fn read(&mut self, run: Run, heard: Signals, found: &mut Vec<Match>) {
@@ -49,30 +45,45 @@ impl Rest for Rules<'_, '_> {
         let (first, mut count) = (found.len(), 0);
         found.resize(first + slots.len(), Match::default());
         let room = found.get_mut(first..).unwrap_or_default();
-        for slot in slots {
-            let told = slot.wanted & heard.told != 0;
-            let mut unsure = !told;
-            let mut holds = told | ((slot.wanted & heard.untold != 0) & !slot.traits.allows());
-            let number = self.memory.numbers.get(usize::from(slot.field));
-            match number.filter(|number| number.small && number.then == self.memory.now && !slot.has_more()) {
-                Some(number) => holds &= slot.passes(number.int),
-                None if holds => {
-                    let outcome = if slot.has_more() { self.more(slot.place as usize) } else { self.compared(slot) };
-                    unsure |= outcome == Outcome::Uncertain;
-                    holds = outcome != Outcome::Absent && !(unsure && slot.traits.allows());
+        let one = match run.field {
+            MIXED => None,
+            field => Some(number(field, self.sight, self.memory)).filter(|number| number.small && heard.untold == 0),
+        };
+        if let Some(number) = one {
+            // What compares nothing passes with any number.
+            for slot in slots {
+                let holds = (slot.wanted & heard.told != 0) & slot.passes(number.int);
+                if let Some(to) = room.get_mut(count) {
+                    *to = Match { place: slot.place, traits: slot.traits, unsure: false };
                 }
-                None => {}
+                count += usize::from(holds);
             }
-            if let Some(to) = room.get_mut(count) {
-                *to = Match { place: slot.place, traits: slot.traits, unsure };
+        } else {
+            for slot in slots {
+                if let Some(to) = room.get_mut(count) {
+                    let told = slot.wanted & heard.told != 0;
+                    let matching = told || slot.wanted & heard.untold != 0;
+                    if let Some(found) = matching.then(|| self.matching(slot, !told)).flatten() {
+                        *to = found;
+                        count += 1;
+                    }
+                }
             }
-            count += usize::from(holds);
         }
         found.truncate(first + count);
     }
 }
 
 impl Rules<'_, '_> {
+    #[inline]
+    fn matching(&mut self, slot: &Slot, doubtful: bool) -> Option<Match> {
+        let outcome = if slot.has_more() { self.more(slot.place as usize) } else { self.compared(slot) };
+        let unsure = doubtful || outcome == Outcome::Uncertain;
+        // What plainly allows does not match where something cannot be told.
+        let holds = outcome != Outcome::Absent && !(unsure && slot.traits.allows());
+        holds.then_some(Match { place: slot.place, traits: slot.traits, unsure })
+    }
+
     /// Of a slot that only compares: whether it holds.
     #[inline]
     fn compared(&mut self, slot: &Slot) -> Outcome {

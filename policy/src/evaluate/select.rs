@@ -3,7 +3,7 @@
 
 use super::derive::Outcome;
 use super::scratch::{Match, Selection};
-use crate::compile::{ALWAYS, Index, Row, Rows, Run, Single, Topic, bits, span};
+use crate::compile::{ALWAYS, Index, MIXED, Row, Rows, Run, Single, Topic, bits, span};
 use crate::subject::{Subject, present};
 
 /// What the index cannot tell of a rule.
@@ -55,9 +55,12 @@ pub(super) fn select(
             index.cells.of_tenant(tenant, &topic.numbers, &mut visit);
         }
         // What names a tenant or a topic cannot be told, which rows know of.
-        None => {
-            indexed.push(Run { start: 0, end: u32::try_from(index.places.len()).unwrap_or(u32::MAX), direct: false })
-        }
+        None => indexed.push(Run {
+            start: 0,
+            end: u32::try_from(index.places.len()).unwrap_or(u32::MAX),
+            direct: false,
+            field: MIXED,
+        }),
     }
     if !indexed.is_empty() {
         through_rows(index, subject, topic, tags, selection, rest);

@@ -261,6 +261,6 @@ mod tests {
             }
             known += usize::from(agree(&bytes));
         }
-        assert!(known > 5_000, "{known}");
+        assert!(known > 3_000, "{known}");
     }
 }

@@ -433,7 +433,7 @@ mod tests {
         include_str!("../../../tests/import/golden/office.bundle.yaml"),
         include_str!("../../../tests/import/golden/tenants.bundle.yaml"),
         "# a\nid: b\nrevision: 7\nderivers:\n- { tag: t, topics: [job.x, 'job.*'], field: /to }\n-   tag: u # why\n    topics:\n      - \"a \\\"b\\\"\"\n\
-         \n      # no\n      - it's\n    test: { k: [a,\n      b], l: {m: -5, n: 1.5},\n     o: '' }\nrules:\n  -\n    id: x\n    when: a.b > 5 && c == 'd' # e\n  - [a]\n  - f g\n  - 'h'\n",
+         \n      # no\n      - it's\n    test: { k: [a,\n      b], l: {m: -5, p: 1.5},\n     o: '' }\nrules:\n  -\n    id: x\n    when: a.b > 5 && c == 'd' # e\n  - [a]\n  - f g\n  - 'h'\n",
     ];
 
     #[test]
@@ -493,7 +493,7 @@ mod tests {
             let text = if random.bool() { mutilated(&mut random, whole) } else { whole };
             known += usize::from(agree(&text));
         }
-        assert!(known > 1_500, "{known}");
+        assert!(known > 800, "{known}");
     }
 
     #[test]
