@@ -14,8 +14,6 @@ pub enum Feature {
     Throttling,
     /// `constraints`: workers keep to them.
     Constraints,
-    /// `constraints.budgets.max_concurrent_jobs`.
-    ConcurrentJobs,
     /// `state`: limits are kept and spent.
     Limits,
     /// `pack_ids`: jobs know their pack.
@@ -28,10 +26,6 @@ impl Feature {
     /// What to write where it is not supported. Nothing is ignored silently: the whole set is refused until then.
     const fn instead(self) -> &'static str {
         match self {
-            Self::ConcurrentJobs => {
-                "remove it, and write a limit: a rule with `state: [{ concurrency: jobs, key: [tenant], gt: N }]` and \
-                 `decision: throttle`, over the same jobs"
-            }
             Self::Packs => {
                 "remove it, and match `topics` or `capabilities`: jobs know no pack before packs can be installed"
             }
@@ -52,7 +46,6 @@ impl Supported {
         Feature::Approvals,
         Feature::Throttling,
         Feature::Constraints,
-        Feature::ConcurrentJobs,
         Feature::Limits,
         Feature::Packs,
         Feature::Delegation,
@@ -82,12 +75,10 @@ impl Supported {
 fn needs(rule: &Rule) -> Vec<(Feature, &'static str)> {
     let matches = &rule.matches;
     let packs = !matches.pack_ids.is_empty() || !matches.except.pack_ids.is_empty();
-    let concurrent = rule.constraints.as_ref().is_some_and(|asked| asked.budgets.max_concurrent_jobs.is_some());
     let uses = [
         (rule.effect == Effect::RequireApproval, Feature::Approvals, "`decision: require_approval`"),
         (rule.effect == Effect::Throttle, Feature::Throttling, "`decision: throttle`"),
         (rule.constraints.is_some(), Feature::Constraints, "`constraints`"),
-        (concurrent, Feature::ConcurrentJobs, "`constraints.budgets.max_concurrent_jobs`"),
         (!rule.state.is_empty(), Feature::Limits, "`state`"),
         (packs, Feature::Packs, "`pack_ids`"),
         (matches.delegation.is_some(), Feature::Delegation, "`delegation`"),

@@ -9,7 +9,7 @@
 //! | `toolchain.allowed_commands` | the agent, for the command it starts itself; beyond that the handler |
 //! | `budgets.max_tokens`, `toolchain.*`, `diff.*`, `redaction_level` | the handler: nobody outside it can tell |
 //!
-//! `budgets.max_concurrent_jobs` is refused when a policy is loaded: a `state: concurrency` limit says it exactly.
+//! `budgets.max_concurrent_jobs` is kept by the kernel: a policy that is loaded has a limit beside the rule.
 //!
 //! Under any `sandbox` the agent also gives a command an empty folder of its own and none of the worker's environment.
 

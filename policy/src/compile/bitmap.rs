@@ -98,13 +98,6 @@ impl Rows {
     }
 }
 
-impl Row {
-    /// How many summary words there are.
-    pub(crate) fn groups(self) -> usize {
-        self.groups as usize
-    }
-}
-
 /// The numbers of the bits of a word, ascending.
 #[inline]
 pub(crate) fn bits(mut word: u64) -> impl Iterator<Item = u32> {
@@ -115,6 +108,17 @@ pub(crate) fn bits(mut word: u64) -> impl Iterator<Item = u32> {
             bit
         })
     })
+}
+
+/// The bits from one to before another of the word that begins at `base`.
+#[inline]
+pub(crate) fn span(base: usize, from: usize, to: usize) -> u64 {
+    let below = |end: usize| match end.saturating_sub(base) {
+        0 => 0,
+        count if count >= 64 => u64::MAX,
+        count => (1 << count) - 1,
+    };
+    below(to) & !below(from)
 }
 
 #[cfg(test)]
@@ -128,7 +132,7 @@ mod tests {
         let made: Vec<Row> = sets.iter().map(|slots| rows.push(slots.iter().copied())).collect();
         for (row, slots) in made.into_iter().zip(sets) {
             let mut got = Vec::new();
-            for group in 0..row.groups() {
+            for group in 0..row.groups as usize {
                 for word in bits(rows.summary(row, group)) {
                     let at = group * 64 + word as usize;
                     got.extend(bits(rows.word(row, at)).map(|bit| u32::try_from(at * 64).unwrap() + bit));
@@ -136,6 +140,14 @@ mod tests {
             }
             assert_eq!(got, slots);
             assert_eq!(rows.word(row, 1_000_000), 0);
+        }
+    }
+
+    #[test]
+    fn a_span_has_the_bits_between_its_ends() {
+        for (base, from, to) in [(0, 0, 64), (64, 70, 72), (64, 0, 65), (64, 127, 500), (64, 0, 64), (64, 128, 200)] {
+            let wanted: u64 = (0..64).filter(|bit| (from..to).contains(&(base + bit))).map(|bit| 1 << bit).sum();
+            assert_eq!(span(base, from, to), wanted, "{base} {from} {to}");
         }
     }
 }

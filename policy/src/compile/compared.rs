@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// A condition as a comparison.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Compared {
-    /// Place in [`Comparisons::fields`].
+    /// From 1: the place in [`Comparisons::fields`] after which it stands.
     pub(crate) field: u16,
     pub(crate) relation: Relation,
     pub(crate) limit: Limit,
@@ -77,7 +77,7 @@ impl Comparisons {
             let comparison = condition.comparison()?;
             let limit = Limit::of(comparison.limit)?;
             // What is beyond them is asked as a condition.
-            let next = u16::try_from(fields.len()).ok()?;
+            let next = u16::try_from(fields.len() + 1).ok()?;
             let field = *known.entry(comparison.field()).or_insert(next);
             if field == next {
                 fields.push(place);

@@ -8,13 +8,17 @@
 //! Sets that must be contained as a whole (`requires`, `labels`) are indexed by their first element and checked
 //! in full for the survivors, like everything that is no set of values (`residual`).
 //!
-//! Bits are **slots**, not places: rules that look at the same tenants, capabilities and topics get neighbouring
+//! Bits are **slots**, not places: rules that look at the same tenants, topics and capabilities get neighbouring
 //! slots, so that a job's rules share a few words however they are scattered over files. `places` leads back.
+//!
+//! Who and what a rule is about leads to runs of slots (`cells`); rows are looked at only for runs whose rules say more than
+//! that and tags, and for jobs without tenant or topic.
 
-use super::{FixedState, Row, Rows};
+use super::cells::{Cell, Cells, Globs, MIXED, Numbers, Run, numbers_of};
+use super::{FixedState, Row, Rows, Signals};
 use crate::glob::{Glob, GlobTable};
 use crate::language::{Deriver, Match, TextSet};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -28,6 +32,8 @@ pub(super) struct Entry<'r> {
     pub(super) allows: bool,
     /// It may look into the payload.
     pub(super) reads_payload: bool,
+    /// As [`Run::field`].
+    pub(super) field: u16,
 }
 
 #[derive(Debug)]
@@ -36,6 +42,8 @@ pub(crate) struct Index {
     /// By slot: the rule's place in order of evaluation.
     pub(crate) places: Box<[u32]>,
     pub(crate) all: Row,
+    pub(crate) cells: Cells,
+    pub(crate) signals: Signals,
     pub(crate) tenant: Single,
     pub(crate) capability: Single,
     pub(crate) actor_id: Single,
@@ -66,18 +74,40 @@ pub(crate) struct Topics {
     pub(crate) reads_payload: bool,
     pub(crate) any: Row,
     pub(crate) missing: Row,
-    pub(crate) table: GlobTable,
+    table: GlobTable,
     /// By glob id.
-    pub(crate) globs: Vec<GlobUse>,
+    globs: Vec<GlobUse>,
+    /// What is known of topics that some glob names outright: most of those that jobs have.
+    named: HashMap<Box<str>, Topic, FixedState>,
 }
 
+/// What an index has about a topic.
 #[derive(Debug, Default)]
-pub(crate) struct GlobUse {
-    pub(crate) rules: Option<Row>,
+pub(crate) struct Topic {
+    /// Of rules that name it.
+    pub(crate) rows: Vec<Row>,
+    /// Of rules that name no tenant, or several.
+    pub(crate) common: Vec<Run>,
+    /// What [`Cells`] knows it by, ascending.
+    pub(crate) numbers: Vec<u32>,
     /// Places in the snapshot's derivers.
     pub(crate) derivers: Vec<u32>,
-    /// A rule about it may look into the payload.
+    /// A deriver or a rule that it leads to may look into the payload.
     pub(crate) reads_payload: bool,
+    /// Ids of the globs that stand for it.
+    globs: Vec<u32>,
+}
+
+/// A topic with more globs or runs than this is not kept in `named`, whose size is bounded by that.
+const MOST_KEPT: usize = 64;
+
+#[derive(Debug, Default)]
+struct GlobUse {
+    rules: Option<Row>,
+    /// Places in the snapshot's derivers.
+    derivers: Vec<u32>,
+    /// A rule about it may look into the payload.
+    reads_payload: bool,
 }
 
 #[derive(Debug)]
@@ -117,53 +147,112 @@ pub(crate) struct LabelKey {
 
 impl Index {
     pub(super) fn build(entries: &[Entry<'_>], derivers: &[Deriver], tags: &[Arc<str>]) -> Self {
-        let mut slots: Vec<(u32, Entry<'_>)> = (0_u32..).zip(entries.iter().copied()).collect();
-        let neighbours = neighbours(entries);
-        // Stable, so that rules alike in all of this stay in order of evaluation.
-        slots.sort_by_key(|(place, _)| neighbours.get(*place as usize));
-        let places = slots.iter().map(|(place, _)| *place).collect();
-        let mut build = Build { entries: slots.into_iter().map(|(_, entry)| entry).collect(), rows: Rows::default() };
-        Self {
-            places,
+        let rules = || entries.iter().map(|entry| entry.matches);
+        let globs: Globs<'_> =
+            rules().map(|rule| &rule.topics).chain(derivers.iter().map(|deriver| &deriver.topics)).flatten().collect();
+        let signals = Signals::of(rules(), tags);
+        let numbers = Numbers::of(rules(), globs.iter().copied());
+        let cell = |rule: &Match| numbers.cell(rule, is_told_by_cell(rule) && signals.wanted(rule, tags).is_some());
+        let mut slots: Vec<(Cell, [u32; 5], u32)> =
+            rules().zip(neighbours(entries)).zip(0..).map(|((rule, near), place)| (cell(rule), near, place)).collect();
+        slots.sort_unstable();
+        let entry = |(.., place): &(Cell, [u32; 5], u32)| entries.get(*place as usize).copied();
+        let mut build = Build { entries: slots.iter().filter_map(entry).collect(), rows: Rows::default() };
+        let field = |place: u32| entries.get(place as usize).map_or(MIXED, |entry| entry.field);
+        let mut index = Self {
+            places: slots.iter().map(|(.., place)| *place).collect(),
             all: build.row(|_| true),
+            cells: Cells::of(numbers, slots.iter().map(|slot| (&slot.0, field(slot.2)))),
+            signals,
             tenant: build.single(|matches| &matches.tenants),
             capability: build.single(|matches| &matches.capabilities),
             actor_id: build.single(|matches| &matches.actor_ids),
             actor_type: build.single(|matches| &matches.actor_types),
             pack_id: build.single(|matches| &matches.pack_ids),
-            topic: build.topics(derivers),
+            topic: build.topics(&globs, derivers),
             tags: build.tags(tags),
             requires: build.requires(),
             labels: build.labels(),
             rows: build.rows,
+        };
+        let named = globs.iter().map(|glob| glob.as_str()).filter(|text| !text.contains(['*', '?', '>']));
+        let topics = named.map(|name| (name.into(), index.make(name, Topic::default())));
+        let kept = |(_, topic): &(_, Topic)| topic.globs.len().max(topic.common.len()) <= MOST_KEPT;
+        let topics = topics.filter(kept).collect();
+        index.topic.named = topics;
+        index
+    }
+
+    /// What there is about a topic, kept or made in `scratch`.
+    #[inline]
+    pub(crate) fn about<'t>(&'t self, topic: &str, scratch: &'t mut Topic) -> &'t Topic {
+        if let Some(kept) = self.topic.named.get(topic) {
+            return kept;
         }
+        *scratch = self.make(topic, std::mem::take(scratch));
+        scratch
+    }
+
+    /// Uses the memory of what was made before.
+    fn make(&self, topic: &str, old: Topic) -> Topic {
+        let Topic { mut rows, mut common, mut numbers, mut derivers, mut globs, .. } = old;
+        rows.clear();
+        common.clear();
+        derivers.clear();
+        globs.clear();
+        let topics = &self.topic;
+        topics.table.find(topic, &mut |glob| globs.push(glob));
+        let mut reads_payload = topics.reads_payload;
+        for glob in globs.iter().filter_map(|&glob| topics.globs.get(glob as usize)) {
+            rows.extend(glob.rules);
+            derivers.extend(&glob.derivers);
+            reads_payload |= glob.reads_payload || !glob.derivers.is_empty();
+        }
+        numbers_of(&globs, &mut numbers);
+        self.cells.of_anyone(&numbers, &mut |run| common.push(run));
+        Topic { rows, common, numbers, derivers, reads_payload, globs }
     }
 }
 
-/// What most often tells the rules of one job from the rest, most telling first, as ranks: by place.
+/// Whether a rule says no more than its tenants, its topics, its tags, and what no row is about.
+fn is_told_by_cell(rule: &Match) -> bool {
+    let sets = [&rule.capabilities, &rule.actor_ids, &rule.actor_types, &rule.pack_ids, &rule.requires];
+    sets.iter().all(|set| set.is_empty()) && rule.labels.is_empty()
+}
+
+/// What most often tells the rules of one job from the rest of its cell, most telling first, as ranks: by place.
 fn neighbours(entries: &[Entry<'_>]) -> Vec<[u32; 5]> {
-    let tenants = ranks(entries, |matches| &matches.tenants);
-    let capabilities = ranks(entries, |matches| &matches.capabilities);
-    let topics = ranks(entries, |matches| &matches.topics);
-    let actors = ranks(entries, |matches| &matches.actor_ids);
-    let labels = ranks(entries, |matches| &matches.labels);
+    let tenants = ranks(entries, |rule| Some(&rule.tenants).filter(|tenants| tenants.len() > 1));
+    let capabilities = ranks(entries, |rule| Some(&rule.capabilities).filter(|set| !set.is_empty()));
+    let topics = ranks(entries, |rule| Some(&rule.topics).filter(|topics| topics.len() > 1));
+    let actors = ranks(entries, |rule| Some(&rule.actor_ids).filter(|set| !set.is_empty()));
+    let labels = ranks(entries, |rule| Some(&rule.labels).filter(|set| !set.is_empty()));
     let of = |ranks: &[u32], place: usize| ranks.get(place).copied().unwrap_or(0);
     let row = |place| [&tenants, &capabilities, &topics, &actors, &labels].map(|ranks| of(ranks, place));
     (0..entries.len()).map(row).collect()
 }
 
-/// The rank of each rule's value among all there are: few differ, so that few are compared.
-fn ranks<'r, T: Ord + Hash + 'r>(entries: &[Entry<'r>], of: impl Fn(&'r Match) -> &'r T) -> Vec<u32> {
+/// The rank of each rule's value among all there are, from 1: few differ, so that few are compared. 0 for none.
+fn ranks<'r, T: Ord + Hash + 'r>(entries: &[Entry<'r>], of: impl Fn(&'r Match) -> Option<&'r T>) -> Vec<u32> {
     let mut known: HashMap<&T, u32, FixedState> = HashMap::default();
+    // In order of first use, to begin with.
+    let mut ranks: Vec<u32> = Vec::with_capacity(entries.len());
     for entry in entries {
-        known.insert(of(entry.matches), 0);
+        let next = u32::try_from(known.len() + 1).unwrap_or(u32::MAX);
+        ranks.push(of(entry.matches).map_or(0, |value| *known.entry(value).or_insert(next)));
     }
-    let mut sorted: Vec<&T> = known.keys().copied().collect();
-    sorted.sort_unstable();
-    for (rank, value) in (0..).zip(sorted) {
-        known.insert(value, rank);
+    let mut sorted: Vec<(&T, u32)> = known.into_iter().collect();
+    sorted.sort_unstable_by(|a, b| a.0.cmp(b.0));
+    let mut rank_of = vec![0; sorted.len() + 1];
+    for (rank, (_, number)) in (1..).zip(sorted) {
+        if let Some(place) = rank_of.get_mut(number as usize) {
+            *place = rank;
+        }
     }
-    entries.iter().map(|entry| known.get(of(entry.matches)).copied().unwrap_or(0)).collect()
+    for rank in &mut ranks {
+        *rank = rank_of.get(*rank as usize).copied().unwrap_or(0);
+    }
+    ranks
 }
 
 struct Build<'r> {
@@ -205,12 +294,10 @@ impl<'r> Build<'r> {
         }
     }
 
-    fn topics(&mut self, derivers: &[Deriver]) -> Topics {
+    fn topics(&mut self, globs: &Globs<'_>, derivers: &[Deriver]) -> Topics {
         let by_rule: BTreeMap<&Glob, Row> = self.postings(|entry| entry.matches.topics.iter());
-        let reading: BTreeSet<&Glob> =
+        let reading: Globs<'_> =
             self.entries.iter().filter(|entry| entry.reads_payload).flat_map(|entry| &entry.matches.topics).collect();
-        let globs: BTreeSet<&Glob> =
-            by_rule.keys().copied().chain(derivers.iter().flat_map(|deriver| &deriver.topics)).collect();
         let mut uses: BTreeMap<&Glob, GlobUse> = globs
             .iter()
             .map(|&glob| {
@@ -230,6 +317,7 @@ impl<'r> Build<'r> {
             missing: self.row(|entry| !entry.allows && !entry.matches.topics.is_empty()),
             table: GlobTable::build(globs.iter().copied()),
             globs: uses.into_values().collect(),
+            named: HashMap::default(),
         }
     }
 

@@ -4,19 +4,23 @@
 //! bundle id and then as written. What matches is found through the `index` and then read by place.
 
 mod bitmap;
+mod cells;
 mod compared;
 mod core;
 mod hash;
 mod index;
 mod name;
+mod signals;
 mod slot;
 mod snapshot;
 
-pub(crate) use bitmap::{Head, Row, Rows, bits};
+pub(crate) use bitmap::{Head, Row, Rows, bits, span};
+pub(crate) use cells::{MIXED, Run};
 pub(crate) use compared::{Compared, Found};
 pub(crate) use core::{Core, Enforced, NONE};
-pub(crate) use index::{Index, Single};
-pub(crate) use slot::{Test, Traits};
+pub(crate) use index::{Index, Single, Topic};
+pub(crate) use signals::{ALWAYS, Signals};
+pub(crate) use slot::{Slot, TraitSet, Traits};
 pub(crate) use snapshot::{Block, Grants, Stage, UNGRANTED, compile};
 pub use snapshot::{BundleInfo, Snapshot};
 

@@ -1,5 +1,6 @@
 //! The compiled set.
 
+use super::cells::MIXED;
 use super::compared::Comparisons;
 use super::core::{Core, NONE, Unique};
 use super::index::Entry;
@@ -204,12 +205,18 @@ pub(crate) fn compile(mut bundles: Vec<Bundle>) -> Snapshot {
     let (mut conditions, mut windows) = (Unique::default(), Unique::default());
     let cores: Vec<Core> =
         rules.iter().map(|rule| Core::of(rule, is_ungranted(rule), &mut conditions, &mut windows)).collect();
-    let entries: Vec<Entry<'_>> = rules.iter().zip(&cores).map(|(rule, core)| entry(rule, core)).collect();
-    let index = Index::build(&entries, &derivers, &tags);
     let comparisons = Comparisons::of(&conditions.items);
+    let ordered: Vec<Slot> = (0_u32..)
+        .zip(rules.iter().zip(&cores))
+        .map(|(place, (rule, core))| Slot::of(place, core, Stage::of(rule), &comparisons))
+        .collect();
+    let entries = rules.iter().zip(&cores).zip(&ordered);
+    let entries: Vec<Entry<'_>> = entries.map(|((rule, core), slot)| entry(rule, core, slot)).collect();
+    let index = Index::build(&entries, &derivers, &tags);
     let slots = index.places.iter().filter_map(|&place| {
-        let (core, rule) = (cores.get(place as usize)?, rules.get(place as usize)?);
-        Some(Slot::of(place, core, Stage::of(rule), &comparisons))
+        let (slot, rule) = (ordered.get(place as usize)?, rules.get(place as usize)?);
+        // What finds no bit for one of its tags is found through rows alone.
+        Some(slot.waiting_for(index.signals.wanted(&rule.matches, &tags).unwrap_or(0)))
     });
     let slots = slots.collect();
     let plain = cores.iter().all(|core| core.enforced == super::Enforced::Always && !core.limited);
@@ -237,17 +244,19 @@ pub(crate) fn compile(mut bundles: Vec<Bundle>) -> Snapshot {
     }
 }
 
-fn entry<'r>(rule: &'r Rule, core: &Core) -> Entry<'r> {
+fn entry<'r>(rule: &'r Rule, core: &Core, slot: &Slot) -> Entry<'r> {
     let reads_payload = core.condition != NONE
         || rule.matches.secrets_present.is_some()
         || rule.state.iter().any(StateCondition::reads_payload);
-    Entry { matches: &rule.matches, allows: rule.effect == Effect::Allow, reads_payload }
+    Entry { matches: &rule.matches, allows: rule.effect == Effect::Allow, reads_payload, field: slot.compares() }
 }
 
 impl Grants {
     fn build(list: Vec<Grant>) -> Self {
-        let entries: Vec<Entry<'_>> =
-            list.iter().map(|grant| Entry { matches: &grant.matches, allows: true, reads_payload: false }).collect();
+        let entries: Vec<Entry<'_>> = list
+            .iter()
+            .map(|grant| Entry { matches: &grant.matches, allows: true, reads_payload: false, field: MIXED })
+            .collect();
         let index = Index::build(&entries, &[], &[]);
         Self { index, list }
     }

@@ -7,7 +7,7 @@
 
 use super::limits::{Answer, Asking};
 use super::scratch::{Heard, Match};
-use crate::compile::{Block, Enforced, Snapshot, Stage};
+use crate::compile::{Block, Enforced, Snapshot, Stage, TraitSet};
 use crate::effect::Effect;
 use crate::language::{CanaryBy, Combine, Rule};
 use crate::subject::{Subject, present};
@@ -76,22 +76,44 @@ pub(super) fn combine(
 }
 
 impl Hearing<'_, '_> {
-    /// Hears rules of which neither order nor limits matter.
+    /// Hears rules of which neither order nor limits matter: what there is says what is heard, and only that is collected.
     fn listen(&mut self, found: &[Match]) -> Searched {
-        let stages = found.iter().fold(0_u8, |stages, matching| stages | 1 << matching.traits.stage() as u8);
-        let heard = |stage: Stage| stages >> stage as u8 & 1 == 1;
-        let mut certain = false;
-        for stage in [Stage::Invariants, Stage::Job, Stage::Workflow, Stage::Global].into_iter().filter(|s| heard(*s)) {
-            let into = if stage == Stage::Invariants { Into::Floor } else { Into::Tiers };
-            for &matching in found.iter().filter(|matching| matching.traits.stage() == stage) {
-                certain |= self.hear(matching, into) && into == Into::Tiers;
-            }
-            if certain || self.floor == Some(Effect::Deny) {
-                break;
+        let (mut sure, mut unsure) = (0, 0);
+        for matching in found {
+            let bit = matching.traits.bit();
+            sure |= if matching.unsure { 0 } else { bit };
+            unsure |= if matching.unsure { bit } else { 0 };
+        }
+        let (sure, unsure) = (TraitSet(sure), TraitSet(unsure));
+        let bounding = TraitSet::of_effect(Effect::AllowWithConstraints);
+        // An unsure permission with constraints is not heard itself.
+        let effects = sure.or(unsure.without(bounding));
+        let floor = TraitSet::of_stage(Stage::Invariants);
+        let (mut tiers, mut certain) = (TraitSet::default(), false);
+        self.floor = effects.and(floor).most();
+        if self.floor != Some(Effect::Deny) {
+            for tier in [Stage::Job, Stage::Workflow, Stage::Global].map(TraitSet::of_stage) {
+                tiers = tiers.or(tier);
+                certain = !sure.and(tier).is_empty();
+                if certain {
+                    break;
+                }
             }
         }
+        self.tiers = effects.and(tiers).most();
+        let Heard { floor: floor_winners, winners, bounds, constraining, .. } = &mut *self.heard;
+        let won =
+            |effect: Option<Effect>, by: TraitSet| effect.map_or(TraitSet::default(), TraitSet::of_effect).and(by);
+        let by_floor = won(self.floor, floor);
+        collect(found, by_floor, by_floor.without(bounding), effects, floor_winners);
+        let by_tiers = won(self.tiers, tiers);
+        collect(found, by_tiers, by_tiers.without(bounding), effects, winners);
+        let listened = floor.or(tiers);
+        collect(found, TraitSet::default(), listened.and(bounding), unsure, bounds);
+        let constrains = listened.and(TraitSet::CONSTRAINING);
+        collect(found, constrains, constrains, sure.or(unsure), constraining);
         // What is merged from them is merged in order.
-        self.heard.constraining.sort_unstable();
+        constraining.sort_unstable();
         Searched { certain, open: false }
     }
 
@@ -259,11 +281,27 @@ impl Hearing<'_, '_> {
         }
         heard.winners.sort_unstable();
         let waits = !heard.unknown.is_empty() && (effect != Effect::Deny || open);
-        if effect == Effect::Deny {
-            heard.spends.clear();
-        }
         Ruling { effect, default, waits }
     }
+}
+
+/// Adds the places of matches whose traits are among `sure` or, of unsure ones, `unsure`; `there` is what there is at most.
+fn collect(found: &[Match], sure: TraitSet, unsure: TraitSet, there: TraitSet, places: &mut Vec<u32>) {
+    if sure.or(unsure).and(there).is_empty() {
+        return;
+    }
+    // Without a branch for each, as where they were found.
+    let (first, mut count) = (places.len(), 0);
+    places.resize(first + found.len(), 0);
+    let room = places.get_mut(first..).unwrap_or_default();
+    for matching in found {
+        if let Some(to) = room.get_mut(count) {
+            *to = matching.place;
+        }
+        let wanted = if matching.unsure { unsure } else { sure };
+        count += usize::from(wanted.holds(matching.traits));
+    }
+    places.truncate(first + count);
 }
 
 /// The matches of a block.

@@ -23,11 +23,11 @@ pub enum Outcome {
     Present,
 }
 
-/// Fills `tags`. `globs` are those of the topic.
+/// Fills `tags`. `derivers` are those of the topic.
 pub(super) fn derive(
     snapshot: &Snapshot,
     subject: &Subject<'_>,
-    globs: &[u32],
+    derivers: &[u32],
     tape: Option<&[Node<'_>]>,
     tags: &mut Vec<Outcome>,
 ) {
@@ -38,8 +38,7 @@ pub(super) fn derive(
         tags.fill(Outcome::Uncertain);
         return;
     }
-    let topics = &snapshot.index.topic;
-    for &place in globs.iter().filter_map(|&glob| topics.globs.get(glob as usize)).flat_map(|glob| &glob.derivers) {
+    for &place in derivers {
         let known = snapshot.derivers.get(place as usize).zip(snapshot.derives.get(place as usize));
         let Some((deriver, &tag)) = known else { continue };
         if let Some(state) = tags.get_mut(tag as usize) {

@@ -11,6 +11,7 @@ mod residual;
 mod scratch;
 mod secrets;
 mod select;
+mod tape;
 
 pub(crate) use address::plain_address;
 pub use derive::Outcome;
@@ -104,42 +105,27 @@ impl Snapshot {
     }
 
     fn rule_on(&self, subject: &Subject<'_>, at_ms: u64, limits: &mut dyn LimitView, scratch: &mut Scratch) -> Ruling {
-        let Scratch { payload, tags, rules, grants, memory, heard } = scratch;
+        let Scratch { payload, tags, topic, granted_topic, rules, grants, memory, heard } = scratch;
         memory.renew();
+        let name = present(subject.topic);
         if let Some(known) = &self.grants {
-            grants.globs.clear();
-            if let Some(topic) = present(subject.topic) {
-                known.index.topic.table.find(topic, &mut |glob| grants.globs.push(glob));
-            }
-            select::select(&known.index, subject, &[], grants, &mut Granting { grants: known, subject });
+            let topic = name.map(|name| known.index.about(name, granted_topic));
+            select::select(&known.index, subject, topic, &[], grants, &mut Granting { grants: known, subject });
             memory.granted = Some(!grants.found.is_empty());
         }
-        rules.globs.clear();
-        if let Some(topic) = present(subject.topic) {
-            self.index.topic.table.find(topic, &mut |glob| rules.globs.push(glob));
-        }
-        let reads_payload = self.reads_payload(subject, &rules.globs);
+        let topic = name.map(|name| self.index.about(name, topic));
         let mut finish = |tape: Option<&[simd_json::Node<'_>]>| {
-            derive::derive(self, subject, &rules.globs, tape, tags);
+            derive::derive(self, subject, topic.map_or(&[], |topic| &topic.derivers), tape, tags);
             let sight = Sight { snapshot: self, subject, tags, tape, at_ms };
-            select::select(&self.index, subject, tags, rules, &mut Rules { sight, memory });
+            select::select(&self.index, subject, topic, tags, rules, &mut Rules { sight, memory });
             if !self.unordered {
                 rules.found.sort_unstable();
             }
             combine::combine(self, subject, &mut rules.found, &mut Asking { sight, limits }, heard)
         };
+        // Without a topic, what looks into the payload cannot be told.
+        let reads_payload = topic.is_none_or(|topic| topic.reads_payload);
         if reads_payload { payload.with(subject.payload, finish) } else { finish(None) }
-    }
-
-    /// Whether a deriver or a rule that the topic leads to looks into the payload.
-    fn reads_payload(&self, subject: &Subject<'_>, globs: &[u32]) -> bool {
-        let topics = &self.index.topic;
-        topics.reads_payload
-            || present(subject.topic).is_none()
-            || globs
-                .iter()
-                .filter_map(|&glob| topics.globs.get(glob as usize))
-                .any(|glob| glob.reads_payload || !glob.derivers.is_empty())
     }
 }
 

@@ -3,6 +3,7 @@
 //! Parsers differ on a repeated key: the worker might read another value than we did. So a pointer that meets one
 //! finds nothing it can vouch for.
 
+use super::tape;
 use crate::language::Pointer;
 use simd_json::{Buffers, INPUT_PADDING, Node, StaticNode, Tape};
 
@@ -39,6 +40,15 @@ impl Payload {
     pub(super) fn with<R>(&mut self, bytes: &[u8], read: impl FnOnce(Option<&[Node<'_>]>) -> R) -> R {
         if bytes.len() > MAX_PAYLOAD_BYTES {
             return read(None);
+        }
+        if bytes.len() <= tape::MOST_BYTES {
+            let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
+            if tape::read(bytes, &mut tape.0).is_some() {
+                let result = read(Some(&tape.0));
+                self.tape = tape.reset();
+                return result;
+            }
+            self.tape = tape.reset();
         }
         // The parser unescapes strings in place, so it needs a copy.
         self.text.clear();

@@ -2,11 +2,10 @@
 //! delegations, hours, conditions, secrets. Looked at only for rules that match in everything else.
 
 use super::derive::Outcome;
-use super::scratch::{Match, Memory};
+use super::scratch::{Match, Memory, Reading};
 use super::secrets;
-use super::select::Rest;
-use crate::compile::{Compared, Core, Found, Grants, NONE, Snapshot, Test, Traits};
-use crate::effect::Effect;
+use super::select::{Rest, Signals};
+use crate::compile::{Compared, Core, Found, Grants, MIXED, NONE, Run, Slot, Snapshot, Traits};
 use crate::glob::Glob;
 use crate::language::{self, DelegationMatch, Except, MCP, TextSet};
 use crate::subject::{Subject, present};
@@ -36,20 +35,71 @@ impl Rest for Rules<'_, '_> {
     #[inline]
     fn check(&mut self, slot: usize, doubtful: bool) -> Option<Match> {
         let slot = self.sight.snapshot.slots.get(slot)?;
-        let (place, traits) = (slot.place, slot.traits);
-        let outcome = match slot.test() {
-            Test::Nothing => return Some(Match { place, traits, unsure: doubtful }),
-            Test::Compared(compared) => compare(compared, self.sight, self.memory),
-            Test::More => self.more(place as usize),
+        self.matching(slot, doubtful)
+    }
+
+    fn read(&mut self, run: Run, heard: Signals, found: &mut Vec<Match>) {
+        let Some(slots) = self.sight.snapshot.slots.get(run.start as usize..run.end as usize) else { return };
+        // Whether a rule matches is no better than a coin's toss to the processor: what is found is written and counted
+        // only if it matches, without a branch.
+        let (first, mut count) = (found.len(), 0);
+        found.resize(first + slots.len(), Match::default());
+        let room = found.get_mut(first..).unwrap_or_default();
+        let one = match run.field {
+            MIXED => None,
+            field => Some(number(field, self.sight, self.memory)).filter(|number| number.small && heard.untold == 0),
         };
-        let unsure = doubtful || outcome == Outcome::Uncertain;
-        // What plainly allows does not match where something cannot be told.
-        let holds = outcome != Outcome::Absent && !(unsure && traits.effect() == Effect::Allow);
-        holds.then_some(Match { place, traits, unsure })
+        if let Some(number) = one {
+            // What compares nothing passes with any number.
+            for slot in slots {
+                let holds = (slot.wanted & heard.told != 0) & slot.passes(number.int);
+                if let Some(to) = room.get_mut(count) {
+                    *to = Match { place: slot.place, traits: slot.traits, unsure: false };
+                }
+                count += usize::from(holds);
+            }
+        } else {
+            for slot in slots {
+                if let Some(to) = room.get_mut(count) {
+                    let told = slot.wanted & heard.told != 0;
+                    let matching = told || slot.wanted & heard.untold != 0;
+                    if let Some(found) = matching.then(|| self.matching(slot, !told)).flatten() {
+                        *to = found;
+                        count += 1;
+                    }
+                }
+            }
+        }
+        found.truncate(first + count);
     }
 }
 
 impl Rules<'_, '_> {
+    #[inline]
+    fn matching(&mut self, slot: &Slot, doubtful: bool) -> Option<Match> {
+        let outcome = if slot.has_more() { self.more(slot.place as usize) } else { self.compared(slot) };
+        let unsure = doubtful || outcome == Outcome::Uncertain;
+        // What plainly allows does not match where something cannot be told.
+        let holds = outcome != Outcome::Absent && !(unsure && slot.traits.allows());
+        holds.then_some(Match { place: slot.place, traits: slot.traits, unsure })
+    }
+
+    /// Of a slot that only compares: whether it holds.
+    #[inline]
+    fn compared(&mut self, slot: &Slot) -> Outcome {
+        let reading = number(slot.field, self.sight, self.memory);
+        if reading.small {
+            return told(slot.passes(reading.int));
+        }
+        let snapshot = self.sight.snapshot;
+        let condition = snapshot.cores.get(slot.place as usize).map_or(NONE, |core| core.condition);
+        match snapshot.comparisons.conditions.get(condition as usize) {
+            Some(Some(compared)) => ordered(*compared, reading),
+            Some(None) | None => Outcome::Uncertain,
+        }
+    }
+
+    #[cold]
     fn more(&mut self, place: usize) -> Outcome {
         let snapshot = self.sight.snapshot;
         let Some(core) = snapshot.cores.get(place) else { return Outcome::Absent };
@@ -87,6 +137,10 @@ impl Rest for Granting<'_> {
         // A grant allows: it holds only where all of it can be told.
         let holds = !doubtful && checks(&grant.matches, self.subject) == Outcome::Present;
         holds.then_some(Match { place, traits: Traits::PERMIT, unsure: false })
+    }
+
+    fn read(&mut self, run: Run, _: Signals, found: &mut Vec<Match>) {
+        found.extend((run.start..run.end).filter_map(|slot| self.check(slot as usize, false)));
     }
 }
 
@@ -248,27 +302,39 @@ pub(super) fn condition(place: u32, sight: Sight<'_>, memory: &mut Memory) -> Ou
     }
 }
 
-#[inline]
 fn compare(compared: Compared, sight: Sight<'_>, memory: &mut Memory) -> Outcome {
-    let order = field(compared.field, sight, memory).and_then(|number| compared.limit.order_of(number));
+    ordered(compared, number(compared.field, sight, memory))
+}
+
+fn ordered(compared: Compared, reading: Reading) -> Outcome {
+    let order = reading.found.and_then(|number| compared.limit.order_of(number));
     order.map_or(Outcome::Uncertain, |order| told(compared.relation.holds(order)))
 }
 
 /// A number that conditions compare, found once a job.
 #[inline]
-fn field(place: u16, sight: Sight<'_>, memory: &mut Memory) -> Option<Found> {
-    let (place, now) = (usize::from(place), memory.now);
+fn number(field: u16, sight: Sight<'_>, memory: &mut Memory) -> Reading {
+    match memory.numbers.get(usize::from(field)) {
+        Some(reading) if reading.then == memory.now => *reading,
+        Some(_) | None => read_number(field, sight, memory),
+    }
+}
+
+#[cold]
+fn read_number(field: u16, sight: Sight<'_>, memory: &mut Memory) -> Reading {
     let fields = &sight.snapshot.comparisons.fields;
-    if memory.fields.len() <= place {
-        memory.fields.resize(fields.len(), (0, None));
+    if memory.numbers.len() <= fields.len() {
+        memory.numbers.resize(fields.len() + 1, Reading::default());
     }
-    let slot = memory.fields.get_mut(place)?;
-    if slot.0 != now {
-        let reader = fields.get(place).and_then(|&reader| sight.snapshot.conditions.get(reader as usize));
-        let number = reader.and_then(|reader| reader.comparison()?.read(&sight.facts()));
-        *slot = (now, number.map(Found::from));
+    let reader = usize::from(field).checked_sub(1).and_then(|place| fields.get(place));
+    let reader = reader.and_then(|&reader| sight.snapshot.conditions.get(reader as usize));
+    let found = reader.and_then(|reader| reader.comparison()?.read(&sight.facts())).map(Found::from);
+    let int = if let Some(Found::Small(int)) = found { Some(int) } else { None };
+    let reading = Reading { then: memory.now, small: int.is_some(), int: int.unwrap_or(0), found };
+    if let Some(kept) = memory.numbers.get_mut(usize::from(field)) {
+        *kept = reading;
     }
-    slot.1
+    reading
 }
 
 impl<'a> Sight<'a> {

@@ -2,7 +2,7 @@
 
 use super::derive::Outcome;
 use super::payload::Payload;
-use crate::compile::{Found, Head, Row, Traits};
+use crate::compile::{Found, Head, Row, Run, Topic, Traits};
 use crate::language::LocalMinute;
 use crate::when::Truth;
 use tidegate_protocol::decision::ShadowMode;
@@ -15,6 +15,9 @@ pub struct Scratch {
     pub(super) payload: Payload,
     /// By tag id.
     pub(super) tags: Vec<Outcome>,
+    /// Of a topic that the index keeps nothing about.
+    pub(super) topic: Topic,
+    pub(super) granted_topic: Topic,
     pub(super) rules: Selection,
     pub(super) grants: Selection,
     pub(super) memory: Memory,
@@ -24,8 +27,8 @@ pub struct Scratch {
 /// The rows an index gives for a subject, and the rules where they meet.
 #[derive(Debug, Default)]
 pub(super) struct Selection {
-    /// Globs of the index that stand for the topic.
-    pub(super) globs: Vec<u32>,
+    /// Runs that rows say more of.
+    pub(super) indexed: Vec<Run>,
     /// Rows of all attributes, one attribute after the other.
     pub(super) picks: Vec<Row>,
     /// Where in `picks` each attribute ends.
@@ -44,7 +47,7 @@ pub(super) struct Selection {
 }
 
 /// A rule that matches. In order of evaluation when sorted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Match {
     pub(super) place: u32,
     pub(super) traits: Traits,
@@ -68,11 +71,23 @@ pub(super) struct Memory {
     pub(super) minutes: Vec<(u32, Option<LocalMinute>)>,
     /// By condition.
     pub(super) truths: Vec<(u32, Option<Truth>)>,
-    /// By compared field.
-    pub(super) fields: Vec<(u32, Option<Found>)>,
+    /// By compared field, after one that stands for nothing to compare.
+    pub(super) numbers: Vec<Reading>,
     pub(super) secrets: Option<Outcome>,
     /// Whether a grant covers the job.
     pub(super) granted: Option<bool>,
+}
+
+/// A number of the payload.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reading {
+    /// When it was read, as [`Memory::now`].
+    pub(super) then: u32,
+    /// It is a whole number of 64 bits: `int`.
+    pub(super) small: bool,
+    pub(super) int: i64,
+    /// `None` when it cannot be told.
+    pub(super) found: Option<Found>,
 }
 
 /// What combining has heard.
@@ -112,8 +127,13 @@ impl Memory {
             // What is four billion evaluations old could be taken for new.
             self.minutes.clear();
             self.truths.clear();
-            self.fields.clear();
+            self.numbers.clear();
             self.now = 1;
+        }
+        let nothing = Reading { then: self.now, small: true, int: 0, found: None };
+        match self.numbers.first_mut() {
+            Some(first) => *first = nothing,
+            None => self.numbers.push(nothing),
         }
         self.secrets = None;
         self.granted = None;

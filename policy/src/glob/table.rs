@@ -11,12 +11,7 @@ pub(crate) struct GlobTable {
     paths: HashMap<Box<str>, Vec<PathGlob>, FixedState>,
     /// Lengths of the keys of `paths`.
     lengths: Vec<usize>,
-    /// What is found for topics that some glob names outright: most of those that jobs have.
-    named: HashMap<Box<str>, Box<[u32]>, FixedState>,
 }
-
-/// A topic that more globs stand for is not kept in `named`, whose size is bounded by that.
-const MOST_KEPT: usize = 16;
 
 /// A path glob and its id.
 type PathGlob = (Box<str>, u32);
@@ -33,9 +28,9 @@ struct Branch {
 
 impl GlobTable {
     /// A glob's id is its place in `globs`, which holds none twice.
-    pub(crate) fn build<'g>(globs: impl Iterator<Item = &'g Glob> + Clone) -> Self {
+    pub(crate) fn build<'g>(globs: impl Iterator<Item = &'g Glob>) -> Self {
         let mut table = Self { nodes: vec![Branch::default()], ..Self::default() };
-        for (id, glob) in (0_u32..).zip(globs.clone()) {
+        for (id, glob) in (0_u32..).zip(globs) {
             match glob.syntax {
                 Syntax::Dots => table.insert(glob, id),
                 Syntax::Path => {
@@ -46,13 +41,6 @@ impl GlobTable {
         }
         let lengths: BTreeSet<usize> = table.paths.keys().map(|literal| literal.len()).collect();
         table.lengths = lengths.into_iter().collect();
-        for topic in globs.map(|glob| &glob.text).filter(|text| !text.contains(['*', '?', '>'])) {
-            let mut found = Vec::new();
-            table.look(topic, &mut |id| found.push(id));
-            if found.len() <= MOST_KEPT {
-                table.named.insert(topic.clone(), found.into());
-            }
-        }
         table
     }
 
@@ -81,13 +69,6 @@ impl GlobTable {
 
     /// Calls `found` once with the id of every glob that stands for the topic.
     pub(crate) fn find(&self, topic: &str, found: &mut impl FnMut(u32)) {
-        match self.named.get(topic) {
-            Some(kept) => kept.iter().copied().for_each(found),
-            None => self.look(topic, found),
-        }
-    }
-
-    fn look(&self, topic: &str, found: &mut impl FnMut(u32)) {
         self.descend(0, Some(topic), found);
         for &length in &self.lengths {
             let Some(literal) = topic.get(..length) else { continue };

@@ -68,6 +68,8 @@ impl Except {
 pub(crate) struct LabelTest {
     pub(crate) key: Box<str>,
     pub(crate) range: Range,
+    /// The list of `mcp` that it was written as (`deny_tools`). Changes nothing.
+    pub(crate) list: Option<&'static str>,
 }
 
 #[derive(Clone, Debug)]

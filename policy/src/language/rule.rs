@@ -102,7 +102,7 @@ pub struct Rule {
 }
 
 /// A condition as written and as compiled; equal ones are shared.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct When {
     pub(crate) line: u32,
     pub(crate) text: Box<str>,

@@ -1,4 +1,4 @@
-//! Rules that can never decide anything.
+//! Rules that can never decide anything, and rules that do the opposite of what they read like.
 //!
 //! A rule is *hidden* by another when that one matches every job the first matches, and the way rules combine then leaves
 //! the first without a say: removing it would change no verdict. What is said here is true of every job that has a tenant,
@@ -12,6 +12,7 @@
 //! | shadowed | is stricter, in the same tier of `most_restrictive` bundles; or is an invariant that denies |
 //! | contradictory | as either, and asks for exactly the same, one permitting and one restricting |
 //! | unreachable | none: it wants a tag that nothing derives on its topics |
+//! | inverted | none: it restricts what it does not list. `mcp: {deny_tools: [x]}` matches calls of all tools but `x`, so a rule with it that denies bans everything else |
 
 mod covers;
 mod globs;
@@ -35,9 +36,11 @@ pub enum FindingKind {
     Unreachable,
     /// Another rule says the opposite about the same jobs, and wins.
     Contradictory,
+    /// It restricts everything but what it lists as denied.
+    Inverted,
 }
 
-/// A rule that can never decide, and why.
+/// A rule that can never decide or does not do what it reads like, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What is wrong.
@@ -72,6 +75,7 @@ impl fmt::Display for Finding {
             FindingKind::Shadowed => "shadowed",
             FindingKind::Unreachable => "unreachable",
             FindingKind::Contradictory => "contradictory",
+            FindingKind::Inverted => "inverted",
         };
         write!(f, "{}:{}: rule `{}` is {kind}: {}", self.file, self.line, self.rule, self.why)?;
         if let Some(by) = &self.by {
@@ -90,7 +94,8 @@ struct Standing<'s> {
 }
 
 impl Snapshot {
-    /// Rules that can never decide, in order of evaluation, at most one finding a rule.
+    /// Rules that can never decide or do the opposite of what they read like, in order of evaluation, at most one finding a
+    /// rule.
     pub fn findings(&self) -> Vec<Finding> {
         let standing = |place: usize, rule| {
             let core = self.cores.get(place)?;
@@ -118,7 +123,11 @@ impl Snapshot {
             let for_all = by_tenant.get(&None).into_iter().flatten();
             let for_first = first.and_then(|tenant| by_tenant.get(&Some(tenant))).into_iter().flatten();
             let hide = |hiding: &&Standing<'_>| hiding.hides(hidden);
-            for_all.chain(for_first).find_map(hide).or_else(|| self.underived(hidden.rule))
+            for_all
+                .chain(for_first)
+                .find_map(hide)
+                .or_else(|| self.underived(hidden.rule))
+                .or_else(|| inverted(hidden.rule))
         };
         rules.iter().filter_map(find).collect()
     }
@@ -136,6 +145,20 @@ impl Snapshot {
             .any(|deriver| deriver.topics.iter().any(|a| wants.topics.iter().any(|b| globs::meet(a, b))));
         (!derived).then(|| finding(FindingKind::Unreachable, rule, None, "nothing derives its tags on its topics"))
     }
+}
+
+/// A rule that restricts and lists as denied what it lets pass.
+fn inverted(rule: &Rule) -> Option<Finding> {
+    if rule.effect.permits() {
+        return None;
+    }
+    let list = rule.matches.label_tests.iter().find_map(|test| test.list)?;
+    let why = format!(
+        "what `{list}` lists does not match, so `{}` holds for every other call; list what is meant under `{}`",
+        rule.effect,
+        list.replace("deny_", "allow_")
+    );
+    Some(finding(FindingKind::Inverted, rule, None, &why))
 }
 
 impl Standing<'_> {

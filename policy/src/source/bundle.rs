@@ -3,7 +3,7 @@
 use super::fields::{Fields, Reader};
 use super::rule::{self, Surroundings};
 use super::yaml::{self, Value};
-use super::{deriver, params, schema, tenants};
+use super::{concurrency, deriver, params, schema, tenants};
 use crate::glob::Syntax;
 use crate::language::{Bundle, Combine};
 use crate::number::Number;
@@ -105,5 +105,11 @@ fn read_rules(
     if items.is_empty() {
         reader.wrong(node.line, format!("{what} has no rules"), "write at least one rule or remove the file");
     }
-    items.iter().filter_map(|item| rule::read(reader, item, around)).collect()
+    let mut rules = Vec::with_capacity(items.len());
+    for item in items {
+        let Some(rule) = rule::read(reader, item, around) else { continue };
+        rules.extend(concurrency::beside(reader, &rule));
+        rules.push(rule);
+    }
+    rules
 }

@@ -175,7 +175,7 @@ fn ranges(
     }
     if let Some(list) = fields.get("not_in") {
         let texts = reader.text_set(list, format_args!("`not_in` of {what}"))?;
-        tests.push(LabelTest { key: name.into(), range: Range::NotIn(texts) });
+        tests.push(LabelTest { key: name.into(), range: Range::NotIn(texts), list: None });
     }
     for (word, wanted) in ORDERS {
         let Some(node) = fields.get(word) else { continue };
@@ -187,7 +187,7 @@ fn ranges(
             );
             return None;
         };
-        tests.push(LabelTest { key: name.into(), range: Range::Number { wanted: wanted.to_vec(), than } });
+        tests.push(LabelTest { key: name.into(), range: Range::Number { wanted: wanted.to_vec(), than }, list: None });
     }
     Some(())
 }
@@ -223,7 +223,9 @@ pub(super) fn mcp(
         }
         if fields.get(deny).is_some() {
             match reader.texts(fields, deny, what) {
-                Some(texts) => tests.push(LabelTest { key: label.into(), range: Range::NotIn(texts) }),
+                Some(texts) => {
+                    tests.push(LabelTest { key: label.into(), range: Range::NotIn(texts), list: Some(deny) });
+                }
                 None => sound = false,
             }
         }
@@ -247,7 +249,7 @@ pub(super) fn outside_mcp(
     for (label, allow, deny) in MCP {
         if fields.get(allow).is_some() {
             let range = Range::NotIn(reader.texts(fields, allow, what)?);
-            let label_tests = vec![LabelTest { key: label.into(), range }];
+            let label_tests = vec![LabelTest { key: label.into(), range, list: None }];
             outside.push((allow, Match { label_tests, mcp_calls: true, ..Match::default() }));
         }
         if fields.get(deny).is_some() {

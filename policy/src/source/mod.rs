@@ -7,6 +7,7 @@
 //! Fields that the language will have but this version lacks are refused by name, never skipped.
 
 mod bundle;
+mod concurrency;
 mod consequence;
 mod deriver;
 mod duration;

@@ -158,6 +158,20 @@ fn definition(
     Some(definition)
 }
 
+/// A tenant's jobs at once; `None` when the rule's id is too long for a limit's.
+pub(super) fn concurrency(rule: &str, most: u32) -> Option<StateCondition> {
+    let window = Duration::from_millis(CONCURRENCY_WINDOW_MS);
+    let definition = LimitDefinition::new(LimitKind::Concurrency, Amount::units(most.into())?, window);
+    let limit = id(&format!("{rule}#0"), &definition, false, &[], &Measure::One)?;
+    Some(StateCondition {
+        limit,
+        definition: Arc::new(definition),
+        global: false,
+        key: Vec::new(),
+        measure: Measure::One,
+    })
+}
+
 fn time(reader: &mut Reader<'_>, fields: Fields<'_>, name: &str, what: &str) -> Option<u64> {
     let node = reader.required(fields, name, what)?;
     duration::read(reader, node, &format!("`{name}` of {what}"))

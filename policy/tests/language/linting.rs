@@ -75,6 +75,23 @@ fn a_rule_that_can_never_decide_is_named_with_the_rule_that_hides_it() {
 }
 
 #[test]
+fn a_rule_that_bans_all_but_what_it_lists_as_denied_is_named() {
+    let inverted = "
+  - { id: bans, match: { mcp: { deny_tools: [rm] } }, decision: deny }
+  - { id: permits, match: { mcp: { allow_servers: [files], deny_tools: [mv] } }, decision: allow }
+  - { id: listed, match: { mcp: { allow_tools: [rm] } }, decision: deny }
+  - { id: meant, match: { labels: { mcp.server: { not_in: [files] } } }, decision: deny }
+";
+    assert_eq!(
+        findings(inverted),
+        [
+            "b.yaml:9: rule `bans` is inverted: what `deny_tools` lists does not match, so `deny` holds for every other call; \
+             list what is meant under `allow_tools`"
+        ]
+    );
+}
+
+#[test]
 fn in_a_first_match_bundle_the_order_hides() {
     let text = "id: b\nrevision: 1\ncombine: first_match\nrules:
   - { id: all-of-acme, match: { tenants: [acme] }, decision: allow }

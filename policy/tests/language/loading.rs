@@ -47,10 +47,10 @@ fn a_wrong_rule_is_refused_with_line_reason_and_remedy() {
                 .into(),
         ),
         (
-            "match: {}, decision: allow_with_constraints, constraints: { budgets: { max_concurrent_jobs: 2 } }",
-            "`constraints.budgets.max_concurrent_jobs` in rule `r` is not supported yet by this version; remove it, and \
-             write a limit: a rule with `state: [{ concurrency: jobs, key: [tenant], gt: N }]` and `decision: throttle`, \
-             over the same jobs"
+            "match: {}, decision: allow_with_constraints, constraints: { budgets: { max_concurrent_jobs: 2 } }, \
+             canary: { percent: 5, by: tenant }",
+            "rule `r` has `max_concurrent_jobs` and is a canary: which of its jobs would count?; remove one of them, or \
+             write a limit of its own (`state: [{ concurrency: jobs, key: [], gt: N }]`)"
                 .into(),
         ),
         (

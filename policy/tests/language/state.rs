@@ -85,3 +85,32 @@ fn what_is_only_tried_out_asks_no_limit_and_a_denied_job_takes_of_none() {
     let verdict = decided((said, asked));
     assert_eq!((verdict.effect, verdict.spends.len(), asked), (Effect::Deny, 0, 0));
 }
+
+#[test]
+fn a_rule_with_max_concurrent_jobs_has_a_limit_beside_it_in_every_way_of_combining() {
+    for combine in ["first_match", "most_restrictive"] {
+        let text = format!(
+            "id: b\nrevision: 1\ncombine: {combine}\nrules:
+  - {{ id: r, match: {{ topics: [job.x] }}, decision: allow_with_constraints, constraints: {{ budgets: {{ max_concurrent_jobs: 3 }} }} }}
+  - {{ id: rest, match: {{}}, decision: allow }}\n"
+        );
+        let policy =
+            load_for([("b.yaml", text)], None, Supported::BY_KERNEL).unwrap_or_else(|refused| panic!("{refused}"));
+        let limit = policy.rule("r.max_concurrent_jobs").expect("the limit's rule");
+        assert_eq!((limit.effect(), limit.line()), (Effect::Throttle, 5));
+        let exceeded = decided(judge(&policy, None, Standing::Exceeded));
+        assert_eq!(exceeded.effect, Effect::Throttle, "{combine}");
+        assert_eq!(exceeded.rule_ids.iter().map(|id| &**id).collect::<Vec<_>>(), ["r.max_concurrent_jobs"]);
+        let within = decided(judge(&policy, None, Standing::Within));
+        assert_eq!(within.effect, Effect::AllowWithConstraints, "{combine}");
+        let [spend] = within.spends.as_slice() else { panic!("{:?}", within.spends) };
+        // The tenant alone, whoever asks and whatever for.
+        assert_eq!(&*spend.key, "4:acme");
+        assert!(spend.limit.as_str().starts_with("r.max_concurrent_jobs#0@"), "{}", spend.limit.as_str());
+        assert_eq!(spend.definition.limit.to_string(), "3");
+        let other = Subject::new("acme", "job.y", "x");
+        let mut limits = Alike(Standing::Exceeded, 0);
+        policy.judge(&other, 0, &mut limits, &mut Scratch::new());
+        assert_eq!(limits.1, 0, "jobs of other rules are not counted");
+    }
+}

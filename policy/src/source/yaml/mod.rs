@@ -1,5 +1,6 @@
 //! YAML as a tree in which every value knows its line.
 
+mod lines;
 mod plain;
 
 use crate::number::Number;
@@ -81,7 +82,7 @@ pub(crate) fn parse(file: &str, text: &str) -> Result<Node, Problem> {
             "split it into several bundles",
         ));
     }
-    if let Some(node) = plain::read(text) {
+    if let Some(node) = lines::read(text).or_else(|| plain::read(text)) {
         return Ok(node);
     }
     general(text).map_err(|error| {

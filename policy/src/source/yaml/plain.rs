@@ -91,7 +91,7 @@ fn line(at: Span) -> u32 {
     u32::try_from(at.start.line()).unwrap_or(u32::MAX)
 }
 
-fn unique(entries: &[(Key, Node)]) -> bool {
+pub(super) fn unique(entries: &[(Key, Node)]) -> bool {
     let names = || entries.iter().map(|(key, _)| key.name.as_str());
     if entries.len() <= FEW_KEYS {
         return names().enumerate().all(|(at, name)| names().take(at).all(|before| before != name));
@@ -99,7 +99,7 @@ fn unique(entries: &[(Key, Node)]) -> bool {
     names().collect::<BTreeSet<_>>().len() == entries.len()
 }
 
-fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> Option<Value> {
+pub(super) fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> Option<Value> {
     if style != ScalarStyle::Plain || is_word(&text) {
         return Some(Value::Text(text.into_owned()));
     }
@@ -120,7 +120,7 @@ fn scalar(text: Cow<'_, str>, style: ScalarStyle) -> Option<Value> {
 
 /// A plain scalar that is text whatever schema is read by: it begins with a letter and is none of the words for nothing,
 /// booleans and floats.
-fn is_word(text: &str) -> bool {
+pub(super) fn is_word(text: &str) -> bool {
     let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
     let words = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "inf", "infinity", "nan"];
     first && !(text.len() <= 8 && words.iter().any(|word| text.eq_ignore_ascii_case(word)))
@@ -132,7 +132,7 @@ fn is_whole(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Both readers say the same, as far as this one says anything. Whether it did.
@@ -189,7 +189,7 @@ mod tests {
     }
 
     /// Text from pieces, with mistakes.
-    fn draw(random: &mut fastrand::Rng, depth: usize) -> String {
+    pub(in super::super) fn draw(random: &mut fastrand::Rng, depth: usize) -> String {
         let scalars = [
             "a", "job.>", "5", "1.5", "true", "no", "24h", "\"q: x\"", "'it''s'", "~", "-3", "a b", "/x", "*", "08:00",
         ];
@@ -212,27 +212,31 @@ mod tests {
         }
     }
 
+    /// A text with one or two mistakes.
+    pub(in super::super) fn mutilated(random: &mut fastrand::Rng, mut text: String) -> String {
+        for _ in 0..random.usize(1..3) {
+            let at = random.usize(..text.len());
+            let odd = [
+                ":", " ", "\n", "#", "-", "&a ", "*a", "\"", "'", "{", "}", "[", "]", ",", "!", "?", "\t", "|", "%",
+                "---\n", "0", "  ", "\\", ">", "\n- ", " #", ": ",
+            ];
+            if text.is_char_boundary(at) {
+                match random.bool() {
+                    true => text.insert_str(at, odd[random.usize(..odd.len())]),
+                    false => drop(text.remove(at)),
+                }
+            }
+        }
+        text
+    }
+
     #[test]
     fn random_documents_are_read_alike() {
         let mut random = fastrand::Rng::with_seed(11);
         let mut plain = 0;
         for _ in 0..6_000 {
-            let mut text = format!("root:{}", draw(&mut random, 3));
-            if random.bool() {
-                for _ in 0..random.usize(1..3) {
-                    let at = random.usize(..text.len());
-                    let odd = [
-                        ":", " ", "\n", "#", "-", "&a ", "*a", "\"", "'", "{", "}", "[", "]", ",", "!", "?", "\t", "|",
-                        "%", "---\n", "0",
-                    ];
-                    if text.is_char_boundary(at) {
-                        match random.bool() {
-                            true => text.insert_str(at, odd[random.usize(..odd.len())]),
-                            false => drop(text.remove(at)),
-                        }
-                    }
-                }
-            }
+            let whole = format!("root:{}", draw(&mut random, 3));
+            let text = if random.bool() { mutilated(&mut random, whole) } else { whole };
             plain += usize::from(agree(&text));
         }
         assert!(plain > 2_000, "{plain}");
