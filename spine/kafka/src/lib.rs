@@ -36,6 +36,7 @@ mod options;
 mod producer;
 mod queue;
 mod reader;
+mod reports;
 mod settings;
 mod spine;
 mod threads;

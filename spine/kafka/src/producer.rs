@@ -1,8 +1,10 @@
-//! Appending: one librdkafka producer per [`Producer`], a thread that takes its reports, no call that blocks.
+//! Appending: one librdkafka producer per [`Producer`], whose reports are taken by whoever awaits a landing; no call that blocks.
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -19,9 +21,13 @@ use crate::delivery::{self, Append, Reports};
 use crate::failure::{self, Failure};
 use crate::flow::{Flow, Waiting};
 use crate::limits::{self, Limits};
+use crate::reports::{Listener, ReportQueue};
 use crate::settings;
 use crate::threads::Threads;
 use crate::watch::{self, Watch, Watched};
+
+/// How long a dropped producer's last reports may take; they are there at once.
+const LAST_REPORTS: Duration = Duration::from_secs(2);
 
 /// [`Producer`] on Kafka.
 pub(crate) struct KafkaProducer {
@@ -32,10 +38,11 @@ pub(crate) struct KafkaProducer {
     limits: Arc<Limits>,
 }
 
-/// Hands waves of appends to librdkafka: the first of a partition from whoever appends, further ones from the thread
-/// that takes the reports.
+/// Hands waves of appends to librdkafka: the first of a partition from whoever appends, further ones from whoever takes
+/// the reports.
 pub(crate) struct Sender {
     client: Arc<BaseProducer<Reports>>,
+    reports: ReportQueue,
     stop: AtomicBool,
     threads: Threads,
     request_timeout: Duration,
@@ -57,12 +64,13 @@ impl KafkaProducer {
         let (client, request_timeout) = (Arc::new(client), options.request_timeout);
         let weak: Weak<BaseProducer<Reports>> = Arc::downgrade(&client);
         connection.keeper.reconnect(weak, options);
-        let sender = Arc::new(Sender { client, stop: AtomicBool::new(false), threads, request_timeout });
+        let reports = ReportQueue::of(&client).ok_or_else(|| Failure::Fatal("a producer has no queue".into()))?;
+        let sender = Arc::new(Sender { client, reports, stop: AtomicBool::new(false), threads, request_timeout });
         sender.client.context().send_by(Arc::downgrade(&sender));
-        let reporting = Arc::clone(&sender);
+        let attended = Arc::clone(&sender);
         std::thread::Builder::new()
             .name("kafka-reports".into())
-            .spawn(move || reporting.take_reports())
+            .spawn(move || attended.reports.attend(&attended.stop))
             .map_err(|error| Failure::Fatal(format!("no thread for a producer: {error}")))?;
         let (flows, in_flight) = (HashMap::new(), Arc::default());
         Ok(Self { sender, flows, in_flight, most_in_flight: producer.max_in_flight_bytes, limits })
@@ -171,11 +179,35 @@ impl Sender {
         }
         Ok(())
     }
+}
 
-    /// Wakes with every report; the period only bounds how late a dropped producer's thread ends.
-    fn take_reports(&self) {
-        while !self.stop.load(Ordering::Acquire) {
-            self.client.poll(Duration::from_secs(1));
+/// An append that has been handed over; takes reports, its own and others', while it is awaited.
+struct Awaited {
+    answer: Answer,
+    /// Weak, so that a landing that nobody lets go of does not keep the client.
+    sender: Weak<Sender>,
+    listener: Listener,
+}
+
+impl Future for Awaited {
+    type Output = Result<Landed, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(sender) = self.sender.upgrade() {
+            sender.reports.take();
+            if sender.reports.listen(&mut self.listener, cx) {
+                sender.reports.take();
+            }
+        }
+        let gone = || Err(AppendError::Fatal { reason: "the producer was dropped".into() });
+        self.answer.poll_unpin(cx).map(|answer| answer.unwrap_or_else(|_| gone()))
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if let Some(sender) = self.sender.upgrade() {
+            sender.reports.leave(&mut self.listener);
         }
     }
 }
@@ -190,11 +222,9 @@ fn headers(headers: &Headers) -> Option<OwnedHeaders> {
 impl Producer for KafkaProducer {
     fn append(&mut self, to: &TopicPartition, records: Vec<NewRecord>) -> Landing {
         match self.take(to, records) {
-            Ok(answer) => answer
-                .map(|result| {
-                    result.unwrap_or_else(|_| Err(AppendError::Fatal { reason: "the producer was dropped".into() }))
-                })
-                .boxed(),
+            Ok(answer) => {
+                Awaited { answer, sender: Arc::downgrade(&self.sender), listener: Listener::default() }.boxed()
+            }
             Err(error) => futures::future::ready(Err(error)).boxed(),
         }
     }
@@ -203,8 +233,14 @@ impl Producer for KafkaProducer {
 impl Drop for KafkaProducer {
     fn drop(&mut self) {
         self.sender.stop.store(true, Ordering::Release);
-        let client = Arc::clone(&self.sender.client);
+        self.sender.reports.dismiss();
+        let sender = Arc::clone(&self.sender);
         // Purging waits for librdkafka's own threads, so not here; what is purged reaches its landings as an error.
-        self.sender.threads.detach(move || client.purge(PurgeConfig::default().queue().inflight()));
+        self.sender.threads.detach(move || {
+            sender.client.purge(PurgeConfig::default().queue().inflight());
+            if let Err(error) = sender.client.flush(LAST_REPORTS) {
+                tracing::debug!(%error, "a dropped producer has told of all its records, but for some");
+            }
+        });
     }
 }
