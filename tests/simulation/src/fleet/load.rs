@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde_json::json;
-use tidegate_protocol::address::TopicPartition;
+use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::headers;
 use tidegate_spine::{Headers, NewRecord, Record};
 
@@ -143,20 +143,21 @@ fn is_same(a: &Record, b: &Record) -> bool {
     }
 }
 
-/// What each record of one partition must lead to, in the order of the log.
+/// What each record of one partition must lead to, in the order of the log, and the first record of its job's name.
 #[must_use]
-pub fn dues(log: &[Stored]) -> Vec<(&Record, Due)> {
+pub fn dues(log: &[Stored]) -> Vec<(&Record, Due, Offset)> {
     let mut first: BTreeMap<(String, String), &Record> = BTreeMap::new();
     log.iter()
         .map(|stored| {
             let (due, name) = alone(&stored.record);
-            let Some(name) = name else { return (&stored.record, due) };
+            let own = stored.record.offset;
+            let Some(name) = name else { return (&stored.record, due, own) };
             match first.get(&name) {
-                Some(known) if is_same(known, &stored.record) => (&stored.record, Due::Repeated),
-                Some(_) => (&stored.record, Due::Rejected),
+                Some(known) if is_same(known, &stored.record) => (&stored.record, Due::Repeated, known.offset),
+                Some(known) => (&stored.record, Due::Rejected, known.offset),
                 None => {
                     first.insert(name, &stored.record);
-                    (&stored.record, due)
+                    (&stored.record, due, own)
                 }
             }
         })
