@@ -18,7 +18,7 @@ use tidegate_stage::ShardSpec;
 use super::approvals;
 use super::executions::Execution;
 use super::families::{self, BY_CHAIN, without_ticket};
-use super::load::{Due, dues};
+use super::load::{Due, Wanted, dues};
 use super::parts::{BUCKETS, kernel, named};
 use super::policies;
 use super::redrives;
@@ -137,9 +137,10 @@ pub fn kernel_shard(
     let settled = settling::settled(&groups);
     let commands = named("commands.jobs.raw").partition(config.shard);
     let inputs = redrives::check(broker, &commands, &groups, verdicts);
-    for (record, due, first) in dues(broker.log(raw)) {
-        // Redriven before it was read, or with another input than it came with: its job's name is that life's from then on.
-        let redriven = inputs.keys().any(|life| life.offset == first);
+    let names = redrives::names(&groups);
+    for Wanted { record, due, first, name } in dues(broker.log(raw)) {
+        // Redriven before it was read, or with another input or name than it came with: the name is that life's from then on.
+        let redriven = inputs.keys().any(|life| life.offset == first) || name.is_some_and(|name| names.contains(&name));
         for fact in settled.get(&(raw.clone(), record.offset)).into_iter().flatten() {
             let fact = &fact.record.fact;
             let right = match (due, fact) {
@@ -252,7 +253,7 @@ pub fn check_ends(
     }
     for (config, spec) in kernels {
         let raw = &spec.inputs[0].partition;
-        for (record, due, _) in dues(broker.log(raw)) {
+        for Wanted { record, due, .. } in dues(broker.log(raw)) {
             let source = SourcePosition::new(config.source.name().clone(), raw.partition, record.offset);
             let times = ends.get(&source).copied().unwrap_or(0);
             let approved = matches!(due, Due::Asked | Due::Child) && allowed.contains_key(&source);

@@ -17,6 +17,7 @@ use tidegate_protocol::redrive::{RawRecord, Redriven};
 use tidegate_protocol::signature::{Sign as _, Signed, Trust as _, signed};
 use tidegate_spine::{Headers, NewRecord};
 
+use super::load::Name;
 use super::parts::{BUCKETS, KERNELS, TENANTS, named};
 use crate::chance::Chance;
 use crate::clock::broker_us;
@@ -205,4 +206,26 @@ pub fn check(
         verdicts.must_in_the_end(false, Invariant::I1, || format!("nobody knows what became of {id}"));
     }
     inputs
+}
+
+/// Names of the jobs that redriven records are.
+#[must_use]
+pub fn names(groups: &[ValidGroup<KernelFact>]) -> BTreeSet<Name> {
+    let mut names = BTreeSet::new();
+    for fact in facts(groups) {
+        let job = if let KernelFact::JobDecided { job, .. }
+        | KernelFact::JobHeld { job, .. }
+        | KernelFact::JobDeferred { job, .. } = &fact.record.fact
+        {
+            Some(job)
+        } else if let KernelFact::RecordRejected { job, .. } = &fact.record.fact {
+            job.as_deref()
+        } else {
+            None
+        };
+        if let Some(job) = job.filter(|job| job.source.redrive > 0) {
+            names.insert((job.tenant.to_string(), job.id.to_string()));
+        }
+    }
+    names
 }
