@@ -1,6 +1,6 @@
 //! Stories of jobs for people.
 
-use tidegate_node::gateway::view::Story;
+use tidegate_node::gateway::view::{HoldStory, PayloadSummary, Story};
 use tidegate_protocol::delegation::Ancestor;
 use tidegate_protocol::job::Job;
 
@@ -55,17 +55,32 @@ fn asked_of(story: &Story) -> String {
 /// What people were asked and said.
 fn hold_lines(story: &Story) -> Vec<(&'static str, String)> {
     let Some(hold) = &story.hold else { return Vec::new() };
-    let mut lines = vec![
-        ("asked", asked_of(story)),
-        ("until", clock(Some(hold.until_ms))),
-        ("would run", hold.payload.as_ref().map_or_else(String::new, |payload| payload.get().to_owned())),
-    ];
-    if hold.payload_left_out {
-        lines.push(("would run", "a payload larger than the view keeps; it is in the source".to_owned()));
-    }
+    let mut lines = vec![("asked", asked_of(story)), ("until", clock(Some(hold.until_ms)))];
+    lines.extend(would_run(story, hold).into_iter().map(|line| ("would run", line)));
     for given in &hold.given {
         let reason = if given.reason.is_empty() { String::new() } else { format!(": {}", given.reason) };
         lines.push(("approved", format!("{} by {}{reason}", clock(Some(given.at_ms)), given.by)));
+    }
+    lines
+}
+
+/// What an approval lets run: what must be able to do it, where, and with what. (Under which constraints stands beside
+/// the verdict.)
+fn would_run(story: &Story, hold: &HoldStory) -> Vec<String> {
+    let mut lines = Vec::new();
+    // Once it is released, its pool is that of its verdict.
+    if let (Some(job), None) = (&story.job, &story.pool) {
+        let needs: Vec<String> = job.requires.iter().map(ToString::to_string).collect();
+        let needs = if needs.is_empty() { String::new() } else { format!(" with {}", needs.join(", ")) };
+        lines.push(match &hold.pool {
+            Some(pool) => format!("{}{needs} in pool {pool}", job.capability),
+            None => format!("{}{needs}; no pool takes it as it stands: it would go to `dead`", job.capability),
+        });
+    }
+    lines.extend(hold.payload.as_ref().map(|payload| payload.get().to_owned()));
+    if let Some(PayloadSummary { bytes, sha256 }) = &hold.payload_is {
+        let where_it_is = if hold.payload_left_out { ", more than is shown: it is in the source" } else { "" };
+        lines.push(format!("a payload of {bytes} bytes, sha-256 {sha256}{where_it_is}"));
     }
     lines
 }

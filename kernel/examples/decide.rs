@@ -79,6 +79,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         kept: KeptBounds::default(),
         wallet: tidegate_kernel::wallet::WalletBounds::default(),
         ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
+        ticket_ttl_elsewhere: std::time::Duration::ZERO,
         delegation: tidegate_kernel::DelegationBounds::default(),
         trust: Arc::new(Nobody),
         people: Arc::new(Nobody),

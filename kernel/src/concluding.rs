@@ -18,7 +18,7 @@ use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::ids::PersonId;
 use tidegate_protocol::job::{InputHash, Job, SourcePosition};
 use tidegate_protocol::kept::{KeptAs, KeptRecord, Replaced};
-use tidegate_protocol::limits::LimitUse;
+use tidegate_protocol::limits::{LimitUse, WouldTake};
 use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
@@ -152,7 +152,8 @@ impl Kernel {
             Err(Refusal { reason, detail }) => return case.rejected(reason, detail),
         };
         let replaces = case.replaces();
-        KernelFact::JobHeld { job: case.job, decision, payload, record, until, replaces }
+        let pool = self.config.routes.route(&case.job).cloned();
+        KernelFact::JobHeld { job: case.job, decision, payload, record, until, replaces, pool }
     }
 }
 
@@ -171,11 +172,17 @@ fn decided(
     observed: bool,
 ) -> KernelFact {
     let replaces = case.replaces();
-    // Only what goes to a pool takes of limits.
-    let taken = if decision.verdict.permits() && pool.is_some() && !observed { case.spends } else { Vec::new() };
-    decision.settles = taken.iter().any(|wanted| wanted.definition.kind.settles());
-    let spends = taken.iter().map(LimitUse::spend).collect();
-    KernelFact::JobDecided { job: case.job, decision, pool, payload: case.payload, observed, replaces, spends }
+    // Only what goes to a pool takes of limits, or would.
+    let taken = if decision.verdict.permits() && pool.is_some() { case.spends } else { Vec::new() };
+    let (mut spends, mut would_take) = (Vec::new(), Vec::new());
+    if observed {
+        would_take.extend(taken.iter().map(WouldTake::of));
+    } else {
+        decision.settles = taken.iter().any(|wanted| wanted.definition.kind.settles());
+        spends.extend(taken.iter().map(LimitUse::spend));
+    }
+    let Case { job, payload, .. } = case;
+    KernelFact::JobDecided { job, decision, pool, payload, observed, replaces, spends, would_take }
 }
 
 /// What policy said, turned into a denial (I3).

@@ -126,12 +126,22 @@ pub struct KernelConfig {
     pub wallet: WalletBounds,
     /// How long an allowed job may wait for a worker before it is judged again.
     pub ticket_ttl: Duration,
+    /// The longest such time of any other source whose kernels judge what is delegated here, or delegate to here; zero when
+    /// there is none.
+    pub ticket_ttl_elsewhere: Duration,
     /// How far jobs may delegate.
     pub delegation: DelegationBounds,
     /// Whose signatures count on commands.
     pub trust: Arc<dyn Trust>,
     /// Whose keys they are.
     pub people: Arc<dyn People>,
+}
+
+impl KernelConfig {
+    /// Longer no ticket is good, wherever its job was judged: so long what is said of a chain of delegations counts.
+    pub(crate) fn longest_ticket(&self) -> Duration {
+        self.ticket_ttl.max(self.ticket_ttl_elsewhere)
+    }
 }
 
 /// The usual `ticket_ttl`: an hour.

@@ -13,9 +13,7 @@
 
 use std::collections::BTreeSet;
 
-use tidegate_policy::{
-    Delegation as Chain, Judgement as Verdicts, LimitView, NoLimits, Principal, Snapshot, Standing, Subject,
-};
+use tidegate_policy::{Delegation as Chain, Judgement as Verdicts, LimitView, Principal, Snapshot, Standing, Subject};
 use tidegate_protocol::decision::{Decision as Judgement, PayloadAt, Verdict};
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::job::{Job, SourcePosition};
@@ -113,8 +111,8 @@ pub(crate) enum Said {
 
 impl Kernel {
     /// What policy and limits say about a job now; `memory` has the payload decoded. Requests to the limits stage go with
-    /// the decision whatever is said. `last`: what is not known now counts as exceeded. A source that is only observed
-    /// takes of no limit, and each counts as exhausted.
+    /// the decision whatever is said. `last`: what is not known now counts as exceeded. A source that is only observed asks
+    /// nobody, and is judged by what it would have taken itself.
     pub(crate) fn say(
         &self,
         policy: &Snapshot,
@@ -136,7 +134,8 @@ impl Kernel {
         let chain = delegation.map(|delegation| Chain { chain: &principals, scope: Some(&delegation.scope) });
         let subject = Subject { delegation: chain, ..subject(job, memory.reader.payload(payload, value)) };
         let mut looking = Looking { view: self.wallet.view(&job.tenant, at, self.epoch), last };
-        let limits: &mut dyn LimitView = if self.config.source.observe() { &mut NoLimits } else { &mut looking };
+        let mut shadow = self.shadow.view(&job.tenant, at);
+        let limits: &mut dyn LimitView = if self.config.source.observe() { &mut shadow } else { &mut looking };
         let said = policy.judge(&subject, at.millis(), limits, &mut memory.policy);
         let said = match said {
             Verdicts::Decided(verdict) => {
@@ -153,7 +152,7 @@ impl Kernel {
                         format!("it would take of {} limits, a job takes of at most {MOST_SPENDS}", spends.len());
                     return Said::Decided(Judgement { verdict: Verdict::Deny, reason, ..decision }, Vec::new());
                 }
-                self.within_ancestors(job, &mut looking, decision, spends)
+                self.within_ancestors(job, limits, decision, spends)
             }
             // When the first have answered it is judged again, and meets the others.
             Verdicts::Waits(wanted) => {
@@ -172,16 +171,16 @@ impl Kernel {
     fn within_ancestors(
         &self,
         job: &Job,
-        looking: &mut Looking<'_>,
+        limits: &mut dyn LimitView,
         decision: Judgement,
         mut spends: Vec<LimitUse>,
     ) -> Said {
-        if !decision.verdict.permits() || self.config.source.observe() {
+        if !decision.verdict.permits() {
             return Said::Decided(decision, spends);
         }
         let mut unknown = Vec::new();
-        for wanted in tokens(job, decision.constraints.as_deref(), self.config.ticket_ttl) {
-            match looking.standing(&wanted) {
+        for wanted in tokens(job, decision.constraints.as_deref(), self.config.longest_ticket()) {
+            match limits.standing(&wanted) {
                 Standing::Within if spends.len() < MOST_SPENDS => spends.push(wanted),
                 Standing::Unknown => unknown.push(awaited(&wanted.limit, &wanted.key)),
                 Standing::Within | Standing::Exceeded => {

@@ -19,13 +19,14 @@ use crate::config::{INPUT_COMMANDS, INPUT_GRANTS, INPUT_JOBS, INPUT_OUTCOMES, Ke
 use crate::delegation::{Families, Revocation};
 use crate::identity::Window;
 use crate::kept::{Deferral, Kept, KeptJob, awaited};
+use crate::life::Life;
 use crate::messages;
 use crate::meters::{self, Meters};
 use crate::reading::ReaderMemory;
 use crate::redriven::Redrives;
 use crate::standing::{Adopted, Policies, StandingView};
 use crate::state;
-use crate::wallet::{Wallet, WalletBugs};
+use crate::wallet::{Shadow, Wallet, WalletBugs};
 use crate::withdrawn::{Withdrawals, Withdrawn};
 
 /// The safety kernel of one source partition.
@@ -39,6 +40,8 @@ pub struct Kernel {
     pub(crate) kept: Kept,
     /// Durable: what is held of limits.
     pub(crate) wallet: Wallet,
+    /// Durable: what would have been taken of limits, of a source that is only observed.
+    pub(crate) shadow: Shadow,
     /// Soft: this owner's; 0 in replay.
     pub(crate) epoch: u64,
     /// Durable.
@@ -87,6 +90,7 @@ impl Kernel {
             window: Window::new(config.window),
             kept: Kept::new(config.kept),
             wallet: Wallet::new(config.wallet),
+            shadow: Shadow::new(config.wallet),
             epoch: 0,
             refusals: Refusals::default(),
             families: Families::default(),
@@ -184,7 +188,7 @@ impl Kernel {
             | KernelFact::RecordDropped { .. }
             | KernelFact::JobRepeated { .. } => return,
         };
-        self.families.leave(source.offset);
+        self.families.leave(Life::of(source));
     }
 
     /// A fact about a hold.
@@ -254,7 +258,10 @@ impl Stage for Kernel {
                 self.policies.adopt(Some(Adopted { revision: *revision, snapshot: snapshot.clone() }));
                 self.kept.adopt(snapshot);
             }
-            KernelFact::JobDecided { job, decision, pool, observed, replaces, .. } => {
+            KernelFact::JobDecided { job, decision, pool, observed, replaces, would_take, .. } => {
+                if !would_take.is_empty() {
+                    self.shadow.take(would_take, &job.tenant, at);
+                }
                 if let Some(pool) = pool.as_ref().filter(|_| !observed && decision.verdict.permits()) {
                     self.families.release(job, decision, pool, at);
                 }
@@ -287,7 +294,7 @@ impl Stage for Kernel {
                 };
                 self.keep(job, *payload, record.as_deref(), *replaces, at, |kept| kept.deferral = Some(deferral));
             }
-            KernelFact::JobHeld { job, decision, payload, record, until, replaces } => {
+            KernelFact::JobHeld { job, decision, payload, record, until, replaces, pool: _ } => {
                 let hold = Hold::new(decision.clone(), *until, at);
                 self.keep(job, *payload, record.as_deref(), *replaces, at, |kept| {
                     kept.hold = Some(hold);

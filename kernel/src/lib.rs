@@ -34,6 +34,7 @@ mod identity;
 mod judging;
 mod kept;
 mod kernel;
+mod life;
 mod limiting;
 mod messages;
 mod meters;

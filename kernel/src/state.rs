@@ -9,7 +9,7 @@ use crate::kept::{Kept, KeptJob};
 use crate::kernel::Kernel;
 use crate::redriven::Redrives;
 use crate::standing::Adopted;
-use crate::wallet::{WalletIn, WalletOut};
+use crate::wallet::{Shadow, ShadowEntry, WalletIn, WalletOut};
 use crate::withdrawn::Withdrawals;
 
 /// Format version.
@@ -24,6 +24,8 @@ struct StateOut<'a> {
     kept: Jobs<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     wallet: Option<WalletOut<'a>>,
+    #[serde(skip_serializing_if = "Shadow::is_empty")]
+    observed: &'a Shadow,
     #[serde(skip_serializing_if = "Refusals::is_fresh")]
     refusals: Refusals,
     #[serde(skip_serializing_if = "Withdrawals::is_empty")]
@@ -67,6 +69,8 @@ struct StateIn {
     #[serde(default)]
     wallet: WalletIn,
     #[serde(default)]
+    observed: Vec<ShadowEntry>,
+    #[serde(default)]
     refusals: Refusals,
     #[serde(default)]
     withdrawn: Withdrawals,
@@ -78,13 +82,14 @@ struct StateIn {
 
 /// Writes it.
 pub(crate) fn write(kernel: &Kernel) -> Result<String, serde_json::Error> {
-    let Kernel { window, kept, wallet, refusals, withdrawn, families, redrives, .. } = kernel;
+    let Kernel { window, kept, wallet, shadow, refusals, withdrawn, families, redrives, .. } = kernel;
     serde_json::to_string(&StateOut {
         v: VERSION,
         adopted: kernel.policies.adopted(),
         window: Entries(window),
         kept: Jobs(kept),
         wallet: wallet.was_used().then(|| wallet.written()),
+        observed: shadow,
         refusals: *refusals,
         withdrawn,
         families,
@@ -103,6 +108,7 @@ pub(crate) fn read(text: &str, into: &mut Kernel) -> Result<(), serde_json::Erro
     into.kept.replace(state.kept);
     into.kept.adopt(state.adopted.as_ref().map_or("", |adopted| &adopted.snapshot));
     into.wallet.replace(state.wallet);
+    into.shadow.replace(state.observed);
     into.policies.adopt(state.adopted);
     into.refusals = state.refusals;
     into.withdrawn = state.withdrawn;

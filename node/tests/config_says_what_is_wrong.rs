@@ -73,6 +73,10 @@ fn each_mistake_is_told_with_its_place_its_reason_and_a_remedy() {
             "pools:\n  - name: jobs.raw\n",
             "t.yaml:2: pool `jobs.raw` has the name of a source, and both have a topic `commands.jobs.raw`; give one of them another name",
         ),
+        (
+            "sources:\n  - name: a\n    tenants: any\n    ticket_ttl_ms: 999\n",
+            "t.yaml:4: source `a`: `ticket_ttl_ms`: `999` is not 1000 to 604800000; leave it out for that of all sources, `tickets.ttl_ms`",
+        ),
         ("sources: []\n", "t.yaml:1: there is no source, so no job could come in; name at least one"),
         (
             "topics:\n  partitions:\n    jobs.row: 8\n",

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_node::config::{TicketsWritten, Written};
+use tidegate_node::config::Written;
 use tidegate_node::{Dev, DevNode, dev};
 
 /// Generous: machines that run tests are busy. Nothing waits for it when all is well.
@@ -152,14 +152,15 @@ rules:
     constraints: { sandbox: { isolated: true } }
 ";
 
-/// A node with this policy and one worker that does one thing at a time.
-async fn with(folder: &std::path::Path, ttl_ms: u64, worker: &str) -> DevNode {
+/// A node with this policy, tickets of its source that live so long (or as is usual), and one worker that does one thing at a time.
+async fn with(folder: &std::path::Path, ticket_ttl_ms: Option<u64>, worker: &str) -> DevNode {
     let policy = folder.join("policy");
     std::fs::create_dir_all(&policy).unwrap();
     std::fs::write(policy.join("constrained.yaml"), CONSTRAINED).unwrap();
     let mut how = Dev::new(folder.join("data"));
-    how.config =
-        Some(Written { tickets: TicketsWritten { ttl_ms, ..TicketsWritten::default() }, policy, ..Written::default() });
+    let mut config = Written { policy, ..Written::default() };
+    config.sources[0].ticket_ttl_ms = ticket_ttl_ms;
+    how.config = Some(config);
     how.listen = Some("127.0.0.1:0".parse().unwrap());
     how.workers = vec![worker.parse().unwrap()];
     how.concurrency = 1;
@@ -177,7 +178,7 @@ async fn submitted(node: &DevNode, job: &Value) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_waited_longer_than_its_ticket_lasts_is_judged_again_and_then_runs_once() {
     let folder = tempfile::tempdir().unwrap();
-    let node = with(folder.path(), 1_000, "slow=builtin:sleep:1500").await;
+    let node = with(folder.path(), Some(1_000), "slow=builtin:sleep:1500").await;
     let first = submitted(&node, &job("first", "job.plain", "slow")).await;
     let second = submitted(&node, &job("second", "job.plain", "slow")).await;
     for source in [&first, &second] {
@@ -199,7 +200,7 @@ async fn a_job_that_waited_longer_than_its_ticket_lasts_is_judged_again_and_then
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_allowed_under_constraints_runs_within_them_or_not_at_all() {
     let folder = tempfile::tempdir().unwrap();
-    let node = with(folder.path(), 3_600_000, "slow=builtin:sleep:60000").await;
+    let node = with(folder.path(), None, "slow=builtin:sleep:60000").await;
     let short = submitted(&node, &job("short", "job.short", "slow")).await;
     let short = story(&node, &short).await;
     assert_eq!(short["state"], "timed_out", "{short}");

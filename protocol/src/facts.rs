@@ -11,7 +11,7 @@ use crate::decision::{Decision, PayloadAt};
 use crate::ids::{CommandId, JobId, PersonId, PoolName, TenantId, WorkerId};
 use crate::job::{InputHash, Job, SourcePosition};
 use crate::kept::{DeferredWhy, KeptRecord, Replaced};
-use crate::limits::{LimitAnswer, LimitRequest, OutcomeTold, Spend, Usage};
+use crate::limits::{LimitAnswer, LimitRequest, OutcomeTold, Spend, Usage, WouldTake};
 use crate::outcome::{DeadReason, Outcome};
 use crate::pool_command::{PoolAction, PoolRefusal, Told};
 use crate::time::Timestamp;
@@ -48,6 +48,9 @@ pub enum KernelFact {
         /// What it takes of limits, when it may run.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         spends: Vec<Spend>,
+        /// Of an `observe: true` source: what it would have taken. None of it is spent.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        would_take: Vec<WouldTake>,
     },
     /// A limit is asked for capacity, or for time. Emits the request to `limits.requests`.
     SliceRequested {
@@ -119,6 +122,9 @@ pub enum KernelFact {
         /// How it was kept before. What people said under that counts no longer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replaces: Option<Replaced>,
+        /// Where it would go, were it approved now; for people. Absent when no pool takes it as it stands.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pool: Option<PoolName>,
     },
     /// A held job was judged again by another policy, which asks for no more than before: what people said still counts.
     /// Emits to `held`.

@@ -26,7 +26,7 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
         | KernelFact::SliceReturned { .. }
         | KernelFact::SpendSettled { .. }
         | KernelFact::OutcomePassedOn { .. } => {}
-        KernelFact::JobDecided { job, decision, pool, payload: _, observed, replaces, spends: _ } => {
+        KernelFact::JobDecided { job, decision, pool, payload: _, observed, replaces, spends: _, would_take: _ } => {
             let source = job.source.clone();
             shelf.change(&source, |story| {
                 // What is allowed anew may run already: pools' logs are read beside this one.
@@ -61,7 +61,7 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
                 story.decision = story.decision.take().or(decision.map(|decision| *decision));
             });
         }
-        KernelFact::JobHeld { job, decision, payload, record, until, replaces } => {
+        KernelFact::JobHeld { job, decision, payload, record, until, replaces, pool } => {
             let (source, most) = (job.source.clone(), shelf.bounds().output_bytes);
             shelf.change(&source, |story| {
                 if matches!(story.state, State::Unknown | State::Deferred) || judged_anew(story, replaces) {
@@ -71,6 +71,7 @@ pub(super) fn kernel(shelf: &mut Shelf, at: Timestamp, fact: KernelFact) {
                 story.decision = Some(decision);
                 let hold = story.hold.get_or_insert_default();
                 hold.begin(at, until);
+                hold.pool = pool;
                 if let Some(record) = record {
                     hold.keep_payload(&record, payload, most);
                 }

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use tidegate_protocol::command::{Action, CommandRefusal};
 use tidegate_protocol::decision::PayloadAt;
 use tidegate_protocol::ids::{CommandId, PersonId, PoolName};
+use tidegate_protocol::job::InputHash;
 use tidegate_protocol::kept::KeptRecord;
 use tidegate_protocol::time::Timestamp;
 use tidegate_protocol::withdrawal::Cause;
@@ -24,12 +25,27 @@ pub struct HoldStory {
     /// Further roles that may approve because time passed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub escalated: Vec<String>,
+    /// Where it would run: the pool it would go to, were it approved now; absent when no pool takes it as it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
     /// What would run: the payload's JSON text, unless it is larger than the view keeps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
+    /// Length and hash of the payload's text, whether it is shown or not; absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_is: Option<PayloadSummary>,
     /// The payload is larger than the view keeps; the source has it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub payload_left_out: bool,
+}
+
+/// A payload, without itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayloadSummary {
+    /// Bytes of its text: JSON, Base64, or the reference to where it is kept.
+    pub bytes: usize,
+    /// SHA-256 of that text, in hex.
+    pub sha256: InputHash,
 }
 
 /// An approval.
@@ -124,6 +140,8 @@ impl HoldStory {
             return;
         };
         let text = record.value.get().get(start as usize..end as usize);
+        self.payload_is =
+            text.map(|text| PayloadSummary { bytes: text.len(), sha256: InputHash::of(text.as_bytes(), []) });
         self.payload_left_out = text.is_some_and(|text| text.len() > most);
         let kept = text.filter(|_| !self.payload_left_out).and_then(|text| RawValue::from_string(text.to_owned()).ok());
         self.payload = kept;

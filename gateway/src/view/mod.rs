@@ -28,7 +28,7 @@ use crate::fleet::known::{Known, Pool};
 
 pub use believe::{before_death, dead as read_dead};
 pub use ended::TooManyWait;
-pub use hold::{GivenApproval, HoldStory, RefusedCommand};
+pub use hold::{GivenApproval, HoldStory, PayloadSummary, RefusedCommand};
 pub use lending::{LentTo, LimitStanding};
 pub use questions::{Changes, Filter};
 pub use story::{Attempt, DeadRecord, State, Story, Times};

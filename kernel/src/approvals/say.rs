@@ -91,5 +91,6 @@ pub(super) fn ended(kept: &KeptJob, hold: &Hold, reason: String) -> KernelFact {
         replaces: Some(kept.replaced()),
         // A denied job takes of no limit; one that is approved is judged again, and takes of them there.
         spends: Vec::new(),
+        would_take: Vec::new(),
     }
 }

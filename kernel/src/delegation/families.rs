@@ -19,13 +19,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use tidegate_protocol::address::Offset;
 use tidegate_protocol::decision::Decision;
 use tidegate_protocol::ids::{CommandId, JobId, PersonId, PoolName, TenantId};
 use tidegate_protocol::job::{Job, SourcePosition};
 use tidegate_protocol::time::Timestamp;
 
 use crate::kept::Kept;
+use crate::life::Life;
 
 /// Most jobs that are known to be revoked.
 pub(crate) const MOST_REVOKED: usize = 1_000;
@@ -68,10 +68,10 @@ pub(crate) struct Families {
     #[serde(skip_serializing_if = "Option::is_none")]
     all_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    released: BTreeMap<Offset, Released>,
+    released: BTreeMap<Life, Released>,
     /// Derived: what acts for a revoked job and has not been stopped yet, kept or released.
     #[serde(skip)]
-    stopping: BTreeSet<Offset>,
+    stopping: BTreeSet<Life>,
 }
 
 fn chain(job: &Job) -> impl Iterator<Item = &SourcePosition> {
@@ -127,13 +127,13 @@ impl Families {
         self.derive(kept);
     }
 
-    /// A fact: the job of this record has another verdict, or none any more.
-    pub(crate) fn leave(&mut self, offset: Offset) {
+    /// A fact: the job has another verdict, or none any more.
+    pub(crate) fn leave(&mut self, life: Life) {
         if !self.released.is_empty() {
-            self.released.remove(&offset);
+            self.released.remove(&life);
         }
         if !self.stopping.is_empty() {
-            self.stopping.remove(&offset);
+            self.stopping.remove(&life);
         }
     }
 
@@ -142,27 +142,27 @@ impl Families {
         if job.delegation.is_none() {
             return;
         }
-        while let Some((offset, oldest)) = self.released.first_key_value() {
-            let offset = *offset;
+        while let Some((life, oldest)) = self.released.first_key_value() {
+            let life = *life;
             if oldest.until > at && self.released.len() < MOST_RELEASED {
                 break;
             }
-            self.leave(offset);
+            self.leave(life);
         }
         let until = decision.expires_ms.map_or(at, |ms| Timestamp(ms.saturating_mul(1_000)));
         let chain = chain(job).cloned().collect();
         let released = Released { id: job.id.clone(), tenant: job.tenant.clone(), pool: pool.clone(), until, chain };
-        self.released.insert(job.source.offset, released);
+        self.released.insert(Life::of(&job.source), released);
     }
 
-    /// The next jobs to stop, by their records' offsets.
-    pub(crate) fn to_stop(&self) -> impl Iterator<Item = Offset> {
+    /// The next jobs to stop.
+    pub(crate) fn to_stop(&self) -> impl Iterator<Item = Life> {
         self.stopping.iter().copied().take(AT_ONCE)
     }
 
     /// By whose word a released child is stopped.
-    pub(crate) fn stops_released(&self, offset: Offset) -> Option<(&Released, &Revocation)> {
-        let released = self.released.get(&offset)?;
+    pub(crate) fn stops_released(&self, life: Life) -> Option<(&Released, &Revocation)> {
+        let released = self.released.get(&life)?;
         Some((released, released.chain.iter().find_map(|above| self.revoked.get(above))?))
     }
 
@@ -173,8 +173,9 @@ impl Families {
 
     /// Works out what is derived, after a revocation and after a snapshot was read.
     pub(crate) fn derive(&mut self, kept: &Kept) {
-        let kept = kept.iter().filter(|kept| self.stops_kept(&kept.job).is_some()).map(|kept| kept.job.source.offset);
-        let released = self.released.keys().copied().filter(|offset| self.stops_released(*offset).is_some());
+        let kept =
+            kept.iter().filter(|kept| self.stops_kept(&kept.job).is_some()).map(|kept| Life::of(&kept.job.source));
+        let released = self.released.keys().copied().filter(|life| self.stops_released(*life).is_some());
         let stopping = kept.chain(released).collect();
         self.stopping = stopping;
     }

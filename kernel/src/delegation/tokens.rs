@@ -2,7 +2,7 @@
 //!
 //! An ancestor with `budgets.max_tokens` shares them out: all jobs below it together use no more. That is a limit like those of
 //! policy, of kind `budget`, kept by the limits stage: a job reserves what its own constraints let it use, and when it ends what
-//! its worker reports takes the place of that. It counts for a ticket's time, which is as long as anything of the chain may
+//! its worker reports takes the place of that. It counts for the longest time of a ticket of any source, which is as long as anything of the chain may
 //! start, so the sum over the ancestor's life is bounded wherever its descendants are judged. (What the ancestor uses itself
 //! comes on top: that is between its handler and its own constraint.)
 //!
@@ -20,7 +20,7 @@ use tidegate_protocol::limits::{Amount, BudgetOf, LimitDefinition, LimitId, Limi
 /// A larger budget is kept as this many, far more than any job uses.
 const MOST: u64 = 1_000_000_000;
 
-/// What a job under these constraints takes of its ancestors' budgets. Tickets are valid for `ttl`.
+/// What a job under these constraints takes of its ancestors' budgets. No ticket is valid for longer than `ttl`.
 pub(crate) fn tokens(job: &Job, constraints: Option<&Constraints>, ttl: Duration) -> Vec<LimitUse> {
     let Some(delegation) = job.delegation.as_deref() else { return Vec::new() };
     // Merged to the tightest along the chain: where an ancestor has a bound, the job has one too.

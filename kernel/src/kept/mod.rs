@@ -29,6 +29,7 @@ use tidegate_protocol::kept::{KeptAs, KeptRecord, Replaced};
 use tidegate_protocol::time::Timestamp;
 
 use crate::approvals::Hold;
+use crate::life::Life;
 
 use deferral::is_zero;
 pub(crate) use deferral::{Deferral, awaited};
@@ -121,17 +122,16 @@ struct Load {
 #[derive(Debug)]
 pub(crate) struct Kept {
     bounds: KeptBounds,
-    /// By offset of their record: a shard has one source partition.
-    jobs: BTreeMap<Offset, KeptJob>,
+    jobs: BTreeMap<Life, KeptJob>,
     /// Looked up, never walked through, as in the window of known ids.
-    ids: HashMap<(TenantId, JobId), Offset>,
-    deadlines: BTreeSet<(Timestamp, Offset)>,
-    retries: BTreeSet<(Timestamp, Offset)>,
+    ids: HashMap<(TenantId, JobId), Life>,
+    deadlines: BTreeSet<(Timestamp, Life)>,
+    retries: BTreeSet<(Timestamp, Life)>,
     /// By limit and key ([`awaited`]), who waits for it.
-    waiting: BTreeMap<String, BTreeSet<Offset>>,
+    waiting: BTreeMap<String, BTreeSet<Life>>,
     /// To be judged again: nothing it waited for is still to be answered, enough people have approved it, or another policy
     /// is used.
-    woken: BTreeSet<Offset>,
+    woken: BTreeSet<Life>,
     deferred: Load,
     held: Load,
     /// The job that the fact just applied has ended, for its messages.
@@ -159,12 +159,12 @@ impl Kept {
 
     /// The job of this record.
     pub(crate) fn get(&self, source: &SourcePosition) -> Option<&KeptJob> {
-        self.jobs.get(&source.offset).filter(|kept| kept.job.source == *source)
+        self.jobs.get(&Life::of(source)).filter(|kept| kept.job.source == *source)
     }
 
-    /// The job of the record at that offset, in whichever of its lives.
+    /// A job of the record at that offset, in whichever of its lives.
     pub(crate) fn at(&self, offset: Offset) -> Option<&KeptJob> {
-        self.jobs.get(&offset)
+        self.jobs.range(Life::all(offset)).next().map(|(_, kept)| kept)
     }
 
     /// The job of this id: kept for as long as it takes, so longer than the window may know it.
@@ -178,23 +178,23 @@ impl Kept {
 
     /// Keeps a job, or keeps it in another way.
     pub(crate) fn keep(&mut self, kept: KeptJob) {
-        let offset = kept.job.source.offset;
-        self.take_out(offset);
-        self.ids.insert((kept.job.tenant.clone(), kept.job.id.clone()), offset);
+        let life = Life::of(&kept.job.source);
+        self.take_out(life);
+        self.ids.insert((kept.job.tenant.clone(), kept.job.id.clone()), life);
         let load = self.load_mut(kept.kept_as());
         load.jobs += 1;
         load.bytes += kept.record.bytes();
-        self.deadlines.extend(kept.due().map(|due| (due, offset)));
+        self.deadlines.extend(kept.due().map(|due| (due, life)));
         if let Some(deferral) = &kept.deferral {
-            self.retries.extend(deferral.retry.map(|retry| (retry, offset)));
+            self.retries.extend(deferral.retry.map(|retry| (retry, life)));
             for limit in &deferral.waits_for {
-                self.waiting.entry(limit.clone()).or_default().insert(offset);
+                self.waiting.entry(limit.clone()).or_default().insert(life);
             }
         }
         if kept.is_woken(&self.policy) {
-            self.woken.insert(offset);
+            self.woken.insert(life);
         }
-        self.jobs.insert(offset, kept);
+        self.jobs.insert(life, kept);
     }
 
     /// Changes how a job is kept.
@@ -202,7 +202,7 @@ impl Kept {
         if self.get(source).is_none() {
             return false;
         }
-        let Some(mut kept) = self.take_out(source.offset) else { return false };
+        let Some(mut kept) = self.take_out(Life::of(source)) else { return false };
         how(&mut kept);
         self.keep(kept);
         true
@@ -212,12 +212,12 @@ impl Kept {
     pub(crate) fn adopt(&mut self, snapshot: &str) {
         snapshot.clone_into(&mut self.policy);
         let woken = self.jobs.iter().filter(|(_, kept)| kept.is_woken(&self.policy));
-        self.woken = woken.map(|(offset, _)| *offset).collect();
+        self.woken = woken.map(|(life, _)| *life).collect();
     }
 
     /// Ends a job: its messages are made from [`Self::leaving`].
     pub(crate) fn end(&mut self, source: &SourcePosition) {
-        self.leaving = self.get(source).is_some().then(|| self.take_out(source.offset)).flatten();
+        self.leaving = self.get(source).is_some().then(|| self.take_out(Life::of(source))).flatten();
     }
 
     /// The job that the last fact ended.
@@ -232,11 +232,11 @@ impl Kept {
         }
     }
 
-    fn take_out(&mut self, offset: Offset) -> Option<KeptJob> {
-        let kept = self.jobs.remove(&offset)?;
+    fn take_out(&mut self, life: Life) -> Option<KeptJob> {
+        let kept = self.jobs.remove(&life)?;
         // The window may have forgotten the id of a job that came back late: then a later job has it.
         let id = (kept.job.tenant.clone(), kept.job.id.clone());
-        if self.ids.get(&id) == Some(&offset) {
+        if self.ids.get(&id) == Some(&life) {
             self.ids.remove(&id);
         }
         let bytes = kept.record.bytes();
@@ -244,46 +244,46 @@ impl Kept {
         load.jobs = load.jobs.saturating_sub(1);
         load.bytes = load.bytes.saturating_sub(bytes);
         if let Some(due) = kept.due() {
-            self.deadlines.remove(&(due, offset));
+            self.deadlines.remove(&(due, life));
         }
         if let Some(deferral) = &kept.deferral {
             if let Some(retry) = deferral.retry {
-                self.retries.remove(&(retry, offset));
+                self.retries.remove(&(retry, life));
             }
             for limit in &deferral.waits_for {
                 if let Some(waiting) = self.waiting.get_mut(limit) {
-                    waiting.remove(&offset);
+                    waiting.remove(&life);
                     if waiting.is_empty() {
                         self.waiting.remove(limit);
                     }
                 }
             }
         }
-        self.woken.remove(&offset);
+        self.woken.remove(&life);
         Some(kept)
     }
 
     /// A limit has answered for a key ([`awaited`]): whoever waited for that alone is judged again.
     pub(crate) fn wake(&mut self, limit: &str) {
-        for offset in self.waiting.remove(limit).unwrap_or_default() {
-            let Some(deferral) = self.jobs.get_mut(&offset).and_then(|kept| kept.deferral.as_mut()) else { continue };
+        for life in self.waiting.remove(limit).unwrap_or_default() {
+            let Some(deferral) = self.jobs.get_mut(&life).and_then(|kept| kept.deferral.as_mut()) else { continue };
             deferral.waits_for.retain(|waited| waited != limit);
             if deferral.is_woken() {
-                self.woken.insert(offset);
+                self.woken.insert(life);
             }
         }
     }
 
     /// The next to be judged again at `at`: who was woken, in the order of their records, then whose delay is over.
     pub(crate) fn next_ready(&self, at: Timestamp) -> Option<&KeptJob> {
-        let delayed = self.retries.first().filter(|(retry, _)| *retry <= at).map(|(_, offset)| offset);
+        let delayed = self.retries.first().filter(|(retry, _)| *retry <= at).map(|(_, life)| life);
         self.jobs.get(self.woken.first().or(delayed)?)
     }
 
     /// Those to whom time had something to say at `fresh`, the earliest first.
     pub(crate) fn overdue(&self, fresh: Timestamp) -> impl Iterator<Item = &KeptJob> {
         let due = self.deadlines.iter().take_while(move |(until, _)| *until <= fresh);
-        due.filter_map(|(_, offset)| self.jobs.get(offset))
+        due.filter_map(|(_, life)| self.jobs.get(life))
     }
 
     /// When time has something to say next.

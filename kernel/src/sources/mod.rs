@@ -23,8 +23,10 @@ pub(crate) use tenants::TenantRefused;
 pub use tenants::Tenants;
 pub use written::{
     ActorWritten, FormatWritten, MappingWritten, OthersWritten, ParentTickets, SourceLimitsWritten, SourceRefused,
-    SourceWritten, TenantsWritten,
+    SourceWritten, TICKET_TTL_MS, TenantsWritten,
 };
+
+use std::time::Duration;
 
 use tidegate_protocol::address::{BadTopicName, TopicName};
 use tidegate_protocol::ids::SourceName;
@@ -50,6 +52,7 @@ pub struct Source {
     pub(crate) tenants: Tenants,
     pub(crate) observe: bool,
     pub(crate) parent_tickets: ParentTickets,
+    pub(crate) ticket_ttl: Option<Duration>,
     pub(crate) max_bytes: usize,
     pub(crate) max_depth: usize,
 }
@@ -88,6 +91,12 @@ impl Source {
     #[must_use]
     pub const fn parent_tickets(&self) -> ParentTickets {
         self.parent_tickets
+    }
+
+    /// How long a verdict on a job of it may wait for a worker; `None` for as long as is usual.
+    #[must_use]
+    pub const fn ticket_ttl(&self) -> Option<Duration> {
+        self.ticket_ttl
     }
 
     /// Whom it may speak for.

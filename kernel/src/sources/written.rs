@@ -2,6 +2,7 @@
 //! [`Serialize`] shows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::TopicName;
@@ -14,6 +15,8 @@ use super::{Format, Mapping, Source, Tenants};
 const MOST_BYTES: usize = 64 << 20;
 /// Deepest nesting that may be configured.
 const MOST_DEPTH: usize = 512;
+/// Least and longest life of a ticket that may be configured, milliseconds: a second, a week.
+pub const TICKET_TTL_MS: std::ops::RangeInclusive<u64> = 1_000..=7 * 86_400_000;
 
 /// One entry of `sources:`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +42,10 @@ pub struct SourceWritten {
     /// (a topic for delegated jobs alone), `accepted` (roots too; what comes without a ticket is one), `refused`.
     #[serde(default)]
     pub parent_ticket: ParentTickets,
+    /// An allowed job of it that waits longer than this for a worker is judged again, milliseconds; without it
+    /// `tickets.ttl_ms` says so.
+    #[serde(default)]
+    pub ticket_ttl_ms: Option<u64>,
     /// Bounds of a record.
     #[serde(default)]
     pub limits: SourceLimitsWritten,
@@ -267,6 +274,10 @@ impl SourceWritten {
             let problem = format!("`{max_depth}` is not 1 to {MOST_DEPTH}");
             return Err(refused("`limits.max_depth`", problem, "64 is plenty for tool calls"));
         }
+        if let Some(ttl) = self.ticket_ttl_ms.filter(|ttl| !TICKET_TTL_MS.contains(ttl)) {
+            let problem = format!("`{ttl}` is not {} to {}", TICKET_TTL_MS.start(), TICKET_TTL_MS.end());
+            return Err(refused("`ticket_ttl_ms`", problem, "leave it out for that of all sources, `tickets.ttl_ms`"));
+        }
         Ok(Source {
             name,
             topic,
@@ -274,6 +285,7 @@ impl SourceWritten {
             tenants,
             observe: self.observe,
             parent_tickets: self.parent_ticket,
+            ticket_ttl: self.ticket_ttl_ms.map(Duration::from_millis),
             max_bytes,
             max_depth,
         })

@@ -16,9 +16,12 @@
 //! Bounded (I10): entries in all and by tenant, open jobs, 128 spends and 34 peaks an entry, as many values as the capacity,
 //! limits a job takes of, requests a judgement makes.
 //! Beyond a bound a limit counts as exceeded (I3).
+//!
+//! What is only observed has an account apart from this: `shadow`.
 
 mod holding;
 mod settle;
+mod shadow;
 mod snapshot;
 mod turnover;
 mod view;
@@ -34,8 +37,10 @@ use tidegate_protocol::ids::TenantId;
 use tidegate_protocol::limits::{Amount, LimitAnswer, LimitDefinition, LimitId, LimitRequest, Spend};
 use tidegate_protocol::time::Timestamp;
 
+pub use crate::life::Life;
 use holding::{Asked, Holding};
 pub use settle::OpenJob;
+pub(crate) use shadow::{Entry as ShadowEntry, Shadow};
 pub(crate) use snapshot::{WalletIn, WalletOut};
 pub use view::{Here, View};
 
@@ -66,6 +71,8 @@ pub struct WalletBugs {
     /// What is settled stays open and is settled again, and what is given back is given back once more out of what the
     /// next job took.
     pub settle_twice: bool,
+    /// A record may be redriven, and so take again, while what its job took is not settled.
+    pub redrive_open: bool,
 }
 
 /// Most limits one job takes of, or waits for at once: its fact must fit into a record.
@@ -85,8 +92,8 @@ pub struct Wallet {
     entries: BTreeMap<LimitId, BTreeMap<Box<str>, Holding>>,
     /// Number of the last request.
     number: u64,
-    /// Jobs whose end is awaited, by the offset of their record.
-    open: BTreeMap<Offset, OpenJob>,
+    /// Jobs whose end is awaited.
+    open: BTreeMap<Life, OpenJob>,
     /// Derived: how many entries.
     count: usize,
     /// Derived: the same by tenant.
@@ -96,7 +103,7 @@ pub struct Wallet {
     /// Derived: when an entry without a holding says nothing any more.
     idle: BTreeSet<(Timestamp, Name)>,
     /// Derived: when an open job is forgotten.
-    forget: BTreeSet<(Timestamp, Offset)>,
+    forget: BTreeSet<(Timestamp, Life)>,
 }
 
 impl Wallet {
@@ -170,7 +177,7 @@ impl Wallet {
             | KernelFact::OutcomePassedOn { request } => self.requested(request, at),
             KernelFact::SliceGranted { answer } => self.granted(answer, at),
             KernelFact::SpendSettled { told } => self.settled(told, at),
-            KernelFact::JobDecided { job, spends, .. } => self.spend(job.source.offset, spends, at),
+            KernelFact::JobDecided { job, spends, .. } => self.spend(Life::of(&job.source), spends, at),
             KernelFact::PolicyAdopted { .. }
             | KernelFact::HoldRenewed { .. }
             | KernelFact::ApprovalGiven { .. }
@@ -182,10 +189,10 @@ impl Wallet {
             | KernelFact::RecordDropped { .. }
             | KernelFact::JobRepeated { .. } => {}
             KernelFact::JobDeferred { job, .. } | KernelFact::JobHeld { job, .. } => {
-                self.replaced(job.source.offset, at);
+                self.replaced(Life::of(&job.source), at);
             }
-            KernelFact::JobCancelled { job, .. } => self.replaced(job.source.offset, at),
-            KernelFact::RecordRejected { source, .. } => self.replaced(source.offset, at),
+            KernelFact::JobCancelled { job, .. } => self.replaced(Life::of(&job.source), at),
+            KernelFact::RecordRejected { source, .. } => self.replaced(Life::of(source), at),
         }
         self.forget_due(at);
     }
@@ -264,10 +271,10 @@ impl Wallet {
         }
     }
 
-    /// The spends of a job that may run, of the record at `offset`, count from now on (what a `JobDecided` does), in place
-    /// of what an earlier verdict on it has taken.
-    pub fn spend(&mut self, offset: Offset, spends: &[Spend], at: Timestamp) {
-        self.replaced(offset, at);
+    /// The spends of a job that may run count from now on (what a `JobDecided` does), in place of what an earlier verdict
+    /// on it has taken.
+    pub fn spend(&mut self, life: Life, spends: &[Spend], at: Timestamp) {
+        self.replaced(life, at);
         let skew = self.bounds.skew;
         let mut open = Vec::new();
         for spend in spends {
@@ -281,7 +288,7 @@ impl Wallet {
                 holding.open += u32::from(settles);
             });
         }
-        self.await_end(offset, at, open);
+        self.await_end(life, at, open);
     }
 
     fn open_entry(&mut self, limit: &LimitId, key: &str, definition: &LimitDefinition, tenant: &TenantId) {
@@ -336,14 +343,14 @@ impl Wallet {
             }
         }
         for _ in 0..AT_ONCE {
-            let Some((_, offset)) = self.forget.first().copied().filter(|(due, _)| *due <= at) else { break };
-            self.close(offset, at, settle::End::Forgotten);
+            let Some((_, life)) = self.forget.first().copied().filter(|(due, _)| *due <= at) else { break };
+            self.close(life, at, settle::End::Forgotten);
         }
     }
 
-    /// Whether the end of this record's job is awaited.
+    /// Whether the end of a job of this record is awaited, of whichever life.
     pub(crate) fn awaits(&self, offset: Offset) -> bool {
-        self.open.contains_key(&offset)
+        self.open.range(Life::all(offset)).next().is_some() && !self.bugs.redrive_open
     }
 
     fn keys_of(&self, tenant: &TenantId) -> usize {

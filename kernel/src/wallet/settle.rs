@@ -15,13 +15,12 @@
 //! that is told first, by the verdict that replaces it, or by time.
 
 use serde::{Deserialize, Serialize};
-use tidegate_protocol::address::Offset;
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::limits::{Amount, BudgetOf, LimitKind, LimitRequest, OutcomeTold, RequestId, Spend};
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
-use super::{OPEN_AT_MOST, Wallet};
+use super::{Life, OPEN_AT_MOST, Wallet};
 
 /// A job whose end is awaited.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +30,14 @@ pub struct OpenJob {
     pub(super) spends: Vec<OpenSpend>,
     /// Then its end is not waited for any longer.
     pub(super) until: Timestamp,
+    /// How often its record was redriven before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) redrive: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// One of its spends.
@@ -96,7 +103,7 @@ impl Wallet {
     /// What the end of a job leads to; nothing when nobody waits for it (told before, or too late).
     #[must_use]
     pub fn told(&self, told: &OutcomeTold, at: Timestamp, epoch: u64) -> Vec<KernelFact> {
-        let Some(job) = self.open.get(&told.source.offset) else { return Vec::new() };
+        let Some(job) = self.open.get(&Life::of(&told.source)) else { return Vec::new() };
         let mut facts = Vec::new();
         let mut number = self.number;
         for OpenSpend { spend, holding, probe } in &job.spends {
@@ -124,31 +131,31 @@ impl Wallet {
     }
 
     pub(super) fn settled(&mut self, told: &OutcomeTold, at: Timestamp) {
-        self.close(told.source.offset, at, End::Told(told));
+        self.close(Life::of(&told.source), at, End::Told(told));
     }
 
-    /// The record at `offset` gets another verdict: what the one before took is given back.
-    pub(super) fn replaced(&mut self, offset: Offset, at: Timestamp) {
-        self.close(offset, at, End::Replaced);
+    /// A job gets another verdict: what the one before took is given back.
+    pub(super) fn replaced(&mut self, life: Life, at: Timestamp) {
+        self.close(life, at, End::Replaced);
     }
 
     /// Remembers a job whose end is awaited.
-    pub(super) fn await_end(&mut self, offset: Offset, at: Timestamp, spends: Vec<OpenSpend>) {
+    pub(super) fn await_end(&mut self, life: Life, at: Timestamp, spends: Vec<OpenSpend>) {
         let taken = spends.iter().filter_map(|open| self.entry(&open.spend.limit, &open.spend.key));
         let Some(longest) = taken.map(|holding| holding.window(self.bounds.skew)).max() else { return };
         let until = at + longest.min(OPEN_AT_MOST);
-        self.open.insert(offset, OpenJob { at, spends, until });
-        self.forget.insert((until, offset));
+        self.open.insert(life, OpenJob { at, spends, until, redrive: life.1 });
+        self.forget.insert((until, life));
     }
 
     /// Ends the wait for a job, if it is waited for.
-    pub(super) fn close(&mut self, offset: Offset, at: Timestamp, end: End<'_>) {
+    pub(super) fn close(&mut self, life: Life, at: Timestamp, end: End<'_>) {
         let skew = self.bounds.skew;
         let twice = self.bugs.settle_twice && matches!(end, End::Told(_));
-        let job = if twice { self.open.get(&offset).cloned() } else { self.open.remove(&offset) };
-        let Some(OpenJob { at: stamp, spends, until }) = job else { return };
+        let job = if twice { self.open.get(&life).cloned() } else { self.open.remove(&life) };
+        let Some(OpenJob { at: stamp, spends, until, .. }) = job else { return };
         if !twice {
-            self.forget.remove(&(until, offset));
+            self.forget.remove(&(until, life));
         }
         for OpenSpend { spend, holding: number, .. } in spends {
             self.change(&spend.limit, &spend.key, |holding| {

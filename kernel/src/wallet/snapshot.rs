@@ -5,7 +5,7 @@ use tidegate_protocol::address::Offset;
 use tidegate_protocol::limits::LimitId;
 
 use super::holding::Holding;
-use super::{OpenJob, Wallet};
+use super::{Life, OpenJob, Wallet};
 
 /// As written.
 #[derive(Serialize)]
@@ -34,7 +34,7 @@ impl Wallet {
         WalletOut {
             number: self.number,
             entries: entries.collect(),
-            open: self.open.iter().map(|(offset, job)| (*offset, job)).collect(),
+            open: self.open.iter().map(|(Life(offset, _), job)| (*offset, job)).collect(),
         }
     }
 
@@ -49,8 +49,8 @@ impl Wallet {
             set.extend(holding.next_due().map(|due| (due, (limit.clone(), key.clone()))));
             wallet.entries.entry(limit).or_default().insert(key, holding);
         }
-        wallet.forget.extend(read.open.iter().map(|(offset, job)| (job.until, *offset)));
-        wallet.open = read.open.into_iter().collect();
+        wallet.open = read.open.into_iter().map(|(offset, job)| (Life(offset, job.redrive), job)).collect();
+        wallet.forget.extend(wallet.open.iter().map(|(life, job)| (job.until, *life)));
         *self = wallet;
     }
 

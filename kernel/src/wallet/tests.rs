@@ -63,7 +63,7 @@ impl Shard {
     }
 
     fn spend(&mut self, offset: Offset, wanted: &LimitUse) {
-        self.wallet.spend(offset, &[wanted.spend()], self.at);
+        self.wallet.spend(Life(offset, 0), &[wanted.spend()], self.at);
     }
 
     fn told(&mut self, offset: Offset, attempts: u32, tokens: Option<u64>) -> usize {
@@ -240,19 +240,38 @@ fn another_verdict_on_a_record_gives_back_what_the_one_before_took_once() {
         shard.at = shard.at + Duration::from_secs(1);
         shard.spend(1, &wanted);
         assert_eq!((shard.counted(&wanted), shard.wallet.open()), (200, 2), "allowed again");
-        shard.wallet.spend(1, &[], shard.at);
+        shard.wallet.spend(Life(1, 0), &[], shard.at);
         assert_eq!((shard.counted(&wanted), shard.wallet.open()), (100, 1), "denied");
-        shard.wallet.spend(1, &[], shard.at);
+        shard.wallet.spend(Life(1, 0), &[], shard.at);
         assert_eq!((shard.counted(&wanted), shard.told(1, 0, None)), (100, 0), "once");
         // What was awaited of the first verdict ends nothing of a later one.
         shard.spend(1, &wanted);
         shard.at = shard.at + Duration::from_secs(59);
-        shard.wallet.spend(9, &[], shard.at);
+        shard.wallet.spend(Life(9, 0), &[], shard.at);
         assert_eq!(shard.told(1, 0, None), 1);
         let mut other = Wallet::new(WalletBounds::default());
         other.read_text(&shard.wallet.to_text().unwrap()).unwrap();
         assert_eq!(format!("{other:?}"), format!("{:?}", shard.wallet), "what is derived is derived again");
     }
+}
+
+#[test]
+fn what_one_life_of_a_record_took_is_settled_by_its_own_end_alone() {
+    let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::Concurrency, 1_000, 100));
+    shard.granted(&wanted);
+    shard.spend(1, &wanted);
+    assert!(shard.wallet.awaits(1) && !shard.wallet.awaits(0) && !shard.wallet.awaits(2));
+    shard.wallet.spend(Life(1, 2), &[wanted.spend()], shard.at);
+    assert_eq!((shard.counted(&wanted), shard.wallet.open()), (200, 2));
+    let before = shard.wallet.to_text().unwrap();
+    let mut other = Wallet::new(WalletBounds::default());
+    other.read_text(&before).unwrap();
+    assert_eq!((format!("{other:?}"), other.to_text().unwrap()), (format!("{:?}", shard.wallet), before));
+    assert_eq!((shard.told(1, 1, None), shard.counted(&wanted)), (1, 100));
+    assert!(shard.wallet.awaits(1), "the second is open");
+    assert_eq!(shard.told(1, 1, None), 0, "the first has ended");
+    shard.wallet.spend(Life(1, 2), &[], shard.at);
+    assert_eq!((shard.counted(&wanted), shard.wallet.awaits(1)), (0, false));
 }
 
 #[test]

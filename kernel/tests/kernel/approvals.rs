@@ -75,6 +75,7 @@ impl Held {
             })),
             until: shard.at + Duration::from_millis(approval.ttl_ms),
             replaces: None,
+            pool: None,
         });
         Self { shard, ring, job: job.clone(), snapshot: decision.snapshot.clone(), said: 0 }
     }

@@ -322,11 +322,26 @@ fn a_job_takes_of_a_bounded_number_of_limits() {
 }
 
 #[test]
-fn a_source_that_is_only_observed_takes_of_no_limit() {
+fn a_source_that_is_only_observed_takes_of_no_limit_and_says_what_would_have_happened() {
     let mut shard = shard("{name: jobs.raw, tenants: any, observe: true}");
-    let outcome = job(&mut shard, 1);
-    assert_eq!(verdicts(&outcome), [(Verdict::Deny, 0)], "{outcome:?}");
-    assert!(outcome.messages.is_empty() && !shard.kernel.snapshot().unwrap().contains("wallet"));
+    // Two at once, each for the limit's window: no end is told of what does not run.
+    for (id, verdict) in [(1, Verdict::Allow), (2, Verdict::Allow), (3, Verdict::Deny)] {
+        let outcome = job(&mut shard, id);
+        assert_eq!(verdicts(&outcome), [(verdict, 0)], "{outcome:?}");
+        let Some(KernelFact::JobDecided { would_take, observed: true, .. }) = outcome.facts.last() else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(would_take.len(), usize::from(verdict == Verdict::Allow));
+        assert!(outcome.messages.is_empty(), "{outcome:?}");
+    }
+    let live = shard.kernel.snapshot().unwrap();
+    assert!(!live.contains("wallet") && live.contains("observed"), "{live}");
+    assert_eq!(shard.replayed().snapshot().unwrap(), live, "replay gives other bytes");
+    let mut restored = Kernel::new(shard.config.clone()).unwrap();
+    restored.restore(&live).unwrap();
+    assert_eq!(restored.snapshot().unwrap(), live, "a restored snapshot gives other bytes");
+    shard.at = shard.at + Duration::from_hours(24);
+    assert_eq!(verdicts(&job(&mut shard, 4)), [(Verdict::Allow, 0)], "a window later");
 }
 
 #[test]

@@ -230,3 +230,19 @@ fn no_further_life_of_a_revoked_job_begins_while_that_is_remembered() {
     shard.at = until;
     assert_eq!(redrive(&mut shard, "jobs.raw/0@0", raw(GOOD)).facts.len(), 2);
 }
+
+#[test]
+fn two_lives_of_a_record_wait_side_by_side() {
+    let mut shard = shard();
+    let later = "id: bank\nrevision: 2\nrules:\n  - { id: later, match: { topics: [job.pay.>] }, decision: throttle, throttle: { retry_after: 30m } }";
+    shard.policy(later);
+    // Redriven by mistake: the record has not been read yet. It comes, and is another job.
+    let redriven = redrive(&mut shard, "jobs.raw/0@0", raw(&GOOD.replace("j1", "j2")));
+    assert!(matches!(redriven.facts.last(), Some(KernelFact::JobDeferred { job, .. }) if job.source.redrive == 1));
+    let first = shard.job(GOOD);
+    assert!(matches!(first.facts.last(), Some(KernelFact::JobDeferred { job, .. }) if job.source.redrive == 0));
+    let live = shard.kernel.snapshot().unwrap();
+    assert_eq!(live.matches(r#""deferral""#).count(), 2, "neither takes the other's place: {live}");
+    same_after_replay(&shard);
+    assert_eq!(refusal(&redrive(&mut shard, "jobs.raw/0@0~1", raw(GOOD))), "id_taken", "both wait");
+}

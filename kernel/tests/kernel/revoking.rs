@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_kernel::INPUT_COMMANDS;
+use tidegate_kernel::{INPUT_COMMANDS, KernelConfig};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::command::{Action, Command};
 use tidegate_protocol::decision::Verdict;
@@ -14,7 +14,7 @@ use tidegate_stage::{Signal, Stage};
 
 use crate::delegation::{
     ACCEPTS, PLANNER, POLICY, SEARCH, SEARCHER, TTL, child, configured, decided, envelope, run, same_after_replay,
-    shard, ticket,
+    shard, shard_of, ticket,
 };
 use crate::people::Ring;
 use crate::shard::{Outcome, Shard, record};
@@ -177,4 +177,25 @@ fn more_than_can_be_remembered_denies_every_chain_and_hinders_no_later_revocatio
     shard.at = shard.at + (TTL - Duration::from_secs(15));
     assert_eq!(words(&revoke(&mut shard, &decided(&other).0, None)), ["q revoked by olga", "d withdrawn revoked"]);
     same_after_replay(&shard);
+}
+
+#[test]
+fn what_is_said_of_a_chain_counts_as_long_as_the_longest_ticket_of_any_source() {
+    let config = KernelConfig { ticket_ttl_elsewhere: 3 * TTL, ..configured(ACCEPTS) };
+    let mut shard = shard_of(config);
+    let root = shard.job(&envelope("p", PLANNER));
+    let (parent, record) = (decided(&root).0, ticket(&root));
+    assert_eq!(decided(&root).1.expires_ms, Some((shard.at + TTL).millis()), "its own ticket lives as its source says");
+    // What it may use of tokens is counted for so long: the definition says so.
+    let spawned = shard.job(&child(&record, &envelope("c", SEARCH)));
+    let mut asks = Vec::new();
+    for fact in &spawned.facts {
+        if let KernelFact::SliceRequested { request } = fact {
+            asks.push(request.about().0.to_string());
+        }
+    }
+    assert_eq!(asks, [format!("delegation:tokens:1000:{}", (3 * TTL).as_millis())]);
+    let outcome = revoke(&mut shard, &parent, None);
+    let Some(KernelFact::DelegationRevoked { until, .. }) = outcome.facts.first() else { panic!("{outcome:?}") };
+    assert!(*until > shard.at + 3 * TTL, "{outcome:?}");
 }

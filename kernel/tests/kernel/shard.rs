@@ -89,6 +89,7 @@ pub(crate) fn config(source: Source, pools: Vec<Pool>) -> KernelConfig {
         kept: KeptBounds::default(),
         wallet: tidegate_kernel::wallet::WalletBounds::default(),
         ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
+        ticket_ttl_elsewhere: std::time::Duration::ZERO,
         delegation: tidegate_kernel::DelegationBounds::default(),
         trust: Arc::new(Ring::default()),
         people: Arc::new(Ring::default()),

@@ -79,7 +79,7 @@ fn a_source_shows_its_defaults() {
     let written: SourceWritten = serde_saphyr::from_str(PLAIN).unwrap();
     assert_eq!(
         serde_json::to_string(&written).unwrap(),
-        r#"{"name":"jobs.raw","topic":null,"format":"tidegate-json","mapping":null,"tenants":"any","observe":false,"parent_ticket":"refused","limits":{"max_bytes":1000000,"max_depth":64}}"#
+        r#"{"name":"jobs.raw","topic":null,"format":"tidegate-json","mapping":null,"tenants":"any","observe":false,"parent_ticket":"refused","ticket_ttl_ms":null,"limits":{"max_bytes":1000000,"max_depth":64}}"#
     );
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_kernel::sources::TICKET_TTL_MS;
 use tidegate_kernel::wallet::WalletBounds;
 use tidegate_kernel::{DelegationBounds, KeptBounds, Routes, Source, WindowBounds};
 use tidegate_protocol::address::TopicName;
@@ -141,10 +142,18 @@ pub struct RecordLimits {
 /// Tickets of allowed jobs.
 #[derive(Debug, Clone, Copy)]
 pub struct Tickets {
-    /// How long one is valid.
+    /// How long one is valid, of a source that does not say.
     pub ttl: Duration,
     /// How far jobs may delegate.
     pub delegation: DelegationBounds,
+}
+
+impl Tickets {
+    /// How long one of this source is valid.
+    #[must_use]
+    pub fn of(&self, source: &Source) -> Duration {
+        source.ticket_ttl().unwrap_or(self.ttl)
+    }
 }
 
 /// How work is shared.
@@ -387,7 +396,7 @@ fn numbers(check: &mut Check<'_>, written: &Written) {
         ("topics", "shared_partitions", topics.shared_partitions.into(), 1, 10_000),
         ("topics", "replication", topics.replication.unwrap_or(1).into(), 1, 100),
         ("topics", "record_bytes", wide(topics.record_bytes), 256 << 10, 1 << 30),
-        ("tickets", "ttl_ms", tickets.ttl_ms, 1_000, 7 * 86_400_000),
+        ("tickets", "ttl_ms", tickets.ttl_ms, *TICKET_TTL_MS.start(), *TICKET_TTL_MS.end()),
         ("tickets", "max_depth", tickets.max_depth.into(), 0, tidegate_protocol::delegation::MAX_DEPTH.into()),
         (
             "limits",

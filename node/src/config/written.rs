@@ -78,6 +78,7 @@ fn default_source() -> SourceWritten {
         tenants: TenantsWritten::Any,
         observe: false,
         parent_ticket: ParentTickets::Accepted,
+        ticket_ttl_ms: None,
         limits: SourceLimitsWritten::default(),
     }
 }
@@ -252,8 +253,8 @@ impl Default for TopicsWritten {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TicketsWritten {
-    /// An allowed job that waits longer than this for a worker is judged again before it may run; milliseconds. It is also
-    /// how long a job may spawn others.
+    /// An allowed job that waits longer than this for a worker is judged again before it may run, unless its source says
+    /// otherwise (`ticket_ttl_ms`); milliseconds. It is also how long a job may spawn others.
     pub ttl_ms: u64,
     /// Jobs a chain of delegations may have above a job; 0 for no delegation.
     pub max_depth: u32,

@@ -24,17 +24,19 @@ struct Kernels {
 
 impl Kernels {
     fn config(&self, shard: u32) -> KernelConfig {
+        let config = &self.ground.config;
         KernelConfig {
             source: Arc::clone(&self.source),
             shard,
             routes: Arc::clone(&self.routes),
             topics: Arc::clone(&self.topics),
-            max_record_bytes: self.ground.config.limits.record_bytes,
-            window: self.ground.config.limits.seen,
-            kept: self.ground.config.limits.kept,
-            wallet: self.ground.config.limits.wallet,
-            ticket_ttl: self.ground.config.tickets.ttl,
-            delegation: self.ground.config.tickets.delegation,
+            max_record_bytes: config.limits.record_bytes,
+            window: config.limits.seen,
+            kept: config.limits.kept,
+            wallet: config.limits.wallet,
+            ticket_ttl: config.tickets.of(&self.source),
+            ticket_ttl_elsewhere: config.sources.iter().map(|of| config.tickets.of(of)).max().unwrap_or_default(),
+            delegation: config.tickets.delegation,
             trust: self.ground.keys.trust(),
             people: self.ground.keys.people(),
         }

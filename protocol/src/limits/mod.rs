@@ -18,4 +18,4 @@ pub use amount::{Amount, BadAmount};
 pub use definition::{BadLimit, BudgetOf, LimitDefinition, LimitId, LimitKind, MOST_DISTINCT};
 pub use facts::LimitsFact;
 pub use records::{LimitAnswer, LimitRequest, OutcomeTold, RefusedFor, RequestId, Residue};
-pub use spend::{LimitUse, Member, Spend, Usage};
+pub use spend::{LimitUse, Member, Spend, Usage, WouldTake};

@@ -77,6 +77,24 @@ pub struct Spend {
     pub member: Option<Member>,
 }
 
+/// What a job of a source that is only observed would have taken (in the fact of its decision). Nobody was asked for it, so it
+/// says what the limit is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WouldTake {
+    /// What it would have taken.
+    pub spend: Spend,
+    /// Of a limit like this.
+    pub definition: LimitDefinition,
+}
+
+impl WouldTake {
+    /// What a judgement asked for.
+    #[must_use]
+    pub fn of(wanted: &LimitUse) -> Self {
+        Self { spend: wanted.spend(), definition: (*wanted.definition).clone() }
+    }
+}
+
 /// What a job used, as its worker reports it. What is not reported counts as reserved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_kernel::wallet::{Wallet, WalletBounds, WalletBugs};
+use tidegate_kernel::wallet::{Life, Wallet, WalletBounds, WalletBugs};
 use tidegate_limits::{Layout, Limits, LimitsConfig, Planted, Tuning};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::control::Stamp;
@@ -43,7 +43,7 @@ impl Part for Keeper {
     fn apply(&mut self, fact: &WalletFact, at: u64) {
         match fact {
             WalletFact::Kernel(fact) => self.wallet.apply(fact, Timestamp(at)),
-            WalletFact::Spent(offset, spends) => self.wallet.spend(*offset, spends, Timestamp(at)),
+            WalletFact::Spent(offset, spends) => self.wallet.spend(Life(*offset, 0), spends, Timestamp(at)),
         }
     }
 

@@ -112,6 +112,7 @@ impl World {
         let bugs = WalletBugs {
             window_short: settings.planted == Some(Planted::WindowShort),
             settle_twice: settings.planted == Some(Planted::SettleTwice),
+            ..WalletBugs::default()
         };
         let holding_ms = random.u64(1_000..4_000);
         let offset = |random: &mut fastrand::Rng| random.i64(-settings.skew..=settings.skew);

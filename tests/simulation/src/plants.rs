@@ -24,6 +24,10 @@ pub enum Plant {
     StrikesForgotten,
     /// A tenant gets more than its share.
     ShareIgnored,
+    /// A job is leased by a ticket that has expired.
+    ExpiredRuns,
+    /// A record that is redriven goes on as what it was.
+    SameLife,
 }
 
 /// A planted bug.
@@ -51,6 +55,8 @@ pub enum LimitsPlant {
     SettleTwice,
     /// A spend leaves its window a little early.
     WindowBoundary,
+    /// A record is redriven although what its job took is not settled: it counts for the new life's.
+    RedriveUnsettled,
 }
 
 /// No bug.
@@ -84,6 +90,8 @@ pub fn bugs() -> Vec<Bug> {
         Bug { plant: Plant::LostCancel, ..bug("a cancel lost at takeover", good) },
         Bug { plant: Plant::StrikesForgotten, ..bug("a retry that forgets strikes", good) },
         Bug { plant: Plant::ShareIgnored, ..bug("a tenant's share ignored", good) },
+        Bug { plant: Plant::ExpiredRuns, ..bug("an expired ticket runs", good) },
+        Bug { plant: Plant::SameLife, ..bug("a redrive is no other life", good) },
     ]
 }
 
@@ -95,5 +103,6 @@ pub fn bugs_of_limits() -> Vec<Bug> {
         bug("grant twice", LimitsPlant::GrantTwice),
         bug("settle twice", LimitsPlant::SettleTwice),
         bug("window boundary", LimitsPlant::WindowBoundary),
+        bug("redrive before settling", LimitsPlant::RedriveUnsettled),
     ]
 }

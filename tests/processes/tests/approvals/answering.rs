@@ -23,6 +23,8 @@ fn what_waits_is_listed_and_shown_and_runs_when_it_is_approved() {
         "rules      large",
         "require_approval: large payments are looked at",
         r#"would run  {"amount":20000,"to":"Globex"}"#,
+        "would run  pay in pool default",
+        "would run  a payload of 30 bytes, sha-256 ",
         "asked      1 of finance",
         "policy     ",
         "until      ",

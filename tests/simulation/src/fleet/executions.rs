@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use tidegate_protocol::facts::Token;
 use tidegate_protocol::job::{InputHash, SourcePosition};
+use tidegate_protocol::time::Timestamp;
 
 use crate::executor::locked;
 
@@ -20,6 +21,8 @@ pub struct Execution {
     pub input_hash: InputHash,
     /// Landings over all logs before it began.
     pub landings: u64,
+    /// When, by its clock.
+    pub wall: Timestamp,
 }
 
 /// All of them.

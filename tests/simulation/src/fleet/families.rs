@@ -28,6 +28,8 @@ const DEEPEST: u32 = 4;
 pub const SPOILT: &str = "-spoilt";
 /// Begins the reason of a denial by a chain.
 pub const BY_CHAIN: &str = "delegation: ";
+/// Ends the reason of a denial by a parent's ticket whose time is over.
+const TOO_LATE: &str = "could delegate is over";
 const FIELD: &[u8] = br#","parent_ticket":"#;
 
 /// A value without its parent's ticket: before it, and behind it.
@@ -128,9 +130,13 @@ pub fn check(groups: &[ValidGroup<KernelFact>], verdicts: &mut Verdicts) {
                         format!("{} was allowed for {gone:?}, which had been revoked", job.source)
                     });
                 } else if decision.reason.starts_with(BY_CHAIN) {
-                    verdicts.must(gone.is_some(), Invariant::I3, || {
+                    // One whose ticket expired, or that waited for people, may come too late for its parent's.
+                    let ends = job.delegation.as_ref().map(|delegation| delegation.expires_ms);
+                    let late =
+                        decision.reason.ends_with(TOO_LATE) && ends.is_some_and(|ends| ends <= fact.record.at.millis());
+                    verdicts.must(gone.is_some() || late, Invariant::I3, || {
                         format!(
-                            "{} was denied by its chain, of which nothing was revoked: {}",
+                            "{} was denied by its chain, of which nothing was revoked and which was in time: {}",
                             job.source, decision.reason
                         )
                     });

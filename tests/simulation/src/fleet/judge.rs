@@ -1,6 +1,7 @@
 //! What must be true of the kernel's logs, of what ran, and of how every record of the source ended.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tidegate_kernel::KernelConfig;
 use tidegate_protocol::decision::Verdict;
@@ -9,14 +10,18 @@ use tidegate_protocol::headers::SOURCE;
 use tidegate_protocol::job::{InputHash, Job, SourcePosition};
 use tidegate_protocol::kept::KeptAs;
 use tidegate_protocol::outcome::DeadReason;
+use tidegate_protocol::redrive::Redriven;
+use tidegate_protocol::returned::Work;
+use tidegate_protocol::time::Timestamp;
 use tidegate_stage::ShardSpec;
 
 use super::approvals;
 use super::executions::Execution;
 use super::families::{self, BY_CHAIN, without_ticket};
-use super::load::{Due, dues};
+use super::load::{Due, Wanted, dues};
 use super::parts::{BUCKETS, kernel, named};
 use super::policies;
+use super::redrives;
 use crate::ledger::facts::{ValidGroup, facts, valid};
 use crate::ledger::telling::{self, Shown};
 use crate::ledger::verdicts::{Invariant, Verdicts};
@@ -25,15 +30,19 @@ use crate::spine::Broker;
 
 /// A verdict that allows, in the valid log.
 pub struct Allowed {
-    /// Number of its group's landing.
+    /// Number of its group's landing; the first, of one that was judged again.
     pub number: u64,
     /// For exactly this input.
     pub input_hash: InputHash,
+    /// By this ticket, and those that followed it: landings of their groups, and until when they are good.
+    tickets: Vec<(u64, Timestamp)>,
 }
 
 /// All of them, by source.
 pub type AllAllowed = BTreeMap<SourcePosition, Allowed>;
 
+/// A worker looks at a ticket by another clock than the scheduler, a little later.
+const LEEWAY: Duration = Duration::from_secs(5);
 /// Most facts of one decision: a tick ends every hold that is over.
 const AT_ONCE: usize = 210;
 
@@ -106,6 +115,8 @@ fn shown(fact: &KernelFact, shards: u32) -> Vec<Shown> {
 
 /// What a kernel's shard was found to have done.
 pub struct Found {
+    /// Its facts that count.
+    pub groups: Vec<ValidGroup<KernelFact>>,
     /// Snapshots compared.
     pub snapshots: usize,
     /// Held jobs that were released.
@@ -124,10 +135,17 @@ pub fn kernel_shard(
     settling::check(broker, spec, &groups, verdicts);
     let raw = &spec.inputs[0].partition;
     let settled = settling::settled(&groups);
-    for (record, due) in dues(broker.log(raw)) {
+    let commands = named("commands.jobs.raw").partition(config.shard);
+    let inputs = redrives::check(broker, &commands, &groups, verdicts);
+    let names = redrives::names(&groups);
+    for Wanted { record, due, first, name } in dues(broker.log(raw)) {
+        // Redriven before it was read, or with another input or name than it came with: the name is that life's from then on.
+        let redriven = inputs.keys().any(|life| life.offset == first) || name.is_some_and(|name| names.contains(&name));
         for fact in settled.get(&(raw.clone(), record.offset)).into_iter().flatten() {
             let fact = &fact.record.fact;
             let right = match (due, fact) {
+                (_, KernelFact::JobRepeated { duplicate_of, .. }) if redriven && duplicate_of.redrive > 0 => true,
+                (_, KernelFact::RecordRejected { reason: DeadReason::IdConflict, job: None, .. }) if redriven => true,
                 (Due::Allowed, KernelFact::JobDecided { decision, pool, .. }) => {
                     decision.verdict == Verdict::Allow && pool.is_some()
                 }
@@ -158,32 +176,50 @@ pub fn kernel_shard(
         }
     }
     for fact in facts(&groups) {
-        if let KernelFact::JobDecided { job, decision, .. } = &fact.record.fact
-            && decision.verdict == Verdict::Allow
-        {
-            let value = broker.log(raw).iter().find(|s| s.record.offset == job.source.offset);
-            let value = value.and_then(|s| s.record.value.as_deref()).unwrap_or_default();
-            let (before, after) = without_ticket(value).unwrap_or((value, &[]));
-            verdicts.must(InputHash::of_parts(&[before, after], []) == job.input_hash, Invariant::I2, || {
-                format!("{raw}@{} was allowed with another hash", job.source.offset)
+        let KernelFact::JobDecided { job, decision, .. } = &fact.record.fact else { continue };
+        let right = if decision.verdict.permits() {
+            job.topic != "job.bad.x"
+        } else {
+            job.topic != "job.ok.x" || decision.reason.starts_with(BY_CHAIN)
+        };
+        verdicts.must(right, Invariant::I3, || format!("{} is `{}`, but got {decision:?}", job.source, job.topic));
+        if decision.verdict == Verdict::Allow {
+            let hash = match inputs.get(&job.source) {
+                None => {
+                    let value = broker.log(raw).iter().find(|s| s.record.offset == job.source.offset);
+                    hash_of(value.and_then(|s| s.record.value.as_deref()).unwrap_or_default())
+                }
+                Some(Redriven::Record(record)) => hash_of(record.value.get()),
+                // Its ticket's: what was allowed before.
+                Some(Redriven::Work(text)) => Work::read(text.get()).map(|work| work.job.input_hash).unwrap(),
+            };
+            verdicts.must(hash == job.input_hash, Invariant::I2, || {
+                format!("{} was allowed with another hash", job.source)
             });
-            allowed.insert(job.source.clone(), Allowed { number: fact.number, input_hash: job.input_hash });
+            let (number, input_hash) = (fact.number, job.input_hash);
+            let first = || Allowed { number, input_hash, tickets: Vec::new() };
+            let known = allowed.entry(job.source.clone()).or_insert_with(first);
+            known.tickets.push((number, Timestamp(decision.expires_ms.unwrap_or_default() * 1_000)));
         }
     }
     families::check(&groups, verdicts);
     let advisory = ["denied", "dead", "held"].map(|name| named(name).partition(0));
     telling::check(broker, spec, &groups, &advisory, |fact| shown(fact, shards), verdicts);
     telling::check_bounds(broker, spec, &groups, AT_ONCE, verdicts);
-    let commands = named("commands.jobs.raw").partition(config.shard);
     let released = approvals::check(broker, &commands, &groups, verdicts);
     let snapshots = broker.log(&spec.snapshots.partition(0));
     let make = || kernel(config, policies::first());
-    Found { snapshots: replay::check(snapshots, spec.sender.as_str(), &groups, &make, verdicts), released }
+    Found { snapshots: replay::check(snapshots, spec.sender.as_str(), &groups, &make, verdicts), released, groups }
+}
+
+fn hash_of(value: &[u8]) -> InputHash {
+    let (before, after) = without_ticket(value).unwrap_or((value, &[]));
+    InputHash::of_parts(&[before, after], [])
 }
 
 /// Nothing ran without a durable verdict that allows exactly this input.
 pub fn check_executions(executions: &[Execution], allowed: &AllAllowed, verdicts: &mut Verdicts) {
-    for Execution { worker, source, token, input_hash, landings } in executions {
+    for Execution { worker, source, token, input_hash, landings, wall } in executions {
         let known = allowed.get(source);
         verdicts.must(known.is_some_and(|a| a.number < *landings), Invariant::I2, || {
             format!("{worker} ran {source} with {token:?}, which no durable verdict allows")
@@ -191,10 +227,14 @@ pub fn check_executions(executions: &[Execution], allowed: &AllAllowed, verdicts
         verdicts.must(known.is_none_or(|a| a.input_hash == *input_hash), Invariant::I2, || {
             format!("{worker} ran {source} with another input than was allowed")
         });
+        let good = |(number, until): &(u64, Timestamp)| number < landings && *wall <= *until + LEEWAY;
+        verdicts.must(known.is_none_or(|a| a.tickets.iter().any(good)), Invariant::I2, || {
+            format!("{worker} ran {source} with {token:?} at {wall:?}, when its ticket had long expired")
+        });
     }
 }
 
-/// Every record of the source ends in exactly one way.
+/// What may not run did not.
 pub fn check_ends(
     broker: &Broker,
     kernels: &[(KernelConfig, ShardSpec)],
@@ -213,14 +253,12 @@ pub fn check_ends(
     }
     for (config, spec) in kernels {
         let raw = &spec.inputs[0].partition;
-        for (record, due) in dues(broker.log(raw)) {
+        for Wanted { record, due, .. } in dues(broker.log(raw)) {
             let source = SourcePosition::new(config.source.name().clone(), raw.partition, record.offset);
             let times = ends.get(&source).copied().unwrap_or(0);
             let approved = matches!(due, Due::Asked | Due::Child) && allowed.contains_key(&source);
-            if due == Due::Allowed || approved {
-                verdicts.must(times <= 1, Invariant::I1, || format!("{source} ended {times} times"));
-                verdicts.must_in_the_end(times > 0, Invariant::I1, || format!("{source} has not ended"));
-            } else {
+            // How those end that may run is told by `lives`.
+            if due != Due::Allowed && !approved {
                 verdicts.must(times == 0, Invariant::I3, || format!("{source} is {due:?} and was scheduled"));
                 let ran = executions.iter().any(|e| e.source == source);
                 verdicts.must(!ran, Invariant::I3, || format!("{source} is {due:?} and ran"));

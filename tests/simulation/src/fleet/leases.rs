@@ -45,6 +45,8 @@ fn shown(fact: &SchedulerFact) -> Vec<Shown> {
         SchedulerFact::JobMoved { source, .. } | SchedulerFact::WithdrawalMoved { source, .. } => {
             vec![to(0, "overflow.p", true, &source.to_string(), source)]
         }
+        // No policy here has limits, so nothing but the job goes back.
+        SchedulerFact::JobReturned { source, .. } => vec![to(1, "outcomes.jobs.raw", true, "", source)],
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::LeaseGranted { .. }
         | SchedulerFact::LeaseExpired { .. }
@@ -56,7 +58,6 @@ fn shown(fact: &SchedulerFact) -> Vec<Shown> {
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::JobDuplicate { .. }
-        | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerForgotten { .. }
         | SchedulerFact::WorkerCordoned { .. }
@@ -260,6 +261,13 @@ fn check_fact(
             job.ended = true;
             job.lease = None;
         }
+        // Its tokens go on from where they were, by whichever ticket it comes again.
+        SchedulerFact::JobReturned { source, .. } => {
+            let job = jobs.entry(source.clone()).or_default();
+            verdicts.must(job.lease.is_none() && job.until.is_none() && !job.ended, Invariant::I5, || {
+                format!("{source} went back to its kernel while leased, not due or ended")
+            });
+        }
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
@@ -268,7 +276,6 @@ fn check_fact(
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::JobDuplicate { .. }
         | SchedulerFact::JobMoved { .. }
-        | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerForgotten { .. }
         | SchedulerFact::WorkerCordoned { .. }

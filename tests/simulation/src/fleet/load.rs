@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde_json::json;
-use tidegate_protocol::address::TopicPartition;
+use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::headers;
 use tidegate_spine::{Headers, NewRecord, Record};
 
@@ -107,7 +107,7 @@ pub enum Due {
     Repeated,
 }
 
-fn alone(record: &Record) -> (Due, Option<(String, String)>) {
+fn alone(record: &Record) -> (Due, Option<Name>) {
     let rejected = (Due::Rejected, None);
     if record.headers.get(headers::KIND).is_some() {
         return rejected;
@@ -143,22 +143,39 @@ fn is_same(a: &Record, b: &Record) -> bool {
     }
 }
 
+/// Tenant and id of a job.
+pub type Name = (String, String);
+
+/// What a record must lead to.
+pub struct Wanted<'a> {
+    /// The record.
+    pub record: &'a Record,
+    /// What must become of it.
+    pub due: Due,
+    /// The first record of its job's name; itself, where it is no job.
+    pub first: Offset,
+    /// Its job's name.
+    pub name: Option<Name>,
+}
+
 /// What each record of one partition must lead to, in the order of the log.
 #[must_use]
-pub fn dues(log: &[Stored]) -> Vec<(&Record, Due)> {
-    let mut first: BTreeMap<(String, String), &Record> = BTreeMap::new();
+pub fn dues(log: &[Stored]) -> Vec<Wanted<'_>> {
+    let mut firsts: BTreeMap<Name, &Record> = BTreeMap::new();
     log.iter()
         .map(|stored| {
-            let (due, name) = alone(&stored.record);
-            let Some(name) = name else { return (&stored.record, due) };
-            match first.get(&name) {
-                Some(known) if is_same(known, &stored.record) => (&stored.record, Due::Repeated),
-                Some(_) => (&stored.record, Due::Rejected),
-                None => {
-                    first.insert(name, &stored.record);
-                    (&stored.record, due)
-                }
+            let record = &stored.record;
+            let (due, name) = alone(record);
+            let known = name.as_ref().and_then(|name| firsts.get(name)).copied();
+            let (due, first) = match known {
+                Some(known) if is_same(known, record) => (Due::Repeated, known.offset),
+                Some(known) => (Due::Rejected, known.offset),
+                None => (due, record.offset),
+            };
+            if let (Some(name), None) = (&name, known) {
+                firsts.insert(name.clone(), record);
             }
+            Wanted { record, due, first, name }
         })
         .collect()
 }

@@ -1,6 +1,6 @@
 //! The full scenario: the kernel on two partitions of a source, the scheduler of a pool of one shard or two, simulated worker processes with
-//! the worker crate's own session, submitters that repeat, jobs that spawn jobs and are revoked, people who approve, forgers on sealed topics and in lanes,
-//! and liars on the reports topic.
+//! the worker crate's own session, submitters that repeat, jobs that spawn jobs and are revoked, tickets that expire while they wait, people who approve,
+//! an operator who redrives what died and what did not, forgers on sealed topics and in lanes, and liars on the reports topic.
 
 pub mod approvals;
 pub mod executions;
@@ -9,11 +9,13 @@ pub mod forgers;
 pub mod judge;
 pub mod leases;
 pub mod liars;
+pub mod lives;
 pub mod load;
 pub mod parts;
 pub mod people;
 pub mod planted;
 pub mod policies;
 pub mod promises;
+pub mod redrives;
 pub mod scenario;
 pub mod worker;

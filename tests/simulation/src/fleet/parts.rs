@@ -1,6 +1,6 @@
 //! Kernel and scheduler as they are configured here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tidegate_kernel::{
 };
 use tidegate_policy::Snapshot;
 use tidegate_protocol::address::TopicName;
-use tidegate_protocol::ids::{Capability, PoolName, TenantId};
+use tidegate_protocol::ids::{Capability, PoolName, SourceName, TenantId};
 use tidegate_protocol::time::Timestamp;
 use tidegate_scheduler::{Layout, Pool, Scheduler, TenantShare, Tuning};
 use tidegate_stage::{ShardSpec, Signal, Stage};
@@ -47,9 +47,9 @@ pub fn named(name: &str) -> TopicName {
     TopicName::new(format!("{PREFIX}{name}")).unwrap()
 }
 
-/// The kernel of one partition, for a pool of so many shards.
+/// The kernel of one partition, for a pool of so many shards and with tickets that live so long.
 #[must_use]
-pub fn kernel_config(shard: u32, shards: u32) -> KernelConfig {
+pub fn kernel_config(shard: u32, shards: u32, ticket_ttl: Duration) -> KernelConfig {
     let source = SourceWritten {
         name: "jobs.raw".into(),
         topic: None,
@@ -58,6 +58,7 @@ pub fn kernel_config(shard: u32, shards: u32) -> KernelConfig {
         tenants: TenantsWritten::Allowed(TENANTS.map(str::to_owned).to_vec()),
         observe: false,
         parent_ticket: ParentTickets::Accepted,
+        ticket_ttl_ms: None,
         limits: SourceLimitsWritten::default(),
     };
     let source = source.checked().unwrap();
@@ -81,7 +82,8 @@ pub fn kernel_config(shard: u32, shards: u32) -> KernelConfig {
         wallet: tidegate_kernel::wallet::WalletBounds::default(),
         trust: keys::stages(),
         people: keys::stages(),
-        ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
+        ticket_ttl,
+        ticket_ttl_elsewhere: Duration::ZERO,
         delegation: tidegate_kernel::DelegationBounds::default(),
     }
 }
@@ -116,6 +118,8 @@ pub struct Terms {
     pub grace_ms: u64,
     /// A job that makes no progress is stopped after this, milliseconds.
     pub progress_ms: Option<u64>,
+    /// A verdict may wait for a worker for so long.
+    pub ticket_ttl: Duration,
 }
 
 /// The terms by seed.
@@ -130,6 +134,11 @@ pub fn terms(seed: u64) -> Terms {
         most_leased: (shards == 1 && chance.percent(60)).then_some(1),
         grace_ms: chance.within(200..3_000),
         progress_ms: chance.percent(40).then(|| chance.within(1_000..3_000)),
+        // In half of the runs tickets expire while jobs wait.
+        ticket_ttl: match chance.percent(50) {
+            true => Duration::from_millis(chance.within(600..2_500)),
+            false => tidegate_kernel::DEFAULT_TICKET_TTL,
+        },
     }
 }
 
@@ -148,7 +157,7 @@ pub fn pool(seed: u64, limited: bool) -> Arc<Pool> {
         lanes: LANES,
         finished_partitions: 1,
         dead_partitions: 1,
-        sources: std::collections::BTreeMap::new(),
+        sources: BTreeMap::from([(SourceName::new("jobs.raw").unwrap(), KERNELS)]),
     };
     let tuning = Tuning {
         lease_ms: LEASE_MS,

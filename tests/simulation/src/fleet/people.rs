@@ -36,8 +36,8 @@ struct Office {
 struct Seen {
     /// Records read of each decisions log.
     read: [usize; KERNELS as usize],
-    /// Holds and the snapshots they were asked under.
-    asked: BTreeSet<(String, String)>,
+    /// Holds, the snapshots they were asked under, and until when: a job whose ticket expired may be held anew.
+    asked: BTreeSet<(String, String, u64)>,
     jobs: Vec<Job>,
 }
 
@@ -91,7 +91,8 @@ impl Office {
                 else {
                     continue;
                 };
-                if !seen.asked.insert((source.to_owned(), snapshot.to_owned())) {
+                let until = held.get("until").and_then(Value::as_u64).unwrap_or_default();
+                if !seen.asked.insert((source.to_owned(), snapshot.to_owned(), until)) {
                     continue;
                 }
                 if let Some(job) = seen.jobs.iter().find(|job| job.source.to_string() == source) {

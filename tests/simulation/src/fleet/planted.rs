@@ -1,5 +1,6 @@
 //! Stages with a planted bug: a kernel that fails open, one that takes an approval for another input, one that forgets what
-//! was revoked, a scheduler that takes any token, and schedulers that forget.
+//! was revoked, one that begins no new life, a scheduler that takes any token, one that does not look at tickets' time, and
+//! schedulers that forget.
 
 use std::collections::BTreeMap;
 
@@ -159,6 +160,61 @@ impl Stage for RevokedLives {
     }
 
     all_but_decide!(KernelFact, <Kernel as Stage>::Signal);
+}
+
+/// A record that is redriven goes on as what it was.
+pub struct SameLife {
+    /// The right one.
+    pub stage: Kernel,
+}
+
+impl Stage for SameLife {
+    type Fact = KernelFact;
+    type Signal = <Kernel as Stage>::Signal;
+
+    fn decide(&self, input: &Input<'_>, at: Timestamp, decision: &mut Decision<KernelFact>) {
+        let mut right = Decision::default();
+        self.stage.decide(input, at, &mut right);
+        again(&right, decision, |fact| {
+            if let KernelFact::RecordRedriven { source, .. } | KernelFact::RecordRejected { source, .. } = fact {
+                source.redrive = 0;
+            } else if let KernelFact::JobDecided { job, .. } | KernelFact::JobHeld { job, .. } = fact {
+                job.source.redrive = 0;
+            }
+        });
+    }
+
+    fn apply(&mut self, fact: &KernelFact, at: Timestamp) {
+        self.stage.apply(fact, at);
+    }
+
+    all_but_decide!(KernelFact, <Kernel as Stage>::Signal);
+}
+
+/// A ticket whose time is over is as good as any.
+pub struct RunsExpired {
+    /// The right one.
+    pub stage: Scheduler,
+}
+
+impl Stage for RunsExpired {
+    type Fact = SchedulerFact;
+    type Signal = ();
+
+    fn decide(&self, input: &Input<'_>, at: Timestamp, decision: &mut Decision<SchedulerFact>) {
+        let mut right = Decision::default();
+        self.stage.decide(input, at, &mut right);
+        let gives_back = right.facts().iter().any(|(fact, _)| matches!(fact, SchedulerFact::JobReturned { .. }));
+        // An hour ago no ticket of this run had expired; deadlines come first, and have been looked at.
+        let at = if gives_back { Timestamp(at.0 - 3_600_000_000) } else { at };
+        self.stage.decide(input, at, decision);
+    }
+
+    fn apply(&mut self, fact: &SchedulerFact, at: Timestamp) {
+        self.stage.apply(fact, at);
+    }
+
+    all_but_decide!(SchedulerFact, ());
 }
 
 /// Results count whatever their token.

@@ -15,6 +15,7 @@ use crate::ledger::verdicts::{Invariant, Verdicts};
 #[derive(Default)]
 struct Told {
     tenant: String,
+    id: String,
     deadline: Option<Timestamp>,
     /// Attempts that count as failed.
     failed: u32,
@@ -45,6 +46,12 @@ pub fn check(groups: &[ValidGroup<SchedulerFact>], terms: Terms, verdicts: &mut 
                     format!("{source} was leased at {at:?}, its deadline is {:?}", job.deadline)
                 });
                 job.leased = true;
+                let (tenant, id) = (job.tenant.clone(), job.id.clone());
+                let same = |other: &&Told| other.leased && other.tenant == tenant && other.id == id;
+                let twins = jobs.values().filter(same).count();
+                verdicts.must(twins == 1, Invariant::I5, || {
+                    format!("job {tenant}/{id} has {twins} leases at once, with that of {source}")
+                });
                 let theirs = jobs.values().filter(|job| job.leased && job.tenant == LIMITED).count();
                 verdicts.must(terms.most_leased.is_none_or(|most| theirs <= most as usize), Invariant::Share, || {
                     format!("{LIMITED} has {theirs} leases, its share is {:?}", terms.most_leased)
@@ -94,6 +101,7 @@ fn known(jobs: &mut BTreeMap<SourcePosition, Told>, source: &SourcePosition, wor
     if let Ok(judged) = serde_json::from_str::<Judged>(work) {
         let told = jobs.entry(source.clone()).or_default();
         judged.job.tenant.as_str().clone_into(&mut told.tenant);
+        judged.job.id.as_str().clone_into(&mut told.id);
         told.deadline = judged.job.deadline.map(|ms| Timestamp(ms * 1_000));
     }
 }

@@ -9,9 +9,9 @@ use super::executions::Executions;
 use super::judge::{self, AllAllowed};
 use super::leases::scheduler_shard;
 use super::parts::{self, BUCKETS, KERNELS, LANES, named};
-use super::planted::{AnyToken, FailOpen, Forgetful, Forgets, OtherInput, RevokedLives};
+use super::planted::{AnyToken, FailOpen, Forgetful, Forgets, OtherInput, RevokedLives, RunsExpired, SameLife};
 use super::policies::Policies;
-use super::{forgers, liars, load, people, worker};
+use super::{forgers, liars, lives, load, people, redrives, worker};
 use crate::plants::Plant;
 use crate::run::{CALM_US, Judged, LOAD_US, Stand, run_of, run_told};
 use crate::seeds::Outcome;
@@ -46,7 +46,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
     let mut stand = Stand::new(seed, keep_trace, &logs, &[named("snapshots"), named("shards"), named("held")]);
     let kernels: Vec<_> = (0..KERNELS)
         .map(|shard| {
-            let config = parts::kernel_config(shard, terms.shards);
+            let config = parts::kernel_config(shard, terms.shards, terms.ticket_ttl);
             let spec = parts::kernel_spec(seed, &config);
             (config, spec)
         })
@@ -66,12 +66,14 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
                 Plant::FailOpen => run_told(launch, rules, hearing.signals, move || FailOpen { stage: make() }),
                 Plant::OtherInput => run_told(launch, rules, hearing.signals, move || OtherInput { stage: make() }),
                 Plant::RevokedLives => run_told(launch, rules, hearing.signals, move || RevokedLives { stage: make() }),
+                Plant::SameLife => run_told(launch, rules, hearing.signals, move || SameLife { stage: make() }),
                 Plant::Nothing
                 | Plant::StaleToken
                 | Plant::TicketUnchecked
                 | Plant::LostCancel
                 | Plant::StrikesForgotten
-                | Plant::ShareIgnored => run_told(launch, rules, hearing.signals, make),
+                | Plant::ShareIgnored
+                | Plant::ExpiredRuns => run_told(launch, rules, hearing.signals, make),
             }
         });
         shards.push(Shard { spec: spec.clone(), launch });
@@ -94,14 +96,17 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
     people::attend(seed, &stand.core, &stand.spine, CALM_US + 2_000_000);
     liars::tell(seed, &stand.core, &stand.spine, 500_000, CALM_US + 1_000_000);
     forgers::forge(seed, &stand.core, &stand.spine, 300_000..CALM_US + 1_000_000);
+    redrives::redrive(seed, &stand.core, &stand.spine, 600_000, CALM_US + 1_000_000);
     let world = stand.world(shards);
     stand.run(&world, QUIET_US, |broker, verdicts| {
         let mut allowed = AllAllowed::new();
         let mut judged = Judged::default();
+        let mut decisions = Vec::new();
         for (config, spec) in &kernels {
             let found = judge::kernel_shard(broker, (config, terms.shards), spec, &mut allowed, verdicts);
             judged.snapshots += found.snapshots;
             judged.released += found.released;
+            decisions.push(found.groups);
         }
         let mut groups = Vec::new();
         for (shard, spec) in &leases {
@@ -110,6 +115,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             groups.extend(of_shard);
         }
         let executions = executions.all();
+        lives::check(decisions.iter().map(Vec::as_slice), &groups, verdicts);
         judge::check_executions(&executions, &allowed, verdicts);
         judge::check_ends(broker, &kernels, &allowed, &groups, &executions, verdicts);
         judged
@@ -129,6 +135,10 @@ fn scheduling(pool: &Arc<Pool>, shard: u32, rules: Rules, plant: Plant) -> Launc
             let make = make.clone();
             run_of(launch, rules, move || Forgetful::new(make(), Forgets::Cancels))
         }),
+        Plant::ExpiredRuns => Box::new(move |launch| {
+            let make = make.clone();
+            run_of(launch, rules, move || RunsExpired { stage: make() })
+        }),
         Plant::StrikesForgotten => Box::new(move |launch| {
             let make = make.clone();
             run_of(launch, rules, move || Forgetful::new(make(), Forgets::Strikes))
@@ -138,6 +148,7 @@ fn scheduling(pool: &Arc<Pool>, shard: u32, rules: Rules, plant: Plant) -> Launc
         | Plant::OtherInput
         | Plant::TicketUnchecked
         | Plant::RevokedLives
+        | Plant::SameLife
         | Plant::ShareIgnored => Box::new(move |launch| run_of(launch, rules, make.clone())),
     }
 }

@@ -295,6 +295,7 @@ impl Life<'_> {
                 token: job.token,
                 input_hash: judged.job.input_hash,
                 landings: self.spine.broker().landings(),
+                wall,
             });
             families::begun(self.member.seed, &self.core, &self.spine, &judged.job, work);
         }

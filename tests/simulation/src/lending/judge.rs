@@ -13,7 +13,7 @@ use tidegate_protocol::limits::{
 };
 use tidegate_stage::{ShardSpec, Stage};
 
-use super::parts;
+use super::parts::{self, KERNELS};
 use crate::fleet::parts as fleet;
 use crate::ledger::facts::{ValidGroup, valid};
 use crate::ledger::verdicts::{Invariant, Verdicts};
@@ -36,6 +36,16 @@ pub struct Account {
     definitions: BTreeMap<(LimitId, Box<str>), LimitDefinition>,
 }
 
+impl Account {
+    /// How long a job that took so much may be waited for, microseconds.
+    fn longest(&self, spends: &[Spend]) -> u64 {
+        let known = spends.iter().filter_map(|spend| self.definitions.get(&(spend.limit.clone(), spend.key.clone())));
+        let settling = known.filter(|definition| definition.kind.settles());
+        let longest = settling.map(|definition| definition.effective().1).max().unwrap_or_default();
+        u64::try_from(longest.as_micros()).unwrap()
+    }
+}
+
 fn landed<F>(broker: &Broker, log: &TopicPartition, group: &ValidGroup<F>) -> u64 {
     let log = broker.log(log);
     let at = log.partition_point(|stored| stored.record.offset < group.offset);
@@ -56,6 +66,8 @@ pub fn kernel_shard(
     let mut waiting: BTreeSet<SourcePosition> = BTreeSet::new();
     let mut settled: BTreeSet<SourcePosition> = BTreeSet::new();
     let mut decided: BTreeSet<SourcePosition> = BTreeSet::new();
+    // Jobs whose end the kernel waits for, and until when what they took can count.
+    let mut open: BTreeMap<SourcePosition, u64> = BTreeMap::new();
     for group in &groups {
         let landed = landed(broker, &spec.facts, group);
         for record in &group.group.facts {
@@ -69,13 +81,24 @@ pub fn kernel_shard(
                 verdicts.must(settled.insert(told.source.clone()), Invariant::I4, || {
                     format!("{}: the spends of {} are settled twice", spec.sender, told.source)
                 });
-            } else if let KernelFact::JobDecided { job, spends, .. } = &record.fact {
+                open.remove(&told.source);
+            } else if let KernelFact::RecordRedriven { source, .. } = &record.fact {
+                let counts =
+                    |(of, until): &(&SourcePosition, &u64)| of.offset == source.offset && **until > record.at.0;
+                let unsettled = open.iter().find(counts);
+                verdicts.must(unsettled.is_none(), Invariant::I4, || {
+                    format!("{source} was redriven while what an earlier life took is not settled: {unsettled:?}")
+                });
+            } else if let KernelFact::JobDecided { job, decision, spends, .. } = &record.fact {
                 verdicts.must(decided.insert(job.source.clone()), Invariant::I4, || {
                     format!("{} is decided twice", job.source)
                 });
                 waiting.remove(&job.source);
                 if !spends.is_empty() {
                     let (source, spends, stamp) = (job.source.clone(), spends.clone(), record.at.0);
+                    if decision.settles {
+                        open.insert(source.clone(), stamp + account.longest(&spends));
+                    }
                     account.spendings.push(Spending { source, spends, stamp, landed });
                 }
             }
@@ -122,7 +145,8 @@ pub fn ends(broker: &Broker, spec: &ShardSpec, verdicts: &mut Verdicts) -> BTree
     for group in &groups {
         let landed = landed(broker, &spec.facts, group);
         for record in &group.group.facts {
-            if let SchedulerFact::JobFinished { source, .. } = &record.fact {
+            if let SchedulerFact::JobFinished { source, .. } | SchedulerFact::JobDuplicate { source, .. } = &record.fact
+            {
                 ends.insert(source.clone(), landed);
             }
         }
@@ -148,7 +172,8 @@ pub fn windows(account: &Account, ends: &BTreeMap<SourcePosition, u64>, verdicts
     let budgets = |key: usize| keys[key].definition.kind == LimitKind::Budget;
     let mut ledger = Ledger::new(keys.len());
     for Spending { source, spends, stamp, landed } in &account.spendings {
-        let of = (source.partition as usize, source.offset);
+        // Each life of a record is a job of its own.
+        let of = (source.partition as usize + (KERNELS * source.redrive) as usize, source.offset);
         let known: Vec<(usize, &Spend)> = spends.iter().filter_map(|spend| Some((number(spend)?, spend))).collect();
         verdicts.must(known.len() == spends.len(), Invariant::I3, || format!("{source} took of what nobody asked for"));
         ledger.spent(of, &known, open_for, *stamp, *landed);

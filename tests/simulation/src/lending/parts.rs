@@ -49,7 +49,7 @@ fn policy() -> Arc<Snapshot> {
 /// The kernel of one partition.
 #[must_use]
 pub fn kernel_config(shard: u32) -> KernelConfig {
-    let config = fleet::kernel_config(shard, 1);
+    let config = fleet::kernel_config(shard, 1, tidegate_kernel::DEFAULT_TICKET_TTL);
     let mut topics = (*config.topics).clone();
     topics.partitions.limits = LENDERS;
     let wallet = WalletBounds { skew: SKEW, ..WalletBounds::default() };
@@ -62,6 +62,7 @@ pub fn kernel(config: &KernelConfig, plant: LimitsPlant) -> Kernel {
     let bugs = WalletBugs {
         window_short: plant == LimitsPlant::WindowBoundary,
         settle_twice: plant == LimitsPlant::SettleTwice,
+        redrive_open: plant == LimitsPlant::RedriveUnsettled,
     };
     let mut kernel = Kernel::new(config.clone()).unwrap().with_wallet_bugs(bugs);
     kernel.observe(Signal::Outside(policy()), Timestamp::default());

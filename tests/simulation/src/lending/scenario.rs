@@ -70,7 +70,9 @@ pub fn run(seed: u64, rules: Rules, plant: LimitsPlant, keep_trace: bool) -> Out
     });
     shards.push(Shard { spec: leases.clone(), launch });
     for (shard, (_, spec)) in (0..).zip(&kernels) {
-        load::submit(seed, shard, &stand.core, &stand.spine, &spec.inputs[0].partition, LOAD_US);
+        let from = &spec.inputs[0].partition;
+        load::submit(seed, shard, &stand.core, &stand.spine, from, LOAD_US);
+        load::redrive(seed, shard, &stand.core, &stand.spine, from, LOAD_US + 1_000_000);
     }
     let world = stand.world(shards);
     stand.run(&world, QUIET_US, |broker, verdicts| {

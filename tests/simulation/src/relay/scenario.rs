@@ -222,7 +222,9 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
             | Plant::RevokedLives
             | Plant::LostCancel
             | Plant::StrikesForgotten
-            | Plant::ShareIgnored => Box::new(move |launch| run_of(launch, rules, make.clone())),
+            | Plant::ShareIgnored
+            | Plant::ExpiredRuns
+            | Plant::SameLife => Box::new(move |launch| run_of(launch, rules, make.clone())),
         };
         shards.push(Shard { spec: spec.clone(), launch });
     }
