@@ -43,7 +43,7 @@ pub fn headers(
     id: &JobId,
     tenant: &TenantId,
     at: Timestamp,
-) -> impl Iterator<Item = (&'static str, String)> {
+) -> impl Iterator<Item = (&'static str, String)> + use<> {
     let word = kind.word();
     [
         ("ce_specversion", "1.0".to_owned()),
