@@ -405,7 +405,9 @@ pub(crate) fn too_large(
     record: &Record,
     most: usize,
 ) -> Option<usize> {
-    let headers = carried(&job.source, record).bytes() + STAMPS;
+    // Once as a header, once in the record.
+    let traced = record.headers.get(trace::PARENT).map_or(0, |parent| parent.len() + 20);
+    let headers = carried(&job.source, record).bytes() + traced + STAMPS;
     let value = record.value.as_deref().unwrap_or_default();
     // Attributes are bounded and may double in JSON, so what is far below the limit needs no measuring.
     let plain = job.delegation.is_none();
@@ -417,8 +419,8 @@ pub(crate) fn too_large(
     (bytes > most).then_some(bytes)
 }
 
-/// Room for the stamp headers and the ticket the runner adds, and for the trace.
-const STAMPS: usize = 640 + MOST_TICKET_BYTES;
+/// Room for the stamp headers and the ticket the runner adds.
+const STAMPS: usize = 512 + MOST_TICKET_BYTES;
 /// What job and decision may take beside twice the record's value: attributes from headers, and the decision.
 const MOST_JUDGEMENT: usize = 64 << 10;
 
