@@ -206,10 +206,9 @@ fn cordon(word: &Cordon, worker: &WorkerStanding) -> String {
     let when = clock(Some(word.at_ms as f64));
     let drain = if word.drain { ", to leave" } else { "" };
     let reason = if word.reason.is_empty() { String::new() } else { format!(": {}", word.reason) };
-    let partly = match worker.state {
-        WorkerState::PartlyCordoned => format!(", in {} of its pool's shards alone", worker.cordoned_shards),
-        _ => String::new(),
-    };
+    let is_partly = worker.state == WorkerState::PartlyCordoned;
+    let partly = format!(", in {} of its pool's shards alone", worker.cordoned_shards);
+    let partly = if is_partly { &*partly } else { "" };
     format!("by {} at {when}{drain}{partly}{reason}", word.by)
 }
 

@@ -100,7 +100,7 @@ impl Dev {
     fn ready(&mut self) {
         let data = self.home.path().join("data");
         let begun = Instant::now();
-        let mut look = || {
+        let look = || {
             let url = std::fs::read_to_string(data.join("address")).ok().filter(|text| text.ends_with('\n'))?;
             let url = url.trim().to_owned();
             (ask(&url, "GET", "/readyz", "", None)?.0 == 200).then_some(url)
