@@ -1,7 +1,10 @@
 //! A folder: a file per payload, written beside and renamed, so that no half of one is ever there.
 //!
-//! `<folder>/<tenant>/<sha256>`. A file's time counts from when it was last put. What is older goes with [`Folder::sweep`].
+//! `<folder>/<tenant>/<sha256>`. A file's time counts from when it was last put. What is older goes with [`Folder::sweep`], which takes
+//! away nothing that is put meanwhile: both hold the lock `<folder>/.lock`, puts together and a sweep alone, for as long as a file
+//! changes its name or goes. On a file system without locks the moment between a sweep's look and its taking away is left.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -17,6 +20,32 @@ use crate::{Name, Store, StoreError};
 pub struct Folder {
     path: PathBuf,
     max_bytes: usize,
+}
+
+/// The folder's lock, held until it is dropped.
+#[derive(Debug)]
+struct Held {
+    _lock: Option<File>,
+}
+
+impl Held {
+    fn of(folder: &Path, take: impl FnOnce(&File) -> io::Result<()>) -> io::Result<Self> {
+        let lock = File::options().create(true).append(true).open(folder.join(".lock"))?;
+        match take(&lock) {
+            Ok(()) => Ok(Self { _lock: Some(lock) }),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(Self { _lock: None }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Together with others that put.
+    fn together(folder: &Path) -> io::Result<Self> {
+        Self::of(folder, File::lock_shared)
+    }
+
+    fn alone(folder: &Path) -> io::Result<Self> {
+        Self::of(folder, File::lock)
+    }
 }
 
 impl Folder {
@@ -48,23 +77,36 @@ impl Folder {
             }
             for file in std::fs::read_dir(&tenant)? {
                 let file = file?;
-                let put = file.metadata().and_then(|about| about.modified());
-                let old = put.is_ok_and(|put| now.duration_since(put).is_ok_and(|age| age > ttl));
-                swept += usize::from(old && std::fs::remove_file(file.path()).is_ok());
+                let file = file.path();
+                let is_old = || {
+                    let put = std::fs::symlink_metadata(&file).and_then(|about| about.modified());
+                    put.is_ok_and(|put| now.duration_since(put).is_ok_and(|age| age > ttl))
+                };
+                if is_old() {
+                    let _alone = Held::alone(&self.path)?;
+                    // Looked at again: it may have been put once more until now.
+                    swept += usize::from(is_old() && std::fs::remove_file(&file).is_ok());
+                }
             }
         }
         Ok(swept)
     }
 }
 
-fn write(file: &Path, payload: &[u8]) -> io::Result<()> {
+/// Writes a payload's file in `root`.
+fn write(root: &Path, file: &Path, payload: &[u8]) -> io::Result<()> {
     let folder = file.parent().unwrap_or_else(|| Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut beside = tempfile::Builder::new().prefix(".put-").tempfile_in(folder)?;
     beside.write_all(payload)?;
     beside.as_file().sync_all()?;
-    beside.persist(file).map_err(|error| error.error)?;
-    std::fs::File::open(folder)?.sync_all()
+    {
+        let _together = Held::together(root)?;
+        // Its time counts from now, however long the writing took.
+        beside.as_file().set_modified(SystemTime::now())?;
+        beside.persist(file).map_err(|error| error.error)?;
+    }
+    File::open(folder)?.sync_all()
 }
 
 fn read(file: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
@@ -84,9 +126,9 @@ impl Store for Folder {
     }
 
     fn put<'a>(&'a self, name: &'a Name, payload: Bytes) -> BoxFuture<'a, Result<(), StoreError>> {
-        let file = self.file(name);
+        let (root, file) = (self.path.clone(), self.file(name));
         Box::pin(async move {
-            let written = spawn_blocking(move || write(&file, &payload)).await.map_err(StoreError::new)?;
+            let written = spawn_blocking(move || write(&root, &file, &payload)).await.map_err(StoreError::new)?;
             written.map_err(|error| StoreError::new(format!("a payload cannot be written: {error}")))
         })
     }
@@ -98,5 +140,40 @@ impl Store for Folder {
             let found = found.map_err(|error| StoreError::new(format!("a payload cannot be read: {error}")))?;
             Ok(found.map(Bytes::from))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use tidegate_protocol::ids::TenantId;
+    use tidegate_protocol::payload::PayloadHash;
+
+    use super::*;
+
+    #[test]
+    fn what_is_put_while_a_sweep_is_about_to_take_it_away_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = Folder::open(home.path(), 100).unwrap();
+        let file = folder.file(&Name::of(&TenantId::new("acme").unwrap(), PayloadHash([7; 32])));
+        write(home.path(), &file, b"kept").unwrap();
+        let old = SystemTime::now() - Duration::from_secs(100);
+        File::options().append(true).open(&file).unwrap().set_modified(old).unwrap();
+        // A put that has the lock and is not through yet: the sweep finds the old file, and has to wait.
+        let putting = Held::together(home.path()).unwrap();
+        let (sweeps, swept) = channel();
+        let sweeper = {
+            let folder = folder.clone();
+            std::thread::spawn(move || sweeps.send(folder.sweep(Duration::from_secs(50), SystemTime::now()).unwrap()))
+        };
+        assert!(swept.recv_timeout(Duration::from_millis(200)).is_err(), "it takes away nothing beside a put");
+        std::fs::write(&file, b"kept").unwrap();
+        drop(putting);
+        assert_eq!(swept.recv().unwrap(), 0);
+        sweeper.join().unwrap().unwrap();
+        assert!(file.exists());
+        File::options().append(true).open(&file).unwrap().set_modified(old).unwrap();
+        assert_eq!(folder.sweep(Duration::from_secs(50), SystemTime::now()).unwrap(), 1);
     }
 }

@@ -9,8 +9,12 @@ use tidegate_node::Role as NodeRole;
 use tidegate_node::workers::{McpSpec, WorkerSpec};
 
 mod fleet;
+mod signing;
+mod unshown;
 
 pub(crate) use fleet::{DoctorArgs, PoolsCommand, TellArgs, TopArgs, WorkersCommand};
+pub(crate) use signing::SigningArgs;
+pub(crate) use unshown::unshown;
 
 use crate::commands::{AuditCommand, KeysCommand, PolicyCommand, WorkerArgs};
 use crate::demo::DemoArgs;
@@ -121,11 +125,11 @@ pub(crate) struct DevArgs {
     pub(crate) policy: Option<PathBuf>,
     /// A worker in this process: `CAPABILITY=COMMAND ARGS` (a process per job), `CAPABILITY=loop:COMMAND ARGS` (kept alive),
     /// `CAPABILITY=http://HOST/PATH` (a request per job) or `CAPABILITY=builtin:echo`; may be given several times
-    #[arg(long = "worker", value_name = "CAP=COMMAND")]
+    #[arg(long = "worker", value_name = "CAP=COMMAND", value_parser = unshown::<WorkerSpec>())]
     pub(crate) workers: Vec<WorkerSpec>,
     /// The tools of an MCP server, each a capability `mcp.NAME.TOOL`: `NAME=COMMAND ARGS`, or `NAME=http://HOST/PATH`; may be
     /// given several times
-    #[arg(long = "mcp", value_name = "NAME=COMMAND")]
+    #[arg(long = "mcp", value_name = "NAME=COMMAND", value_parser = unshown::<McpSpec>())]
     pub(crate) mcp: Vec<McpSpec>,
     /// Jobs these workers run at once
     #[arg(long, value_name = "N", default_value_t = 8)]
@@ -384,15 +388,8 @@ pub(crate) struct SayArgs {
     /// Why, in a line
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
-    /// File of this person's key (`tidegate keys create`); `approver.key` in the data folder of `tidegate dev` unless told
-    #[arg(long, env = "TIDEGATE_SIGNING_KEY", value_name = "FILE")]
-    pub(crate) signing_key: Option<PathBuf>,
-    /// The key's name in records; the file's name without `.key` unless told
-    #[arg(long, value_name = "NAME")]
-    pub(crate) key_id: Option<String>,
-    /// The person whose key it is, where that is not the key's name
-    #[arg(long = "as", value_name = "PERSON")]
-    pub(crate) person: Option<String>,
+    #[command(flatten)]
+    pub(crate) signing: SigningArgs,
     #[command(flatten)]
     pub(crate) reach: Reach,
 }

@@ -8,7 +8,6 @@
 //! | [`backend`] | jobs over HTTP, or straight from a spine: the same questions |
 //! | [`commands`] | one file per command |
 //! | [`demo`] | `tidegate demo` |
-//! | [`time_slice`] | a short time slice for the threads of this process |
 
 mod args;
 mod backend;
@@ -17,7 +16,6 @@ mod demo;
 mod exit;
 mod output;
 mod story;
-mod time_slice;
 
 use clap::Parser;
 use mimalloc::MiMalloc;
@@ -28,7 +26,7 @@ static ALLOCATOR: Counting<MiMalloc> = Counting(MiMalloc);
 
 fn main() -> std::process::ExitCode {
     let cli = args::Cli::parse();
-    time_slice::ask_for(std::time::Duration::from_micros(cli.global.time_slice_us));
+    tidegate_worker::time_slice::ask_for(std::time::Duration::from_micros(cli.global.time_slice_us));
     let format = cli.global.output;
     match commands::run(cli) {
         Ok(code) => code.into(),

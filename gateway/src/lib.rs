@@ -9,6 +9,7 @@
 //! * [`progress`]: what running jobs say of themselves, for whoever watches one;
 //! * [`leasing`]: workers that pull jobs over HTTP;
 //! * [`fleet`]: pools and workers as they stand;
+//! * `reports`: how `fleet` and `progress` read what workers say;
 //! * [`key`]: the key file.
 //!
 //! Words: a *story* is what is known of one record of a source; a *change number* rises with every change to any story,
@@ -27,5 +28,6 @@ pub mod key;
 pub mod leasing;
 pub mod metrics;
 pub mod progress;
+mod reports;
 pub mod submit;
 pub mod view;

@@ -9,9 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,12 +18,15 @@ use tidegate_protocol::facts::Token;
 use tidegate_protocol::fleet::{Partial, Report};
 use tidegate_protocol::ids::{PoolName, WorkerId};
 use tidegate_protocol::job::SourcePosition;
-use tidegate_spine::{Record, Spine, SpineError, Start};
-use tokio::sync::{oneshot, watch};
+use tidegate_spine::{Record, Spine, SpineError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::view::{Attempt, JobKey, Story, View};
+use crate::reports::Reading;
+use crate::view::{Attempt, JobKey, Story, TooManyWait, View};
 
+/// Streams of events at once.
+const FOLLOWING: usize = 1_000;
 /// Jobs watched at once.
 const WATCHED: usize = 1_000;
 /// Signs kept of a job, and bytes of their texts.
@@ -34,8 +35,6 @@ const KEPT: (usize, usize) = (1_000, 256 << 10);
 const FORGET: Duration = Duration::from_secs(60);
 /// Longest wait for what a job said last, once it has ended.
 const LAST: Duration = Duration::from_secs(2);
-/// Records taken of one partition before the next has its turn.
-const TURN: usize = 512;
 /// How a report of progress begins: most reports are none, and are not parsed.
 const BEGINS: &[u8] = br#"{"progress":"#;
 
@@ -68,6 +67,15 @@ pub struct Signs {
     pub next: u64,
 }
 
+/// What a watcher has seen of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The last sign.
+    pub sign: u64,
+    /// The last change of its story ([`Story::change`]); `None` when changes are not what is waited for.
+    pub change: Option<u64>,
+}
+
 /// A job cannot be watched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotWatched {
@@ -77,6 +85,12 @@ pub enum NotWatched {
     /// The spine does not answer.
     #[error("the spine does not answer: {0}")]
     Away(SpineError),
+    /// Too many follow jobs.
+    #[error("{FOLLOWING} streams of events are open already")]
+    TooManyFollow,
+    /// Too many requests wait.
+    #[error(transparent)]
+    Waits(#[from] TooManyWait),
 }
 
 #[derive(Debug)]
@@ -85,7 +99,8 @@ struct Watched {
     asked: Instant,
     said: VecDeque<(WorkerId, Token, Sign)>,
     bytes: usize,
-    last: u64,
+    /// Number of the last sign; whoever waits for one of this job is told of it.
+    last: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -102,7 +117,7 @@ pub struct Progress {
     spine: Arc<dyn Spine>,
     reports: BTreeMap<PoolName, TopicName>,
     state: Mutex<State>,
-    changed: watch::Sender<u64>,
+    places: Arc<Semaphore>,
     /// Something was read.
     turned: watch::Sender<()>,
 }
@@ -121,7 +136,7 @@ impl Progress {
             spine,
             reports,
             state: Mutex::default(),
-            changed: watch::Sender::new(0),
+            places: Arc::new(Semaphore::new(FOLLOWING)),
             turned: watch::Sender::new(()),
         })
     }
@@ -130,7 +145,8 @@ impl Progress {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the job said after sign `since`; waits up to `wait` for the first, or for its end. `None`: the job is not known by then.
+    /// What the job said after what was `seen`; waits up to `wait` for the first sign, for its end, and where that is asked for, for a
+    /// change of its story. `None`: the job is not known by then.
     ///
     /// # Errors
     /// [`NotWatched`].
@@ -138,37 +154,42 @@ impl Progress {
         self: &Arc<Self>,
         view: &View,
         key: &JobKey,
-        since: u64,
+        Seen { sign: since, change }: Seen,
         wait: Duration,
     ) -> Result<Option<Signs>, NotWatched> {
         let deadline = Instant::now() + wait;
-        let mut stories = view.subscribe();
-        let mut signs = self.changed.subscribe();
         loop {
-            stories.borrow_and_update();
-            signs.borrow_and_update();
-            let Some(job) = view.get(key) else {
-                if Instant::now() >= deadline {
+            let (job, mut call) = view.followed(key)?;
+            let Some(job) = job else {
+                if tokio::time::timeout_at(deadline, call.comes()).await.is_err() {
                     return Ok(None);
                 }
-                let _late = tokio::time::timeout_at(deadline, stories.changed()).await;
                 continue;
             };
-            if let Some(pool) = job.pool.clone().filter(|pool| self.reports.contains_key(pool)) {
-                self.watch(&job.source, &pool).await?;
-            }
+            let mut signs = match job.pool.clone().filter(|pool| self.reports.contains_key(pool)) {
+                Some(pool) => Some(self.watch(&job.source, &pool).await?),
+                None => None,
+            };
             let ended = job.state.is_ended();
             if ended && let Some(pool) = &job.pool {
                 self.catch_up(pool).await;
             }
             let found = self.since(&job, since);
-            if ended || !found.is_empty() || Instant::now() >= deadline {
+            let changed = change.is_some_and(|seen| job.change > seen);
+            if ended || changed || !found.is_empty() || Instant::now() >= deadline {
                 let next = found.last().map_or(since, |sign| sign.number);
                 return Ok(Some(Signs { job, signs: found, next }));
             }
+            let sign = async {
+                match &mut signs {
+                    // An error means that nobody asked for so long that it is watched no more: it is begun anew.
+                    Some(signs) => drop(signs.changed().await),
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
-                _ = stories.changed() => {}
-                _ = signs.changed() => {}
+                () = call.comes() => {}
+                () = sign => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
         }
@@ -191,23 +212,35 @@ impl Progress {
         }
     }
 
-    /// Has the job's signs kept from now on, and its pool followed.
-    async fn watch(self: &Arc<Self>, job: &SourcePosition, pool: &PoolName) -> Result<(), NotWatched> {
-        let begin = {
+    /// A place among those who follow a job for long; it is free again when what is returned is dropped.
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, NotWatched> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| NotWatched::TooManyFollow)
+    }
+
+    /// Has the job's signs kept from now on, and its pool followed. What is returned is told of each further sign.
+    async fn watch(
+        self: &Arc<Self>,
+        job: &SourcePosition,
+        pool: &PoolName,
+    ) -> Result<watch::Receiver<u64>, NotWatched> {
+        let (begin, signs) = {
             let mut state = self.state();
             let now = Instant::now();
             state.jobs.retain(|_, watched| watched.asked + FORGET > now);
-            if let Some(watched) = state.jobs.get_mut(job) {
+            let signs = if let Some(watched) = state.jobs.get_mut(job) {
                 watched.asked = now;
                 // Judged again it may go to another.
                 watched.pool.clone_from(pool);
+                watched.last.subscribe()
             } else if state.jobs.len() >= WATCHED {
                 return Err(NotWatched::TooMany);
             } else {
-                let watched = Watched { pool: pool.clone(), asked: now, said: VecDeque::new(), bytes: 0, last: 0 };
+                let (last, signs) = watch::channel(0);
+                let watched = Watched { pool: pool.clone(), asked: now, said: VecDeque::new(), bytes: 0, last };
                 state.jobs.insert(job.clone(), watched);
-            }
-            state.followed.insert(pool.clone())
+                signs
+            };
+            (state.followed.insert(pool.clone()), signs)
         };
         if begin {
             // In a task of its own: whoever asked may hang up meanwhile.
@@ -216,7 +249,7 @@ impl Progress {
             // Without an answer the runtime is shutting down.
             begun.await.unwrap_or(Ok(()))?;
         }
-        Ok(())
+        Ok(signs)
     }
 
     /// Follows the pool's reports from where they end now.
@@ -258,29 +291,12 @@ impl Progress {
     }
 
     async fn read(&self, pool: &PoolName, opened: &Opened) -> Result<Infallible, String> {
-        let mut reader = self.spine.reader("progress").await.map_err(|error| error.to_string())?;
-        let handles: Vec<_> = opened.iter().map(|(partition, end)| reader.open(partition, Start::At(*end))).collect();
-        let mut batch: Vec<Record> = Vec::with_capacity(TURN);
+        let reading = Reading::begin(&*self.spine, "progress", opened.iter().cloned()).await;
+        let mut reading = reading.map_err(|error| error.to_string())?;
         loop {
-            let turn = poll_fn(|cx| {
-                let mut moved = false;
-                for (handle, (partition, _)) in handles.iter().zip(opened) {
-                    match reader.poll_read(*handle, TURN, cx, &mut batch) {
-                        Poll::Pending => {}
-                        Poll::Ready(Ok(_)) => {
-                            moved = true;
-                            let next = batch.last().map(|record| record.offset + 1);
-                            batch.drain(..).for_each(|record| self.heard(pool, &record));
-                            if let Some(next) = next {
-                                self.state().read.insert(partition.clone(), next);
-                            }
-                        }
-                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    }
-                }
-                if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
-            });
-            turn.await.map_err(|error| error.to_string())?;
+            let turn = reading.turn(|_, record| self.heard(pool, record)).await;
+            turn.map_err(|error| error.to_string())?;
+            self.state().read.extend(reading.positions().map(|(partition, next)| (partition.clone(), next)));
             self.turned.send_replace(());
             // Watchers must not keep a thread from a shard.
             tokio::task::yield_now().await;
@@ -319,16 +335,16 @@ impl Progress {
         };
         let mut state = self.state();
         let Some(watched) = state.jobs.get_mut(&source).filter(|watched| watched.pool == *pool) else { return };
-        watched.last += 1;
-        let sign = Sign { number: watched.last, attempt: token.attempt, fraction, note, partial };
+        let number = *watched.last.borrow() + 1;
+        let sign = Sign { number, attempt: token.attempt, fraction, note, partial };
         watched.bytes += sign.bytes();
         watched.said.push_back((worker, token, sign));
         while watched.said.len() > KEPT.0 || watched.bytes > KEPT.1 {
             let Some((_, _, dropped)) = watched.said.pop_front() else { break };
             watched.bytes = watched.bytes.saturating_sub(dropped.bytes());
         }
-        drop(state);
-        self.changed.send_modify(|change| *change += 1);
+        // Last: who is told finds it.
+        watched.last.send_replace(number);
     }
 
     /// Signs after `since` of whoever had the job, as the scheduler says.
@@ -336,7 +352,7 @@ impl Progress {
         let state = self.state();
         let Some(watched) = state.jobs.get(&job.source) else { return Vec::new() };
         // Numbers begin anew when nobody watched for a while, and are another process's own.
-        let since = if since > watched.last { 0 } else { since };
+        let since = if since > *watched.last.borrow() { 0 } else { since };
         let held = |worker: &WorkerId, token: &Token| {
             let is = |attempt: &Attempt| {
                 attempt.worker == *worker && (attempt.epoch, attempt.attempt) == (token.epoch, token.attempt)

@@ -12,6 +12,7 @@ use tidegate_protocol::address::TopicName;
 use tidegate_protocol::ids::{JobId, SourceName, TenantId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::topics::partition_of;
+use tidegate_protocol::trace;
 use tidegate_spine::{AppendError, Landing, NewRecord, Producer, ProducerOptions, Spine, SpineError};
 use tokio::sync::Mutex;
 
@@ -143,19 +144,21 @@ impl Submitter {
         &self.source
     }
 
-    /// Appends `jobs`, JSON objects each, and says of each in order where it landed or why not. Jobs of the same id and
+    /// Appends `jobs`, JSON objects each, and says of each in order where it landed or why not. They belong to the trace of
+    /// `traceparent`, when that is one. Jobs of the same id and
     /// tenant land in the same partition, so that a repeated submission runs once.
-    pub async fn submit(&self, jobs: Vec<Bytes>) -> Vec<Result<Submitted, NotSubmitted>> {
+    pub async fn submit(&self, jobs: Vec<Bytes>, traceparent: Option<&str>) -> Vec<Result<Submitted, NotSubmitted>> {
         let jobs = match &self.claim_check {
             Some(check) => check.check_in(jobs).await,
             None => jobs.into_iter().map(Ok).collect(),
         };
+        let traceparent = traceparent.filter(|parent| trace::is_parent(parent));
         let mut begun = Vec::with_capacity(jobs.len());
         {
             let mut producer = self.producer.lock().await;
             for value in jobs {
                 begun.push(match value {
-                    Ok(value) => self.begin(&mut producer, value).await,
+                    Ok(value) => self.begin(&mut producer, value, traceparent).await,
                     Err(error) => Err(error),
                 });
             }
@@ -178,7 +181,12 @@ impl Submitter {
         results
     }
 
-    async fn begin(&self, producer: &mut Option<Box<dyn Producer>>, value: Bytes) -> Result<Begun, NotSubmitted> {
+    async fn begin(
+        &self,
+        producer: &mut Option<Box<dyn Producer>>,
+        value: Bytes,
+        traceparent: Option<&str>,
+    ) -> Result<Begun, NotSubmitted> {
         let limit = self.source.max_bytes;
         if value.len() > limit {
             return Err(NotSubmitted::TooLarge { bytes: value.len(), limit });
@@ -198,7 +206,8 @@ impl Submitter {
                 none.insert(self.spine.producer(options).await.map_err(NotSubmitted::Away)?)
             }
         };
-        let record = NewRecord { key: key.map(Bytes::from), value: Some(value), ..NewRecord::default() };
+        let headers = traceparent.into_iter().map(|parent| (trace::PARENT, parent.to_owned())).collect();
+        let record = NewRecord { key: key.map(Bytes::from), value: Some(value), headers };
         let landing = producer.append(&self.source.topic.partition(partition), vec![record]);
         Ok(Begun { id, tenant, partition, landing })
     }

@@ -78,7 +78,7 @@ async fn gateway() -> Gateway {
         key: Key::new(KEY),
         submitters: vec![Submitter::new(Arc::clone(&spine), source)],
         view: Arc::clone(&view),
-        fleet: Fleet::new(Arc::clone(&spine), Arc::clone(&view), Vec::new()),
+        fleet: Fleet::new(Arc::clone(&spine), Arc::clone(&view), Vec::new(), WorkerKeys::default()),
         progress: tidegate_gateway::progress::Progress::new(Arc::clone(&spine), BTreeMap::new()),
         leasing: Leasing::new(
             Place {

@@ -13,6 +13,7 @@
 //!
 //! Facts on a kept job, but `HoldRenewed`, name what they replace. What is too large to be kept is rejected (`too_large`).
 
+use tidegate_protocol::cloudevents;
 use tidegate_protocol::decision::{Decision, PayloadAt, Verdict};
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::ids::PersonId;
@@ -81,7 +82,9 @@ impl Case<'_> {
 impl Kernel {
     /// The fact of a job that was judged.
     pub(crate) fn conclude(&self, case: Case<'_>, decision: Decision) -> KernelFact {
-        let most = self.config.max_record_bytes;
+        // Of an event's headers no more is said than this.
+        let of_event = if self.config.topics.cloudevents { cloudevents::MOST_BYTES } else { 0 };
+        let most = self.config.max_record_bytes.saturating_sub(of_event);
         if let Some(bytes) = messages::too_large(&case.job, &decision, case.payload, case.record, most) {
             let detail = format!("the judged job would have {bytes} bytes, a record here has at most {most}");
             return case.rejected(DeadReason::TooLarge, detail);

@@ -76,6 +76,8 @@ pub struct KernelTopics {
     pub checkpoints: TopicName,
     /// Partitions of the shared ones.
     pub partitions: PartitionCounts,
+    /// Records of `denied` and `finished` carry the headers of CloudEvents ([`tidegate_protocol::cloudevents`]).
+    pub cloudevents: bool,
 }
 
 impl KernelTopics {
@@ -100,6 +102,7 @@ impl KernelTopics {
             shards: Topic::Shards.name(prefix)?,
             checkpoints: Topic::AuditCheckpoints.name(prefix)?,
             partitions,
+            cloudevents: false,
         })
     }
 }

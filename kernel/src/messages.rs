@@ -30,6 +30,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use tidegate_protocol::address::TopicName;
+use tidegate_protocol::cloudevents::{self, Kind};
 use tidegate_protocol::decision::{Decision, Judged, PayloadAt, Verdict};
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::headers;
@@ -40,6 +41,7 @@ use tidegate_protocol::outcome::{DeadReason, Finished, Outcome};
 use tidegate_protocol::proof::MOST_TICKET_BYTES;
 use tidegate_protocol::time::Timestamp;
 use tidegate_protocol::topics::partition_of;
+use tidegate_protocol::trace;
 use tidegate_protocol::withdrawal::{Withdrawal, Withdrawn};
 use tidegate_spine::{Headers, Record};
 use tidegate_stage::{Delivery, Message, Outbox};
@@ -52,7 +54,7 @@ use crate::reading::{CE_ID, CE_SOURCE};
 use crate::{limiting, redriven, returned};
 
 /// Headers that go along with a judged job when the record has them.
-const CARRIED: [&str; 3] = [CE_ID, CE_SOURCE, "traceparent"];
+const CARRIED: [&str; 3] = [CE_ID, CE_SOURCE, trace::PARENT];
 /// Begins the names of our headers.
 const OURS: &str = "tg-";
 /// Begins the names of Kafka Connect's dead-letter headers.
@@ -167,7 +169,7 @@ pub(crate) fn emit(
                         delivery: Delivery::Advisory,
                         to: by_job(&config.topics.denied, config.topics.partitions.denied, job),
                         key: Some(job_key(job)),
-                        headers: carried(&job.source, record),
+                        headers: of_denied(config, job, at, record),
                         value: Some(value),
                     });
                     let outcome = (Outcome::Denied, decision.reason.as_str());
@@ -339,8 +341,7 @@ fn finished(
         at,
     };
     let value = serde_json::to_vec(&end).map_err(|e| unmade(&job.source, e))?;
-    let mut headers = Headers::with_capacity(1);
-    headers.push(headers::SOURCE, job.source.text());
+    let headers = event(config, Kind::Finished, job, at);
     outbox.send(Message {
         ordinal,
         delivery: Delivery::Fenced,
@@ -404,7 +405,9 @@ pub(crate) fn too_large(
     record: &Record,
     most: usize,
 ) -> Option<usize> {
-    let headers = carried(&job.source, record).bytes() + STAMPS;
+    // Once as a header, once in the record.
+    let traced = record.headers.get(trace::PARENT).map_or(0, |parent| parent.len() + 20);
+    let headers = carried(&job.source, record).bytes() + traced + STAMPS;
     let value = record.value.as_deref().unwrap_or_default();
     // Attributes are bounded and may double in JSON, so what is far below the limit needs no measuring.
     let plain = job.delegation.is_none();
@@ -429,7 +432,11 @@ fn said(decision: &Decision) -> usize {
 
 fn judged(job: &Job, decision: &Decision, payload: PayloadAt, record: &Record) -> Result<Bytes, Unmade> {
     let value = record.value.as_deref().unwrap_or_default();
-    Judged::encode(job, decision, payload, value).map(Bytes::from).map_err(|e| unmade(&job.source, e))
+    let mut judged = Judged::encode(job, decision, payload, value).map_err(|e| unmade(&job.source, e))?;
+    if let Some(traceparent) = record.headers.text(trace::PARENT) {
+        Judged::put_trace(&mut judged, traceparent);
+    }
+    Ok(judged.into())
 }
 
 fn carried(source: &SourcePosition, record: &Record) -> Headers {
@@ -443,6 +450,32 @@ fn carried(source: &SourcePosition, record: &Record) -> Headers {
         }
     }
     carried
+}
+
+/// Where they are wanted, an event's own; then what the job's record was stands in others.
+fn of_denied(config: &KernelConfig, job: &Job, at: Timestamp, record: &Record) -> Headers {
+    if !config.topics.cloudevents {
+        return carried(&job.source, record);
+    }
+    let mut headers = event(config, Kind::Denied, job, at);
+    for (name, of_record) in [("ce_causesource", CE_SOURCE), ("ce_causeid", CE_ID), (trace::PARENT, trace::PARENT)] {
+        if let Some(value) = record.headers.get(of_record) {
+            headers.push(name, value.clone());
+        }
+    }
+    headers
+}
+
+/// What says that it is about a job, and where that is wanted, what happened to it.
+fn event(config: &KernelConfig, kind: Kind, job: &Job, at: Timestamp) -> Headers {
+    let mut headers = Headers::with_capacity(12);
+    headers.push(headers::SOURCE, job.source.text());
+    if config.topics.cloudevents {
+        for (name, value) in cloudevents::headers(kind, &job.source, &job.id, &job.tenant, at) {
+            headers.push(name, value);
+        }
+    }
+    headers
 }
 
 fn job_key(job: &Job) -> Bytes {

@@ -28,7 +28,8 @@ use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::proof::{Refused, Ticket};
 use tidegate_protocol::returned::{JobReturned, Returned, Work};
 use tidegate_protocol::time::Timestamp;
-use tidegate_spine::{Headers, Record};
+use tidegate_protocol::trace;
+use tidegate_spine::Record;
 use tidegate_stage::{Arrival, Decision};
 
 use crate::concluding::{Case, defer, denied};
@@ -44,9 +45,17 @@ pub(crate) const INDEX_STEP: u64 = 256;
 pub(crate) fn opened(record: &Record) -> Option<Record> {
     let value = record.value.as_ref()?;
     let JobReturned { work, .. } = serde_json::from_slice::<JobReturned<'_>>(value).ok()?;
+    /// What of its headers stands in it.
+    #[derive(serde::Deserialize)]
+    struct Traced {
+        #[serde(default)]
+        traceparent: Option<String>,
+    }
+    let traced = serde_json::from_str::<Traced>(work.get()).ok().and_then(|traced| traced.traceparent);
     // A part of `value`, since it is borrowed from there.
     let value = Some(value.slice_ref(work.get().as_bytes()));
-    Some(Record { offset: record.offset, timestamp_ms: record.timestamp_ms, key: None, value, headers: Headers::new() })
+    let headers = traced.into_iter().map(|parent| (trace::PARENT, parent)).collect();
+    Some(Record { offset: record.offset, timestamp_ms: record.timestamp_ms, key: None, value, headers })
 }
 
 /// The end of a job whose return crossed its withdrawal.

@@ -426,7 +426,7 @@ pub fn fleet(config: &Config, spine: &Arc<dyn Spine>, view: &Arc<View>) -> Resul
         lease: Duration::from_millis(pool.tuning.lease_ms),
         heartbeat: Duration::from_millis(pool.tuning.heartbeat_ms.unwrap_or(pool.tuning.lease_ms / 4)),
     });
-    Ok(Fleet::new(Arc::clone(spine), Arc::clone(view), pools.collect()))
+    Ok(Fleet::new(Arc::clone(spine), Arc::clone(view), pools.collect(), config.keys.workers.clone()))
 }
 
 /// What running jobs of every pool of `config` say of themselves.

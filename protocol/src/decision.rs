@@ -10,6 +10,7 @@ use crate::constraints::Constraints;
 use crate::ids::PersonId;
 use crate::job::Job;
 use crate::payload::PayloadRef;
+use crate::trace;
 
 /// What the kernel said. `Ord` is severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -267,6 +268,9 @@ pub struct Judged {
     /// What stands for a payload that is kept elsewhere.
     #[serde(default)]
     pub payload_ref: Option<PayloadRef>,
+    /// The trace it belongs to ([`crate::trace`]), where its record names one.
+    #[serde(default)]
+    pub traceparent: Option<String>,
 }
 
 /// A judged job could not be written.
@@ -312,5 +316,14 @@ impl Judged {
         }
         out.push(b'}');
         Ok(out)
+    }
+
+    /// Names the trace in a record's text, unless it is none: `{…}` becomes `{…,"traceparent":"…"}`. Before its ticket.
+    pub fn put_trace(text: &mut Vec<u8>, traceparent: &str) {
+        if trace::is_parent(traceparent) && text.pop_if(|last| *last == b'}').is_some() {
+            text.extend_from_slice(br#","traceparent":""#);
+            text.extend_from_slice(traceparent.as_bytes());
+            text.extend_from_slice(br#""}"#);
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod checkpoint;
+pub mod cloudevents;
 pub mod command;
 pub mod constraints;
 pub mod control;
@@ -32,4 +33,5 @@ pub mod statements;
 pub mod time;
 pub mod topic_glob;
 pub mod topics;
+pub mod trace;
 pub mod withdrawal;

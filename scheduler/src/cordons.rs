@@ -15,6 +15,9 @@ use tidegate_protocol::time::Timestamp;
 pub(crate) const MOST_CORDONED: usize = 10_000;
 /// Most commands that are remembered: as long as they could count again.
 const MOST_COMMANDS: usize = 4_096;
+/// An old command is answered with a fact until so long after it was signed, and once; later it is passed over like one that
+/// nobody signed. Whoever keeps genuine commands and says them again makes no log grow.
+const ANSWERED: Duration = Duration::from_hours(1);
 /// Refusals are facts at most so often in a [`SPAN`]: one who is trusted and floods must not grow the log without bound.
 const MOST_REFUSALS: u32 = 600;
 const SPAN: Duration = Duration::from_mins(1);
@@ -35,17 +38,41 @@ pub(crate) struct Cordon {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cordons {
     workers: BTreeMap<WorkerId, Cordon>,
-    /// Commands met, and until when they could count again.
+    /// Commands met, and until when nothing more comes of them.
     commands: BTreeMap<CommandId, Timestamp>,
     /// Refusals since.
     refusals: (Timestamp, u32),
 }
 
-/// Whether a command signed at that time (milliseconds since the Unix epoch) counts at `at`.
-pub(crate) fn is_in_time(signed_ms: u64, at: Timestamp) -> bool {
-    let now = at.millis();
-    let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    signed_ms <= now.saturating_add(millis(AHEAD)) && now <= signed_ms.saturating_add(millis(FRESH))
+/// How the time at which a command was signed stands to `at`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timely {
+    /// It counts, until then.
+    InTime(Timestamp),
+    /// It will count from then on.
+    Ahead(Timestamp),
+    /// It counts no more, and is answered until then.
+    Late(Timestamp),
+    /// It is not answered any more.
+    Old,
+}
+
+/// See [`Timely`]; `signed_ms` are milliseconds since the Unix epoch.
+pub(crate) fn timely(signed_ms: u64, at: Timestamp) -> Timely {
+    let moment = Duration::from_millis(1);
+    let signed = Timestamp(signed_ms.saturating_mul(1_000));
+    let counts_from = Timestamp(signed.0.saturating_sub(u64::try_from(AHEAD.as_micros()).unwrap_or(u64::MAX)));
+    // What is said of a millisecond holds for all of it.
+    let now = Timestamp(at.millis().saturating_mul(1_000));
+    if now < counts_from {
+        Timely::Ahead(counts_from)
+    } else if now <= signed + FRESH {
+        Timely::InTime(signed + FRESH + moment)
+    } else if now <= signed + ANSWERED {
+        Timely::Late(signed + ANSWERED + moment)
+    } else {
+        Timely::Old
+    }
 }
 
 impl Cordons {
@@ -66,9 +93,9 @@ impl Cordons {
         self.workers.len() < MOST_CORDONED
     }
 
-    /// Whether that command was met before.
-    pub(crate) fn has_met(&self, command: &CommandId) -> bool {
-        self.commands.contains_key(command)
+    /// Whether that command was met before, and nothing more comes of it at `at`.
+    pub(crate) fn has_met(&self, command: &CommandId, at: Timestamp) -> bool {
+        self.commands.get(command).is_some_and(|until| *until > at)
     }
 
     /// Whether one more command can be remembered at `at`.
@@ -93,13 +120,16 @@ impl Cordons {
         self.workers.remove(worker);
     }
 
-    /// A command was met that was signed at that time.
+    /// A command was met that was signed at that time. One that is ahead of it is remembered until it counts, so that it can count
+    /// then.
     pub(crate) fn remember(&mut self, command: &CommandId, signed_ms: u64, at: Timestamp) {
         self.commands.retain(|_, until| *until > at);
-        if is_in_time(signed_ms, at) {
-            let until = Timestamp(signed_ms.saturating_mul(1_000)) + FRESH + Duration::from_millis(1);
-            self.commands.insert(command.clone(), until);
-        }
+        let until = match timely(signed_ms, at) {
+            Timely::InTime(until) | Timely::Late(until) => until,
+            Timely::Ahead(from) => from.min(at + FRESH),
+            Timely::Old => return,
+        };
+        self.commands.insert(command.clone(), until);
     }
 
     pub(crate) fn refused(&mut self, at: Timestamp) {
@@ -122,16 +152,30 @@ mod tests {
     fn a_command_counts_for_a_quarter_of_an_hour_and_is_remembered_for_as_long() {
         let signed = 1_000_000_000_u64;
         let at = |ms: u64| Timestamp(ms * 1_000);
-        for (now, counts) in [(signed, true), (signed + 900_000, true), (signed + 900_001, false)] {
-            assert_eq!(is_in_time(signed, at(now)), counts, "{now}");
+        let counts = |now: u64| matches!(timely(signed, at(now)), Timely::InTime(_));
+        for (now, in_time) in [(signed, true), (signed + 900_000, true), (signed + 900_001, false)] {
+            assert_eq!(counts(now), in_time, "{now}");
         }
-        assert!(is_in_time(signed, at(signed - 60_000)) && !is_in_time(signed, at(signed - 60_001)));
+        assert!(counts(signed - 60_000) && !counts(signed - 60_001));
+        assert_eq!(timely(signed, at(signed + 3_600_001)), Timely::Old);
         let mut cordons = Cordons::default();
         cordons.remember(&id(0), signed, at(signed));
         cordons.remember(&id(1), signed + 1, at(signed + 900_000));
-        assert!(cordons.has_met(&id(0)), "it could count again");
-        cordons.remember(&id(2), signed + 900_000, at(signed + 900_001));
-        assert!(!cordons.has_met(&id(0)) && cordons.has_met(&id(1)));
+        assert!(cordons.has_met(&id(0), at(signed + 900_000)), "it could count again");
+        let later = at(signed + 900_001);
+        assert!(!cordons.has_met(&id(0), later) && cordons.has_met(&id(1), later));
+    }
+
+    #[test]
+    fn one_that_is_ahead_of_its_time_counts_when_that_has_come() {
+        let signed = 1_000_000_000_u64;
+        let at = |ms: u64| Timestamp(ms * 1_000);
+        let mut cordons = Cordons::default();
+        cordons.remember(&id(0), signed, at(signed - 70_000));
+        assert!(cordons.has_met(&id(0), at(signed - 60_001)), "it is refused once");
+        assert!(!cordons.has_met(&id(0), at(signed - 60_000)), "and may count now");
+        cordons.remember(&id(1), u64::MAX, at(signed));
+        assert!(!cordons.has_met(&id(1), at(signed + 900_000)), "nothing is remembered for ever");
     }
 
     #[test]

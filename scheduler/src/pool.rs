@@ -178,6 +178,7 @@ pub struct Pool {
     pub(crate) max_output_bytes: usize,
     pub(crate) topics: Topics,
     pub(crate) operators: Operators,
+    pub(crate) cloudevents: bool,
 }
 
 /// Full names of the topics a scheduler meets.
@@ -292,7 +293,15 @@ impl Pool {
             topics,
             layout,
             operators: Operators::default(),
+            cloudevents: false,
         })
+    }
+
+    /// Records of `finished` carry the headers of CloudEvents ([`tidegate_protocol::cloudevents`]) where this says so.
+    #[must_use]
+    pub fn telling_cloudevents(mut self, yes: bool) -> Self {
+        self.cloudevents = yes;
+        self
     }
 
     /// Believes operators' commands (`commands.<pool>`) by these keys; without this nobody's.

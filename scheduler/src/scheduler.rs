@@ -467,8 +467,8 @@ impl Stage for Scheduler {
             SchedulerFact::WorkerUncordoned { worker, command, at_ms, .. } => {
                 cordoned::lift(self, worker, (command, *at_ms), at);
             }
-            SchedulerFact::PoolCommandRefused { command, at_ms, .. } => {
-                cordoned::refused(self, (command, *at_ms), at);
+            SchedulerFact::PoolCommandRefused { command, at_ms, why, .. } => {
+                cordoned::refused(self, *why, (command, *at_ms), at);
             }
         }
     }

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 use tidegate_protocol::address::TopicName;
-use tidegate_protocol::delegation::{NoChild, ParentTicket};
+use tidegate_protocol::delegation::NoChild;
 use tidegate_protocol::ids::{BadName, JobId, SourceName};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::topics::partition_of;
+use tidegate_protocol::trace;
 use tidegate_spine::{AppendError, ErrorClass, NewRecord, Producer, ProducerOptions, Spine, SpineError};
 use tokio::sync::Mutex;
+
+use crate::Context;
+use crate::results::{ChildEnd, NotAwaited, Results};
 
 /// Where jobs that are spawned go: a source with `parent_ticket: accepted` or `required`. Shared by all jobs of a worker.
 #[derive(Clone)]
@@ -21,6 +25,7 @@ struct Inner {
     spine: Arc<dyn Spine>,
     source: SourceName,
     topic: TopicName,
+    results: Option<Results>,
     /// With the topic's partitions; made when it is first needed.
     producer: Mutex<Option<(Box<dyn Producer>, u32)>>,
 }
@@ -32,12 +37,31 @@ impl std::fmt::Debug for Children {
 }
 
 /// A job that was spawned.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Spawned {
     /// Where its record stands.
     pub source: SourcePosition,
     /// Its id: its own, or its position.
     pub id: JobId,
+    parent: Context,
+    results: Option<Results>,
+}
+
+impl Spawned {
+    /// Waits until it has ended, whatever that takes, and lends the waiting job's slot meanwhile
+    /// ([`Context::lend_slot`]). A child that is held for approval is waited for until people have spoken.
+    ///
+    /// # Errors
+    /// [`NotAwaited`], also when the job that waits is to stop: whether its child is wanted then is its own to say.
+    pub async fn wait(&self) -> Result<ChildEnd, NotAwaited> {
+        let results = self.results.as_ref().ok_or(NotAwaited::NoGateway)?;
+        let _lent = self.parent.lend_slot();
+        tokio::select! {
+            biased;
+            why = self.parent.cancelled() => Err(NotAwaited::Cancelled(why)),
+            end = results.end_of(&self.source) => end,
+        }
+    }
 }
 
 /// A job that was not spawned.
@@ -73,15 +97,20 @@ impl Children {
     /// To `source`, whose records stand in `topic`.
     #[must_use]
     pub fn new(spine: Arc<dyn Spine>, source: SourceName, topic: TopicName) -> Self {
-        Self(Arc::new(Inner { spine, source, topic, producer: Mutex::new(None) }))
+        Self(Arc::new(Inner { spine, source, topic, results: None, producer: Mutex::new(None) }))
     }
 
-    /// Submits `job` as a child of the ticket's job. All children of a job stand in one partition.
-    pub(crate) async fn spawn(
-        &self,
-        ticket: &ParentTicket,
-        job: &(impl Serialize + Sync),
-    ) -> Result<Spawned, NotSpawned> {
+    /// Asks this gateway how they end ([`Spawned::wait`]). To be said before it is cloned.
+    #[must_use]
+    pub fn results(mut self, results: Results) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.results = Some(results);
+        }
+        self
+    }
+
+    /// Submits `job` as a child of the parent, in its trace. All children of a job stand in one partition.
+    pub(crate) async fn spawn(&self, parent: &Context, job: &(impl Serialize + Sync)) -> Result<Spawned, NotSpawned> {
         #[derive(serde::Deserialize)]
         struct Named {
             #[serde(default)]
@@ -90,8 +119,9 @@ impl Children {
         let not_json = |error: serde_json::Error| NotSpawned::NotJson(error.to_string());
         let job = serde_json::to_vec(job).map_err(not_json)?;
         let Named { id } = serde_json::from_slice(&job).map_err(not_json)?;
+        let ticket = parent.ticket()?;
         let value = Bytes::from(ticket.child(&job)?);
-        let Inner { spine, source, topic, producer } = &*self.0;
+        let Inner { spine, source, topic, results, producer } = &*self.0;
         let key = ticket.key();
         let (partition, landing) = {
             let mut held = producer.lock().await;
@@ -100,7 +130,8 @@ impl Children {
                 none => none.insert(open(&**spine, topic).await?),
             };
             let partition = partition_of(key.as_bytes(), *partitions);
-            let record = NewRecord { key: Some(key.into()), value: Some(value), ..NewRecord::default() };
+            let headers = parent.traceparent().into_iter().map(|parent| (trace::PARENT, parent.to_owned())).collect();
+            let record = NewRecord { key: Some(key.into()), value: Some(value), headers };
             (partition, producer.append(&topic.partition(partition), vec![record]))
         };
         let landed = match landing.await {
@@ -115,7 +146,7 @@ impl Children {
         let source = SourcePosition::new(source.clone(), partition, landed.first);
         // The kernel's rule for a job without id.
         let id = id.map_or_else(|| JobId::new(source.to_string()), Ok)?;
-        Ok(Spawned { source, id })
+        Ok(Spawned { source, id, parent: parent.clone(), results: results.clone() })
     }
 }
 

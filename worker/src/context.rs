@@ -11,11 +11,13 @@ use tidegate_protocol::decision::{Decision, Judged};
 use tidegate_protocol::delegation::{NoChild, ParentTicket};
 use tidegate_protocol::fleet::Partial;
 use tidegate_protocol::job::Job;
-use tokio::sync::{mpsc, watch};
+use tidegate_protocol::trace;
+use tokio::sync::watch;
 
 use crate::children::{Children, NotSpawned, Spawned};
 use crate::lending::{Lender, Lent};
 use crate::session::JobKey;
+use crate::signs::{Said, Sign, Signs};
 
 /// Why a job is to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,23 +63,6 @@ impl CancelSignal {
     }
 }
 
-/// A sign of progress on its way to the loop.
-#[derive(Debug)]
-pub(crate) struct Sign {
-    pub(crate) shard: usize,
-    pub(crate) job: JobKey,
-    pub(crate) said: Said,
-}
-
-/// What is said.
-#[derive(Debug)]
-pub(crate) enum Said {
-    /// How far it is.
-    Progress { fraction: Option<f64>, note: String },
-    /// A piece of its output.
-    Partial(Partial),
-}
-
 #[derive(Debug, Clone)]
 struct Inner {
     shard: usize,
@@ -86,11 +71,12 @@ struct Inner {
     decision: Decision,
     payload: Box<RawValue>,
     base64: bool,
+    traceparent: Option<String>,
     /// Its record as it came, and where jobs it spawns go.
     origin: Origin,
     lender: Lender,
     cancel: watch::Receiver<Option<Cancel>>,
-    signs: mpsc::Sender<Sign>,
+    signs: Signs,
     /// Bytes of partial output so far, those that were dropped included.
     partial: Arc<AtomicU64>,
 }
@@ -114,9 +100,11 @@ impl Context {
         judged: Judged,
         (origin, lender): (Origin, Lender),
         cancel: watch::Receiver<Option<Cancel>>,
-        signs: mpsc::Sender<Sign>,
+        signs: Signs,
     ) -> Result<Self, serde_json::Error> {
-        let Judged { job, decision, payload, payload_base64, .. } = judged;
+        let Judged { job, decision, payload, payload_base64, traceparent, .. } = judged;
+        // Nothing signs it for what it is: what is none goes no further.
+        let traceparent = traceparent.filter(|parent| trace::is_parent(parent));
         let base64 = payload.is_none() && payload_base64.is_some();
         let payload = match (payload, payload_base64) {
             (Some(json), _) => json,
@@ -130,6 +118,7 @@ impl Context {
             decision,
             payload,
             base64,
+            traceparent,
             origin,
             lender,
             cancel,
@@ -186,6 +175,12 @@ impl Context {
         self.0.base64
     }
 
+    /// The trace it belongs to, a W3C `traceparent`, where its record named one: to be handed on to whatever it calls.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        self.0.traceparent.as_deref()
+    }
+
     /// The approved record as it came, ticket included: what proves to others that the job may run.
     #[must_use]
     pub fn record(&self) -> &RawValue {
@@ -209,7 +204,7 @@ impl Context {
 
     /// Spawns a job: submits `job`, a job envelope without `parent`, `parent_ticket` and (unless it is another's) `tenant`, with
     /// this job's ticket. It acts for this job: the kernel lets it ask for no more than this job may hand on, and judges everybody
-    /// it is done for. Returns when its record has landed, before it is judged; how it ends stands in `finished`.
+    /// it is done for. Returns when its record has landed, before it is judged; [`Spawned::wait`] waits for its end.
     ///
     /// This job may run more than once (see the crate's documentation): an `id` made from this job's own makes sure that each child
     /// does not. While the spine is away this waits.
@@ -218,12 +213,12 @@ impl Context {
     /// [`NotSpawned`].
     pub async fn spawn(&self, job: &(impl Serialize + Sync)) -> Result<Spawned, NotSpawned> {
         let children = self.0.origin.children.as_ref().ok_or(NotSpawned::NoSource)?;
-        children.spawn(&self.ticket()?, job).await
+        children.spawn(self, job).await
     }
 
     /// Lends this job's slot to jobs that others spawned, until what is returned is dropped: to be held while it waits for jobs that
-    /// it spawned itself, so that these can run though every slot is taken. How they end stands in `finished`, and over HTTP under
-    /// `GET /v1/jobs/{id}`. When it goes on while its slot is taken, one more job than the worker has slots runs for that time. Time in
+    /// it spawned itself, so that these can run though every slot is taken, as [`Spawned::wait`] does. How they end stands in `finished`,
+    /// and over HTTP under `GET /v1/jobs/{id}`. When it goes on while its slot is taken, one more job than the worker has slots runs for that time. Time in
     /// which a slot is lent does not count as time without progress.
     pub fn lend_slot(&self) -> Lent {
         self.0.lender.lend()
@@ -267,8 +262,8 @@ impl Context {
     }
 
     /// Tells a piece of the output before the job ends, to whoever watches it: text as it is made, a line of a log. Best effort like
-    /// progress, and in order; pieces are joined and sent at most every quarter of a second, at most 64 KiB of them; what is more
-    /// than that is dropped, and who watches sees that something is missing. Never waits. It is no part of the result.
+    /// progress, and in order; pieces are joined and sent at most every quarter of a second, at most 64 KiB of them as JSON text;
+    /// what is more than that is dropped, and who watches sees that something is missing. Never waits. It is no part of the result.
     pub fn partial(&self, text: impl Into<String>) {
         let text = text.into();
         let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
@@ -280,7 +275,6 @@ impl Context {
 
     fn say(&self, said: Said) {
         let sign = Sign { shard: self.0.shard, job: self.0.key.clone(), said };
-        // A full queue means the loop is busy: progress is the first thing it may lose.
-        let _dropped = self.0.signs.try_send(sign);
+        self.0.signs.say(sign);
     }
 }

@@ -13,7 +13,10 @@
 //! | [`context`] | what a handler is told: job, payload, deadline, cancel signal, progress |
 //! | [`demand`] | how many jobs are asked for, where somebody else takes them up |
 //! | [`children`] | jobs that a job spawns, with its ticket |
+//! | [`results`] | how they end |
 //! | [`constraints`] | who sees to it that a job keeps to its constraints |
+//! | `signs` | what jobs tell on their way to the loop: bounded |
+//! | [`time_slice`] | a short time slice for threads, the system's for commands |
 //! | `payload` | payloads kept beside the log, fetched before a handler runs |
 //! | [`worker`] | settings, checked |
 //! | [`run`] | the loop: lane in, reports out, jobs as tasks; drain |
@@ -36,8 +39,11 @@ pub mod handler;
 mod lending;
 pub mod measures;
 mod payload;
+pub mod results;
 pub mod run;
 pub mod session;
+mod signs;
+pub mod time_slice;
 pub mod worker;
 
 pub use children::{Children, NotSpawned, Spawned};
@@ -45,6 +51,7 @@ pub use context::{Cancel, Context};
 pub use demand::Demand;
 pub use handler::{Ending, Failure, Handler, TypedHandler};
 pub use lending::Lent;
+pub use results::{ChildEnd, NotAwaited, Results};
 pub use run::{Drained, RunError};
 pub use session::Retry;
 pub use worker::{Builder, Settings, SettingsError, Worker};

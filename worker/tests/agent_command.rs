@@ -187,7 +187,7 @@ async fn the_environment_tells_the_job_and_the_documented_list_is_complete() {
     let output: String = serde_json::from_str(&rig.result(0).await.output.unwrap()).unwrap();
     let found: std::collections::BTreeMap<&str, &str> = output
         .split('\0')
-        .filter(|pair| pair.starts_with("TIDEGATE_"))
+        .filter(|pair| pair.starts_with("TIDEGATE_") || pair.starts_with("TRACEPARENT="))
         .filter_map(|pair| pair.split_once('='))
         .collect();
     let documented: BTreeSet<&str> = VARIABLES.iter().map(|(name, _)| *name).collect();
@@ -195,6 +195,7 @@ async fn the_environment_tells_the_job_and_the_documented_list_is_complete() {
     for (name, value) in [
         ("TIDEGATE_JOB_ID", "id with spaces"),
         ("TIDEGATE_TENANT", "acme"),
+        ("TRACEPARENT", rig::TRACE),
         ("TIDEGATE_ACTOR_TYPE", "agent"),
         ("TIDEGATE_REQUIRES", r#"["gpu"]"#),
         ("TIDEGATE_LABELS", r#"{"team":"a\"b"}"#),

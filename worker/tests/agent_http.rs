@@ -188,10 +188,12 @@ async fn the_headers_tell_the_job_and_the_documented_list_is_complete() {
         ("tidegate-token", "5.1"),
         ("tidegate-constraints", r#"{"toolchain":{"allowed_tools":["\u00f6"]}}"#),
         ("tidegate-payload-encoding", "json"),
+        ("traceparent", rig::TRACE),
     ] {
         assert_eq!(asked.headers.get(name).map(String::as_str), Some(value), "{name}");
     }
-    let ours = |name: &&String| name.starts_with("tidegate-") || *name == "idempotency-key";
+    let others = ["idempotency-key", "traceparent"];
+    let ours = |name: &&String| name.starts_with("tidegate-") || others.contains(&name.as_str());
     let sent: BTreeSet<&str> = asked.headers.keys().filter(ours).map(String::as_str).collect();
     assert_eq!(sent, HEADERS.iter().map(|(name, _)| *name).collect());
 }

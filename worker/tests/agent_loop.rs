@@ -68,6 +68,7 @@ async fn one_process_does_one_job_after_the_other_and_is_told_all_there_is_to_kn
         ("token", json!("5.1")),
         ("constraints", json!({"budgets": {"max_tokens": 5}})),
         ("payload_encoding", json!("json")),
+        ("traceparent", json!(rig::TRACE)),
         ("payload", json!({"n": 1.0, "t": "x"})),
         ("deadline_ms", json!(full.deadline)),
     ] {

@@ -74,6 +74,8 @@ async fn keeps_the_contract(server: McpServer) -> (Rig, Running) {
     let said = run(&mut rig, &call(1, "echo"), "{\"n\": 10000000000000000000001}").await;
     assert_eq!(said.outcome, Outcome::Succeeded, "{}", said.reason);
     assert_eq!(text_of(&said), "{\"n\": 10000000000000000000001}", "arguments go as they were judged");
+    let said: Value = serde_json::from_str(said.output.as_ref().unwrap()).unwrap();
+    assert_eq!(said["structuredContent"]["trace"], rig::TRACE, "it belongs to the job's trace");
     assert_eq!(text_of(&run(&mut rig, &call(2, "echo"), "null").await), "{}");
 
     let said = run(&mut rig, &call(3, "fail"), "{}").await;
@@ -157,6 +159,38 @@ async fn a_server_that_dies_fails_what_it_had_and_is_started_again_with_pauses()
     }
     let second = pid(&run(&mut rig, &call(4, "echo"), "{}").await);
     assert_ne!(first, second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_too_large_to_take_in_fails_its_call_alone() {
+    let offer = stdio(&[]).output_limit(10_000).offer(None).await.unwrap();
+    let (mut rig, _running) = agent(&offer).await;
+    rig.assign(0, 5, &call(1, "slow"), "{\"seconds\": 3}").await;
+    for number in 2..5 {
+        rig.assign(0, 5, &call(number, "large"), "{\"bytes\": 300000}").await;
+        let said = rig.result(0).await;
+        assert_eq!((said.outcome, said.retryable), (Outcome::Failed, false), "{}", said.reason);
+        assert!(said.reason.contains("its answer has more than 75536 bytes"), "{}", said.reason);
+    }
+    assert_eq!(text_of(&run(&mut rig, &call(5, "echo"), "{}").await), "{}");
+    assert_eq!(text_of(&rig.result(0).await), "done", "the server lives on, and with it what others had asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_not_known_is_begun_anew_once_though_the_server_says_bad_request() {
+    let (server, _process) = http(&["--forget", "--vague"]).await;
+    let offer = server.offer(None).await.unwrap();
+    let (mut rig, _running) = agent(&offer).await;
+    for number in 1..4 {
+        let said = run(&mut rig, &call(number, "echo"), "{}").await;
+        assert_eq!(said.outcome, Outcome::Succeeded, "{number}: {}", said.reason);
+    }
+    let said = run(&mut rig, &call(4, "teapot"), "{}").await;
+    assert_eq!(
+        (said.retryable, said.reason.as_str()),
+        (false, "the MCP server: status 400 Bad Request: I am a teapot"),
+        "what a new session refuses as well is wrong in itself"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

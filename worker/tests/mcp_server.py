@@ -2,7 +2,8 @@
 """An MCP server for tests, on the standard library alone: on stdio, or with a port over streamable HTTP.
 
 `mcp_server.py [--http] [--stream] [--revision R] [--forget]`: with `--http` it prints its port. `--stream`: calls are answered
-by a stream of events. `--forget`: a session is forgotten after its first call.
+by a stream of events. `--forget`: a session is forgotten after its first call. `--vague`: of a session it does not know it
+says 400, not 404.
 """
 
 import json
@@ -26,7 +27,7 @@ def call(params, request, notify):
     """Gives back a result, or an error as (code, message)."""
     tool, arguments = params["name"], params.get("arguments", {})
     if tool == "echo":
-        return text(json.dumps(arguments), structuredContent={"pid": os.getpid(), "arguments": arguments})
+        return text(json.dumps(arguments), structuredContent={"pid": os.getpid(), "arguments": arguments, "trace": params["_meta"].get("traceparent")})
     if tool == "slow":
         token = params["_meta"]["progressToken"]
         notify("notifications/progress", {"progressToken": token, "progress": 1, "total": 4, "message": "a quarter"})
@@ -140,10 +141,10 @@ class Http(BaseHTTPRequestHandler):
         if session is None or self.headers["mcp-protocol-version"] is None:
             return self.plain(400, b"no session, or no revision")
         if session not in sessions:
-            return self.plain(404)
+            return self.plain(400 if "--vague" in FLAGS else 404, b"Bad Request: no valid session")
         params = message.get("params") or {}
         if method == "tools/call" and params["name"] == "teapot":
-            return self.plain(418, b"I am a teapot")
+            return self.plain(400 if "--vague" in FLAGS else 418, b"I am a teapot")
         if method != "tools/call" or "--stream" not in FLAGS:
             said = answer(message, lambda *_: None)
             if said is None:

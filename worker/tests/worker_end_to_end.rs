@@ -332,7 +332,7 @@ async fn spawn(context: Context) -> Ending {
     let mut spawned = Vec::new();
     for job in jobs.unwrap_or_default() {
         match context.spawn(&job).await {
-            Ok(Spawned { source, id }) => spawned.push((source, id)),
+            Ok(Spawned { source, id, .. }) => spawned.push((source, id)),
             Err(NotSpawned::NoSource) => return Ending::failed("no source"),
             Err(error) => return Ending::failed(error.to_string()),
         }
@@ -372,6 +372,7 @@ async fn a_job_spawns_others_with_its_own_ticket_into_one_partition() {
         let parent: serde_json::Value = serde_json::from_str(child["parent_ticket"].as_str().unwrap()).unwrap();
         assert_eq!((&parent["job"]["id"], parent["ticket"].is_object()), (&"job-1".into(), true));
         assert_eq!(record.key.as_deref(), Some(&b"acme/job-1"[..]));
+        assert_eq!(record.headers.text("traceparent"), Some(rig::TRACE), "it belongs to its parent's trace");
     }
 }
 

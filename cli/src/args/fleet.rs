@@ -1,12 +1,11 @@
 //! `tidegate pools`, `tidegate workers`, `tidegate top`, `tidegate doctor`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use tidegate_node::Role;
 
-use super::{Reach, SpineArgs, duration};
+use super::{Reach, SigningArgs, SpineArgs, duration};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PoolsCommand {
@@ -63,15 +62,8 @@ pub(crate) struct TellArgs {
     /// Why, in a line
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
-    /// File of this operator's key (`tidegate keys create`); `approver.key` in the data folder of `tidegate dev` unless told
-    #[arg(long, env = "TIDEGATE_SIGNING_KEY", value_name = "FILE")]
-    pub(crate) signing_key: Option<PathBuf>,
-    /// The key's name in records; the file's name without `.key` unless told
-    #[arg(long, value_name = "NAME")]
-    pub(crate) key_id: Option<String>,
-    /// The person whose key it is, where that is not the key's name
-    #[arg(long = "as", value_name = "PERSON")]
-    pub(crate) person: Option<String>,
+    #[command(flatten)]
+    pub(crate) signing: SigningArgs,
     #[command(flatten)]
     pub(crate) reach: Reach,
 }

@@ -10,6 +10,7 @@ use tidegate_node::gateway::progress::Signs;
 use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
 use tidegate_protocol::command::{Action, Command};
 use tidegate_protocol::pool_command::PoolCommand;
+use tidegate_protocol::trace;
 
 use super::{Backend, Wanted};
 use crate::args::Reach;
@@ -145,6 +146,9 @@ impl Backend for OverHttp {
         let mut request = self.agent.post(format!("{}/v1/jobs", self.url));
         if let Some(source) = source {
             request = request.query("source", source);
+        }
+        if let Some(parent) = super::traceparent() {
+            request = request.header(trace::PARENT, parent);
         }
         let answer = request
             .header("authorization", format!("Bearer {}", self.key))

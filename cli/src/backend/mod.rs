@@ -12,6 +12,7 @@ use tidegate_node::gateway::progress::Signs;
 use tidegate_node::gateway::view::{Changes, DeadRecord, Story};
 use tidegate_protocol::command::Command;
 use tidegate_protocol::pool_command::PoolCommand;
+use tidegate_protocol::trace;
 
 use crate::args::{Global, Reach};
 use crate::exit::Failure;
@@ -52,6 +53,11 @@ pub(crate) trait Backend {
     fn dead(&self, limit: usize) -> Result<DeadList, Failure>;
     /// One of them, whole.
     fn dead_record(&self, at: &str) -> Result<Option<DeadRecord>, Failure>;
+}
+
+/// The trace that this process belongs to, and so what it submits: a command of a job has its job's.
+fn traceparent() -> Option<String> {
+    std::env::var("TRACEPARENT").ok().filter(|parent| trace::is_parent(parent))
 }
 
 /// Reaches whom the command line says.

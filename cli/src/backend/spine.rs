@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tidegate_node::gateway::commands::{Commands, Passed};
 use tidegate_node::gateway::fleet::{Fleet, Told};
 use tidegate_node::gateway::http::{DeadList, LimitList, Line, Lines, PoolList, Refused, WorkerList, job_key};
-use tidegate_node::gateway::progress::{Progress, Signs};
+use tidegate_node::gateway::progress::{Progress, Seen, Signs};
 use tidegate_node::gateway::submit::Submitter;
 use tidegate_node::gateway::view::{Changes, DeadRecord, Filter, State, Story, View};
 use tidegate_node::process::{commands, fleet, follow_view, progress, submitters, view_of};
@@ -89,7 +89,7 @@ impl Backend for OnSpine {
             Failure::say(Exit::Config, "there is no such source in the configuration; correct `--source`")
         })?;
         let jobs = lines.iter().map(|line| Bytes::copy_from_slice(line)).collect();
-        let results = self.runtime.block_on(submitter.submit(jobs));
+        let results = self.runtime.block_on(submitter.submit(jobs, super::traceparent().as_deref()));
         let jobs: Vec<Line> = (1..)
             .zip(&results)
             .map(|(line, result)| match result {
@@ -119,7 +119,7 @@ impl Backend for OnSpine {
     fn progress(&self, job: &str, of: Option<&str>, since: u64, wait: Duration) -> Result<Option<Signs>, Failure> {
         let refused = |refused: Refused| Failure::say(Exit::Data, refused.into_body().detail);
         let key = job_key(job, tenant(of)?).map_err(refused)?;
-        let signs = self.runtime.block_on(self.progress.of(&self.view, &key, since, wait));
+        let signs = self.runtime.block_on(self.progress.of(&self.view, &key, Seen { sign: since, change: None }, wait));
         signs.map_err(|error| Failure::new(Exit::Unavailable, error))
     }
 

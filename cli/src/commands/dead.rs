@@ -11,7 +11,7 @@ use tidegate_protocol::proof::Ticket;
 use tidegate_protocol::redrive::{RawRecord, Redriven};
 use tidegate_protocol::returned::Work;
 
-use super::saying::{key, pass_on, unsaid};
+use super::saying::{pass_on, unsaid};
 use crate::args::{DeadCommand, Global, Output, SayArgs};
 use crate::backend::{Backend, reach};
 use crate::exit::{Exit, Failure};
@@ -73,7 +73,7 @@ pub(crate) fn run(global: &Global, command: DeadCommand) -> Result<Exit, Failure
         }
         DeadCommand::Redrive { with, say } => redrive(global, with.as_deref(), &say),
         DeadCommand::Drop(say) => {
-            let (key, backend) = (key(&say)?, reach(global, &say.reach)?);
+            let (key, backend) = (say.signing.key(&say.reach)?, reach(global, &say.reach)?);
             let (_, source) = dead_record(&*backend, &say.job)?;
             let command = unsaid(Action::Drop, &say, &key, source)?;
             pass_on(global, &*backend, &key, &command)
@@ -97,7 +97,7 @@ fn dead_record(backend: &dyn Backend, at: &str) -> Result<(DeadRecord, SourcePos
 }
 
 fn redrive(global: &Global, with: Option<&Path>, say: &SayArgs) -> Result<Exit, Failure> {
-    let (key, backend) = (key(say)?, reach(global, &say.reach)?);
+    let (key, backend) = (say.signing.key(&say.reach)?, reach(global, &say.reach)?);
     let (dead, source) = dead_record(&*backend, &say.job)?;
     let story = backend.get(&source.to_string(), None, Duration::ZERO)?;
     let redriven = match with {

@@ -3,12 +3,11 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate_node::gateway::commands::Became;
-use tidegate_node::gateway::fleet::{Cordon, PoolStanding, Quantiles, WorkerStanding};
-use tidegate_protocol::ids::{BadName, CommandId, PersonId, PoolName, WorkerId};
+use tidegate_node::gateway::fleet::{Cordon, PoolStanding, Quantiles, WorkerStanding, WorkerState};
+use tidegate_protocol::ids::{BadName, CommandId, PoolName, WorkerId};
 use tidegate_protocol::pool_command::{KIND, PoolAction, PoolCommand};
-use tidegate_protocol::signature::{Sign, signed};
+use tidegate_protocol::signature::signed;
 
-use super::saying::key_of;
 use crate::args::{Global, Output, PoolsCommand, TellArgs, WorkersCommand};
 use crate::backend::reach;
 use crate::exit::{Exit, Failure};
@@ -83,8 +82,7 @@ pub(crate) fn workers(global: &Global, command: WorkersCommand) -> Result<Exit, 
 /// Signs this operator's command, passes it on and prints what became of it.
 fn tell(global: &Global, action: PoolAction, args: &TellArgs) -> Result<Exit, Failure> {
     let usage = |error: BadName| Failure::new(Exit::Usage, error);
-    let key = key_of(args.signing_key.as_deref(), args.key_id.as_deref(), &args.reach)?;
-    let person = args.person.as_deref().unwrap_or_else(|| Sign::key(&key).as_str());
+    let key = args.signing.key(&args.reach)?;
     let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
     let command = PoolCommand {
         v: 1,
@@ -92,7 +90,7 @@ fn tell(global: &Global, action: PoolAction, args: &TellArgs) -> Result<Exit, Fa
         action,
         pool: PoolName::new(&args.pool).map_err(usage)?,
         worker: WorkerId::new(&args.worker).map_err(usage)?,
-        by: PersonId::new(person).map_err(usage)?,
+        by: args.signing.person(&key)?,
         at_ms: u64::try_from(at_ms).unwrap_or(u64::MAX),
         reason: args.reason.clone(),
     };
@@ -186,7 +184,7 @@ fn show_worker(worker: &WorkerStanding) {
         ("worker", worker.worker.to_string()),
         ("pool", format!("{}, lane {}", worker.pool, worker.lane)),
         ("state", format!("{}, heard {}", worker.state.word(), heard(worker.heard_ms_ago))),
-        ("cordon", worker.cordon.as_ref().map(cordon).unwrap_or_default()),
+        ("cordon", worker.cordon.as_ref().map(|word| cordon(word, worker)).unwrap_or_default()),
         ("began", worker.incarnation.to_string()),
         ("can", worker.capabilities.join(", ")),
         ("tenants", tenants),
@@ -203,12 +201,15 @@ fn show_worker(worker: &WorkerStanding) {
     output::text_line("");
 }
 
-fn cordon(word: &Cordon) -> String {
+fn cordon(word: &Cordon, worker: &WorkerStanding) -> String {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of this century are below 2^53")]
     let when = clock(Some(word.at_ms as f64));
     let drain = if word.drain { ", to leave" } else { "" };
     let reason = if word.reason.is_empty() { String::new() } else { format!(": {}", word.reason) };
-    format!("by {} at {when}{drain}{reason}", word.by)
+    let is_partly = worker.state == WorkerState::PartlyCordoned;
+    let partly = format!(", in {} of its pool's shards alone", worker.cordoned_shards);
+    let partly = if is_partly { &*partly } else { "" };
+    format!("by {} at {when}{drain}{partly}{reason}", word.by)
 }
 
 /// What workers say of themselves cannot steer a terminal.

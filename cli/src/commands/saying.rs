@@ -1,17 +1,16 @@
 //! Saying something about a job: a command signed with a person's key, passed on to the kernel that holds the job.
 
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidegate_keys::SecretKey;
 use tidegate_node::gateway::commands::{Became, Passed};
 use tidegate_node::gateway::view::Story;
 use tidegate_protocol::command::{Action, Command, KIND};
-use tidegate_protocol::ids::{CommandId, JobId, KeyId, PersonId, TenantId};
+use tidegate_protocol::ids::{CommandId, JobId, TenantId};
 use tidegate_protocol::job::{InputHash, SourcePosition};
 use tidegate_protocol::signature::signed;
 
-use crate::args::{Global, Output, Reach, SayArgs};
+use crate::args::{Global, Output, SayArgs};
 use crate::backend::{Backend, reach};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -23,7 +22,7 @@ pub(crate) fn say(
     args: &SayArgs,
     find: impl FnOnce(&dyn Backend) -> Result<Story, Failure>,
 ) -> Result<Exit, Failure> {
-    let key = key(args)?;
+    let key = args.signing.key(&args.reach)?;
     let backend = reach(global, &args.reach)?;
     let story = find(&*backend)?;
     let Some(job) = &story.job else {
@@ -51,7 +50,6 @@ pub(crate) fn unsaid(
     source: SourcePosition,
 ) -> Result<Command, Failure> {
     let usage = |error: tidegate_protocol::ids::BadName| Failure::new(Exit::Usage, error);
-    let person = args.person.as_deref().unwrap_or_else(|| tidegate_protocol::signature::Sign::key(key).as_str());
     let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
     Ok(Command {
         v: 1,
@@ -62,7 +60,7 @@ pub(crate) fn unsaid(
         tenant: TenantId::new("-").map_err(usage)?,
         input_hash: InputHash([0; 32]),
         snapshot: String::new(),
-        by: PersonId::new(person).map_err(usage)?,
+        by: args.signing.person(key)?,
         at_ms: u64::try_from(at_ms).unwrap_or(u64::MAX),
         reason: args.reason.clone(),
         pool: None,
@@ -118,21 +116,4 @@ fn told(action: Action, passed: &Passed) -> String {
                 .to_owned()
         }
     }
-}
-
-/// The person's key: the file given, or the one of `tidegate dev`.
-pub(crate) fn key(args: &SayArgs) -> Result<SecretKey, Failure> {
-    key_of(args.signing_key.as_deref(), args.key_id.as_deref(), &args.reach)
-}
-
-/// The key of that file and name, each with what stands for it when it is not told.
-pub(crate) fn key_of(file: Option<&Path>, id: Option<&str>, reach: &Reach) -> Result<SecretKey, Failure> {
-    let file = file.map_or_else(|| reach.data.join("approver.key"), Path::to_owned);
-    let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let id = KeyId::new(id.unwrap_or(&stem)).map_err(|error| Failure::new(Exit::Usage, error))?;
-    tidegate_keys::read(id, &file).map_err(|error| {
-        let hint =
-            "`tidegate keys create --role ROLE --id NAME --file NAME.key` makes one; give it with `--signing-key`";
-        Failure::say(Exit::Config, format!("{error}; {hint}"))
-    })
 }

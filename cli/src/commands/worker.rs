@@ -12,7 +12,7 @@ use tidegate_worker::agent::{Builtin, Endpoint, HttpHandler};
 use tidegate_worker::constraints::Enforces;
 
 use super::{config_of, on_spine, runtime, told_to_stop};
-use crate::args::{Global, Output, duration};
+use crate::args::{Global, Output, duration, unshown};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -51,13 +51,13 @@ pub(crate) struct WorkerArgs {
     #[arg(long, requires = "command", conflicts_with = "mcp_stdio")]
     stdio_loop: bool,
     /// Instead of a command: an address that each job is posted to (docs/workers.md)
-    #[arg(long, value_name = "URL", conflicts_with_all = ["command", "mcp_http"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["command", "mcp_http"], value_parser = unshown::<Endpoint>())]
     http: Option<Endpoint>,
     /// The command is an MCP server: each of its tools is a capability `mcp.SERVER.TOOL` (docs/workers.md)
     #[arg(long, requires = "command")]
     mcp_stdio: bool,
     /// Instead of a command: the address of an MCP server (streamable HTTP)
-    #[arg(long, value_name = "URL", conflicts_with = "command")]
+    #[arg(long, value_name = "URL", conflicts_with = "command", value_parser = unshown::<Endpoint>())]
     mcp_http: Option<Endpoint>,
     /// The MCP server's name in capabilities and in the label `mcp.server`; what it calls itself unless told
     #[arg(long, value_name = "NAME")]

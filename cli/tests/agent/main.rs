@@ -8,16 +8,17 @@
     reason = "a test that meets what it does not expect must fail"
 )]
 
+#[path = "../dev/mod.rs"]
+mod dev;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
 
-/// Generous: machines that run tests are busy.
-const PATIENCE: Duration = Duration::from_secs(90);
+use dev::{Dev, home, tidegate};
+
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 const POLICY: &str = "\
@@ -28,50 +29,22 @@ rules:
   - { id: no-large, invariant: true, match: { topics: [job.mcp.>], labels: { mcp.tool: large } }, decision: deny, reason: that tool is not for agents }
 ";
 
-struct Dev {
-    home: tempfile::TempDir,
-    process: Child,
-}
+/// A process that ends with the test.
+struct Ends(Child);
 
-impl Drop for Dev {
+impl Drop for Ends {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
-fn tidegate(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command.current_dir(home).stdin(Stdio::null());
-    for name in ["TIDEGATE_CONFIG", "TIDEGATE_SPINE", "TIDEGATE_LOG", "TIDEGATE_URL", "TIDEGATE_KEY"] {
-        command.env_remove(name);
-    }
-    command.env("TIDEGATE_DATA", "data");
-    command
+fn start(arguments: &[String]) -> Dev {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Dev::start(home(POLICY), &arguments, &[])
 }
 
 impl Dev {
-    fn new(arguments: &[String]) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        std::fs::create_dir(home.path().join("policy")).unwrap();
-        std::fs::write(home.path().join("policy/agents.yaml"), POLICY).unwrap();
-        let log = std::fs::File::create(home.path().join("dev.log")).unwrap();
-        let mut dev = tidegate(home.path());
-        dev.args(["dev", "--listen", "127.0.0.1:0", "--policy", "policy"]).args(arguments);
-        let process = dev.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let dev = Self { home, process };
-        let begun = Instant::now();
-        while !dev.home.path().join("data/address").exists() {
-            assert!(
-                begun.elapsed() < PATIENCE,
-                "{}",
-                std::fs::read_to_string(dev.home.path().join("dev.log")).unwrap()
-            );
-            std::thread::yield_now();
-        }
-        dev
-    }
-
     /// Submits jobs, waits for them, and gives back each as it ended.
     fn ended(&self, jobs: &[Value]) -> Vec<Value> {
         let mut submit = tidegate(self.home.path());
@@ -133,7 +106,7 @@ fn call(id: &str, tool: &str, payload: Value) -> Value {
 #[test]
 fn a_process_kept_alive_an_endpoint_and_an_mcp_server_run_jobs_of_dev() {
     let (url, served) = endpoint();
-    let dev = Dev::new(&[
+    let dev = start(&[
         "--concurrency=1".into(),
         format!("--worker=count=loop:python3 {ROOT}/examples/workers/word_count.py"),
         format!("--worker=hook={url}"),
@@ -201,16 +174,17 @@ for line in iter(sys.stdin.readline, ''):
     let folder = tempfile::tempdir().unwrap();
     let (file, stop) = (folder.path().join("count.py"), folder.path().join("stop"));
     std::fs::write(&file, script).unwrap();
-    let dev = Dev::new(&[format!("--worker=count=loop:python3 {}", file.display())]);
+    let dev = start(&[format!("--worker=count=loop:python3 {}", file.display())]);
     let mut submit = tidegate(dev.home.path());
     let mut submit = submit.args(["submit", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     submit.stdin.take().unwrap().write_all(format!("{}\n", job("p1", "count", json!(stop))).as_bytes()).unwrap();
     assert!(submit.wait().unwrap().success());
 
+    let followed = follow(&dev, "p1");
     let mut watch = tidegate(dev.home.path());
     let watch = watch.args(["jobs", "watch", "p1", "--output", "json"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut watch = Dev { home: tempfile::tempdir().unwrap(), process: watch };
-    let told = BufReader::new(watch.process.stdout.take().unwrap());
+    let mut watch = Ends(watch);
+    let told = BufReader::new(watch.0.stdout.take().unwrap());
     let (mut text, mut next, mut notes, mut last) = (String::new(), None::<u64>, 0, Value::Null);
     for line in told.lines() {
         let sign: Value = serde_json::from_str(&line.unwrap()).unwrap();
@@ -229,4 +203,49 @@ for line in iter(sys.stdin.readline, ''):
     }
     assert!(text.ends_with(" the end"), "{text}");
     assert_eq!((&last["id"], &last["state"]), (&json!("p1"), &json!("succeeded")), "the story is the last word");
+
+    let events = followed.join().unwrap();
+    let of = |kind: &str| events.iter().filter(|(of, _)| of == kind).map(|(_, data)| data).collect::<Vec<_>>();
+    assert_eq!(events.first().map(|(kind, data)| (kind.as_str(), &data["id"])), Some(("story", &json!("p1"))));
+    assert_eq!(events.last().map(|(kind, data)| (kind.as_str(), &data["state"])), Some(("end", &json!("succeeded"))));
+    assert!(of("progress").iter().any(|sign| sign["note"].as_str().is_some_and(|note| note.starts_with("at "))));
+    let text: String = of("partial").iter().map(|piece| piece["text"].as_str().unwrap()).collect();
+    assert!(text.ends_with(" the end"), "{text}");
+    // Whoever comes too late learns how it ended, and nothing else.
+    let again = follow(&dev, "p1").join().unwrap();
+    assert_eq!(again.last().map(|(kind, _)| kind.as_str()), Some("end"));
+    assert!(!again.iter().any(|(kind, _)| kind == "story"));
+    assert_eq!(dev::ask(&dev.url, "GET", "/v1/jobs/nobody/events", &dev.key, None).unwrap().0, 404);
+    assert_eq!(dev::ask(&dev.url, "GET", "/v1/jobs/p1/events", "guessed", None).unwrap().0, 401);
+}
+
+/// Every event of a job with its data, until the stream is over.
+fn follow(dev: &Dev, job: &str) -> std::thread::JoinHandle<Vec<(String, Value)>> {
+    let (url, key) = (format!("{}/v1/jobs/{job}/events?wait=60s", dev.url), format!("Bearer {}", dev.key));
+    std::thread::spawn(move || {
+        let stream = ureq::get(&url).header("authorization", &key).call().unwrap();
+        let (mut events, mut kind) = (Vec::new(), String::new());
+        for line in BufReader::new(stream.into_body().into_reader()).lines() {
+            let line = line.unwrap();
+            match line.split_once(':').map(|(name, text)| (name, text.trim_start())) {
+                Some(("event", text)) => text.clone_into(&mut kind),
+                Some(("data", text)) => events.push((kind.clone(), serde_json::from_str(text).unwrap())),
+                _ => {}
+            }
+        }
+        events
+    })
+}
+
+#[test]
+fn a_job_has_the_trace_it_was_submitted_with_wherever_it_runs() {
+    let dev = start(&["--worker=env=env".into()]);
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    std::fs::write(dev.home.path().join("job.jsonl"), job("t1", "env", json!(1)).to_string()).unwrap();
+    let mut submit = tidegate(dev.home.path());
+    let said = submit.args(["submit", "job.jsonl", "--wait"]).env("TRACEPARENT", trace).output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let (story, _) = dev.run(&["jobs", "get", "t1", "--output", "json"]);
+    let output = dev::document(&story).unwrap()["output"].as_str().unwrap().to_owned();
+    assert!(output.contains(&format!("TRACEPARENT={trace}")), "{output}");
 }

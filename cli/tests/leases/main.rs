@@ -8,16 +8,16 @@
     reason = "a test that meets what it does not expect must fail"
 )]
 
+#[path = "../dev/mod.rs"]
+mod dev;
 mod standing;
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// Generous: machines that run tests are busy.
-const PATIENCE: Duration = Duration::from_secs(90);
+use dev::{ask, tidegate, until};
 
 const POLICY: &str = "\
 id: work
@@ -38,31 +38,25 @@ struct Key {
     line: String,
 }
 
-/// A folder with a running `tidegate dev`, which ends with it.
+/// A `tidegate dev`, and the keys of workers of two tenants.
 struct Dev {
-    home: tempfile::TempDir,
-    process: Child,
+    dev: dev::Dev,
     acme: String,
     globex: String,
-    url: String,
-    admin: String,
 }
 
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+impl Deref for Dev {
+    type Target = dev::Dev;
+
+    fn deref(&self) -> &dev::Dev {
+        &self.dev
     }
 }
 
-fn tidegate(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command.current_dir(home).stdin(Stdio::null());
-    for name in ["TIDEGATE_CONFIG", "TIDEGATE_SPINE", "TIDEGATE_LOG", "TIDEGATE_URL", "TIDEGATE_KEY"] {
-        command.env_remove(name);
+impl DerefMut for Dev {
+    fn deref_mut(&mut self) -> &mut dev::Dev {
+        &mut self.dev
     }
-    command.env("TIDEGATE_DATA", "data");
-    command
 }
 
 fn key(home: &Path, tenant: &str) -> Key {
@@ -80,24 +74,6 @@ fn bounded(line: &str, max_leases: u32) -> String {
     format!("{}, max_leases: {max_leases} }}{end}", begin.trim_end())
 }
 
-fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
-    }
-}
-
-fn start(home: &Path) -> Child {
-    let log = std::fs::File::create(home.join("dev.log")).unwrap();
-    let _ = std::fs::remove_file(home.join("data/address"));
-    let mut dev = tidegate(home);
-    dev.args(["--config", "tidegate.yaml", "dev", "--listen", "127.0.0.1:0"]);
-    dev.stdout(Stdio::null()).stderr(log).spawn().unwrap()
-}
-
 impl Dev {
     /// `lease_ms`: of the pool.
     fn new(lease_ms: u32) -> Self {
@@ -106,9 +82,7 @@ impl Dev {
 
     /// A pool of so many shards, and keys that may have so many leases.
     fn with(lease_ms: u32, shards: u32, max_leases: u32) -> Self {
-        let home = tempfile::tempdir().unwrap();
-        std::fs::create_dir(home.path().join("policy")).unwrap();
-        std::fs::write(home.path().join("policy/work.yaml"), POLICY).unwrap();
+        let home = dev::home(POLICY);
         let (acme, globex) = (key(home.path(), "acme"), key(home.path(), "globex"));
         let config = format!(
             "pools:\n  - {{ name: default, capabilities: [dig], shards: {shards}, scheduling: {{ lease_ms: {lease_ms} }} }}\n\
@@ -117,40 +91,12 @@ impl Dev {
             bounded(&globex.line, max_leases)
         );
         std::fs::write(home.path().join("tidegate.yaml"), config).unwrap();
-        let process = start(home.path());
-        let (acme, globex) = (acme.secret, globex.secret);
-        let mut dev = Self { home, process, acme, globex, url: String::new(), admin: String::new() };
-        dev.ready();
-        dev
-    }
-
-    fn ready(&mut self) {
-        let data = self.home.path().join("data");
-        self.url = until("`tidegate dev` listens", || {
-            std::fs::read_to_string(data.join("address")).ok().filter(|text| text.ends_with('\n'))
-        });
-        self.url = self.url.trim().to_owned();
-        self.admin = std::fs::read_to_string(data.join("key")).unwrap().trim().to_owned();
-        until("`tidegate dev` is ready", || (ask(&self.url, "GET", "/readyz", "", None)?.0 == 200).then_some(()));
-    }
-
-    /// Killed, and started again on its folder.
-    fn again(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        self.process = start(self.home.path());
-        self.ready();
-    }
-
-    /// Says something as the holder of a key.
-    fn say(&self, key: &str, path: &str, body: &Value) -> (u16, Value) {
-        let log = || std::fs::read_to_string(self.home.path().join("dev.log")).unwrap_or_default();
-        ask(&self.url, "POST", path, key, Some(body)).unwrap_or_else(|| panic!("no answer\n{}", log()))
+        Self { dev: dev::Dev::start(home, &[], &[]), acme: acme.secret, globex: globex.secret }
     }
 
     fn submit(&self, tenant: &str, topic: &str, id: &str) -> String {
         let job = json!({"id": id, "tenant": tenant, "topic": topic, "capability": "dig", "payload": {"at": id}});
-        let (status, answer) = self.say(&self.admin, "/v1/jobs", &job);
+        let (status, answer) = self.say(&self.key, "/v1/jobs", &job);
         assert_eq!(status, 202, "{answer}");
         answer["source"].as_str().unwrap().to_owned()
     }
@@ -186,22 +132,10 @@ impl Dev {
 
     fn story_after(&self, source: &str, wait: &str) -> Value {
         let path = format!("/v1/jobs/{}?wait={wait}", source.replace('/', "%2F").replace('@', "%40"));
-        let (status, story) = ask(&self.url, "GET", &path, &self.admin, None).unwrap();
+        let (status, story) = ask(&self.url, "GET", &path, &self.key, None).unwrap();
         assert_eq!(status, 200, "{story}");
         story
     }
-}
-
-fn ask(url: &str, method: &str, path: &str, key: &str, body: Option<&Value>) -> Option<(u16, Value)> {
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let (url, authorization) = (format!("{url}{path}"), format!("Bearer {key}"));
-    let answer = match (method, body) {
-        ("POST", Some(body)) => agent.post(&url).header("authorization", &authorization).send(body.to_string()),
-        _ => agent.get(&url).header("authorization", &authorization).call(),
-    };
-    let mut answer = answer.ok()?;
-    let text = answer.body_mut().read_to_string().ok()?;
-    Some((answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::String(text))))
 }
 
 fn word(status: u16, word: &str) -> (u16, String) {

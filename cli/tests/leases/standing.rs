@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Dev, tidegate, until, word};
+use super::dev::{tidegate, until};
+use super::{Dev, word};
 
 impl Dev {
     /// What a command answers as JSON, and its exit code.

@@ -10,14 +10,16 @@
     reason = "a test that meets what it does not expect must fail"
 )]
 
-use serde_json::{Value, json};
-use std::cell::Cell;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+#[path = "../dev/mod.rs"]
+mod dev;
 
-/// Generous: machines that run tests are busy.
-const PATIENCE: Duration = Duration::from_secs(90);
+use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use dev::{document, tidegate, until};
 
 const POLICY: &str = "\
 id: shop
@@ -46,95 +48,35 @@ rules:
     reason: this fails too often just now
 ";
 
-/// A folder with a running `tidegate dev`, which ends with it.
+/// A `tidegate dev`, and how many jobs were submitted to it.
 struct Dev {
-    home: tempfile::TempDir,
-    process: Child,
+    dev: dev::Dev,
     jobs: Cell<u32>,
 }
 
-impl Drop for Dev {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+impl Deref for Dev {
+    type Target = dev::Dev;
+
+    fn deref(&self) -> &dev::Dev {
+        &self.dev
     }
 }
 
-fn tidegate(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command.current_dir(home).stdin(Stdio::null());
-    for name in ["TIDEGATE_CONFIG", "TIDEGATE_SPINE", "TIDEGATE_LOG", "TIDEGATE_URL", "TIDEGATE_KEY"] {
-        command.env_remove(name);
+impl DerefMut for Dev {
+    fn deref_mut(&mut self) -> &mut dev::Dev {
+        &mut self.dev
     }
-    command.env("TIDEGATE_DATA", "data");
-    command
-}
-
-/// Asks until there is an answer.
-fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
-    }
-}
-
-/// The JSON document of a command's output.
-fn document(said: &str) -> Option<Value> {
-    said.lines().find_map(|line| serde_json::from_str(line).ok())
-}
-
-fn start(home: &Path) -> Child {
-    let log = std::fs::File::create(home.join("dev.log")).unwrap();
-    let mut dev = tidegate(home);
-    dev.args(["--config", "tidegate.yaml", "dev", "--listen", "127.0.0.1:0", "--concurrency", "4"]);
-    for worker in ["echo=builtin:echo", "fail=false", "hold=cat gate"] {
-        dev.args(["--worker", worker]);
-    }
-    // Of an earlier process that was killed.
-    let _ = std::fs::remove_file(home.join("data/address"));
-    dev.stdout(Stdio::null()).stderr(log).spawn().unwrap()
 }
 
 impl Dev {
     fn new() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        std::fs::create_dir(home.path().join("policy")).unwrap();
-        std::fs::write(home.path().join("policy/shop.yaml"), POLICY).unwrap();
+        let home = dev::home(POLICY);
         std::fs::write(home.path().join("tidegate.yaml"), "topics: { source_partitions: 1 }\n").unwrap();
         // What `hold` reads: a job of it runs until somebody has written there.
         assert!(Command::new("mkfifo").arg(home.path().join("gate")).status().unwrap().success());
-        let process = start(home.path());
-        let dev = Self { home, process, jobs: Cell::new(0) };
-        dev.ready();
-        dev
-    }
-
-    /// Killed, and started again on its folder.
-    fn again(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        self.process = start(self.home.path());
-        self.ready();
-    }
-
-    fn ready(&self) {
-        until("`tidegate dev` answers", || self.run(&["limits", "list"]).filter(|(_, code)| *code == 0));
-    }
-
-    /// What a command prints, and its exit code; nothing when there is no `tidegate dev` yet.
-    fn run(&self, arguments: &[&str]) -> Option<(String, i32)> {
-        self.home.path().join("data/address").exists().then(|| {
-            let output = tidegate(self.home.path()).args(arguments).output().unwrap();
-            let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
-            (said, output.status.code().unwrap())
-        })
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.home.path().join("dev.log")).unwrap_or_default()
+        let workers = ["echo=builtin:echo", "fail=false", "hold=cat gate"].map(|worker| ["--worker", worker]);
+        let arguments = [&["--concurrency", "4"], &workers.concat()[..]].concat();
+        Self { dev: dev::Dev::start(home, &arguments, &[]), jobs: Cell::new(0) }
     }
 
     /// Submits a job with a name of its own; its story, once it has ended where that is waited for.
@@ -149,14 +91,14 @@ impl Dev {
         if wait {
             arguments.extend(["--wait", "--timeout", "90s"]);
         }
-        let (said, _) = self.run(&arguments).unwrap();
+        let (said, _) = self.run(&arguments);
         let answer = document(&said).unwrap_or_else(|| panic!("{said}\n{}", self.log()));
         answer["jobs"][0].clone()
     }
 
     /// The story of the job of a record, as it stands when it has ended, or then; nothing while it is not judged.
     fn story(&self, source: &str, wait: &str) -> Value {
-        let (said, _) = self.run(&["jobs", "get", source, "--wait", wait, "--output", "json"]).unwrap();
+        let (said, _) = self.run(&["jobs", "get", source, "--wait", wait, "--output", "json"]);
         document(&said).unwrap_or_default()
     }
 
@@ -172,7 +114,7 @@ impl Dev {
     }
 
     fn limits(&self, of: &str) -> Vec<Value> {
-        let (said, _) = self.run(&["limits", "show", of, "--output", "json"]).unwrap();
+        let (said, _) = self.run(&["limits", "show", of, "--output", "json"]);
         document(&said).unwrap_or_default()["limits"].as_array().cloned().unwrap_or_default()
     }
 }
@@ -235,14 +177,14 @@ fn a_policys_limits_hold_from_the_rule_to_the_worker_and_back_and_over_a_kill() 
     let shown = until("what is lent is shown", || Some(dev.limits("often")).filter(|limits| !limits.is_empty()));
     assert!(shown.iter().all(|limit| limit["definition"]["kind"] == "count_within"), "{shown:?}");
     assert!(shown.iter().any(|limit| limit["holders"][0]["holder"] == "kernel.jobs.raw/0"), "{shown:?}");
-    let (list, code) = dev.run(&["limits", "list"]).unwrap();
+    let (list, code) = dev.run(&["limits", "list"]);
     assert_eq!(code, 0, "{list}");
     for rule in ["often#0@", "places#0@", "tokens#0@", "guard#0@"] {
         assert!(list.contains(rule), "{rule} in\n{list}");
     }
-    let (one, code) = dev.run(&["limits", "show", "tokens"]).unwrap();
+    let (one, code) = dev.run(&["limits", "show", "tokens"]);
     assert!(code == 0 && one.contains("most      100 within 3600000 ms"), "{one}");
-    let (none, code) = dev.run(&["limits", "show", "nothing-of-this-name"]).unwrap();
+    let (none, code) = dev.run(&["limits", "show", "nothing-of-this-name"]);
     assert_eq!(code, 1, "{none}");
 }
 

@@ -3,16 +3,17 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that meets what it does not expect must fail")]
 
+#[path = "../dev/mod.rs"]
+mod dev;
+
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// Generous: machines that run tests are busy.
-const PATIENCE: Duration = Duration::from_secs(90);
+use dev::{Dev, tidegate, until};
 
 const POLICY: &str = "\
 id: work
@@ -33,17 +34,6 @@ impl Drop for Ends {
     }
 }
 
-fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{what}: not after {PATIENCE:?}");
-        std::thread::yield_now();
-    }
-}
-
 /// Keeps what was acknowledged over a restart.
 fn redis(home: &Path, port: u16) -> Ends {
     let port = port.to_string();
@@ -54,16 +44,6 @@ fn redis(home: &Path, port: u16) -> Ends {
     let server = Ends(server.unwrap_or_else(|error| panic!("redis-server (deploy/ci/setup installs it): {error}")));
     until("redis-server listens", || TcpStream::connect(format!("127.0.0.1:{port}")).ok());
     server
-}
-
-fn tidegate(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command.current_dir(home).stdin(Stdio::null());
-    for name in ["TIDEGATE_CONFIG", "TIDEGATE_SPINE", "TIDEGATE_LOG", "TIDEGATE_URL", "TIDEGATE_KEY"] {
-        command.env_remove(name);
-    }
-    command.env("TIDEGATE_DATA", "data");
-    command
 }
 
 fn submit(home: &Path, job: &Value, wait: bool) -> Output {
@@ -87,23 +67,17 @@ fn job(id: &str, topic: &str, payload: Value) -> Value {
 
 #[test]
 fn a_large_payload_goes_beside_the_log_and_nothing_is_lost_while_redis_is_away() {
-    let home = tempfile::tempdir().unwrap();
-    let home = home.path();
+    let folder = dev::home(POLICY);
+    let home = &folder.path().to_owned();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let server = redis(home, port);
-    std::fs::create_dir(home.join("policy")).unwrap();
-    std::fs::write(home.join("policy/work.yaml"), POLICY).unwrap();
     let config = "payloads: { redis: { env: TEST_REDIS }, above_bytes: 65536 }\n\
                   pools: [{ name: default, scheduling: { max_attempts: 50, backoff_ms: 50, max_backoff_ms: 200 } }]\n";
     std::fs::write(home.join("tidegate.yaml"), config).unwrap();
     let shown = tidegate(home).args(["config", "show"]).output().unwrap();
     assert!(String::from_utf8(shown.stdout).unwrap().contains("TEST_REDIS"), "the name, not what it holds");
-    let log = std::fs::File::create(home.join("dev.log")).unwrap();
-    let mut dev = tidegate(home);
-    dev.args(["dev", "--listen", "127.0.0.1:0", "--worker", "size=wc -c"])
-        .env("TEST_REDIS", format!("redis://127.0.0.1:{port}"));
-    let _dev = Ends(dev.stdout(Stdio::null()).stderr(log).spawn().unwrap());
-    until("`tidegate dev` listens", || home.join("data/address").exists().then_some(()));
+    let redis_url = ("TEST_REDIS", format!("redis://127.0.0.1:{port}"));
+    let _dev = Dev::start(folder, &["--worker", "size=wc -c"], &[redis_url]);
 
     let large = json!({"text": "x".repeat(3 << 20)});
     let bytes = large.to_string().len();

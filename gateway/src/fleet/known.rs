@@ -9,7 +9,7 @@ use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::ids::{CommandId, PersonId, PoolName, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
-use tidegate_protocol::pool_command::PoolRefusal;
+use tidegate_protocol::pool_command::{AHEAD, PoolRefusal};
 use tidegate_protocol::time::Timestamp;
 
 use super::standing::Quantiles;
@@ -53,6 +53,8 @@ pub struct Pool {
     pub(super) cordons: BTreeMap<WorkerId, BTreeMap<u32, Cordon>>,
     /// What became of operators' commands, the oldest first.
     answers: VecDeque<Answer>,
+    /// All of them so far.
+    answers_so_far: u64,
 }
 
 /// An operator's word about a worker.
@@ -72,9 +74,35 @@ pub struct Cordon {
 /// What a shard said of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Answer {
+    /// Its number among those of the pool.
+    number: u64,
     command: CommandId,
     shard: u32,
     refused: Option<(PoolRefusal, String)>,
+    /// What stands for it when the command is given once more, and how long.
+    holds: Holds,
+}
+
+/// How long a shard's word about a command holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    /// It says nothing more of it.
+    Always,
+    /// Until this time, milliseconds since the Unix epoch: the command is ahead of its time.
+    Until(u64),
+    /// Given once more it is answered anew.
+    Once,
+}
+
+/// What shards have said of a command.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Answered {
+    /// Shards in which it counts.
+    pub(super) given: usize,
+    /// Shards in which there was nothing to end.
+    pub(super) idle: usize,
+    /// The first word of one where it does not count.
+    pub(super) refused: Option<(PoolRefusal, String)>,
 }
 
 /// A worker in a shard.
@@ -115,7 +143,7 @@ impl Known {
             SchedulerFact::WorkerCordoned { worker, drain, command, by, at_ms, reason, .. } => {
                 let cordon = Cordon { drain: *drain, by: by.clone(), at_ms: *at_ms, reason: reason.clone() };
                 pool.cordons.entry(worker.clone()).or_default().insert(shard, cordon);
-                pool.answer(command, shard, None);
+                pool.answer(command, shard, None, Holds::Always);
             }
             SchedulerFact::WorkerUncordoned { worker, command, .. } => {
                 if let Some(shards) = pool.cordons.get_mut(worker) {
@@ -124,10 +152,16 @@ impl Known {
                         pool.cordons.remove(worker);
                     }
                 }
-                pool.answer(command, shard, None);
+                pool.answer(command, shard, None, Holds::Always);
             }
-            SchedulerFact::PoolCommandRefused { command, why, detail, .. } => {
-                pool.answer(command, shard, Some((*why, detail.clone())));
+            SchedulerFact::PoolCommandRefused { command, why, detail, at_ms, .. } => {
+                let ahead = u64::try_from(AHEAD.as_millis()).unwrap_or(u64::MAX);
+                let holds = match why {
+                    PoolRefusal::OutOfTime if at.millis() < *at_ms => Holds::Until(at_ms.saturating_sub(ahead)),
+                    PoolRefusal::NotNow => Holds::Once,
+                    PoolRefusal::OutOfTime | PoolRefusal::NotCordoned | PoolRefusal::TooMany => Holds::Always,
+                };
+                pool.answer(command, shard, Some((*why, detail.clone())), holds);
             }
             SchedulerFact::LeaseGranted { source, worker, incarnation, token, number, lane, .. } => {
                 let member = Member { incarnation: *incarnation, lane: *lane, assigned: (token.epoch, *number) };
@@ -196,23 +230,56 @@ impl Pool {
         }
     }
 
-    fn answer(&mut self, command: &CommandId, shard: u32, refused: Option<(PoolRefusal, String)>) {
+    fn answer(&mut self, command: &CommandId, shard: u32, refused: Option<(PoolRefusal, String)>, holds: Holds) {
         if self.answers.len() >= ANSWERS {
             self.answers.pop_front();
         }
-        self.answers.push_back(Answer { command: command.clone(), shard, refused });
+        self.answers_so_far += 1;
+        let (number, command) = (self.answers_so_far, command.clone());
+        self.answers.push_back(Answer { number, command, shard, refused, holds });
     }
 
-    /// In how many shards a command counts, and the first word of one where it does not.
-    pub(super) fn answered(&self, command: &CommandId) -> (usize, Option<(PoolRefusal, String)>) {
-        let own: BTreeMap<u32, &Answer> = self
-            .answers
-            .iter()
-            .filter(|answer| answer.command == *command)
-            .map(|answer| (answer.shard, answer))
-            .collect();
-        let refused = own.values().find_map(|answer| answer.refused.clone());
-        (own.values().filter(|answer| answer.refused.is_none()).count(), refused)
+    /// Answers to all commands so far.
+    pub(super) const fn answers_so_far(&self) -> u64 {
+        self.answers_so_far
+    }
+
+    /// What shards have said of a command that was given at `now_ms`, behind so many answers: of what they had said of it before
+    /// what still holds.
+    pub(super) fn answered(&self, command: &CommandId, behind: u64, now_ms: u64) -> Answered {
+        let holds = |answer: &&Answer| {
+            answer.number > behind
+                || match answer.holds {
+                    Holds::Always => true,
+                    Holds::Until(until) => now_ms < until,
+                    Holds::Once => false,
+                }
+        };
+        let own = self.answers.iter().filter(|answer| answer.command == *command).filter(holds);
+        let latest: BTreeMap<u32, &Answer> = own.map(|answer| (answer.shard, answer)).collect();
+        let mut answered = Answered::default();
+        for answer in latest.into_values() {
+            match &answer.refused {
+                None => answered.given += 1,
+                Some((PoolRefusal::NotCordoned, _)) => answered.idle += 1,
+                Some(refused) => {
+                    answered.refused.get_or_insert_with(|| refused.clone());
+                }
+            }
+        }
+        answered
+    }
+
+    /// An operator's latest word about a worker, and in how many shards one counts. The same command goes to every shard.
+    pub(super) fn cordon(&self, worker: &WorkerId) -> Option<(&Cordon, u32)> {
+        let shards = self.cordons.get(worker)?;
+        let latest = shards.values().max_by_key(|cordon| cordon.at_ms)?;
+        Some((latest, u32::try_from(shards.len()).unwrap_or(u32::MAX)))
+    }
+
+    /// Whether an operator lets a worker have no further job of that shard.
+    pub(super) fn is_cordoned_in(&self, worker: &WorkerId, shard: u32) -> bool {
+        self.cordons.get(worker).is_some_and(|shards| shards.contains_key(&shard))
     }
 
     /// What a worker has, by shard.
@@ -398,6 +465,43 @@ mod tests {
         assert_eq!(pool.workers[&worker][&0].assigned, (3, 20));
         known.take(&bank, 0, at(2_000), &SchedulerFact::WorkerForgotten { worker: worker.clone() }, None);
         assert!(known.pool(&bank).unwrap().workers.is_empty());
+    }
+
+    #[test]
+    fn a_word_about_a_command_counts_for_as_long_as_its_shard_says_no_other() {
+        let (mut known, bank) = (Known::default(), pool_name());
+        let command = |n: u32| CommandId::new(format!("c{n}")).unwrap();
+        let refused = |n: u32, why: &str, signed: u64| -> SchedulerFact {
+            serde_json::from_value(serde_json::json!({"pool_command_refused": {
+                "worker": "w", "action": "uncordon", "command": command(n), "by": "olga", "at_ms": signed, "why": why, "detail": ""
+            }}))
+            .unwrap()
+        };
+        let uncordoned = |n: u32| SchedulerFact::WorkerUncordoned {
+            worker: WorkerId::new("w").unwrap(),
+            command: command(n),
+            by: PersonId::new("olga").unwrap(),
+            at_ms: 0,
+            reason: String::new(),
+        };
+        let now = at(0).millis();
+        // One a quarter of an hour ahead, one of yesterday, one that came when there were too many.
+        known.take(&bank, 0, at(0), &refused(1, "out_of_time", now + 900_000), None);
+        known.take(&bank, 0, at(0), &refused(2, "out_of_time", now - 86_400_000), None);
+        known.take(&bank, 0, at(0), &refused(3, "not_now", now), None);
+        let said = |known: &Known, n: u32, behind: u64, now: u64| {
+            known.pool(&bank).unwrap().answered(&command(n), behind, now)
+        };
+        let is_refused = |known: &Known, n: u32, now: u64| said(known, n, 3, now).refused.is_some();
+        assert!(is_refused(&known, 1, now) && is_refused(&known, 2, now) && !is_refused(&known, 3, now));
+        assert!(said(&known, 3, 2, now).refused.is_some(), "the answer to this one");
+        let later = now + 900_000;
+        assert!(!is_refused(&known, 1, later), "it is in time now, and answered anew");
+        known.take(&bank, 0, at(900_000), &uncordoned(1), None);
+        assert_eq!(said(&known, 1, 3, later), Answered { given: 1, ..Answered::default() });
+        // Of two shards one had nothing to end.
+        known.take(&bank, 1, at(900_000), &refused(1, "not_cordoned", later), None);
+        assert_eq!(said(&known, 1, 3, later), Answered { given: 1, idle: 1, refused: None });
     }
 
     #[test]

@@ -2,18 +2,19 @@
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
 use tidegate_protocol::ids::{PoolName, WorkerId};
-use tidegate_spine::{Ends, ReadError, ReadHandle, Reader, Record, Spine, SpineError, Start};
+use tidegate_spine::{Ends, ReadError, Spine, SpineError, Start};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::heard::Heard;
 use super::standing::{self, PoolStanding, Waiting, WorkerStanding};
+use crate::leasing::WorkerKeys;
+use crate::reports::Reading;
 use crate::view::View;
 
 /// Reading ends so long after the last question.
@@ -22,8 +23,6 @@ const IDLE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(1);
 /// Records before the end from which reading begins: in a quiet pool the last heartbeats are among them.
 const BACK: u64 = 2_000;
-/// Records taken of one partition before the next has its turn.
-const TURN: usize = 512;
 /// Longest wait for the age of a record.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause before reading is tried again after it failed.
@@ -55,6 +54,8 @@ pub struct Fleet {
     pub(super) spine: Arc<dyn Spine>,
     pub(super) view: Arc<View>,
     pub(super) pools: Vec<FleetPool>,
+    /// How many jobs crews may have.
+    keys: WorkerKeys,
     heard: Mutex<Heard>,
     /// When somebody asked last; `None` while nobody listens.
     asked: Mutex<Option<Instant>>,
@@ -72,10 +73,8 @@ impl std::fmt::Debug for Fleet {
 /// One partition of reports.
 struct Listened {
     pool: PoolName,
-    partition: TopicPartition,
+    shard: u32,
     heartbeat: Duration,
-    handle: ReadHandle,
-    position: Offset,
     /// Where the partition ended when reading began.
     goal: Offset,
     /// When the first record that was read was taken by the broker; 0 when reading began at the log's start.
@@ -83,14 +82,15 @@ struct Listened {
 }
 
 impl Fleet {
-    /// About these pools. Nothing is read before somebody asks.
+    /// About these pools, in which workers with these keys pull over HTTP. Nothing is read before somebody asks.
     #[must_use]
-    pub fn new(spine: Arc<dyn Spine>, view: Arc<View>, pools: Vec<FleetPool>) -> Arc<Self> {
+    pub fn new(spine: Arc<dyn Spine>, view: Arc<View>, pools: Vec<FleetPool>, keys: WorkerKeys) -> Arc<Self> {
         let settled = watch::Sender::new(false);
         Arc::new(Self {
             spine,
             view,
             pools,
+            keys,
             heard: Mutex::default(),
             asked: Mutex::default(),
             settled,
@@ -121,8 +121,8 @@ impl Fleet {
             let now = now_ms();
             let heard = self.heard();
             all.push(self.view.fleet(&of.pool, |pool| {
-                let workers = standing::workers(&of.pool, pool, &heard, millis(of.lease), now);
-                standing::pool((&of.pool, of.shards, of.lanes), pool, &workers, waiting, now)
+                let workers = standing::workers(of, pool, &heard, &self.keys, now);
+                standing::pool(of, pool, &workers, waiting, now)
             }));
         }
         Ok(all)
@@ -133,9 +133,8 @@ impl Fleet {
         self.listen().await;
         let (now, heard) = (now_ms(), self.heard());
         let asked = self.pools.iter().filter(|of| only.is_none_or(|only| of.pool == *only));
-        let workers = asked.map(|of| {
-            self.view.fleet(&of.pool, |pool| standing::workers(&of.pool, pool, &heard, millis(of.lease), now))
-        });
+        let workers =
+            asked.map(|of| self.view.fleet(&of.pool, |pool| standing::workers(of, pool, &heard, &self.keys, now)));
         workers.flatten().collect()
     }
 
@@ -237,7 +236,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map(millis).unwrap_or_default()
 }
 
@@ -267,31 +266,38 @@ enum FollowError {
 /// Reads until nobody asks any more.
 async fn follow(fleet: &Arc<Fleet>, spine: &dyn Spine) -> Result<(), FollowError> {
     let began = (Instant::now(), i64::try_from(now_ms()).unwrap_or(i64::MAX));
-    let mut reader = spine.reader("fleet").await?;
-    let mut all = Vec::new();
+    let (mut all, mut places) = (Vec::new(), Vec::new());
     for of in &fleet.pools {
         let partitions: Vec<_> = (0..of.shards).map(|shard| of.reports.partition(shard)).collect();
         for (partition, Ends { start, end }) in partitions.iter().zip(spine.ends(&partitions).await?) {
             let from = end.saturating_sub(BACK).max(start);
+            places.push((partition.clone(), from));
             all.push(Listened {
                 pool: of.pool.clone(),
-                handle: reader.open(partition, Start::At(from)),
-                partition: partition.clone(),
+                shard: partition.partition,
                 heartbeat: of.heartbeat,
-                position: from,
                 goal: end,
                 since_ms: (from == start).then_some(0),
             });
         }
     }
-    let (mut batch, mut looked) = (Vec::with_capacity(TURN), Instant::now());
+    let mut reading = Reading::begin(spine, "fleet", places).await?;
+    let mut looked = Instant::now();
     loop {
-        let some = poll_fn(|cx| read_some(fleet, &mut *reader, &mut all, &mut batch, cx));
+        let some = reading.turn(|number, record| {
+            let Some(one) = all.get_mut(number) else { return };
+            one.since_ms.get_or_insert(record.timestamp_ms);
+            let known = |worker: &WorkerId| fleet.view.fleet(&one.pool, |pool| pool.workers.contains_key(worker));
+            fleet.heard().take(&one.pool, one.shard, record, known);
+        });
         if let Ok(read) = tokio::time::timeout(LOOK, some).await {
             read?;
         }
-        if !*fleet.settled.borrow() && all.iter().all(|one| one.is_settled(began)) {
-            fleet.settled.send_replace(true);
+        if !*fleet.settled.borrow() {
+            let mut read = all.iter().zip(reading.positions());
+            if read.all(|(one, (_, position))| one.is_settled(position, began)) {
+                fleet.settled.send_replace(true);
+            }
         }
         if looked.elapsed() >= LOOK {
             looked = Instant::now();
@@ -307,41 +313,10 @@ async fn follow(fleet: &Arc<Fleet>, spine: &dyn Spine) -> Result<(), FollowError
 
 impl Listened {
     /// Whether every worker that speaks to it has been heard.
-    fn is_settled(&self, (began, began_ms): (Instant, i64)) -> bool {
+    fn is_settled(&self, position: Offset, (began, began_ms): (Instant, i64)) -> bool {
         let enough = enough(self.heartbeat);
         let back = began_ms.saturating_sub(i64::try_from(enough.as_millis()).unwrap_or(i64::MAX));
-        let read = self.position >= self.goal && self.since_ms.is_some_and(|since| since <= back);
+        let read = position >= self.goal && self.since_ms.is_some_and(|since| since <= back);
         read || began.elapsed() >= enough
     }
-}
-
-/// One turn for every partition that has something.
-fn read_some(
-    fleet: &Fleet,
-    reader: &mut dyn Reader,
-    all: &mut [Listened],
-    batch: &mut Vec<Record>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<(), ReadError>> {
-    let mut moved = false;
-    for one in all {
-        match reader.poll_read(one.handle, TURN, cx, batch) {
-            Poll::Pending => {}
-            Poll::Ready(Ok(progress)) => {
-                moved = true;
-                for record in batch.drain(..) {
-                    one.since_ms.get_or_insert(record.timestamp_ms);
-                    let known =
-                        |worker: &WorkerId| fleet.view.fleet(&one.pool, |pool| pool.workers.contains_key(worker));
-                    fleet.heard().take(&one.pool, one.partition.partition, &record, known);
-                }
-                one.position = progress.position;
-            }
-            Poll::Ready(Err(error)) => {
-                batch.clear();
-                return Poll::Ready(Err(error));
-            }
-        }
-    }
-    if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
 }

@@ -8,6 +8,8 @@ use tidegate_protocol::job::SourcePosition;
 
 use super::heard::{Heard, Said};
 use super::known::{Cordon, Member, Pool};
+use super::listen::FleetPool;
+use crate::leasing::WorkerKeys;
 
 /// Times of the last minute, milliseconds; nothing when there were none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -36,9 +38,9 @@ pub struct PoolStanding {
     pub lanes: u32,
     /// Workers known to it.
     pub workers: usize,
-    /// Those that were heard within a lease, and neither drain nor are cordoned.
+    /// Those that were heard within a lease, and neither drain nor are cordoned in every shard.
     pub present: usize,
-    /// Those that an operator lets have no further job.
+    /// Those that an operator lets have no further job, in some shards or in all.
     #[serde(default)]
     pub cordoned: usize,
     /// Jobs leased.
@@ -79,6 +81,8 @@ pub enum WorkerState {
     Draining,
     /// It is heard, and an operator lets it have no further job.
     Cordoned,
+    /// The same, but in some of the pool's shards alone: in the others it gets jobs.
+    PartlyCordoned,
     /// It is cordoned, and not there.
     Absent,
     /// Not heard for a lease.
@@ -88,6 +92,11 @@ pub enum WorkerState {
 }
 
 impl WorkerState {
+    /// Whether it is there and may get jobs.
+    const fn gets_jobs(self) -> bool {
+        matches!(self, Self::Present | Self::PartlyCordoned)
+    }
+
     /// Its word.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -95,6 +104,7 @@ impl WorkerState {
             Self::Present => "present",
             Self::Draining => "draining",
             Self::Cordoned => "cordoned",
+            Self::PartlyCordoned => "partly cordoned",
             Self::Absent => "absent",
             Self::Silent => "silent",
             Self::Unheard => "unheard",
@@ -135,48 +145,71 @@ pub struct WorkerStanding {
     /// How loaded it says it is, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<f64>,
-    /// An operator's word: it gets no further job.
+    /// An operator's latest word: it gets no further job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cordon: Option<Cordon>,
+    /// In how many of the pool's shards one counts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cordoned_shards: u32,
     /// The jobs it has; only where one worker is asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<SourcePosition>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks for it")]
+fn is_zero(shards: &u32) -> bool {
+    *shards == 0
+}
+
+/// One of whom nothing was heard.
+fn unheard(of: &FleetPool, worker: &WorkerId, pool: &Pool) -> WorkerStanding {
+    let (cordon, cordoned_shards) = pool.cordon(worker).map(|(word, shards)| (word.clone(), shards)).unzip();
+    WorkerStanding {
+        pool: of.pool.clone(),
+        worker: worker.clone(),
+        state: WorkerState::Absent,
+        incarnation: 0,
+        lane: 0,
+        heard_ms_ago: None,
+        running: 0,
+        capacity: 0,
+        free: 0,
+        capabilities: Vec::new(),
+        tenants: None,
+        labels: BTreeMap::new(),
+        load: None,
+        cordon,
+        cordoned_shards: cordoned_shards.unwrap_or_default(),
+        jobs: Vec::new(),
+    }
+}
+
 /// All workers of a pool.
-pub(super) fn workers(name: &PoolName, pool: &Pool, heard: &Heard, lease_ms: u64, now_ms: u64) -> Vec<WorkerStanding> {
+pub(super) fn workers(
+    of: &FleetPool,
+    pool: &Pool,
+    heard: &Heard,
+    keys: &WorkerKeys,
+    now_ms: u64,
+) -> Vec<WorkerStanding> {
     let running = pool.running();
-    // The same command goes to every shard; the latest stands for all.
-    let cordon_of = |worker: &WorkerId| {
-        let latest = pool.cordons.get(worker)?.values().max_by_key(|cordon| cordon.at_ms)?;
-        Some(latest.clone())
-    };
+    let lease_ms = u64::try_from(of.lease.as_millis()).unwrap_or(u64::MAX);
     let standing = |(worker, shards): (&WorkerId, &BTreeMap<u32, Member>)| {
         let newest = shards.values().max_by_key(|member| member.incarnation)?;
         let mut standing = WorkerStanding {
-            pool: name.clone(),
-            worker: worker.clone(),
             state: WorkerState::Unheard,
             incarnation: newest.incarnation,
             lane: newest.lane,
-            heard_ms_ago: None,
             running: running.get(worker).copied().unwrap_or_default(),
-            capacity: 0,
-            free: 0,
-            capabilities: Vec::new(),
-            tenants: None,
-            labels: BTreeMap::new(),
-            load: None,
-            cordon: cordon_of(worker),
-            jobs: Vec::new(),
+            ..unheard(of, worker, pool)
         };
         let (mut latest, mut leaving, mut credit): (Option<&Said>, bool, u64) = (None, false, 0);
         for (shard, member) in shards {
-            let said = heard.of(name, worker, *shard).filter(|said| said.incarnation == member.incarnation);
+            let said = heard.of(&of.pool, worker, *shard).filter(|said| said.incarnation == member.incarnation);
             let Some(said) = said else { continue };
             standing.capacity += u64::from(said.capacity);
             leaving |= said.draining;
-            if said.epoch == member.assigned.0 {
+            if said.epoch == member.assigned.0 && !pool.is_cordoned_in(worker, *shard) {
                 credit += said.credit.saturating_sub(member.assigned.1);
             }
             if latest.is_none_or(|latest| latest.heard_ms < said.heard_ms) {
@@ -184,15 +217,20 @@ pub(super) fn workers(name: &PoolName, pool: &Pool, heard: &Heard, lease_ms: u64
             }
         }
         let Some(said) = latest else { return Some(standing) };
+        // A crew asks several shards for the same jobs when nothing comes from one.
+        if let Some(most) = keys.most_of(worker) {
+            standing.capacity = standing.capacity.min(most as u64);
+        }
         let ago = now_ms.saturating_sub(u64::try_from(said.heard_ms).unwrap_or_default());
-        standing.state = match (ago > lease_ms, leaving, standing.cordon.is_some()) {
+        standing.state = match (ago > lease_ms, leaving, standing.cordoned_shards) {
             (true, ..) => WorkerState::Silent,
             (false, true, _) => WorkerState::Draining,
-            (false, false, true) => WorkerState::Cordoned,
-            (false, false, false) => WorkerState::Present,
+            (false, false, 0) => WorkerState::Present,
+            (false, false, shards) if shards >= of.shards => WorkerState::Cordoned,
+            (false, false, _) => WorkerState::PartlyCordoned,
         };
         standing.heard_ms_ago = Some(ago);
-        if standing.state == WorkerState::Present {
+        if standing.state.gets_jobs() {
             standing.free = credit.min(standing.capacity.saturating_sub(standing.running));
         }
         standing.capabilities.clone_from(&said.capabilities);
@@ -201,24 +239,8 @@ pub(super) fn workers(name: &PoolName, pool: &Pool, heard: &Heard, lease_ms: u64
         standing.load = said.load;
         Some(standing)
     };
-    let absent =
-        pool.cordons.keys().filter(|worker| !pool.workers.contains_key(*worker)).map(|worker| WorkerStanding {
-            pool: name.clone(),
-            worker: worker.clone(),
-            state: WorkerState::Absent,
-            incarnation: 0,
-            lane: 0,
-            heard_ms_ago: None,
-            running: 0,
-            capacity: 0,
-            free: 0,
-            capabilities: Vec::new(),
-            tenants: None,
-            labels: BTreeMap::new(),
-            load: None,
-            cordon: cordon_of(worker),
-            jobs: Vec::new(),
-        });
+    let absent = pool.cordons.keys().filter(|worker| !pool.workers.contains_key(*worker));
+    let absent = absent.map(|worker| unheard(of, worker, pool));
     pool.workers.iter().filter_map(standing).chain(absent).collect()
 }
 
@@ -231,21 +253,21 @@ pub(super) struct Waiting {
 
 /// The pool itself, of which these are the workers.
 pub(super) fn pool(
-    (name, shards, lanes): (&PoolName, u32, u32),
+    of: &FleetPool,
     pool: &Pool,
     workers: &[WorkerStanding],
     waiting: Waiting,
     now_ms: u64,
 ) -> PoolStanding {
-    let present: Vec<_> = workers.iter().filter(|worker| worker.state == WorkerState::Present).collect();
+    let present: Vec<_> = workers.iter().filter(|worker| worker.state.gets_jobs()).collect();
     let capacity: u64 = present.iter().map(|worker| worker.capacity).sum();
     let running: u64 = workers.iter().map(|worker| worker.running).sum();
     // As many as `present`, at their average: rounded up.
     let wanted = (waiting.backlog + running).saturating_mul(present.len() as u64).div_ceil(capacity.max(1));
     PoolStanding {
-        pool: name.clone(),
-        shards,
-        lanes,
+        pool: of.pool.clone(),
+        shards: of.shards,
+        lanes: of.lanes,
         workers: workers.iter().filter(|worker| worker.state != WorkerState::Absent).count(),
         present: present.len(),
         cordoned: workers.iter().filter(|worker| worker.cordon.is_some()).count(),
@@ -261,5 +283,99 @@ pub(super) fn pool(
         ran: pool.ran(now_ms),
         outcomes: pool.outcomes.iter().map(|(outcome, n)| (outcome.word().to_owned(), *n)).collect(),
         leases_lost: pool.lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tidegate_keys::BearerDigest;
+    use tidegate_protocol::address::TopicName;
+    use tidegate_protocol::facts::SchedulerFact;
+    use tidegate_protocol::ids::{CommandId, KeyId, PersonId};
+    use tidegate_protocol::time::Timestamp;
+    use tidegate_spine::{Headers, Record};
+
+    use super::super::known::Known;
+    use super::*;
+    use crate::leasing::WorkerKey;
+
+    const NOW: u64 = 1_700_000_000_000;
+
+    fn pool_of_two_shards() -> FleetPool {
+        let topic = |name: &str| TopicName::new(name).unwrap();
+        FleetPool {
+            pool: PoolName::new("bank").unwrap(),
+            shards: 2,
+            lanes: 4,
+            reports: topic("reports"),
+            commands: topic("commands"),
+            backlog: Vec::new(),
+            lease: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(2),
+        }
+    }
+
+    fn present(known: &mut Known, heard: &mut Heard, of: &FleetPool, worker: &str, capacity: u32) {
+        let worker = WorkerId::new(worker).unwrap();
+        for shard in 0..of.shards {
+            let welcomed = SchedulerFact::WorkerWelcomed { worker: worker.clone(), incarnation: 7, epoch: 1, lane: 0 };
+            known.take(&of.pool, shard, Timestamp(NOW * 1_000), &welcomed, None);
+            let beat = serde_json::json!({"heartbeat": {"worker": worker, "incarnation": 7, "lane": 0, "epoch": 1,
+                "capabilities": ["pay"], "capacity": capacity, "running": [], "received": 0, "credit": capacity}});
+            let record = Record {
+                offset: 0,
+                timestamp_ms: i64::try_from(NOW).unwrap(),
+                key: None,
+                headers: Headers::default(),
+                value: Some(Bytes::from(beat.to_string())),
+            };
+            heard.take(&of.pool, shard, &record, |_| true);
+        }
+    }
+
+    #[test]
+    fn a_cordon_of_some_shards_is_said_to_be_that() {
+        let (of, mut known, mut heard) = (pool_of_two_shards(), Known::default(), Heard::default());
+        present(&mut known, &mut heard, &of, "w", 4);
+        let mut cordoned_in = |shard: u32| {
+            let fact = SchedulerFact::WorkerCordoned {
+                worker: WorkerId::new("w").unwrap(),
+                drain: false,
+                tell: None,
+                command: CommandId::new("c").unwrap(),
+                by: PersonId::new("olga").unwrap(),
+                at_ms: NOW,
+                reason: String::new(),
+            };
+            known.take(&of.pool, shard, Timestamp(NOW * 1_000), &fact, None);
+            let pool = known.pool(&of.pool).unwrap();
+            let worker = workers(&of, pool, &heard, &WorkerKeys::default(), NOW).remove(0);
+            (worker.state, worker.cordoned_shards, worker.free)
+        };
+        assert_eq!(cordoned_in(1), (WorkerState::PartlyCordoned, 1, 4));
+        assert_eq!(cordoned_in(0), (WorkerState::Cordoned, 2, 0));
+    }
+
+    #[test]
+    fn a_crew_has_the_slots_of_its_key_however_many_shards_there_are() {
+        let (of, mut known, mut heard) = (pool_of_two_shards(), Known::default(), Heard::default());
+        let key = WorkerKey {
+            id: KeyId::new("acme").unwrap(),
+            digest: BearerDigest::of("secret"),
+            tenants: None,
+            pools: None,
+            capabilities: None,
+            enforces: std::collections::BTreeSet::new(),
+            max_leases: 5,
+            until_ms: None,
+        };
+        present(&mut known, &mut heard, &of, "http:host:7070:acme:0011", 5);
+        present(&mut known, &mut heard, &of, "other", 5);
+        let keys = WorkerKeys::new([key]).unwrap();
+        let found = workers(&of, known.pool(&of.pool).unwrap(), &heard, &keys, NOW);
+        assert_eq!(found.iter().map(|worker| worker.capacity).collect::<Vec<_>>(), [5, 10]);
     }
 }

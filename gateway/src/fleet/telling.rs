@@ -13,12 +13,16 @@ use tidegate_protocol::pool_command::{MAX_POOL_COMMAND_BYTES, PoolAction, PoolCo
 use tidegate_spine::{AppendError, NewRecord, ProducerOptions, SpineError};
 use tokio::time::Instant;
 
-use super::listen::Fleet;
+use super::known::Pool;
+use super::listen::{Fleet, now_ms};
 use crate::commands::Became;
 use crate::leasing::CREW;
 
 /// How long a command may take to land, and how long an answer waits for what it leads to.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Schedulers say nothing of a command that is older.
+const UNANSWERED_MS: u64 = 3_600_000;
 
 /// A command that was not passed on, or not to all shards.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,9 +55,9 @@ pub enum NotTold {
 pub struct Told {
     /// The command.
     pub command: CommandId,
-    /// `given` when it counts in every shard, `refused`, or `pending` while some have not said.
+    /// `given` when it counts in every shard, `refused` when it does not in one, or `pending` while some have not said.
     pub became: Became,
-    /// Shards in which it counts.
+    /// Shards in which it counts; of an `uncordon` less than all when there was nothing to end in some.
     pub shards: usize,
     /// Why it was refused, as a word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,7 +98,13 @@ impl Fleet {
         let command = read(&value)?;
         let of = self.pools.iter().find(|of| of.pool == command.pool);
         let of = of.ok_or_else(|| NotTold::NoSuchPool { pool: command.pool.to_string() })?;
+        if command.at_ms.saturating_add(UNANSWERED_MS) < now_ms() {
+            let reason =
+                "it was signed more than an hour ago, and no shard answers that any more: sign it anew".to_owned();
+            return Err(NotTold::NoCommand { reason });
+        }
         let mut changed = self.view.fleet_changes();
+        let (behind, given_ms) = (self.view.fleet(&of.pool, Pool::answers_so_far), now_ms());
         let options = ProducerOptions { name: "pool-commands".into(), ..ProducerOptions::default() };
         let mut producer = self.spine.producer(options).await.map_err(NotTold::Away)?;
         let landings: Vec<_> = (0..of.shards)
@@ -118,12 +128,18 @@ impl Fleet {
         loop {
             // Before looking: what is said in between is heard.
             changed.mark_unchanged();
-            let (shards, refused) = self.view.fleet(&of.pool, |pool| pool.answered(&command.id));
-            let all = u32::try_from(shards).is_ok_and(|shards| shards >= of.shards);
-            let became = match (&refused, all) {
-                (Some(_), _) => Became::Refused,
-                (None, true) => Became::Given,
-                (None, false) => Became::Pending,
+            let answered = self.view.fleet(&of.pool, |pool| pool.answered(&command.id, behind, given_ms));
+            let (shards, said) = (answered.given, answered.given + answered.idle);
+            let all = u32::try_from(said).is_ok_and(|said| said >= of.shards);
+            let (became, refused) = match (answered.refused, all) {
+                (Some(refused), _) => (Became::Refused, Some(refused)),
+                // In some it may never have counted: that it ends everywhere is what was asked for.
+                (None, true) if shards > 0 => (Became::Given, None),
+                (None, true) => {
+                    let detail = format!("`{}` is cordoned in no shard", command.worker);
+                    (Became::Refused, Some((PoolRefusal::NotCordoned, detail)))
+                }
+                (None, false) => (Became::Pending, None),
             };
             if became != Became::Pending || tokio::time::timeout_at(deadline, changed.changed()).await.is_err() {
                 let (why, detail) = refused.map_or((None, String::new()), |(why, detail)| (Some(why), detail));

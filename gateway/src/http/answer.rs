@@ -114,7 +114,8 @@ impl From<&NotSubmitted> for Refused {
 impl From<&NotWatched> for Refused {
     fn from(error: &NotWatched) -> Self {
         let (word, hint) = match error {
-            NotWatched::TooMany => ("too_many_watched", "ask again later"),
+            NotWatched::TooMany | NotWatched::TooManyFollow => ("too_many_watched", "ask again later"),
+            NotWatched::Waits(waits) => return Self::from(*waits),
             NotWatched::Away(_) => ("spine_unavailable", "ask again when `/readyz` says so"),
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, word, error.to_string(), hint)

@@ -9,11 +9,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tidegate_protocol::trace;
 
 use super::answer::{Refusal, Refused};
 use super::params::{Query, job_key};
 use super::state::Api;
-use crate::progress::Signs;
+use crate::progress::{Seen, Signs};
 use crate::submit::{NotSubmitted, Submitted};
 use crate::view::{Changes, JobKey, Story};
 
@@ -71,8 +72,9 @@ pub(super) async fn submit(
             Refused::bad_request("bad_body", e.body_text(), "send it whole")
         }
     })?;
+    let traceparent = headers.get(trace::PARENT).and_then(|value| value.to_str().ok());
     if is_one(&headers, &body) {
-        let mut results = submitter.submit(vec![body]).await;
+        let mut results = submitter.submit(vec![body], traceparent).await;
         return match results.pop() {
             Some(Ok(submitted)) => Ok((StatusCode::ACCEPTED, Json(submitted)).into_response()),
             Some(Err(error)) => Err(Refused::from(&error)),
@@ -83,7 +85,7 @@ pub(super) async fn submit(
     if lines.is_empty() {
         return Err(Refused::bad_request("empty", "the body has no job", "send one JSON object, or one a line"));
     }
-    Ok(answer(numbers, submitter.submit(lines).await))
+    Ok(answer(numbers, submitter.submit(lines, traceparent).await))
 }
 
 fn answer(numbers: Vec<usize>, results: Vec<Result<Submitted, NotSubmitted>>) -> Response {
@@ -147,11 +149,12 @@ pub(super) async fn progress(
     let asked = query(asked)?;
     let key = one_job(&api, &name, &asked)?;
     let since = asked.since()?.unwrap_or(0);
-    let signs = api.progress.of(&api.view, &key, since, asked.wait(api.longest_wait)?).await;
+    let seen = Seen { sign: since, change: None };
+    let signs = api.progress.of(&api.view, &key, seen, asked.wait(api.longest_wait)?).await;
     signs.map_err(|error| Refused::from(&error))?.map(Json).ok_or_else(|| no_such_job(&name))
 }
 
-fn no_such_job(name: &str) -> Refused {
+pub(super) fn no_such_job(name: &str) -> Refused {
     Refused::new(
         StatusCode::NOT_FOUND,
         "no_such_job",
@@ -161,7 +164,7 @@ fn no_such_job(name: &str) -> Refused {
 }
 
 /// The job that is asked for, where that is clear.
-fn one_job(api: &Api, name: &str, asked: &Query) -> Result<JobKey, Refused> {
+pub(super) fn one_job(api: &Api, name: &str, asked: &Query) -> Result<JobKey, Refused> {
     let key = job_key(name, asked.tenant()?)?;
     if let JobKey::Id { id, tenant: None } = &key {
         let tenants = api.view.tenants_of(id);

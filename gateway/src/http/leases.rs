@@ -77,6 +77,9 @@ pub struct Leased {
     /// The approved record's exact text, with the ticket that proves that the job may run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,
+    /// The trace it belongs to, W3C trace context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// The lease lasts so long from now, and from every heartbeat.
     pub term_ms: u64,
     /// How often to send one.
@@ -121,6 +124,9 @@ struct ProgressBody {
     /// A piece of the output.
     #[serde(default)]
     partial: Option<String>,
+    /// Whether it waits, from now on, for a job that it spawned.
+    #[serde(default)]
+    waits: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -214,6 +220,7 @@ fn leased(taken: Taken, ticket: bool) -> Leased {
         constraints: context.constraints().cloned(),
         deadline_ms: context.deadline().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(millis),
         ticket: ticket.then(|| context.record().get().to_owned()),
+        traceparent: context.traceparent().map(str::to_owned),
         term_ms: millis(terms.lease),
         heartbeat_ms: millis(terms.heartbeat),
     }
@@ -242,8 +249,8 @@ pub(super) async fn progress(
     Path(id): Path<String>,
     body: Body,
 ) -> Answer {
-    let (ProgressBody { token, fraction, note, partial }, _) = read(body)?;
-    let sign = Sign { fraction, note, partial };
+    let (ProgressBody { token, fraction, note, partial, waits }, _) = read(body)?;
+    let sign = Sign { fraction, note, partial, waits };
     api.leasing.desk().progress(&key.id, &id, &token, sign).map_err(|e| Refused::from(&e))?;
     Ok(Json(Progressed { state: "held", reason: None, term_ms: None }))
 }

@@ -31,6 +31,7 @@ mod bearer;
 mod commands;
 mod counted;
 mod dead;
+mod events;
 mod jobs;
 mod leases;
 mod limits;
@@ -86,6 +87,7 @@ fn v1(api: Arc<Api>) -> Router {
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
         .route("/v1/jobs/{id}", get(jobs::get))
         .route("/v1/jobs/{id}/progress", get(jobs::progress))
+        .route("/v1/jobs/{id}/events", get(events::events))
         .route("/v1/jobs/{id}/cancel", post(commands::cancel))
         .route("/v1/jobs/{id}/revoke", post(commands::revoke))
         .route("/v1/limits", get(limits::list))

@@ -327,6 +327,12 @@ pub(super) fn name_of(process: &str, name: &CrewName) -> Result<WorkerId, BadNam
     WorkerId::new(format!("{CREW}{process}:{}:{digest}", name.key))
 }
 
+/// The key of the crew that a worker is; of no other worker.
+pub(super) fn key_of(worker: &WorkerId) -> Option<&str> {
+    let (of_process, _digest) = worker.as_str().strip_prefix(CREW)?.rsplit_once(':')?;
+    of_process.rsplit_once(':').map(|(_, key)| key)
+}
+
 /// Resolves when the process ends.
 pub(super) async fn until(closed: &mut watch::Receiver<bool>) {
     // An error means that whoever could say so is gone.

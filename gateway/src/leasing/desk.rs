@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidegate_protocol::ids::{KeyId, WorkerId};
 use tidegate_worker::handler::Ending;
 use tidegate_worker::session::JobKey;
-use tidegate_worker::{Cancel, Context};
+use tidegate_worker::{Cancel, Context, Lent};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
@@ -46,6 +46,8 @@ pub(crate) struct Lease {
     term: Duration,
     state: Mutex<State>,
     progress: Mutex<Option<Context>>,
+    /// Its slot, while it waits for a job that it spawned.
+    lent: Mutex<Option<Lent>>,
     end: Mutex<Option<oneshot::Sender<Ending>>>,
     settled: watch::Sender<Settled>,
     /// Whether it counts towards what its key may have at once. Changes under the desk's lock alone.
@@ -100,6 +102,8 @@ pub struct Sign {
     pub note: Option<String>,
     /// A piece of the output.
     pub partial: Option<String>,
+    /// Whether it waits for a job that it spawned: its slot is lent meanwhile.
+    pub waits: Option<bool>,
 }
 
 /// How a lease stands, as its worker is told.
@@ -238,6 +242,7 @@ impl Desk {
             term,
             state: Mutex::new(State::new(Instant::now() + shelf)),
             progress: Mutex::new(progress),
+            lent: Mutex::default(),
             end: Mutex::new(Some(end)),
             settled: watch::channel(None).0,
             counts: AtomicBool::new(false),
@@ -284,6 +289,7 @@ impl Desk {
     pub(crate) fn ended(&self, lease: &Lease) {
         lease.lose("it ended");
         *lease.progress.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lease.lent.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let mut table = self.table();
         let of = table.of_key(&lease.key);
         of.ended.push_back(lease.id.clone());
@@ -334,20 +340,24 @@ impl Desk {
         key: &KeyId,
         id: &str,
         token: &str,
-        Sign { fraction, note, partial }: Sign,
+        Sign { fraction, note, partial, waits }: Sign,
     ) -> Result<(), NotDone> {
         let lease = self.find(key, id, token)?;
         if !lease.is_taken() {
             return Err(NotDone::Stale { why: "its lease is over".into() });
         }
         if let Some(context) = &*lease.progress.lock().unwrap_or_else(PoisonError::into_inner) {
+            if let Some(waits) = waits {
+                let lent = waits.then(|| context.lend_slot());
+                *lease.lent.lock().unwrap_or_else(PoisonError::into_inner) = lent;
+            }
+            let only_another = partial.is_some() || waits.is_some();
             if let Some(text) = partial {
                 context.partial(text);
-                if fraction.is_none() && note.is_none() {
-                    return Ok(());
-                }
             }
-            context.progress(fraction, note.unwrap_or_default());
+            if fraction.is_some() || note.is_some() || !only_another {
+                context.progress(fraction, note.unwrap_or_default());
+            }
         }
         Ok(())
     }

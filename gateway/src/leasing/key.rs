@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_keys::BearerDigest;
-use tidegate_protocol::ids::{Capability, KeyId, PoolName, TenantId};
+use tidegate_protocol::ids::{Capability, KeyId, PoolName, TenantId, WorkerId};
 use tidegate_worker::constraints::Enforces;
 
-use super::NotLeased;
+use super::{NotLeased, crew};
 
 /// A worker's key, of which only the digest is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +101,12 @@ impl WorkerKeys {
     pub fn of(&self, offered: &str, now_ms: u64) -> Option<&WorkerKey> {
         let key = self.by_digest.get(&BearerDigest::of(offered))?;
         key.until_ms.is_none_or(|until| now_ms <= until).then_some(key)
+    }
+
+    /// How many jobs a worker of a pool may have at once, when it stands for workers over HTTP with one of these keys.
+    pub(crate) fn most_of(&self, worker: &WorkerId) -> Option<usize> {
+        let key = crew::key_of(worker)?;
+        self.by_digest.values().find(|known| known.id.as_str() == key).map(|known| known.max_leases)
     }
 
     /// Whether there is none.

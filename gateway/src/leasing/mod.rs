@@ -254,6 +254,11 @@ impl Leasing {
         }
     }
 
+    /// Whether this process ends: what would go on for long ends then.
+    pub(crate) fn closing(&self) -> tokio::sync::watch::Receiver<bool> {
+        self.closed.subscribe()
+    }
+
     /// Lets waiting requests go, and takes no more.
     pub fn close(&self) {
         self.closed.send_replace(true);

@@ -34,8 +34,14 @@ pub(super) struct Shelf {
 /// What a waiting request is called up by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Waiting {
+    /// The end of this record's job.
     Position(SourcePosition),
+    /// The end of a job of this id.
     Id(JobId),
+    /// Any change of this record's story.
+    Change(SourcePosition),
+    /// Any change of a story of this id.
+    ChangeOf(JobId),
 }
 
 impl Shelf {
@@ -82,6 +88,12 @@ impl Shelf {
         if let (Some(id), false) = (&id, had_id) {
             self.by_id.entry(id.clone()).or_default().push(source.clone());
         }
+        if !self.waiters.is_empty() {
+            self.wake(&Waiting::Change(source.clone()));
+            if let Some(id) = &id {
+                self.wake(&Waiting::ChangeOf(id.clone()));
+            }
+        }
         if is_told {
             self.wake(&Waiting::Position(source.clone()));
             if let Some(id) = id {
@@ -110,6 +122,7 @@ impl Shelf {
         self.repeats.insert(again.clone(), first.clone());
         self.change(first, |story| story.repeated_at.push(again.clone()));
         self.wake(&Waiting::Position(again.clone()));
+        self.wake(&Waiting::Change(again.clone()));
     }
 
     fn evict(&mut self) {

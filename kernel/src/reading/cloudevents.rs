@@ -9,6 +9,7 @@
 //! | `ce_requires`, `ce_risktags` | lists, separated by commas |
 //! | `ce_priority`, `ce_deadline`, `ce_ttlms`, `ce_notbefore`, `ce_delayms` | numbers |
 //! | `ce_orderingkey` | `ordering_key` |
+//! | `ce_select`, `ce_prefer` | labels of its worker, separated by commas: `zone=eu`, `gpu=a100\|h100` (one of these), `ssd` (any value), `!spot` (none) |
 //! | `ce_maxattempts`, `ce_backoffms`, `ce_maxbackoffms` | numbers, of `retry` |
 //! | every other `ce_*` (`ce_time`, `ce_subject`, extensions) | a label of that name, so nothing said is lost |
 //!
@@ -17,6 +18,7 @@
 
 use tidegate_protocol::ids::{Capability, JobId, TenantId};
 use tidegate_protocol::job::InputHash;
+use tidegate_protocol::selector::{Selector, Wanted};
 
 use super::draft::{Draft, named, priority, room, text, topic};
 use super::refusal::{Refusal, quoted};
@@ -69,6 +71,8 @@ pub(crate) fn read(headers: &[(&str, &str)]) -> Result<Draft, Refusal> {
             "ce_orderingkey" => {
                 draft.timing.ordering_key = Some(timing::ordering_key("ce_orderingkey", value)?);
             }
+            "ce_select" => draft.select = selector("ce_select", value)?,
+            "ce_prefer" => draft.prefer = selector("ce_prefer", value)?,
             "ce_maxattempts" => retry(&mut draft, "max_attempts", "ce_maxattempts", value)?,
             "ce_backoffms" => retry(&mut draft, "backoff_ms", "ce_backoffms", value)?,
             "ce_maxbackoffms" => retry(&mut draft, "max_backoff_ms", "ce_maxbackoffms", value)?,
@@ -104,10 +108,47 @@ fn retry(draft: &mut Draft, name: &str, header: &str, value: &str) -> Result<(),
     timing::retry(&mut draft.timing.retry, name, header, whole(header, value)?)
 }
 
+fn selector(header: &str, value: &str) -> Result<Selector, Refusal> {
+    let mut selector = Selector::default();
+    for entry in entries(value) {
+        let (label, wanted) = match entry.split_once('=') {
+            Some((label, values)) if values.contains('|') => {
+                (label, Wanted::In(values.split('|').map(|value| value.trim().into()).collect()))
+            }
+            Some((label, value)) => (label, Wanted::Is(value.trim().into())),
+            None => match entry.strip_prefix('!') {
+                Some(label) => (label, Wanted::There(false)),
+                None => (entry, Wanted::There(true)),
+            },
+        };
+        let added = selector.want(label.trim(), wanted);
+        added.map_err(|bad| Refusal::header(header, format!("is no selector: {bad}")))?;
+    }
+    Ok(selector)
+}
+
 fn entries(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim).filter(|entry| !entry.is_empty())
 }
 
 fn whole(header: &str, value: &str) -> Result<u64, Refusal> {
     value.parse().map_err(|_| Refusal::header(header, format!("is `{}`, not a whole number from 0", quoted(value))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_in_a_header_says_what_one_in_an_envelope_does() {
+        let read = |text: &str| selector("ce_select", text).map(|read| serde_json::to_string(&read).unwrap());
+        assert_eq!(
+            read("zone=eu, gpu=a100|h100,ssd,!spot,").unwrap(),
+            r#"{"gpu":["a100","h100"],"spot":false,"ssd":true,"zone":"eu"}"#
+        );
+        assert_eq!(read("").unwrap(), "{}");
+        for bad in ["zone=", "=eu", "!", "gpu=a100|", "zone=eu,zone=us"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -104,6 +104,8 @@ pub struct TopicSettings {
     pub shared_partitions: u32,
     /// Largest record.
     pub record_bytes: usize,
+    /// Records of `denied` and `finished` carry the headers of CloudEvents.
+    pub cloudevents: bool,
     /// Retention of logs, facts and lanes, milliseconds.
     pub retention: super::RetentionWritten,
 }
@@ -383,6 +385,7 @@ fn topics(check: &mut Check<'_>, written: &Written, sources: &[Arc<Source>]) -> 
         partitions,
         shared_partitions: topics.shared_partitions,
         record_bytes: topics.record_bytes,
+        cloudevents: topics.cloudevents,
         retention: topics.retention,
     }
 }

@@ -231,6 +231,8 @@ pub struct TopicsWritten {
     pub shared_partitions: u32,
     /// Largest record, bytes of key, value and headers.
     pub record_bytes: usize,
+    /// Records of `denied` and `finished` carry the headers of CloudEvents too.
+    pub cloudevents: bool,
     /// How long records are kept.
     pub retention: RetentionWritten,
 }
@@ -244,6 +246,7 @@ impl Default for TopicsWritten {
             partitions: BTreeMap::new(),
             shared_partitions: 4,
             record_bytes: 1_048_588,
+            cloudevents: false,
             retention: RetentionWritten::default(),
         }
     }

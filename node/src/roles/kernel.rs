@@ -97,7 +97,9 @@ pub(crate) async fn kernels(ground: &Ground) -> Result<Vec<Hosting>, RoleError> 
     let routes = Arc::new(ground.config.routes().map_err(|e| made(e.to_string()))?);
     let mut hostings = Vec::new();
     for source in &ground.config.sources {
-        let topics = KernelTopics::new(&ground.config.prefix, source, partitions).map_err(|e| made(e.to_string()))?;
+        let mut topics =
+            KernelTopics::new(&ground.config.prefix, source, partitions).map_err(|e| made(e.to_string()))?;
+        topics.cloudevents = ground.config.topics.cloudevents;
         let decisions = topics.decisions.clone();
         let kernels = Arc::new(Kernels {
             ground: ground.clone(),

@@ -57,7 +57,8 @@ pub(crate) async fn schedulers(ground: &Ground) -> Result<Vec<Hosting>, RoleErro
         let leases = Topic::Leases(pool.name().clone()).name(&config.prefix).map_err(|e| made(e.to_string()))?;
         let group = group(&config.prefix, Role::Scheduler, Some(pool.name().as_str()));
         let pool = Pool::new(layout, &pool.tuning).map_err(|e| made(e.to_string()))?;
-        let pool = Arc::new(pool.operated_by(ground.keys.trust(), ground.keys.people()));
+        let pool = pool.operated_by(ground.keys.trust(), ground.keys.people());
+        let pool = Arc::new(pool.telling_cloudevents(config.topics.cloudevents));
         hostings
             .push(hold(ground.clone(), group, leases, Arc::new(Schedulers { ground: ground.clone(), pool })).await?);
     }

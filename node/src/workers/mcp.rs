@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidegate_worker::agent::{Endpoint, Gateway, McpServer};
 
-use super::{BadWorkerSpec, Runs, WorkerSpec, is_address};
+use super::{BadWorkerSpec, Runs, WorkerSpec, is_address, shown};
 use crate::process::StartError;
 
 /// Where a server is.
@@ -35,7 +35,7 @@ impl FromStr for McpSpec {
 
     /// `NAME=COMMAND ARGS` or `NAME=http://…`.
     fn from_str(text: &str) -> Result<Self, BadWorkerSpec> {
-        let bad = |reason: String| BadWorkerSpec { text: text.chars().take(200).collect(), reason };
+        let bad = |reason: String| BadWorkerSpec { text: shown(text), reason };
         let (name, at) = text.split_once('=').ok_or_else(|| bad("there is no `=`".into()))?;
         let (name, at) = (name.trim(), at.trim());
         if name.is_empty() {

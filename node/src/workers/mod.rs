@@ -52,7 +52,7 @@ pub struct WorkerSpec {
     "`{text}` says no worker: {reason}; write `CAPABILITY=COMMAND ARGS`, `CAPABILITY=loop:COMMAND ARGS`, `CAPABILITY=http://HOST/PATH` or `CAPABILITY=builtin:echo`"
 )]
 pub struct BadWorkerSpec {
-    /// As written.
+    /// Its beginning as written, without what may be secret: arguments, and user, password and query of an address.
     pub text: String,
     /// What is wrong.
     pub reason: String,
@@ -63,7 +63,7 @@ impl FromStr for WorkerSpec {
 
     /// The command is split at white space; quotes mean nothing (write a script for more).
     fn from_str(text: &str) -> Result<Self, BadWorkerSpec> {
-        let bad = |reason: String| BadWorkerSpec { text: text.chars().take(200).collect(), reason };
+        let bad = |reason: String| BadWorkerSpec { text: shown(text), reason };
         let (capability, runs) = text.split_once('=').ok_or_else(|| bad("there is no `=`".into()))?;
         if capability.trim().is_empty() {
             return Err(bad("there is no capability before `=`".into()));
@@ -85,6 +85,26 @@ impl FromStr for WorkerSpec {
         };
         Ok(Self { capability, runs })
     }
+}
+
+/// What of a spec may be shown: its first word, of an address no more than scheme, host and path.
+fn shown(text: &str) -> String {
+    let text = text.trim();
+    let word = text.split_whitespace().next().unwrap_or_default();
+    let word = match word.split_once("://") {
+        None => word.to_owned(),
+        Some((before, after)) => {
+            let (authority, rest) = after.split_at(after.find(['/', '?', '#']).unwrap_or(after.len()));
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            let path = rest.split(['?', '#']).next().unwrap_or_default();
+            format!("{before}://{host}{path}")
+        }
+    };
+    let mut shown: String = word.chars().take(100).collect();
+    if shown.len() < text.len() {
+        shown.push_str(" …");
+    }
+    shown
 }
 
 fn is_address(text: &str) -> bool {
@@ -202,4 +222,26 @@ fn report(error: &RunError) {
 pub fn last_of_each(specs: impl IntoIterator<Item = WorkerSpec>) -> Vec<WorkerSpec> {
     let by_name: BTreeMap<String, WorkerSpec> = specs.into_iter().map(|spec| (spec.capability.clone(), spec)).collect();
     by_name.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_spec_is_told_without_what_may_be_secret_in_it() {
+        for text in [
+            "hook=http://user:secret@h/run",
+            "hook=http://secret@h:99999/run?key=secret",
+            "http://u:secret@h/run",
+            "curl -H Authorization:secret",
+            "=./run --token secret",
+        ] {
+            let worker = WorkerSpec::from_str(text).unwrap_err().to_string();
+            let server = McpSpec::from_str(text).unwrap_err().to_string();
+            assert!(!worker.contains("secret") && !server.contains("secret"), "{worker} {server}");
+        }
+        assert_eq!(shown("hook=http://u:p@h:1/run?x=y"), "hook=http://h:1/run …");
+        assert_eq!((shown("pay"), shown("./pay.sh --fast")), ("pay".to_owned(), "./pay.sh …".to_owned()));
+    }
 }

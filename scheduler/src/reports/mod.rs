@@ -128,7 +128,7 @@ impl Scheduler {
         let counts = &mut self.soft.counts;
         match self.pool.operators.believe(&self.pool.layout.pool, arrival.record, at) {
             Ok(command) => {
-                counts.commands_repeated += u64::from(self.state.cordons().has_met(&command.id));
+                counts.commands_repeated += u64::from(self.state.cordons().has_met(&command.id, at));
                 Heard::Command(Box::new(command))
             }
             Err(why) => {

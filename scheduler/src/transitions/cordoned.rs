@@ -3,7 +3,9 @@
 //! | command | the worker is | leads to |
 //! |---|---|---|
 //! | any | | nothing, when its id was met before (counted) |
-//! | any, signed too long ago or ahead of time | | refused `out_of_time` |
+//! | any, signed more than an hour ago | | nothing |
+//! | any, signed too long ago or ahead of time | | refused `out_of_time`; one that is ahead may count later |
+//! | any, when too many were met | | refused `not_now`; it may count later |
 //! | `cordon` | free or cordoned | `WorkerCordoned`; nothing new is given to it |
 //! | `drain` | known | the same, and it is told to leave |
 //! | `drain` | not known | the same as `cordon`: whoever comes under that name later is not told |
@@ -18,13 +20,13 @@ use tidegate_protocol::time::Timestamp;
 use tidegate_stage::{Decision, InputRef, Outbox};
 
 use crate::Scheduler;
-use crate::cordons::{MOST_CORDONED, is_in_time};
+use crate::cordons::{MOST_CORDONED, Timely, timely};
 
 /// Why it has no effect.
 fn refusal(scheduler: &Scheduler, command: &PoolCommand, at: Timestamp) -> Option<(PoolRefusal, String)> {
     let cordons = scheduler.state.cordons();
     let (worker, cordoned) = (&command.worker, cordons.of(&command.worker).is_some());
-    if !is_in_time(command.at_ms, at) {
+    if !matches!(timely(command.at_ms, at), Timely::InTime(_)) {
         let detail = "it was signed more than 15 minutes ago, or its time is still to come: sign it anew";
         return Some((PoolRefusal::OutOfTime, detail.to_owned()));
     }
@@ -48,12 +50,17 @@ pub(crate) fn decide(
     decision: &mut Decision<SchedulerFact>,
 ) {
     let cordons = scheduler.state.cordons();
-    if cordons.has_met(&command.id) {
+    if cordons.has_met(&command.id, at) || timely(command.at_ms, at) == Timely::Old {
         return;
     }
     let PoolCommand { worker, action, id, by, at_ms, reason, .. } = command.clone();
     let fact = match (refusal(scheduler, command, at), action) {
-        (Some(_), _) if !cordons.may_refuse(at) => return,
+        // What cannot be remembered would be a fact each time it is said.
+        (Some((why, _)), _)
+            if !cordons.may_refuse(at) || (why == PoolRefusal::OutOfTime && !cordons.can_remember(at)) =>
+        {
+            return;
+        }
         (Some((why, detail)), _) => {
             SchedulerFact::PoolCommandRefused { worker, action, command: id, by, at_ms, why, detail }
         }
@@ -94,9 +101,12 @@ pub(crate) fn lift(scheduler: &mut Scheduler, worker: &WorkerId, (command, signe
     place_anew(scheduler, worker, at);
 }
 
-pub(crate) fn refused(scheduler: &mut Scheduler, (command, signed_ms): Met<'_>, at: Timestamp) {
+pub(crate) fn refused(scheduler: &mut Scheduler, why: PoolRefusal, (command, signed_ms): Met<'_>, at: Timestamp) {
     let cordons = scheduler.state.cordons_mut();
-    cordons.remember(command, signed_ms, at);
+    // Of what there was no room for it may be said again.
+    if why != PoolRefusal::NotNow {
+        cordons.remember(command, signed_ms, at);
+    }
     cordons.refused(at);
 }
 

@@ -1,6 +1,7 @@
 //! `JobFinished`: a job ends, by a result, its deadline, too many strikes, or because it is called off.
 
 use serde_json::value::RawValue;
+use tidegate_protocol::cloudevents::{self, Kind};
 use tidegate_protocol::facts::{Holder, SchedulerFact};
 use tidegate_protocol::fleet::Order;
 use tidegate_protocol::headers;
@@ -255,12 +256,18 @@ pub(crate) fn emit(
     // A record of plain strings, numbers and raw JSON can always be written.
     let Ok(value) = serde_json::to_vec(&finished) else { return };
     let key = job_id.as_str().as_bytes();
+    let mut headers = Headers::from_iter([(headers::SOURCE, source.text())]);
+    if scheduler.pool.cloudevents {
+        for (name, value) in cloudevents::headers(Kind::Finished, source, job_id, tenant, at) {
+            headers.push(name, value);
+        }
+    }
     out.send(Message {
         ordinal: 0,
         delivery: Delivery::Fenced,
         to: scheduler.pool.topics.finished.partition(partition_of(key, scheduler.pool.layout.finished_partitions)),
         key: Some(key.to_vec().into()),
-        headers: Headers::from_iter([(headers::SOURCE, source.text())]),
+        headers,
         value: Some(value.into()),
     });
     if let Some(word) = dead {

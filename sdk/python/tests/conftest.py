@@ -42,7 +42,7 @@ rules:
 """
 
 CAPABILITIES = [
-    "greet", "count", "fail", "bytes", "slow", "stubborn", "drained", "pay", "pay-async", "approve", "unserved", "nan", "again",
+    "greet", "count", "fail", "bytes", "slow", "stubborn", "drained", "pay", "pay-async", "approve", "unserved", "nan", "again", "tell", "outer", "inner",
 ]  # fmt: skip
 
 

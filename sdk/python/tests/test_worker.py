@@ -47,6 +47,64 @@ def test_jobs_run_at_once_in_the_loop_and_in_threads_and_progress_is_told() -> N
     asyncio.run(main())
 
 
+def test_who_watches_a_job_sees_how_far_it_is_and_its_output_before_it_ends() -> None:
+    async def main() -> None:
+        worker = tidegate.Worker(concurrency=1)
+        watched = asyncio.Event()
+
+        @worker.capability("tell")
+        async def tell(payload: Any, context: tidegate.Context) -> str:
+            # Said again until somebody watches: what is said before is not told.
+            while not watched.is_set():
+                context.progress(0.25, "waiting to be watched")
+                await asyncio.sleep(0.05)
+            context.output("one ")
+            context.output("two")
+            context.progress(0.5, "half")
+            return "done"
+
+        async with worker.running(), tidegate.Client(tenant="acme") as client:
+            job = await client.submit(topic="job.demo.tell", capability="tell")
+            seen = []
+            async for sign in job.progress():
+                seen.append(sign)
+                watched.set()
+            assert await job.result(30) == "done"
+            assert (seen[0].fraction, seen[0].note, seen[0].attempt) == (0.25, "waiting to be watched", 1)
+            assert "".join(sign.output for sign in seen) == "one two"
+            assert any((sign.fraction, sign.note) == (0.5, "half") for sign in seen)
+            with tidegate.BlockingClient(tenant="acme") as blocking:
+                again = blocking.submit(topic="job.demo.tell", capability="tell")
+                # Of another thread than the loop's, which the worker needs.
+                told = await asyncio.to_thread(lambda: list(again.progress()))
+                assert "".join(sign.output for sign in told) in ("", "one two") and again.result(30) == "done"
+
+    asyncio.run(main())
+
+
+def test_a_job_that_waits_for_one_it_submitted_lends_its_place() -> None:
+    async def main() -> None:
+        worker = tidegate.Worker(concurrency=1)
+
+        async with tidegate.Client(tenant="acme") as client:
+
+            @worker.capability("outer")
+            async def outer(payload: Any, context: tidegate.Context) -> Any:
+                with context.waiting():
+                    inner = await client.submit(topic="job.demo.count", capability="inner", payload=payload)
+                    return await inner.result(30)
+
+            @worker.capability("inner")
+            def inner(payload: int) -> int:
+                return payload + 1
+
+            async with worker.running():
+                job = await client.submit(topic="job.demo.count", capability="outer", payload=1)
+                assert await job.result(30) == 2
+
+    asyncio.run(main())
+
+
 def test_what_a_handler_raises_or_cannot_say_is_a_failure_with_its_reason() -> None:
     async def main() -> None:
         worker = tidegate.Worker()

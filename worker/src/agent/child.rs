@@ -34,7 +34,7 @@ pub(super) struct LineChild {
 impl LineChild {
     /// Starts `program`, whose lines may have `limit` bytes.
     pub(super) fn start(program: &Program, folder: Option<&Path>, limit: usize) -> io::Result<Self> {
-        let mut child = program.command(folder)?.stderr(Stdio::piped()).spawn()?;
+        let mut child = Program::spawn(program.command(folder)?.stderr(Stdio::piped()))?;
         let group = Group::of(&child);
         let missing = || io::Error::other("its pipes are missing");
         let stdin = child.stdin.take().ok_or_else(missing)?;

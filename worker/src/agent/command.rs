@@ -74,7 +74,8 @@ impl Handler for CommandHandler {
         let output_limit = context.max_output().map_or(self.output_limit, |most| most.min(self.output_limit));
         let spawned = self.program.command(folder.as_ref().map(TempDir::path)).and_then(|mut command| {
             command.envs(environment::of(&context)).stderr(Stdio::piped());
-            command.envs(ticket.as_ref().map(|file| ("TIDEGATE_TICKET_FILE", file.path()))).spawn()
+            command.envs(ticket.as_ref().map(|file| ("TIDEGATE_TICKET_FILE", file.path())));
+            Program::spawn(&mut command)
         });
         let mut child = match spawned {
             Ok(child) => child,

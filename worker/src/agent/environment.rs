@@ -32,6 +32,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
         "TIDEGATE_TICKET_FILE",
         "optional: a file with the job's ticket, for `tidegate submit --parent-ticket`; absent when the job is too large to delegate",
     ),
+    ("TRACEPARENT", "optional: the trace it belongs to, W3C trace context"),
     ("TIDEGATE_URL", "optional: where to submit jobs, when the worker was told a gateway"),
     ("TIDEGATE_KEY", "optional: the key of that gateway, when the worker was told one to hand on"),
     ("TIDEGATE_PAYLOAD_ENCODING", "`json`, or `base64` when stdin holds a JSON string of base64"),
@@ -67,14 +68,18 @@ pub(super) fn of(context: &Context) -> Vec<(&'static str, String)> {
         ("TIDEGATE_DEADLINE_MS", job.deadline.map(|ms| ms.to_string())),
         ("TIDEGATE_CONSTRAINTS", context.constraints().map(|all| json(serde_json::to_string(all)))),
         ("TIDEGATE_PARENT", job.parent.as_ref().map(ToString::to_string)),
+        (TRACE, context.traceparent().map(str::to_owned)),
     ];
     variables.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
     variables
 }
 
+/// By this name programs are told of a trace. The worker's own is not theirs.
+const TRACE: &str = "TRACEPARENT";
+
 /// Which names of the worker's own environment are not handed on.
 pub(super) fn withheld(own: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
-    own.filter(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+    own.filter(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) || name == TRACE)
 }
 
 #[cfg(test)]
@@ -83,8 +88,9 @@ mod tests {
 
     #[test]
     fn the_workers_own_settings_are_not_handed_on() {
-        let own = ["PATH", "TIDEGATE_SPINE", "TIDEGATE_KAFKA_PASSWORD", "MY_TIDEGATE_X"].map(OsString::from);
+        let own =
+            ["PATH", "TIDEGATE_SPINE", "TIDEGATE_KAFKA_PASSWORD", "MY_TIDEGATE_X", "TRACEPARENT"].map(OsString::from);
         let withheld: Vec<OsString> = withheld(own.into_iter()).collect();
-        assert_eq!(withheld, ["TIDEGATE_SPINE", "TIDEGATE_KAFKA_PASSWORD"]);
+        assert_eq!(withheld, ["TIDEGATE_SPINE", "TIDEGATE_KAFKA_PASSWORD", "TRACEPARENT"]);
     }
 }

@@ -38,6 +38,7 @@ pub const HEADERS: &[(&str, &str)] = &[
     ("tidegate-token", "the fencing token of this attempt, `epoch.attempt`; rises with every attempt"),
     ("tidegate-deadline-ms", "optional: milliseconds since the Unix epoch after which nobody wants the result"),
     ("tidegate-constraints", "optional: what the job must keep to, as a JSON object"),
+    ("traceparent", "optional: the trace it belongs to, W3C trace context"),
     ("tidegate-payload-encoding", "`json`, or `base64` when the body is a JSON string of base64"),
 ];
 
@@ -141,6 +142,7 @@ fn headers_of(context: &Context) -> Result<HeaderMap, String> {
         Some(format!("{}.{}", token.epoch, token.attempt)),
         job.deadline.map(|ms| ms.to_string()),
         constraints,
+        context.traceparent().map(str::to_owned),
         Some(if context.payload_is_base64() { "base64" } else { "json" }.to_owned()),
     ];
     let mut headers = HeaderMap::new();

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tracing::{debug, warn};
 
 use super::environment;
-use crate::{Context, Ending};
+use crate::{Context, Ending, time_slice};
 
 /// Bytes of stderr kept for the reason of a failure.
 pub(super) const STDERR_TAIL: usize = 4 << 10;
@@ -83,6 +83,11 @@ impl Program {
         }
         command.process_group(0).kill_on_drop(true);
         Ok(command)
+    }
+
+    /// Starts it, with the system's time slice: that of this process's threads is not meant for what they start.
+    pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
+        time_slice::systems(|| command.spawn())
     }
 
     /// Why the job's constraints forbid this program.

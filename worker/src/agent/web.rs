@@ -56,7 +56,8 @@ impl Endpoint {
             ));
         }
         if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(bad(url, "its scheme is neither `http` nor `https`"));
+            let shown = format!("{}:…", parsed.scheme());
+            return Err(bad(&shown, "its scheme is neither `http` nor `https`"));
         }
         let client = Client::builder().redirect(redirect::Policy::none()).no_proxy().connect_timeout(CONNECT);
         let client = client.build().map_err(|error| BadEndpoint::Client { why: chain(&error) })?;
@@ -76,7 +77,12 @@ impl Endpoint {
     }
 
     pub(super) fn request(&self, method: Method) -> RequestBuilder {
-        let request = self.client.request(method, self.url.clone());
+        self.request_to(method, self.url.clone())
+    }
+
+    /// To an address below it.
+    pub(crate) fn request_to(&self, method: Method, url: Url) -> RequestBuilder {
+        let request = self.client.request(method, url);
         match &self.bearer {
             Some(bearer) => request.header(AUTHORIZATION, bearer),
             None => request,
@@ -93,7 +99,7 @@ impl std::str::FromStr for Endpoint {
 }
 
 /// An error with its causes, without the address: it may hold what is secret.
-pub(super) fn chain(error: &reqwest::Error) -> String {
+pub(crate) fn chain(error: &reqwest::Error) -> String {
     let mut text = if error.is_connect() {
         "no connection".to_owned()
     } else if error.is_timeout() {
@@ -132,13 +138,13 @@ pub(super) fn next_attempt(status: StatusCode, headers: &HeaderMap) -> Next {
 
 /// A body that was not read whole.
 #[derive(Debug)]
-pub(super) enum NoBody {
+pub(crate) enum NoBody {
     TooLong,
     Broken(reqwest::Error),
 }
 
 /// The body, of at most `limit` bytes.
-pub(super) async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, NoBody> {
+pub(crate) async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>, NoBody> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(NoBody::Broken)? {
         if body.len() + chunk.len() > limit {
@@ -150,7 +156,7 @@ pub(super) async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>
 }
 
 /// The beginning of a body that says why, for people.
-pub(super) async fn why(mut response: Response, bytes: usize) -> String {
+pub(crate) async fn why(mut response: Response, bytes: usize) -> String {
     let mut said = Vec::new();
     while said.len() < bytes {
         let Ok(Some(chunk)) = response.chunk().await else { break };
@@ -168,7 +174,7 @@ mod tests {
     #[test]
     fn an_address_is_http_without_secrets_in_it() {
         assert!(Endpoint::new("http://127.0.0.1:1/run").is_ok() && Endpoint::new("https://h/x?y=z").is_ok());
-        for url in ["", "h:1", "ftp://h/", "file:///x", "http://u:secret@h/"] {
+        for url in ["", "h:1", "ftp://h/", "file:///x", "http://u:secret@h/", "ftp://h/?key=secret"] {
             let error = Endpoint::new(url).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }

@@ -10,6 +10,7 @@ pub mod gate;
 mod jobs;
 mod lane;
 mod link;
+mod shares;
 mod start;
 mod turn;
 

@@ -11,7 +11,6 @@ use tidegate_protocol::fleet::Order;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
-use tokio::sync::mpsc;
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, info, warn};
 
@@ -20,16 +19,15 @@ use super::gate::{From, Gate, NotOurs};
 use super::jobs::{Done, End, Jobs};
 use super::lane::{Event, Lane};
 use super::link::Link;
+use super::shares::Shares;
 use super::{Clock, Drained, RunError};
-use crate::context::{Cancel, CancelSignal, Origin, Said, Sign};
+use crate::context::{Cancel, CancelSignal, Origin};
 use crate::lending::{Lender, Lending};
 use crate::measures::Measures;
 use crate::payload::Fetching;
 use crate::session::{Action, Ended, Incarnation, JobKey, Retry};
+use crate::signs::{Heard, Said, Sign, Signs, signs};
 use crate::{Context, Worker, constraints};
-
-/// Signs of progress that may wait for the loop.
-const SIGNS: usize = 1_024;
 
 /// A drain lasts at least this long, so that assignments sent before the scheduler read of it are given back at once and
 /// need not wait for their leases to run out.
@@ -54,12 +52,14 @@ pub(super) struct Loop {
     lane: Lane,
     links: Vec<Option<Link>>,
     allotment: Allotment,
+    /// Of what is asked of us.
+    shares: Shares,
     incarnation: Incarnation,
     max_output: usize,
     jobs: Jobs,
     /// Handlers started since the beginning.
     started: u64,
-    signs: (mpsc::Sender<Sign>, mpsc::Receiver<Sign>),
+    signs: (Signs, Heard),
     /// Slots that jobs lend while they wait for others.
     lending: Lending,
     records: Vec<Record>,
@@ -81,6 +81,7 @@ impl Loop {
         max_output: usize,
     ) -> Self {
         let measures = Measures::of(&worker.pool);
+        let shares = Shares::new(links.len());
         measures.incarnations.increment(1);
         Self {
             worker,
@@ -89,11 +90,12 @@ impl Loop {
             lane,
             links,
             allotment,
+            shares,
             incarnation,
             max_output,
             jobs: Jobs::default(),
             started: 0,
-            signs: mpsc::channel(SIGNS),
+            signs: signs(),
             lending: Lending::default(),
             records: Vec::new(),
             timer: Box::pin(sleep(Duration::ZERO)),
@@ -147,7 +149,7 @@ impl Loop {
     /// Takes what running jobs told; whether there was anything.
     fn take_signs(&mut self, cx: &mut TaskContext<'_>) -> bool {
         let mut changed = false;
-        while let Poll::Ready(Some(Sign { shard, job, said })) = self.signs.1.poll_recv(cx) {
+        while let Poll::Ready(Some(Sign { shard, job, said })) = self.signs.1.poll(cx) {
             changed = true;
             let Some(link) = self.link(shard) else { continue };
             match said {
@@ -169,11 +171,16 @@ impl Loop {
             self.done(done);
         }
         changed |= self.take_signs(cx);
-        for ((shard, job), waits) in self.lending.take(cx) {
+        let lent = self.lending.take(cx);
+        if !lent.is_empty() {
             changed = true;
-            if let Some(link) = self.link(shard) {
-                link.session.waits(&job, waits);
+            for ((shard, job), waits) in lent {
+                if let Some(link) = self.link(shard) {
+                    link.session.waits(&job, waits);
+                }
             }
+            // Before the lane: what goes on takes its slot before anything new does.
+            self.share_out(self.clock.now());
         }
         let mut records = std::mem::take(&mut self.records);
         if let Poll::Ready(event) = self.lane.poll(cx, &mut records) {
@@ -196,7 +203,12 @@ impl Loop {
     fn heed_demand(&mut self, cx: &TaskContext<'_>) {
         let Some(total) = self.worker.demand.as_ref().map(|demand| demand.poll_total(cx)) else { return };
         let further = u32::try_from(total.saturating_sub(self.started)).unwrap_or(u32::MAX);
-        self.links.iter_mut().flatten().for_each(|link| link.session.offer(further));
+        let now = self.clock.now();
+        for (link, part) in self.links.iter_mut().zip(self.shares.of(further, now)) {
+            if let Some(link) = link {
+                link.session.offer(part);
+            }
+        }
     }
 
     /// Moves slots to the shards that have jobs for them.
@@ -298,7 +310,10 @@ impl Loop {
 
     fn act(&mut self, shard: usize, action: Action) -> Result<(), RunError> {
         match action {
-            Action::Run { job, work } => self.start(shard, job, &work),
+            Action::Run { job, work } => {
+                self.shares.came(shard, self.clock.now());
+                self.start(shard, job, &work);
+            }
             Action::LeaseLost { job } => self.lease_lost(shard, job),
             Action::Cancel { job, reason } => {
                 info!(%job, %reason, "called off; the job is stopped");

@@ -26,6 +26,7 @@
 //! Absent on purpose: the lane itself (which inbox, which offsets), encoding, and everything about how a job runs.
 
 mod orders;
+pub(crate) mod partial;
 mod reports;
 mod usage;
 
@@ -45,7 +46,8 @@ use tidegate_protocol::time::Timestamp;
 pub const FIRST_HEARTBEAT: Duration = Duration::from_secs(1);
 /// Signs of progress go out in batches at least this far apart.
 pub const PROGRESS_EVERY: Duration = Duration::from_millis(250);
-/// Most bytes of partial output of one job that are sent at once, and of all of them.
+/// Most bytes of partial output of one job that are sent at once, as JSON text, and of all of them: a record of progress is far
+/// smaller than any topic's bound.
 pub const PARTIAL: (usize, usize) = (64 << 10, 1 << 20);
 /// Unsettled results beyond `capacity + UNSETTLED` hold new credit back until the owner settles some.
 pub const UNSETTLED: usize = 1_024;
@@ -218,6 +220,8 @@ struct Progress {
     fraction: Option<f64>,
     note: String,
     partial: Option<Partial>,
+    /// Bytes of the piece as JSON text.
+    encoded: usize,
 }
 
 /// What the append under way says that must be said again if it fails.
@@ -428,7 +432,7 @@ impl Session {
         if self.progress.is_empty() && self.last_words.is_empty() {
             self.partial_bytes = 0;
         }
-        let bytes = piece.text.len();
+        let bytes = partial::encoded(&piece.text);
         if bytes > PARTIAL.0 || self.partial_bytes + bytes > PARTIAL.1 {
             return;
         }
@@ -436,13 +440,14 @@ impl Session {
         match &mut said.partial {
             Some(begun) => {
                 let end = begun.at.saturating_add(u64::try_from(begun.text.len()).unwrap_or(u64::MAX));
-                if piece.at != end || begun.text.len() + bytes > PARTIAL.0 {
+                if piece.at != end || said.encoded + bytes > PARTIAL.0 {
                     return;
                 }
                 begun.text.push_str(&piece.text);
             }
             none => *none = Some(piece),
         }
+        said.encoded += bytes;
         self.partial_bytes += bytes;
     }
 

@@ -107,10 +107,14 @@ fn keyring() -> Arc<Keyring> {
     Arc::new(Keyring::new([trusted("kernel"), trusted("scheduler")]).unwrap())
 }
 
+/// The trace of every job here.
+pub(crate) const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 /// A record of `approved.p` as the kernel of the job's partition sends it.
 pub(crate) fn ticketed(job: &Job, decision: &Decision, payload: &str) -> Vec<u8> {
     let at = PayloadAt::Json(0, u32::try_from(payload.len()).unwrap());
-    let text = Judged::encode(job, decision, at, payload.as_bytes()).unwrap();
+    let mut text = Judged::encode(job, decision, at, payload.as_bytes()).unwrap();
+    Judged::put_trace(&mut text, TRACE);
     let to = TopicName::new("t.approved.p").unwrap().partition(0);
     let stamp = Stamp { epoch: 3, sequence: job.source.offset, group: 7, index: 0 };
     let sender = format!("kernel.{}/{}", job.source.source, job.source.partition);

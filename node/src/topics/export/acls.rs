@@ -64,8 +64,8 @@ fn may(one: &Wanted) -> BTreeSet<(&'static str, &'static str)> {
     if row.writers == "anyone allowed" {
         may.insert(("GATEWAY", "Write"));
     }
-    // `dead` is shown whole, with the bytes of its records.
-    if row.readers == "operators" {
+    // `dead` is shown whole, with the bytes of its records; and of what waits, when its first record came.
+    if row.readers == "operators" || matches!(one.topic, Topic::Approved(_) | Topic::Overflow(_)) {
         may.insert(("GATEWAY", "Read"));
     }
     may

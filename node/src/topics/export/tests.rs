@@ -77,6 +77,11 @@ async fn rights_are_those_of_the_table_and_no_worker_may_write_what_stages_alone
         may("SCHEDULER", "--operation Delete"),
         ["tidegate.approved.payments", "tidegate.overflow.payments"].into()
     );
+    let shown = may("GATEWAY", "--operation Read");
+    for topic in ["tidegate.approved.payments", "tidegate.overflow.payments", "tidegate.dead"] {
+        assert!(shown.contains(topic), "it tells how long the oldest of `{topic}` waits, or shows it");
+    }
+    assert!(may("GATEWAY", "--operation Delete").is_empty());
     for one in wanted.iter().filter(|one| one.topic.row().sealed) {
         let topic = one.spec.name.as_str();
         for role in ["WORKER", "SUBMITTER", "GATEWAY"] {

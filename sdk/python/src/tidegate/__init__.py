@@ -21,6 +21,7 @@ from ._errors import (
     Unavailable,
 )
 from ._governed import governed
+from ._progress import Progress
 from ._worker import Context, Worker
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Job",
     "JobEnded",
     "NotFinished",
+    "Progress",
     "Remediation",
     "Retryable",
     "Story",

@@ -7,7 +7,7 @@ import base64
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -16,12 +16,14 @@ import httpx
 
 from . import _connect
 from ._errors import NotFinished, TidegateError, Unavailable, concluded
+from ._progress import Progress, goes_on, signs
 
 Story = Mapping[str, Any]
 """All that the gateway knows of a job."""
 
 _WAIT_S = 25.0
 _RETRIES = 6
+_MOMENT_S = 0.1
 
 
 def _job(
@@ -79,6 +81,10 @@ def _path(source: str, wait_s: float) -> str:
     return f"/v1/jobs/{quote(source, safe='')}?wait={max(0, int(wait_s * 1000))}ms"
 
 
+def _progress_path(source: str, since: int) -> str:
+    return f"/v1/jobs/{quote(source, safe='')}/progress?since={since}&wait={int(_WAIT_S * 1000)}ms"
+
+
 def _left(deadline: float | None) -> float:
     return _WAIT_S if deadline is None else min(_WAIT_S, deadline - time.monotonic())
 
@@ -116,6 +122,22 @@ class Job:
     async def story(self) -> Story | None:
         """What is known of it now; nothing before it is judged."""
         return await self._client.story(self.source)
+
+    async def progress(self) -> AsyncIterator[Progress]:
+        """What it says while it runs, progress and pieces of its output, from now until it ends however that is. Best effort,
+        and no part of its result. A job that is held is waited for."""
+        since = 0
+        while True:
+            said = await self._client._said(self.source, since)
+            if said is None:
+                # Not judged yet.
+                await asyncio.sleep(_MOMENT_S)
+                continue
+            for sign in signs(said):
+                yield sign
+            if not goes_on(said):
+                return
+            since = said["next"]
 
 
 class Client:
@@ -177,6 +199,18 @@ class Client:
                 await asyncio.sleep(_again(error, attempt))
         return None
 
+    async def _said(self, source: str, since: int) -> Mapping[str, Any] | None:
+        for attempt in range(_RETRIES + 1):
+            try:
+                response = await self._http.get(_progress_path(source, since))
+                if response.status_code == 404:
+                    return None
+                said: Mapping[str, Any] = _said(response)
+                return said
+            except (httpx.HTTPError, TidegateError) as error:
+                await asyncio.sleep(_again(error, attempt))
+        return None
+
     async def aclose(self) -> None:
         """Closes its connections."""
         await self._http.aclose()
@@ -216,6 +250,19 @@ class BlockingJob:
     def story(self) -> Story | None:
         """As `Job.story`."""
         return self._client.story(self.source)
+
+    def progress(self) -> Iterator[Progress]:
+        """As `Job.progress`."""
+        since = 0
+        while True:
+            said = self._client._said(self.source, since)
+            if said is None:
+                time.sleep(_MOMENT_S)
+                continue
+            yield from signs(said)
+            if not goes_on(said):
+                return
+            since = said["next"]
 
 
 class BlockingClient:
@@ -268,6 +315,18 @@ class BlockingClient:
                     return None
                 story: Story = _said(response)
                 return story
+            except (httpx.HTTPError, TidegateError) as error:
+                time.sleep(_again(error, attempt))
+        return None
+
+    def _said(self, source: str, since: int) -> Mapping[str, Any] | None:
+        for attempt in range(_RETRIES + 1):
+            try:
+                response = self._http.get(_progress_path(source, since))
+                if response.status_code == 404:
+                    return None
+                said: Mapping[str, Any] = _said(response)
+                return said
             except (httpx.HTTPError, TidegateError) as error:
                 time.sleep(_again(error, attempt))
         return None

@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -22,6 +22,7 @@ import httpx
 
 from . import _connect
 from ._errors import Retryable, TidegateError
+from ._progress import Gathered
 
 _log = logging.getLogger("tidegate")
 
@@ -33,6 +34,8 @@ _H = TypeVar("_H", bound=Handler)
 _POLL_S = 20.0
 _MOST_PER_POLL = 100
 _MOMENT_S = 0.5
+_EVERY_S = 0.25
+"""What a job says is gathered for so long."""
 _LEAVING = "the worker is shutting down"
 _REPORT_S = 5.0
 """How long what is to be said of jobs may take once a drain is over."""
@@ -41,7 +44,7 @@ _REPORT_S = 5.0
 class Context:
     """A running job, as its handler sees it."""
 
-    def __init__(self, lease: Mapping[str, Any], say: Callable[[float | None, str], None]) -> None:
+    def __init__(self, lease: Mapping[str, Any], held: _Held) -> None:
         self.job: Mapping[str, Any] = lease["job"]
         """The job: id, tenant, topic, actor, labels, …"""
         self.constraints: Mapping[str, Any] = lease.get("constraints") or {}
@@ -52,7 +55,9 @@ class Context:
         """The approved record's exact text: what proves that the job may run."""
         self.token: str = lease["token"]
         """Names the attempt; only a result with the current one counts."""
-        self._say = say
+        self.traceparent: str | None = lease.get("traceparent")
+        """The trace it belongs to (W3C trace context), where it has one: to be handed on to whatever it calls."""
+        self._held = held
         self._stop = threading.Event()
         self._why = ""
 
@@ -63,8 +68,23 @@ class Context:
         return self._why if self._stop.is_set() else ""
 
     def progress(self, fraction: float | None = None, note: str = "") -> None:
-        """Says how far it is. Best effort; never waits."""
-        self._say(fraction, note)
+        """Says how far it is; of several signs at once the latest is sent. Best effort; never waits."""
+        self._held.tell(self._held.gathered.progress(fraction, note))
+
+    def output(self, text: str) -> None:
+        """Tells a piece of the output before the job ends, to whoever watches it: text as it is made, a line of a log. Best
+        effort like progress, in order; what is more than 64 KiB at once is dropped. It is no part of the result. Never waits."""
+        self._held.tell(self._held.gathered.output(text))
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within this the job waits for one that it submitted: meanwhile the worker may run one job more, and nobody takes the
+        wait for a lack of progress."""
+        self._held.waits(1)
+        try:
+            yield
+        finally:
+            self._held.waits(-1)
 
     def _cancel(self, why: str) -> None:
         if not self._stop.is_set():
@@ -178,11 +198,14 @@ class Worker:
         pause = 0.1
         stop = asyncio.ensure_future(stopping.wait())
         while not stopping.is_set():
-            free = self._concurrency - len(self._running)
-            if free == 0:
-                await asyncio.wait([stop, *self._running], return_when=asyncio.FIRST_COMPLETED)
-                continue
             changed.clear()
+            # One that waits for another lends its place; when it goes on, one more runs for that time.
+            free = self._concurrency - sum(not held.is_waiting for held in self._running.values())
+            if free <= 0:
+                lent = asyncio.ensure_future(changed.wait())
+                await asyncio.wait([stop, lent, *self._running], return_when=asyncio.FIRST_COMPLETED)
+                lent.cancel()
+                continue
             change = asyncio.ensure_future(changed.wait())
             ask = asyncio.ensure_future(self._ask(http, min(free, _MOST_PER_POLL)))
             await asyncio.wait([stop, change, ask], return_when=asyncio.FIRST_COMPLETED)
@@ -206,7 +229,7 @@ class Worker:
                 continue
             pause = 0.1
             for lease in ask.result():
-                held = _Held(self._handlers, http, threads, lease)
+                held = _Held(self._handlers, http, threads, lease, changed.set)
                 task = asyncio.create_task(held.run())
                 self._running[task] = held
                 task.add_done_callback(self._running.pop)
@@ -262,6 +285,7 @@ class _Held:
         http: httpx.AsyncClient,
         threads: ThreadPoolExecutor,
         lease: Mapping[str, Any],
+        changed: Callable[[], None],
     ) -> None:
         self._http = http
         self._threads = threads
@@ -271,12 +295,16 @@ class _Held:
         self._handler = handlers.get(lease["job"]["capability"])
         self._term_s = lease["term_ms"] / 1000
         self._loop = asyncio.get_running_loop()
-        self._context = Context(lease, self._progress)
+        self.gathered = Gathered()
+        self._changed = changed
+        self._waiting = 0
+        self._context = Context(lease, self)
         self._lost = False
         self._leaving = False
         self._in_thread = False
         self._work: asyncio.Future[Any] | None = None
-        self._signs: set[asyncio.Task[Any]] = set()
+        self._sending: asyncio.Task[None] | None = None
+        self._settles = asyncio.Lock()
 
     async def run(self) -> None:
         """Never raises: an error here is this job's alone."""
@@ -372,21 +400,51 @@ class _Held:
         if self._work is not None and not self._in_thread:
             self._work.cancel()
 
-    def _progress(self, fraction: float | None, note: str) -> None:
-        def send() -> None:
-            body = {**self._token, "fraction": fraction, "note": note}
-            sign = asyncio.ensure_future(self._quietly("progress", body))
-            self._signs.add(sign)
-            sign.add_done_callback(self._signs.discard)
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for a job that it submitted."""
+        return self._waiting > 0
 
-        self._loop.call_soon_threadsafe(send)
+    def waits(self, by: int) -> None:
+        """From any thread: one part more, or less, of the job waits."""
 
-    async def _quietly(self, verb: str, body: Mapping[str, Any]) -> None:
-        with contextlib.suppress(httpx.HTTPError):
-            await self._http.post(f"{self._path}/{verb}", json=body)
+        def change() -> None:
+            before = self.is_waiting
+            self._waiting += by
+            if self.is_waiting != before:
+                self.gathered.waits(self.is_waiting)
+                self._send()
+                self._changed()
+
+        self._loop.call_soon_threadsafe(change)
+
+    def tell(self, first: bool) -> None:
+        """From any thread: something was gathered. Only the first of it needs to call for sending."""
+        if first:
+            self._loop.call_soon_threadsafe(self._send)
+
+    def _send(self) -> None:
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.ensure_future(self._send_all())
+
+    async def _send_all(self) -> None:
+        """Sends what is gathered until there is nothing, one word at a time and not all too often."""
+        while await self._send_once():
+            await asyncio.sleep(_EVERY_S)
+
+    async def _send_once(self) -> bool:
+        async with self._settles:
+            body = self.gathered.take()
+            if body:
+                with contextlib.suppress(httpx.HTTPError):
+                    await self._http.post(f"{self._path}/progress", json={**self._token, **body})
+            return bool(body)
 
     async def _report(self, verb: str, body: Mapping[str, Any]) -> None:
         """Says how it ended until the gateway has understood, for as long as the lease can last."""
+        # What it told belongs before its end.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._send_once(), _MOMENT_S)
         until, pause = time.monotonic() + self._term_s, 0.1
         # The text, once: said again it must be the same.
         content = json.dumps({**self._token, **body}, allow_nan=False)

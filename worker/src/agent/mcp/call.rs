@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::convert::Infallible;
+use std::sync::Arc;
 use tokio::time::timeout;
 
-use super::{Inner, NoResult, Offer, Target, rpc};
+use super::{Inner, Link, NoResult, Offer, Target, rpc};
 use crate::{Cancel, Context, Ending, Handler};
 
 /// The labels that say which server and which tool.
@@ -18,13 +19,16 @@ struct CallParams<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments: Option<&'a RawValue>,
     #[serde(rename = "_meta")]
-    meta: Meta,
+    meta: Meta<'a>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Meta {
+struct Meta<'a> {
     progress_token: u64,
+    /// The trace the job belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
 }
 
 /// Calls a tool for each job; the module's parent documents the contract.
@@ -44,16 +48,24 @@ impl Handler for McpHandler {
         let inner = &self.offer.server.0;
         let calling = async {
             match self.call(inner, &context, &tool).await {
-                // The server did not run it: it knows no such session.
-                Err(NoResult::SessionOver) => self.call(inner, &context, &tool).await,
-                ended => ended,
+                // The server did not run it: it knows no such session, or says no more than that it cannot be. Once more in a
+                // new one: what it still refuses is wrong in itself.
+                Err((NoResult::SessionOver | NoResult::SessionDoubted(_), link)) => {
+                    if let Some(link) = link {
+                        inner.over(&link).await;
+                    }
+                    self.call(inner, &context, &tool).await.map_err(|(error, _)| error)
+                }
+                ended => ended.map_err(|(error, _)| error),
             }
         };
         match calling.await {
             Ok(ending) => ending,
             Err(NoResult::Error(error)) if error.may_pass() => Ending::retryable(error.to_string()),
             Err(NoResult::Error(error)) => Ending::failed(error.to_string()),
-            Err(error @ NoResult::Refused(_)) => Ending::failed(format!("the MCP server: {error}")),
+            Err(error @ (NoResult::Refused(_) | NoResult::SessionDoubted(_))) => {
+                Ending::failed(format!("the MCP server: {error}"))
+            }
             Err(error @ (NoResult::Gone(_) | NoResult::SessionOver)) => {
                 Ending::retryable(format!("the MCP server is away: {error}"))
             }
@@ -93,11 +105,17 @@ impl McpHandler {
         Ok(tool.to_owned())
     }
 
-    async fn call(&self, inner: &Inner, context: &Context, tool: &str) -> Result<Ending, NoResult> {
+    /// An error comes with the link it came by.
+    async fn call(
+        &self,
+        inner: &Inner,
+        context: &Context,
+        tool: &str,
+    ) -> Result<Ending, (NoResult, Option<Arc<Link>>)> {
         let stopped = |why: Cancel| Ending::cancelled(format!("stopped because {}", why.sentence()));
         let link = tokio::select! {
             biased;
-            link = inner.link() => link?,
+            link = inner.link() => link.map_err(|error| (error, None))?,
             why = context.cancelled() => return Ok(stopped(why)),
         };
         // As it was judged, byte for byte.
@@ -107,9 +125,10 @@ impl McpHandler {
             _ => return Ok(Ending::failed("the payload of an MCP call is an object: its arguments")),
         };
         let id = inner.id();
-        let params = CallParams { name: tool, arguments, meta: Meta { progress_token: id } };
+        let params =
+            CallParams { name: tool, arguments, meta: Meta { progress_token: id, traceparent: context.traceparent() } };
         let message = rpc::message(Some(id), "tools/call", params);
-        let message = message.map_err(|error| NoResult::Refused(error.to_string()))?;
+        let message = message.map_err(|error| (NoResult::Refused(error.to_string()), None))?;
         let mut call = std::pin::pin!(link.call(id, message, Some(context.clone())));
         let (reason, late) = tokio::select! {
             biased;
@@ -120,10 +139,8 @@ impl McpHandler {
                 ("no answer came in time", Err(NoResult::Gone(format!("no answer within {:?}", inner.answer_limit))))
             }
             result = &mut call => {
-                if matches!(result, Err(NoResult::SessionOver)) {
-                    inner.over(&link).await;
-                }
-                return result.map(|result| self.end_of(&result, context));
+                let ended = result.map(|result| self.end_of(&result, context));
+                return ended.map_err(|error| (error, Some(Arc::clone(&link))));
             }
         };
         let cancelled = rpc::message(None, "notifications/cancelled", json!({"requestId": id, "reason": reason}));
@@ -142,7 +159,7 @@ impl McpHandler {
         };
         match timeout(inner.grace, late_answer).await {
             Ok(Ok(result)) => Ok(self.end_of(&result, context)),
-            Ok(Err(_)) | Err(_) => late,
+            Ok(Err(_)) | Err(_) => late.map_err(|error| (error, None)),
         }
     }
 

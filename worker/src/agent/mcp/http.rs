@@ -90,6 +90,9 @@ impl HttpLink {
         let next = web::next_attempt(status, response.headers());
         let said = web::why(response, REASON).await;
         let reason = format!("status {status}: {said}");
+        if status == StatusCode::BAD_REQUEST && self.session.is_some() {
+            return Err(NoResult::SessionDoubted(reason));
+        }
         Err(match next {
             Next::Never => NoResult::Refused(reason),
             Next::Later => NoResult::Gone(reason),

@@ -11,6 +11,7 @@
 //! | answers with `isError` | failed, the text of its content as reason |
 //! | answers error -32603 or -32099 to -32000 | failed, tried again after a pause |
 //! | answers another error | failed |
+//! | answers more than may be taken in | failed; other calls go on |
 //! | ends, cannot be reached, breaks off, is busy | failed, tried again; a process is started again after a pause that grows while it is of no use |
 //! | reports progress | has progressed |
 //!
@@ -21,6 +22,7 @@
 mod call;
 mod events;
 mod http;
+mod oversize;
 mod rpc;
 mod stdio;
 
@@ -68,6 +70,9 @@ enum NoResult {
     /// It does not know our session any more.
     #[error("the server has ended the session")]
     SessionOver,
+    /// It refused the request (400), as some servers do when they do not know the session.
+    #[error("{0}")]
+    SessionDoubted(String),
     /// What it does cannot go better.
     #[error("{0}")]
     Refused(String),
@@ -372,8 +377,8 @@ impl Inner {
             if !link.is_gone() {
                 return Ok(Arc::clone(link));
             }
-            // One that had said hello was of use.
-            self.starts.ended(true).await;
+            // One that had said hello was of use, unless it had to be stopped.
+            self.starts.ended(!link.was_stopped()).await;
             *held = None;
         }
         self.starts.wait().await;
@@ -399,6 +404,13 @@ impl Link {
     fn is_gone(&self) -> bool {
         match self {
             Self::Stdio(link) => link.is_gone(),
+            Self::Http(_) => false,
+        }
+    }
+
+    fn was_stopped(&self) -> bool {
+        match self {
+            Self::Stdio(link) => link.was_stopped(),
             Self::Http(_) => false,
         }
     }

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::io::AsyncWriteExt;
+use tokio::process::ChildStdout;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use super::NoResult;
+use super::oversize::Ids;
 use super::rpc::{self, Incoming, RpcError};
 use crate::Context;
 use crate::agent::child::LineChild;
+use crate::agent::lines::{Lines, NoLine};
 
 /// Messages that wait to be written.
 const QUEUE: usize = 64;
@@ -31,11 +34,23 @@ struct Calls {
     waiting: HashMap<u64, Waiting>,
     /// How the server ended.
     gone: Option<String>,
+    /// It had to be stopped: it did what no server may.
+    stopped: bool,
+}
+
+/// What became of a call.
+#[derive(Debug)]
+enum Answer {
+    Said(Result<Box<RawValue>, RpcError>),
+    /// More than may be taken in.
+    TooLarge {
+        limit: usize,
+    },
 }
 
 #[derive(Debug)]
 struct Waiting {
-    answer: oneshot::Sender<Result<Box<RawValue>, RpcError>>,
+    answer: oneshot::Sender<Answer>,
     /// Whose progress it is.
     progress: Option<Context>,
 }
@@ -68,6 +83,11 @@ impl StdioLink {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).gone.is_some()
     }
 
+    /// Whether its process had to be stopped, and so was of no use.
+    pub(super) fn was_stopped(&self) -> bool {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).stopped
+    }
+
     pub(super) async fn call(
         &self,
         id: u64,
@@ -87,8 +107,11 @@ impl StdioLink {
             return Err(self.gone());
         }
         match answered.await {
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(error)) => Err(NoResult::Error(error)),
+            Ok(Answer::Said(Ok(result))) => Ok(result),
+            Ok(Answer::Said(Err(error))) => Err(NoResult::Error(error)),
+            Ok(Answer::TooLarge { limit }) => Err(NoResult::Refused(format!(
+                "its answer has more than {limit} bytes and was passed over; have the tool give back less, or a reference"
+            ))),
             Err(_) => Err(self.gone()),
         }
     }
@@ -106,17 +129,19 @@ impl StdioLink {
 
 /// Bytes of answers that a server has not read, beyond which nothing more is taken from it.
 const UNREAD: usize = 1 << 20;
+/// Bytes of one line that are passed over before the server is stopped.
+const PASSED_OVER: usize = 256 << 20;
 
 /// Writes what is to be said and reads what comes, until the server ends.
 async fn serve(mut child: LineChild, mut from: mpsc::Receiver<Vec<u8>>, calls: Arc<Mutex<Calls>>) {
     let (mut unsent, mut at) = (Vec::new(), 0);
-    let mut stray = false;
+    let (mut stray, mut passing) = (false, None);
     let broken = loop {
         let rest: &[u8] = unsent.get(at..).unwrap_or_default();
         tokio::select! {
             // One that does not read its answers is not listened to until it does.
-            line = child.lines.next(), if rest.len() < UNREAD => match line {
-                Ok(Some(line)) => {
+            line = next(&mut child.lines, &mut passing), if rest.len() < UNREAD => match line {
+                Ok(Some(Line::Whole(line))) => {
                     let Ok(messages) = rpc::read(&line) else {
                         if !line.trim_ascii().is_empty() && !std::mem::replace(&mut stray, true) {
                             warn!("an MCP server writes to stdout what is no message; it is passed over");
@@ -130,6 +155,7 @@ async fn serve(mut child: LineChild, mut from: mpsc::Receiver<Vec<u8>>, calls: A
                         }
                     }
                 }
+                Ok(Some(Line::TooLarge { of, limit })) => too_large(&of, limit, &calls),
                 Ok(None) => break None,
                 Err(error) => break Some(error.to_string()),
             },
@@ -144,12 +170,51 @@ async fn serve(mut child: LineChild, mut from: mpsc::Receiver<Vec<u8>>, calls: A
         }
     };
     let how = child.ended().await;
+    let stopped = broken.is_some();
     let how = broken.map_or_else(|| how.clone(), |why| format!("it was stopped: {why}"));
     warn!(%how, "an MCP server ended");
     let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
+    calls.stopped = stopped;
     calls.gone = Some(how);
     // Whoever waits is told by its sender's end.
     calls.waiting.clear();
+}
+
+/// What a server wrote.
+enum Line {
+    Whole(Vec<u8>),
+    /// A line longer than any may be, with the answers to these requests.
+    TooLarge {
+        of: Vec<u64>,
+        limit: usize,
+    },
+}
+
+/// The next line. Nothing is lost when this is dropped while it waits: `passing` remembers that a line is being passed over.
+async fn next(lines: &mut Lines<ChildStdout>, passing: &mut Option<(Ids, usize)>) -> Result<Option<Line>, NoLine> {
+    loop {
+        if let Some((ids, limit)) = passing {
+            if !lines.pass_over(PASSED_OVER, |part| ids.feed(part)).await? {
+                return Err(NoLine::TooLong { limit: PASSED_OVER });
+            }
+            let limit = *limit;
+            let of = passing.take().map(|(ids, _)| ids.found()).unwrap_or_default();
+            return Ok(Some(Line::TooLarge { of, limit }));
+        }
+        match lines.next().await {
+            Err(NoLine::TooLong { limit }) => *passing = Some((Ids::default(), limit)),
+            line => return line.map(|line| line.map(Line::Whole)),
+        }
+    }
+}
+
+/// Calls whose answer cannot be taken in fail; the others go on.
+fn too_large(of: &[u64], limit: usize, calls: &Mutex<Calls>) {
+    warn!(limit, calls = of.len(), "an MCP server's message is too large and was passed over");
+    let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
+    for waiting in of.iter().filter_map(|id| calls.waiting.remove(id)) {
+        let _left = waiting.answer.send(Answer::TooLarge { limit });
+    }
 }
 
 /// Passes a message on; what is to be answered.
@@ -158,7 +223,7 @@ fn heard(message: Incoming, calls: &Mutex<Calls>) -> Option<Vec<u8>> {
     match message {
         Incoming::Response { id, result } => match calls.waiting.remove(&id) {
             Some(waiting) => {
-                let _left = waiting.answer.send(result);
+                let _left = waiting.answer.send(Answer::Said(result));
             }
             None => debug!(id, "an answer nobody waits for was ignored"),
         },

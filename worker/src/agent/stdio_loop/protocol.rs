@@ -53,6 +53,8 @@ pub(super) struct JobLine<'a> {
     policy_snapshot: &'a str,
     constraints: Option<&'a Constraints>,
     ticket_file: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
     payload_encoding: &'a str,
     payload: &'a RawValue,
 }
@@ -82,6 +84,7 @@ impl<'a> Told<'a> {
             policy_snapshot: &decision.snapshot,
             constraints: context.constraints(),
             ticket_file,
+            traceparent: context.traceparent(),
             payload_encoding: if context.payload_is_base64() { "base64" } else { "json" },
             payload: context.payload(),
         }))

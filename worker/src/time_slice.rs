@@ -7,18 +7,43 @@
 //! (`sched_setattr(2)`, `sched_runtime`): one with a shorter slice goes before, as soon as it is woken. It gets no more of
 //! the processor for that, only earlier and in smaller pieces.
 //!
-//! Asked for once, before there are other threads: those, and commands that a worker starts, inherit it.
+//! Asked for once, before there are other threads: those inherit it. Commands that a worker starts would too, and are not meant:
+//! they are started with the system's ([`systems`]).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// As it was asked for, nanoseconds.
+static ASKED_FOR: AtomicU64 = AtomicU64::new(0);
 
 /// Asks for a slice of `slice`, at least 100 µs; zero asks for nothing. A kernel or a scheduling class that has none leaves
 /// everything as it was: it is a matter of latency alone.
-pub(crate) fn ask_for(slice: Duration) {
+pub fn ask_for(slice: Duration) {
     if let Ok(nanos) = u64::try_from(slice.as_nanos())
         && nanos > 0
     {
-        linux::ask_for(nanos);
+        ASKED_FOR.store(nanos, Ordering::Relaxed);
+        linux::set(nanos);
     }
+}
+
+/// Has this thread do something with the system's slice: a process that it starts meanwhile inherits that.
+pub fn systems<T>(start: impl FnOnce() -> T) -> T {
+    /// Whatever happens, the thread has its slice again.
+    struct Back(u64);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            linux::set(self.0);
+        }
+    }
+    let asked_for = ASKED_FOR.load(Ordering::Relaxed);
+    let back = (asked_for > 0).then(|| {
+        linux::set(0);
+        Back(asked_for)
+    });
+    let started = start();
+    drop(back);
+    started
 }
 
 #[cfg(target_os = "linux")]
@@ -46,7 +71,8 @@ mod linux {
     const NO_FLAGS: libc::c_long = 0;
     const BYTES: libc::c_long = 48;
 
-    pub(super) fn ask_for(nanos: u64) {
+    /// Zero is the system's.
+    pub(super) fn set(nanos: u64) {
         let mut attributes = Attributes::default();
         // SAFETY: the kernel writes at most `SIZE` bytes, the structure's size, to a structure that lives through the call.
         let got = unsafe { libc::syscall(libc::SYS_sched_getattr, THIS, &raw mut attributes, BYTES, NO_FLAGS) };
@@ -81,18 +107,23 @@ mod linux {
             };
             let seen = std::thread::spawn(move || {
                 let before = read();
-                ask_for(300_000);
-                (before, std::thread::spawn(read).join().unwrap_or_default())
+                super::super::ask_for(std::time::Duration::from_micros(300));
+                let after = std::thread::spawn(read).join().unwrap_or_default();
+                let meanwhile = super::super::systems(|| std::thread::spawn(read).join().unwrap_or_default());
+                (before, after, meanwhile, read())
             });
-            let Ok((Some(before), Some(after))) = seen.join() else { panic!("the kernel does not say") };
+            let Ok((Some(before), Some(after), meanwhile, again)) = seen.join() else {
+                panic!("the kernel does not say")
+            };
             assert_eq!((after.0, after.1), (before.0, before.1));
             // A kernel before 6.12 knows none and says 0.
             assert!(after.2 == 300_000 || after.2 == 0, "{after:?}");
+            assert_eq!((meanwhile, again), (Some(before), Some(after)), "what starts meanwhile has the system's");
         }
     }
 }
 
 #[cfg(not(target_os = "linux"))]
 mod linux {
-    pub(super) fn ask_for(_nanos: u64) {}
+    pub(super) fn set(_nanos: u64) {}
 }
