@@ -155,6 +155,7 @@ impl Governed {
             topics: Vec::new(),
             buckets: BUCKETS,
             tenant_buckets: BUCKETS,
+            draining: false,
             shards: 1,
         };
         let routes = Arc::new(Routes::new(vec![pool], &names.prefix)?);

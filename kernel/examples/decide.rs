@@ -64,6 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         topics: Vec::new(),
         buckets: 4,
         tenant_buckets: 2,
+        draining: false,
         shards: 1,
     };
     let topics =

@@ -105,8 +105,11 @@ impl Kernel {
                     decided(case, decision, Some(pool), false)
                 }
                 None => {
+                    let draining = self.config.routes.draining(&case.job);
+                    let draining =
+                        draining.map_or_else(String::new, |pool| format!("; pool `{pool}` would, but is draining"));
                     let detail = format!(
-                        "no pool takes capability `{}` with its other requirements on topic `{}`",
+                        "no pool takes capability `{}` with its other requirements on topic `{}`{draining}",
                         quoted(case.job.capability.as_str()),
                         quoted(&case.job.topic)
                     );

@@ -26,6 +26,8 @@ pub struct Pool {
     pub tenant_buckets: u32,
     /// Shards of its scheduler = partitions of `withdrawals.<pool>`; bucket b belongs to shard b mod this.
     pub shards: u32,
+    /// It takes no job any more; what it has goes on, and withdrawals reach it.
+    pub draining: bool,
 }
 
 /// Pools in the order in which they are asked; the first that takes a job gets it.
@@ -124,7 +126,14 @@ impl Routes {
 
     /// The first pool that takes the job.
     pub(crate) fn route(&self, job: &Job) -> Option<&PoolName> {
-        self.pools.iter().find(|routed| routed.pool.takes(job)).map(|routed| &routed.pool.name)
+        let mut open = self.pools.iter().filter(|routed| !routed.pool.draining);
+        open.find(|routed| routed.pool.takes(job)).map(|routed| &routed.pool.name)
+    }
+
+    /// The first that would, were it not draining.
+    pub(crate) fn draining(&self, job: &Job) -> Option<&PoolName> {
+        let mut draining = self.pools.iter().filter(|routed| routed.pool.draining);
+        draining.find(|routed| routed.pool.takes(job)).map(|routed| &routed.pool.name)
     }
 
     /// The bucket of a job in a pool: the tenant has `tenant_buckets` neighbouring ones from the hash of its name on,

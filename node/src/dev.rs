@@ -86,6 +86,12 @@ impl std::ops::Deref for DevNode {
     }
 }
 
+impl std::ops::DerefMut for DevNode {
+    fn deref_mut(&mut self) -> &mut Node {
+        &mut self.node
+    }
+}
+
 impl DevNode {
     /// Begins a further worker.
     pub fn start_worker(&mut self, worker: tidegate_worker::Worker) {

@@ -3,6 +3,7 @@
 //! Start: open the spine, compare topics, load the policy, join the groups, listen. Stop: let HTTP finish, then stop
 //! every shard in order, then leave. Nothing is left running when [`Node::stop`] returns.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tidegate_gateway::submit::{SubmitSource, Submitter};
 use tidegate_gateway::view::tail::ViewTopics;
 use tidegate_gateway::view::{Bounds, View, tail};
 use tidegate_kernel::{Format, ParentTickets};
+use tidegate_protocol::ids::PoolName;
 use tidegate_protocol::topics::Topic;
 use tidegate_spine::{Spine, SpineError};
 use tidegate_telemetry::Metrics;
@@ -30,8 +32,9 @@ use crate::clock::TokioClock;
 use crate::config::{Config, Keys, KeysError};
 use crate::policy_folder;
 use crate::policy_signature::Demand;
+use crate::pools::{Hosted, ReloadRefused, Reloaded};
 use crate::readiness::Board;
-use crate::roles::{Ground, Hosting, Role, RoleError, Roles, kernels, limits, schedulers};
+use crate::roles::{Ground, Hosting, PoolHosting, Role, RoleError, Roles, SourceHosting, kernels, limits, schedulers};
 use crate::topics::{Named, Plan, WantedError, plan, wanted};
 
 /// How often the spine is asked whether it is there.
@@ -113,6 +116,10 @@ pub struct Node {
     view: Option<Arc<View>>,
     fleet: Option<Arc<Fleet>>,
     leasing: Option<Arc<Leasing>>,
+    ground: Ground,
+    roles: Roles,
+    kernels: Vec<SourceHosting>,
+    pools: BTreeMap<PoolName, PoolHosting>,
     hostings: Vec<Hosting>,
     tasks: Vec<JoinHandle<()>>,
     http: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
@@ -198,15 +205,15 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
         keys: keys.clone(),
         checkpoints,
     };
-    let mut hostings = Vec::new();
+    let (mut source_hostings, mut pools, mut hostings) = (Vec::new(), BTreeMap::new(), Vec::new());
     if roles.contains(&Role::Kernel) {
-        hostings.extend(kernels(&ground).await?);
+        source_hostings = kernels(&ground).await?;
     }
     if roles.contains(&Role::Limits) {
         hostings.extend(limits(&ground).await?);
     }
     if roles.contains(&Role::Scheduler) {
-        hostings.extend(schedulers(&ground).await?);
+        pools = schedulers(&ground).await?;
     }
     let mut view = None;
     let mut asked = None;
@@ -222,9 +229,9 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
             },
         );
         let leases = leasing_of(&config, &spine, &keys, address)?;
-        let pools = fleet(&config, &spine, &made)?;
-        api = Some(api_of(&config, &spine, (&made, &pools), &key, &leases).await?);
-        asked = Some(pools);
+        let fleet = fleet(&config, &spine, &made)?;
+        api = Some(api_of(&config, &spine, (&made, &fleet), &key, &leases).await?);
+        asked = Some(fleet);
         leasing = Some(leases);
         tasks.push(tokio::spawn(crate::payloads::sweep(Arc::clone(&config))));
         view = Some(made);
@@ -252,6 +259,10 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
         view,
         fleet: asked,
         leasing,
+        ground,
+        roles,
+        kernels: source_hostings,
+        pools,
         hostings,
         tasks,
         http: Some((stop, serving)),
@@ -301,6 +312,19 @@ impl Node {
         self.board.look()
     }
 
+    /// Goes on with the pools of `new`, which must be like its own configuration in everything else.
+    ///
+    /// # Errors
+    /// [`ReloadRefused`]; then it goes on as it was.
+    pub async fn reload(&mut self, new: &Config) -> Result<Reloaded, ReloadRefused> {
+        let (ground, roles, kernels) = (&self.ground, &self.roles, &*self.kernels);
+        let hosted = Hosted { ground, roles, kernels, pools: &mut self.pools };
+        let change = hosted.reload(&self.config, new).await?;
+        let (pools, written) = (new.pools.clone(), Arc::clone(&new.written));
+        self.config = Arc::new(Config { pools, written, ..(*self.config).clone() });
+        Ok(change)
+    }
+
     /// Waits until it is ready.
     pub async fn ready(&self) {
         self.board.ready().await;
@@ -324,7 +348,9 @@ impl Node {
         if let Some(fleet) = &self.fleet {
             fleet.stop().await;
         }
-        futures::future::join_all(self.hostings.drain(..).map(Hosting::stop)).await;
+        let kernels = futures::future::join_all(self.kernels.drain(..).map(SourceHosting::stop));
+        let pools = futures::future::join_all(std::mem::take(&mut self.pools).into_values().map(PoolHosting::stop));
+        futures::join!(kernels, pools, futures::future::join_all(self.hostings.drain(..).map(Hosting::stop)));
         for task in self.tasks.drain(..) {
             task.abort();
             // Aborted, or ended before.

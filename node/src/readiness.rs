@@ -50,6 +50,12 @@ impl Board {
         self.state().groups.insert(group.to_owned(), false);
     }
 
+    /// It is not wanted any more.
+    pub(crate) fn forget(&self, group: &str) {
+        self.state().groups.remove(group);
+        self.changed.notify_waiters();
+    }
+
     /// It has answered: with shards, or with none as others have them all.
     pub(crate) fn joined(&self, group: &str) {
         if let Some(joined) = self.state().groups.get_mut(group) {

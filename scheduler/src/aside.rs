@@ -209,6 +209,16 @@ mod tests {
         assert_eq!(shard.stage.soft.aside.len(), 499);
         comes(&mut shard, &says("i", ("host", "h77")));
         assert_eq!(one(&mut shard, &says("i", ("host", "h77"))), Some(502));
+        // A great many that become served at once are no more for that than any.
+        for n in 1_000..2_000 {
+            asks(&mut shard, "t", n, &format!(r#"{{"host":["h600","x{n}"]}}"#), "{}");
+        }
+        comes(&mut shard, &says("j", ("host", "h600")));
+        let (linked, theirs) = touched(&shard, "t");
+        assert!(theirs == MOST_NEEDS && linked <= 256 + MOST_NEEDS, "{linked} {theirs}");
+        for n in 1_000..2_000 {
+            assert_eq!(one(&mut shard, &says("j", ("host", "h600"))), Some(n));
+        }
     }
 
     #[test]

@@ -222,7 +222,8 @@ impl Soft {
         }
     }
 
-    fn head(&mut self, class: ClassId) {
+    /// Tells placement how a class stands.
+    pub(crate) fn head(&mut self, class: ClassId) {
         let head = self.ready.head(class).map(|(rank, _)| rank);
         let busy = self.ready.has(class) || self.aside.holds(class);
         self.placement.set_head(class, head, busy);

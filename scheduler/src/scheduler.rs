@@ -238,6 +238,11 @@ impl Scheduler {
             for Entry { source, since, .. } in self.soft.aside.take(*class) {
                 self.enlist(&source, since);
             }
+            self.soft.head(*class);
+        }
+        if !served.is_empty() {
+            // Those whose jobs stand behind others now.
+            self.soft.placement.purge();
         }
         if !(served.is_empty() && unserved.is_empty()) {
             self.heads();

@@ -3,16 +3,20 @@
 //!
 //! `cargo run --release -p tidegate-bench --example scale [-- JOBS [WORKERS]]`, on Linux; 1,000,000 jobs and 10,000 workers unless told.
 //!
-//! 1. *memory*: the stage alone, with a window for all jobs: growth of resident memory over that of the records' own text.
+//! 1. *memory*: the stage alone, with a window for all jobs, in a process of its own: growth of resident memory over that of the records'
+//!    own text.
 //! 2. *takeover*: the embedded spine, real signatures and tickets, a worker of this process with 1,000 jobs that run. The backlog is in
 //!    the log; the owner is dropped on the spot (memory and producer, as a killed process is to the spine), a new one
 //!    begins. Measured from there until the worker's next job starts. Then jobs end for some seconds, and a ledger says whether any
 //!    ran twice, or ended twice or not at all.
-//! 3. *heartbeats*: the stage alone hears all workers at their usual pace, and places jobs among them.
+//! 3. *killed*: the same, but the owner and its worker are a process of their own, which gets SIGKILL; measured from there until the next
+//!    job starts in a process that is started then.
+//! 4. *heartbeats*: the stage alone hears all workers at their usual pace, and places jobs among them.
 
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "it measures and prints figures for people")]
 
 mod heartbeats;
+mod killed;
 mod memory;
 mod seed;
 mod takeover;
@@ -37,13 +41,20 @@ fn cpu_seconds() -> f64 {
 }
 
 fn main() -> anyhow::Result<()> {
-    let mut words = std::env::args().skip(1);
+    let mut words = std::env::args().skip(1).peekable();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    if words.next_if(|word| word == memory::CHILD).is_some() {
+        return memory::measure(words.next().context("how many jobs is missing")?.parse()?);
+    }
+    if words.next_if(|word| word == killed::CHILD).is_some() {
+        return runtime.block_on(killed::child(words.collect()));
+    }
     let mut number =
         |usual: u64| words.next().map_or(Ok(usual), |word| word.parse().context("JOBS and WORKERS are numbers"));
     let (jobs, workers) = (number(1_000_000)?, number(10_000)?);
     println!("{jobs} jobs, {workers} workers");
     heartbeats::measure(workers)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(takeover::measure(jobs))?;
-    memory::measure(jobs)
+    runtime.block_on(killed::measure(jobs))?;
+    memory::measure_apart(jobs)
 }

@@ -6,6 +6,17 @@ use tidegate_scheduler::Tuning;
 use crate::resident;
 use crate::seed::{Bare, record};
 
+/// First word of the command line of the process that measures.
+pub(crate) const CHILD: &str = "--memory";
+
+/// In a process of its own: in this one memory may be free that was used before.
+pub(crate) fn measure_apart(jobs: u64) -> anyhow::Result<()> {
+    let mut child = std::process::Command::new(std::env::current_exe()?);
+    let measured = child.arg(CHILD).arg(jobs.to_string()).status()?;
+    ensure!(measured.success(), "measuring memory ended with {measured}");
+    Ok(())
+}
+
 pub(crate) fn measure(jobs: u64) -> anyhow::Result<()> {
     let room = usize::try_from(jobs)?.saturating_mul(3) / 2 + 10;
     let mut bare =

@@ -26,13 +26,13 @@ use crate::seed::{fence, group, keys, layout};
 use crate::{cpu_seconds, resident};
 
 /// Jobs that run when the owner is lost.
-const RUNNING: u64 = 1_000;
+pub(crate) const RUNNING: u64 = 1_000;
 /// How long jobs end after the takeover, before the ledger is drawn; a backlog of [`DRAINED`] is worked off.
-const GOES_ON: Duration = Duration::from_secs(10);
+pub(crate) const GOES_ON: Duration = Duration::from_secs(10);
 /// At most so many jobs are all waited for.
-const DRAINED: u64 = 200_000;
+pub(crate) const DRAINED: u64 = 200_000;
 /// What anything here may take at most.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Silent;
 
@@ -65,15 +65,21 @@ async fn until(what: &str, holds: impl Fn() -> bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-struct Ground {
-    spine: Arc<dyn Spine>,
+pub(crate) struct Ground {
+    pub(crate) spine: Arc<dyn Spine>,
     pool: Arc<Pool>,
-    keys: (Arc<SecretKey>, Arc<Keyring>),
+    pub(crate) keys: (Arc<SecretKey>, Arc<Keyring>),
 }
 
 impl Ground {
+    pub(crate) async fn open(folder: &std::path::Path) -> anyhow::Result<Self> {
+        let url = format!("embedded:{}", folder.display());
+        let spine = tidegate_node::spine::open(&SpineConfig { url, settings: Settings::default() }).await?;
+        Ok(Self { spine, pool: Arc::new(Pool::new(layout(1)?, &Tuning::default())?), keys: keys()? })
+    }
+
     /// A new owner; it lives until it is aborted.
-    fn owner(&self) -> anyhow::Result<(JoinHandle<()>, oneshot::Sender<()>)> {
+    pub(crate) fn owner(&self) -> anyhow::Result<(JoinHandle<()>, oneshot::Sender<()>)> {
         let pace = Pace { snapshot_facts: 500, ..Pace::default() };
         let (pool, clock): (_, Arc<dyn Clock>) = (Arc::clone(&self.pool), Arc::new(TokioClock::start()));
         let (stop, stopped) = oneshot::channel();
@@ -92,7 +98,7 @@ impl Ground {
         Ok((tokio::spawn(run.run()), stop))
     }
 
-    async fn topics(&self) -> anyhow::Result<()> {
+    pub(crate) async fn topics(&self) -> anyhow::Result<()> {
         let pool = || PoolName::new("p");
         let all = [
             Topic::Approved(pool()?),
@@ -123,7 +129,7 @@ impl Ground {
     }
 
     /// The backlog, as a kernel sends it.
-    async fn seed(&self, jobs: u64) -> anyhow::Result<()> {
+    pub(crate) async fn seed(&self, jobs: u64) -> anyhow::Result<()> {
         let to = Topic::Approved(PoolName::new("p")?).name("scale.")?.partition(0);
         let mut producer =
             self.spine.producer(ProducerOptions { name: "kernel".into(), ..ProducerOptions::default() }).await?;
@@ -154,10 +160,7 @@ pub(crate) async fn measure(jobs: u64) -> anyhow::Result<()> {
 }
 
 async fn on(jobs: u64, folder: &std::path::Path) -> anyhow::Result<()> {
-    let url = format!("embedded:{}", folder.display());
-    let spine = tidegate_node::spine::open(&SpineConfig { url, settings: Settings::default() }).await?;
-    let pool = Arc::new(Pool::new(layout(1)?, &Tuning::default())?);
-    let ground = Ground { spine, pool, keys: keys()? };
+    let ground = Ground::open(folder).await?;
     ground.topics().await?;
     let begin = Instant::now();
     ground.seed(jobs).await?;

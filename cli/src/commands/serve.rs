@@ -1,13 +1,15 @@
-//! `tidegate serve`.
+//! `tidegate serve`. SIGHUP has it read its configuration again, for its pools ([`tidegate_node::pools`]).
 
-use tidegate_node::serve;
+use tidegate_node::{Config, Node, serve};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{config_of, on_spine, runtime, told_to_stop};
 use crate::args::{Global, Output, ServeArgs};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
-pub(crate) fn run(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
+/// The configuration with what the command line says instead.
+fn config(global: &Global, args: &ServeArgs) -> Result<Config, Failure> {
     let mut config = on_spine(config_of(global)?, args.spine.as_ref())?;
     if let Some(listen) = args.listen {
         config.listen = listen;
@@ -18,14 +20,56 @@ pub(crate) fn run(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
     if let Some(name) = &args.instance_id {
         config.membership.instance = Some(name.clone());
     }
+    Ok(config)
+}
+
+/// Every SIGHUP from now on; none where they cannot be listened for.
+async fn hung_up(signals: &mut Option<Signal>) {
+    let heard = match signals {
+        Some(signals) => signals.recv().await,
+        None => None,
+    };
+    if heard.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn reload(node: &mut Node, global: &Global, args: &ServeArgs) {
+    let config = match config(global, args) {
+        Ok(config) => config,
+        Err(failure) => {
+            let reason = format!("{:#}", failure.error);
+            return tracing::error!(reason, "the configuration is not taken over; this process goes on as it was");
+        }
+    };
+    match node.reload(&config).await {
+        Ok(change) => {
+            tracing::info!(%change, "the configuration was read again");
+            if change.gateway_wants_restart {
+                tracing::warn!(
+                    "the HTTP API of this process shows and leases the pools it began with: restart it for the others"
+                );
+            }
+        }
+        Err(refused) => {
+            let cause = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
+            tracing::error!(%refused, cause, "the configuration is not taken over; this process goes on as it was");
+        }
+    }
+}
+
+pub(crate) fn run(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
+    let config = config(global, args)?;
     let roles = args.roles.iter().copied().collect();
     runtime()?.block_on(async {
         let mut stop = std::pin::pin!(told_to_stop());
+        let mut hangups = signal(SignalKind::hangup()).ok();
         let node = tokio::select! {
             biased;
             () = &mut stop => return Ok(Exit::Done),
             node = serve(config, roles) => node?,
         };
+        let mut node = node;
         let words: Vec<&str> = args.roles.iter().map(|role| role.word()).collect();
         let url = format!("http://{}", node.address());
         match global.output {
@@ -34,7 +78,13 @@ pub(crate) fn run(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
                 output::text_line(&format!("{} at {url}; `{url}/readyz` says when it is ready", words.join(", ")))
             }
         }
-        stop.await;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                () = hung_up(&mut hangups) => reload(&mut node, global, args).await,
+            }
+        }
         node.stop().await;
         Ok(Exit::Done)
     })

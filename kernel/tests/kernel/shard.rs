@@ -72,6 +72,7 @@ pub(crate) fn pool(name: &str, capabilities: &[&str], topics: &[&str]) -> Pool {
         topics: topics.iter().map(|t| TopicGlob::new(t).unwrap()).collect(),
         buckets: 4,
         tenant_buckets: 2,
+        draining: false,
         shards: 1,
     }
 }

@@ -55,6 +55,8 @@ pub struct Config {
     pub checkpoint_file: Option<PathBuf>,
     /// Where payloads go that are too large for the log.
     pub payloads: Payloads,
+    /// As it was written, for what may change while a process runs.
+    pub(crate) written: Arc<Written>,
     /// Bounds and paces of shards; the usual ones unless a caller in code changes them.
     pub pace: Pace,
 }
@@ -270,11 +272,18 @@ impl Config {
             },
             checkpoint_file: written.audit.checkpoint_file.clone(),
             payloads,
+            written: Arc::new(written.clone()),
             pace: Pace {
                 checkpoint_every: Duration::from_millis(written.audit.checkpoint_every_ms),
                 ..Pace::default()
             },
         })
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn written(&self) -> &Written {
+        &self.written
     }
 
     /// Where allowed jobs go.
@@ -354,7 +363,15 @@ fn pool_of(check: &mut Check<'_>, number: usize, written: &PoolWritten, sources:
     )?;
     let (buckets, tenant_buckets) = (written.buckets, written.tenant_buckets.min(written.buckets));
     Some(PoolConfig {
-        route: tidegate_kernel::Pool { name, capabilities, topics, buckets, tenant_buckets, shards: written.shards },
+        route: tidegate_kernel::Pool {
+            name,
+            capabilities,
+            topics,
+            buckets,
+            tenant_buckets,
+            shards: written.shards,
+            draining: written.draining,
+        },
         shards: written.shards,
         lanes: written.lanes,
         tuning: written.scheduling.clone(),

@@ -117,6 +117,8 @@ pub struct PoolWritten {
     pub tenant_buckets: u32,
     /// Partitions of `work.<pool>`: at least as many as worker processes.
     pub lanes: u32,
+    /// It takes no further job; what it has goes on. What comes before a pool is taken out.
+    pub draining: bool,
     /// Leases, attempts, bounds.
     pub scheduling: Tuning,
 }
@@ -131,6 +133,7 @@ impl Default for PoolWritten {
             buckets: 4,
             tenant_buckets: 4,
             lanes: 16,
+            draining: false,
             scheduling: Tuning::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! The role kernel: one group per source.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::channel::mpsc;
 use tidegate_kernel::{Kernel, KernelConfig, KernelTopics, PartitionCounts, Routes, Source, StandingView, shard_spec};
@@ -15,7 +15,7 @@ use super::{Ground, Role, group};
 struct Kernels {
     ground: Ground,
     source: Arc<Source>,
-    routes: Arc<Routes>,
+    routes: RwLock<Arc<Routes>>,
     topics: Arc<KernelTopics>,
     policies: Relay<Arc<Snapshot>>,
     /// The standing of each shard's present kernel, for readiness.
@@ -28,7 +28,7 @@ impl Kernels {
         KernelConfig {
             source: Arc::clone(&self.source),
             shard,
-            routes: Arc::clone(&self.routes),
+            routes: Arc::clone(&self.routes.read().unwrap_or_else(PoisonError::into_inner)),
             topics: Arc::clone(&self.topics),
             max_record_bytes: config.limits.record_bytes,
             window: config.limits.seen,
@@ -83,8 +83,26 @@ impl Shards for Kernels {
     }
 }
 
+/// The kernels of a source, held.
+pub(crate) struct SourceHosting {
+    kernels: Arc<Kernels>,
+    hosting: Hosting,
+}
+
+impl SourceHosting {
+    /// From now on jobs go there: every shard is taken over again, so that its claim names the pools that it may write to.
+    pub(crate) async fn reroute(&self, routes: &Arc<Routes>) {
+        *self.kernels.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(routes);
+        self.hosting.renew().await;
+    }
+
+    pub(crate) async fn stop(self) {
+        self.hosting.stop().await;
+    }
+}
+
 /// Begins the kernels of every source.
-pub(crate) async fn kernels(ground: &Ground) -> Result<Vec<Hosting>, RoleError> {
+pub(crate) async fn kernels(ground: &Ground) -> Result<Vec<SourceHosting>, RoleError> {
     let made = |reason: String| RoleError::Made { role: Role::Kernel, reason };
     let shared = ground.config.topics.shared_partitions;
     let partitions = PartitionCounts {
@@ -104,7 +122,7 @@ pub(crate) async fn kernels(ground: &Ground) -> Result<Vec<Hosting>, RoleError> 
         let kernels = Arc::new(Kernels {
             ground: ground.clone(),
             source: Arc::clone(source),
-            routes: Arc::clone(&routes),
+            routes: RwLock::new(Arc::clone(&routes)),
             topics: Arc::new(topics),
             policies: Relay::new(),
             standings: Mutex::new(BTreeMap::new()),
@@ -120,7 +138,8 @@ pub(crate) async fn kernels(ground: &Ground) -> Result<Vec<Hosting>, RoleError> 
         });
         tokio::spawn(tell_policies(Arc::downgrade(&kernels), ground.policy.clone()));
         let group = group(&ground.config.prefix, Role::Kernel, Some(source.name().as_str()));
-        hostings.push(hold(ground.clone(), group, decisions, kernels).await?);
+        let hosting = hold(ground.clone(), group, decisions, Arc::clone(&kernels)).await?;
+        hostings.push(SourceHosting { kernels, hosting });
     }
     Ok(hostings)
 }

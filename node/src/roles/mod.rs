@@ -19,9 +19,9 @@ use crate::config::{Config, Keys};
 use crate::policy_folder;
 use crate::readiness::Board;
 
-pub(crate) use kernel::kernels;
+pub(crate) use kernel::{SourceHosting, kernels};
 pub(crate) use limits::limits;
-pub(crate) use scheduler::schedulers;
+pub(crate) use scheduler::{PoolHosting, schedulers, sources_of};
 pub(crate) use shards::Hosting;
 pub use shards::RoleError;
 

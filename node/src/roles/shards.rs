@@ -1,6 +1,6 @@
 //! Holding the shards a group gives: one run per shard, started when it is assigned, stopped when it is taken away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,9 +47,19 @@ pub enum RoleError {
 pub(crate) struct Hosting {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
+    telling: mpsc::UnboundedSender<Told>,
 }
 
 impl Hosting {
+    /// Lets its shards go in order and takes them over again, as they are made from now on. The group does not notice. When it
+    /// returns nobody decides by what was before.
+    pub(crate) async fn renew(&self) {
+        let (done, renewed) = oneshot::channel();
+        // A role that has ended has nothing to renew.
+        let _ = self.telling.unbounded_send(Told::Renew(done));
+        let _ = renewed.await;
+    }
+
     /// Stops its shards in order and leaves the group.
     pub(crate) async fn stop(mut self) {
         self.stop.take();
@@ -93,21 +103,34 @@ pub(crate) async fn hold<M: Shards>(
         session_timeout_ms: ground.config.membership.session_timeout_ms,
     };
     ground.board.expect(role, &options.group);
-    let join = |source| RoleError::Join { role, source };
-    let membership = ground.spine.join(options.clone()).await.map_err(join)?;
+    let membership = ground.spine.join(options.clone()).await.map_err(|source| {
+        ground.board.forget(&options.group);
+        RoleError::Join { role, source }
+    })?;
     let (stop, stopped) = oneshot::channel();
     let (telling, told) = mpsc::unbounded();
     let positions = Positions::new(Arc::clone(&ground.spine));
-    let holder =
-        Holder { ground, options, shards, running: BTreeMap::new(), telling, told, positions, trims: JoinSet::new() };
+    let holder = Holder {
+        ground,
+        options,
+        shards,
+        given: BTreeSet::new(),
+        running: BTreeMap::new(),
+        telling: telling.clone(),
+        told,
+        positions,
+        trims: JoinSet::new(),
+    };
     let task = tokio::spawn(holder.run(membership, stopped));
-    Ok(Hosting { stop: Some(stop), task })
+    Ok(Hosting { stop: Some(stop), task, telling })
 }
 
 struct Holder<M: Shards> {
     ground: Ground,
     options: MemberOptions,
     shards: Arc<M>,
+    /// What the group has given, running or not.
+    given: BTreeSet<u32>,
     running: BTreeMap<u32, Running>,
     telling: mpsc::UnboundedSender<Told>,
     told: mpsc::UnboundedReceiver<Told>,
@@ -115,8 +138,9 @@ struct Holder<M: Shards> {
     trims: JoinSet<()>,
 }
 
-/// What a shard's runner asks its holder for.
+/// What a holder is asked for, by a shard's runner or by whoever holds its [`Hosting`].
 enum Told {
+    Renew(oneshot::Sender<()>),
     Positions(Vec<(TopicPartition, Offset)>),
     Trim(TopicPartition, Offset),
 }
@@ -141,6 +165,15 @@ impl<M: Shards> Holder<M> {
                             self.positions.moved(positions);
                         }
                         Told::Trim(partition, before) => self.trim(partition, before),
+                        Told::Renew(done) => {
+                            let given: Vec<u32> = self.given.iter().copied().collect();
+                            self.stop(&given).await;
+                            for shard in given {
+                                self.start(shard).await;
+                            }
+                            // Whoever waited may have gone.
+                            let _ = done.send(());
+                        }
                     }
                     continue;
                 }
@@ -149,16 +182,22 @@ impl<M: Shards> Holder<M> {
                 Ok(Change::Assigned(partitions)) => {
                     self.ground.board.joined(&self.options.group);
                     for partition in partitions {
+                        self.given.insert(partition);
                         self.start(partition).await;
                     }
                 }
                 Ok(Change::Revoked { partitions, released }) => {
+                    self.given.retain(|shard| !partitions.contains(shard));
                     self.stop(&partitions).await;
                     drop(released);
                 }
-                Ok(Change::Lost(partitions)) => self.stop(&partitions).await,
+                Ok(Change::Lost(partitions)) => {
+                    self.given.retain(|shard| !partitions.contains(shard));
+                    self.stop(&partitions).await;
+                }
                 Err(error) => {
                     tracing::warn!(role = %M::ROLE, error = %error, "the group was lost; joining it again");
+                    self.given.clear();
                     self.stop_all().await;
                     match self.join_again(&mut stopped).await {
                         Some(new) => membership = new,
@@ -175,6 +214,7 @@ impl<M: Shards> Holder<M> {
     /// Ends what goes on beside the shards.
     async fn close(mut self) {
         self.trims.shutdown().await;
+        self.ground.board.forget(&self.options.group);
         self.positions.stop().await;
     }
 

@@ -23,7 +23,7 @@ struct KindId(u64);
 /// Where every worker has capabilities of its own, the least loaded of this many kinds is taken, in turn.
 const KINDS_LOOKED_AT: usize = 64;
 
-/// Empty classes are kept for their next job up to this many.
+/// Empty classes are kept for their next job up to this many, or so.
 const CLASSES_KEPT: usize = 256;
 
 /// Most tenants that are apart; a worker gets nothing of a further one.
@@ -390,7 +390,7 @@ impl Placement {
     }
 
     /// Drops classes without a job.
-    fn purge(&mut self) {
+    pub(crate) fn purge(&mut self) {
         let empty: Vec<ClassId> = self.classes.iter().filter(|(_, c)| !c.busy).map(|(id, _)| *id).collect();
         for id in empty {
             if let Some(class) = self.classes.remove(&id) {
@@ -402,7 +402,8 @@ impl Placement {
                 }
             }
         }
-        self.classes_before_purge = 2 * self.classes.len();
+        // Not in proportion: idle ones are touched like others.
+        self.classes_before_purge = self.classes.len() + CLASSES_KEPT;
     }
 
     fn fresh_id(&mut self) -> u64 {

@@ -68,6 +68,7 @@ pub fn kernel_config(shard: u32, shards: u32, ticket_ttl: Duration) -> KernelCon
         topics: Vec::new(),
         buckets: BUCKETS,
         tenant_buckets: BUCKETS,
+        draining: false,
         shards,
     };
     let partitions = PartitionCounts { denied: 1, held: 1, finished: 1, dead: 1, limits: 1 };

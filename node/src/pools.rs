@@ -1,0 +1,277 @@
+//! Pools that change while a process runs: added, set otherwise, drained, taken out. Everything else of the configuration wants a
+//! restart, and so does what is fixed for a pool's life; then nothing changes at all.
+//!
+//! | what differs | what follows |
+//! |---|---|
+//! | a pool is added | its topics are looked for; its schedulers begin, then kernels send to it |
+//! | capabilities, topics, tenant buckets, `draining`, the order of pools | kernels send otherwise |
+//! | anything under `scheduling` | its shards are taken over again and scheduled so |
+//! | a pool that was draining is taken out | kernels know it no longer, then its schedulers end |
+//!
+//! A kernel may write only to what its claim names, and a scheduler's terms are those it began with; so a change is a change of
+//! owner of the shards it is about, within the process: nothing is lost or doubled by it, and it takes as long as any.
+//!
+//! The HTTP API goes on with the pools it began with: [`Reloaded::gateway_wants_restart`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tidegate_protocol::ids::PoolName;
+
+use crate::config::{Config, PoolConfig, Written};
+use crate::process::StartError;
+use crate::roles::{Ground, PoolHosting, Role, Roles, SourceHosting, sources_of};
+use crate::topics::{apply, plan, wanted};
+
+/// Why a configuration is not taken over by a process that runs. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadRefused {
+    /// It differs in more than its pools.
+    #[error("{sections} differ from what this process began with; only `pools` can change while it runs: restart it")]
+    Elsewhere {
+        /// Names of the sections.
+        sections: String,
+    },
+    /// A number that is fixed for the pool's life.
+    #[error(
+        "pool `{pool}` has {is} {field}, which cannot become {wanted}: that is fixed for its life; make a pool of another name and drain this"
+    )]
+    Fixed {
+        /// The pool.
+        pool: PoolName,
+        /// The field.
+        field: &'static str,
+        /// As it is.
+        is: u32,
+        /// As it was to be.
+        wanted: u32,
+    },
+    /// A pool that takes jobs is gone.
+    #[error("pool `{pool}` is gone from the configuration, but takes jobs: let it drain first (`draining: true`)")]
+    NotDrained {
+        /// The pool.
+        pool: PoolName,
+    },
+    /// The topics are not there, or cannot be looked at; or a role cannot begin.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// What changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Pools that are new.
+    pub added: Vec<PoolName>,
+    /// Pools that are scheduled otherwise.
+    pub retuned: Vec<PoolName>,
+    /// Pools that are gone.
+    pub removed: Vec<PoolName>,
+    /// Whether kernels send otherwise.
+    pub rerouted: bool,
+    /// Whether this process has an HTTP API, which goes on with the pools it began with.
+    pub gateway_wants_restart: bool,
+}
+
+impl Reloaded {
+    /// Whether nothing did.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for Reloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |pools: &[PoolName]| pools.iter().map(PoolName::as_str).collect::<Vec<_>>().join(", ");
+        let told = [("added", &self.added), ("scheduled otherwise", &self.retuned), ("removed", &self.removed)];
+        let mut said: Vec<String> = told
+            .iter()
+            .filter(|(_, all)| !all.is_empty())
+            .map(|(what, all)| format!("{what}: {}", names(all)))
+            .collect();
+        if self.rerouted {
+            said.push("kernels send by the new pools".to_owned());
+        }
+        f.write_str(&if said.is_empty() { "nothing differs".to_owned() } else { said.join("; ") })
+    }
+}
+
+/// How `new` differs from what a process of these roles runs with.
+///
+/// # Errors
+/// [`ReloadRefused`], but for what the spine says.
+fn difference(old: &Config, new: &Config, roles: &Roles) -> Result<Reloaded, ReloadRefused> {
+    let sections = elsewhere(&old.written, &new.written);
+    if !sections.is_empty() {
+        return Err(ReloadRefused::Elsewhere { sections: sections.join(", ") });
+    }
+    let of = |config: &Config| -> BTreeMap<PoolName, PoolConfig> {
+        config.pools.iter().map(|pool| (pool.name().clone(), pool.clone())).collect()
+    };
+    let (before, after) = (of(old), of(new));
+    let mut change = Reloaded::default();
+    for (name, pool) in &before {
+        let Some(becomes) = after.get(name) else {
+            if !pool.route.draining {
+                return Err(ReloadRefused::NotDrained { pool: name.clone() });
+            }
+            change.removed.push(name.clone());
+            continue;
+        };
+        let numbers = [
+            ("shards", pool.shards, becomes.shards),
+            ("buckets", pool.route.buckets, becomes.route.buckets),
+            ("lanes", pool.lanes, becomes.lanes),
+        ];
+        if let Some((field, is, wanted)) = numbers.into_iter().find(|(_, is, wanted)| is != wanted) {
+            return Err(ReloadRefused::Fixed { pool: name.clone(), field, is, wanted });
+        }
+        if pool.tuning != becomes.tuning {
+            change.retuned.push(name.clone());
+        }
+    }
+    change.added = after.keys().filter(|name| !before.contains_key(*name)).cloned().collect();
+    let routes = |config: &Config| config.pools.iter().map(|pool| pool.route.clone()).collect::<Vec<_>>();
+    change.rerouted = routes(old) != routes(new);
+    let terms = |pool: &PoolConfig| (pool.tuning.lease_ms, pool.tuning.heartbeat_ms);
+    let shown =
+        |all: &BTreeMap<PoolName, PoolConfig>| all.iter().map(|(n, p)| (n.clone(), terms(p))).collect::<Vec<_>>();
+    change.gateway_wants_restart = roles.contains(&Role::Gateway) && shown(&before) != shown(&after);
+    Ok(change)
+}
+
+/// Names of the sections beside `pools` that differ.
+fn elsewhere(old: &Written, new: &Written) -> Vec<String> {
+    let sections = |written: &Written| match serde_json::to_value(written) {
+        Ok(Value::Object(all)) => all,
+        // What was read can be written; without it everything counts as different.
+        Ok(_) | Err(_) => serde_json::Map::new(),
+    };
+    let (old, new) = (sections(old), sections(new));
+    let differs = |(name, value): (&String, &Value)| {
+        (name != "pools" && old.get(name) != Some(value)).then(|| format!("`{name}`"))
+    };
+    new.iter().filter_map(differs).collect()
+}
+
+/// What of a running process follows its pools.
+pub(crate) struct Hosted<'a> {
+    pub(crate) ground: &'a Ground,
+    pub(crate) roles: &'a Roles,
+    pub(crate) kernels: &'a [SourceHosting],
+    pub(crate) pools: &'a mut BTreeMap<PoolName, PoolHosting>,
+}
+
+impl Hosted<'_> {
+    /// Takes the pools of `new` over from those of `old`.
+    pub(crate) async fn reload(self, old: &Config, new: &Config) -> Result<Reloaded, ReloadRefused> {
+        let change = difference(old, new, self.roles)?;
+        if change.is_nothing() {
+            return Ok(change);
+        }
+        self.topics(new).await?;
+        let made = |reason: String| crate::roles::RoleError::Made { role: Role::Kernel, reason };
+        let routes = Arc::new(new.routes().map_err(|error| StartError::Role(made(error.to_string())))?);
+        let pool = |name: &PoolName| new.pools.iter().find(|pool| pool.name() == name);
+        if self.roles.contains(&Role::Scheduler) {
+            let sources = sources_of(self.ground).await.map_err(StartError::Role)?;
+            // All that can fail comes first.
+            let mut tuned = Vec::new();
+            for name in &change.retuned {
+                if let (Some(hosting), Some(pool)) = (self.pools.get(name), pool(name)) {
+                    tuned.push((name.clone(), hosting.tuned(pool, &sources).map_err(StartError::Role)?));
+                }
+            }
+            let mut begun: Vec<(PoolName, PoolHosting)> = Vec::new();
+            for pool in change.added.iter().filter_map(pool) {
+                match PoolHosting::begin(self.ground, pool, &sources).await {
+                    Ok(hosting) => begun.push((pool.name().clone(), hosting)),
+                    Err(error) => {
+                        for (_, hosting) in begun {
+                            hosting.stop().await;
+                        }
+                        return Err(StartError::Role(error).into());
+                    }
+                }
+            }
+            self.pools.extend(begun);
+            for (name, tuned) in tuned {
+                if let Some(hosting) = self.pools.get(&name) {
+                    hosting.retune(tuned).await;
+                }
+            }
+        }
+        if change.rerouted {
+            futures::future::join_all(self.kernels.iter().map(|hosting| hosting.reroute(&routes))).await;
+        }
+        for name in &change.removed {
+            if let Some(hosting) = self.pools.remove(name) {
+                hosting.stop().await;
+            }
+        }
+        Ok(change)
+    }
+
+    /// The topics of all pools are there. On the embedded spine nobody else could make them meanwhile, so they are made.
+    async fn topics(&self, new: &Config) -> Result<(), StartError> {
+        let spine = &*self.ground.spine;
+        let plan = plan(wanted(new, spine).await?, spine).await.map_err(StartError::Look)?;
+        if plan.is_clean() {
+            return Ok(());
+        }
+        if !spine.url().starts_with("embedded:") || !plan.can_be_applied() {
+            return Err(StartError::Topics { plan: Box::new(plan) });
+        }
+        Ok(apply(&plan, spine).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pools: &str) -> Config {
+        Config::parse("test", &format!("prefix: t.\n{pools}")).unwrap()
+    }
+
+    fn roles(all: &[Role]) -> Roles {
+        all.iter().copied().collect()
+    }
+
+    const A: &str = "pools:\n  - { name: a, capabilities: [x] }\n";
+
+    #[test]
+    fn what_differs_is_told_and_what_cannot_change_is_refused_with_its_reason() {
+        let before = config(A);
+        let tells = |pools: &str| difference(&before, &config(pools), &roles(&[Role::Kernel, Role::Scheduler]));
+        assert!(tells(A).unwrap().is_nothing());
+        let added = tells(&format!("{A}  - {{ name: b, capabilities: [x] }}\n")).unwrap();
+        assert_eq!(added.to_string(), "added: b; kernels send by the new pools");
+        let retuned = tells("pools:\n  - { name: a, capabilities: [x], scheduling: { max_attempts: 2 } }\n").unwrap();
+        assert_eq!(retuned.to_string(), "scheduled otherwise: a");
+        let drained = tells("pools:\n  - { name: a, capabilities: [x], draining: true }\n").unwrap();
+        assert_eq!(drained.to_string(), "kernels send by the new pools");
+        for field in ["shards: 2", "buckets: 8", "lanes: 3"] {
+            let refused = tells(&format!("pools:\n  - {{ name: a, capabilities: [x], {field} }}\n")).unwrap_err();
+            assert!(refused.to_string().contains("fixed for its life"), "{refused}");
+        }
+        let gone = tells("pools: [{ name: b, capabilities: [x] }]\n").unwrap_err();
+        assert!(gone.to_string().contains("let it drain first"), "{gone}");
+        let other = tells(&format!("{A}listen: 127.0.0.1:1\npolicy: elsewhere\n")).unwrap_err();
+        assert!(other.to_string().starts_with("`listen`, `policy` differ"), "{other}");
+        let drained =
+            config("pools:\n  - { name: a, capabilities: [x], draining: true }\n  - { name: b, capabilities: [x] }\n");
+        let gone = difference(&drained, &config("pools: [{ name: b, capabilities: [x] }]\n"), &roles(&[])).unwrap();
+        assert_eq!(gone.to_string(), "removed: a; kernels send by the new pools");
+    }
+
+    #[test]
+    fn a_process_with_an_http_api_says_that_it_shows_what_it_began_with() {
+        let wants = |pools: &str| difference(&config(A), &config(pools), &roles(&[Role::Gateway])).unwrap();
+        assert!(wants(&format!("{A}  - {{ name: b, capabilities: [x] }}\n")).gateway_wants_restart);
+        let drains = wants("pools:\n  - { name: a, capabilities: [x], draining: true }\n");
+        assert!(!drains.gateway_wants_restart && drains.rerouted);
+    }
+}

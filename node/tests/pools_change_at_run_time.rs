@@ -1,0 +1,195 @@
+//! Pools of a process that runs: added, scheduled otherwise, drained and taken out, with jobs on their way all the time.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+use tidegate_node::config::PoolWritten;
+use tidegate_node::pools::ReloadRefused;
+use tidegate_node::{Config, Dev, DevNode, Written, dev};
+use tidegate_protocol::address::TopicName;
+use tidegate_protocol::headers;
+use tidegate_protocol::ids::{PoolName, WorkerId};
+use tidegate_spine::{Headers, NewRecord, ProducerOptions, Start};
+use tidegate_worker::handler::Ending;
+use tidegate_worker::{Context, Worker};
+use tokio::sync::Semaphore;
+
+/// Generous: machines that run tests are busy. Nothing waits for it when all is well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn pool(name: &str, capability: &str) -> PoolWritten {
+    PoolWritten {
+        name: name.into(),
+        capabilities: vec![capability.into()],
+        buckets: 1,
+        tenant_buckets: 1,
+        lanes: 1,
+        ..PoolWritten::default()
+    }
+}
+
+async fn start(folder: &std::path::Path) -> DevNode {
+    let mut how = Dev::new(folder);
+    how.listen = Some("127.0.0.1:0".parse().unwrap());
+    let mut config = Written { pools: vec![pool("a", "greet")], ..Written::default() };
+    config.topics.source_partitions = 1;
+    let policy = folder.join("rules");
+    std::fs::create_dir_all(&policy).unwrap();
+    let rules = "id: p\nrevision: 1\nrules:\n  - { id: ok, match: { topics: [job.>] }, decision: allow }\n";
+    std::fs::write(policy.join("p.yaml"), rules).unwrap();
+    (how.config, how.policy) = (Some(config), Some(policy));
+    let node = dev(how).await.unwrap();
+    ready(&node).await;
+    node
+}
+
+async fn ready(node: &DevNode) {
+    tokio::time::timeout(PATIENCE, node.ready()).await.unwrap_or_else(|_| panic!("not ready: {:?}", node.readiness()));
+}
+
+fn with(node: &DevNode, pools: Vec<PoolWritten>) -> Config {
+    Config::of(&Written { pools, ..node.config().written().clone() }).unwrap()
+}
+
+/// What jobs do.
+#[derive(Default)]
+struct Seen {
+    started: AtomicUsize,
+    /// How often the results of jobs were accepted.
+    accepted: Mutex<BTreeMap<String, u32>>,
+}
+
+/// A worker whose jobs each wait for a permit.
+fn worker(node: &DevNode, pool: &str, capability: &str, gate: &Arc<Semaphore>, seen: &Arc<Seen>) -> Worker {
+    let (gate, seen, settled) = (Arc::clone(gate), Arc::clone(seen), Arc::clone(seen));
+    let handler = move |_: Context| {
+        let (gate, seen) = (Arc::clone(&gate), Arc::clone(&seen));
+        async move {
+            seen.started.fetch_add(1, Ordering::Relaxed);
+            if let Ok(permit) = gate.acquire().await {
+                permit.forget();
+            }
+            Ending::Succeeded(None)
+        }
+    };
+    Worker::builder(PoolName::new(pool).unwrap(), WorkerId::new(pool).unwrap(), node.keys().trust())
+        .capability(capability, handler)
+        .concurrency(1)
+        .on_settled(move |job, took, _| {
+            if took {
+                *settled.accepted.lock().unwrap().entry(job.source.to_string()).or_default() += 1;
+            }
+        })
+        .build()
+        .unwrap()
+}
+
+async fn submit(node: &DevNode, id: &str, capability: &str) {
+    let job = json!({"id": id, "tenant": "acme", "topic": "job.x", "capability": capability, "payload": 1});
+    let record = NewRecord { key: None, value: Some(job.to_string().into()), headers: Headers::new() };
+    let mut producer = node.spine().producer(ProducerOptions::default()).await.unwrap();
+    let to = TopicName::new("tidegate.jobs.raw").unwrap().partition(0);
+    producer.append(&to, vec![record]).await.unwrap();
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// The reasons in `dead`, for people.
+async fn dead(node: &DevNode) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for partition in 0..4 {
+        let of = TopicName::new("tidegate.dead").unwrap().partition(partition);
+        let end = node.spine().ends(std::slice::from_ref(&of)).await.unwrap()[0].end;
+        let mut reader = node.spine().reader("test").await.unwrap();
+        let handle = reader.open(&of, Start::Earliest);
+        let (mut records, mut position) = (Vec::new(), 0);
+        while position < end {
+            position = poll_fn(|cx| reader.poll_read(handle, 100, cx, &mut records)).await.unwrap().position;
+        }
+        reasons
+            .extend(records.iter().filter_map(|record| record.headers.text(headers::DEAD_MESSAGE).map(str::to_owned)));
+    }
+    reasons
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pools_are_added_changed_drained_and_taken_out_and_every_job_ends_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = start(folder.path()).await;
+    let (gate, seen) = (Arc::new(Semaphore::new(0)), Arc::new(Seen::default()));
+    let ended = |many: usize| {
+        let seen = Arc::clone(&seen);
+        move || seen.accepted.lock().unwrap().len() == many
+    };
+    let started = |many: usize| {
+        let seen = Arc::clone(&seen);
+        move || seen.started.load(Ordering::Relaxed) == many
+    };
+    node.start_worker(worker(&node, "a", "greet", &gate, &seen));
+    submit(&node, "1", "greet").await;
+    gate.add_permits(1);
+    until("the first job", ended(1)).await;
+
+    // One runs and one waits while a pool is added and the first is scheduled otherwise.
+    submit(&node, "2", "greet").await;
+    submit(&node, "3", "greet").await;
+    until("the second job's begin", started(2)).await;
+    let mut slower = pool("a", "greet");
+    slower.scheduling.max_attempts = 2;
+    let config = with(&node, vec![slower.clone(), pool("b", "part")]);
+    let change = node.reload(&config).await.unwrap();
+    assert_eq!(change.to_string(), "added: b; scheduled otherwise: a; kernels send by the new pools");
+    assert!(change.gateway_wants_restart);
+    ready(&node).await;
+    node.start_worker(worker(&node, "b", "part", &gate, &seen));
+    submit(&node, "4", "part").await;
+    gate.add_permits(3);
+    until("jobs of both pools", ended(4)).await;
+
+    // What a draining pool has goes on, it gets nothing more; then it may be taken out.
+    submit(&node, "5", "greet").await;
+    until("the fifth job's begin", started(5)).await;
+    let drained = PoolWritten { draining: true, ..slower };
+    let config = with(&node, vec![pool("b", "part")]);
+    let early = node.reload(&config).await.unwrap_err();
+    assert!(matches!(early, ReloadRefused::NotDrained { .. }), "{early}");
+    let config = with(&node, vec![drained, pool("b", "part")]);
+    assert_eq!(node.reload(&config).await.unwrap().to_string(), "kernels send by the new pools");
+    ready(&node).await;
+    submit(&node, "6", "greet").await;
+    gate.add_permits(1);
+    until("the job of the draining pool", ended(5)).await;
+    let mut reasons = dead(&node).await;
+    while reasons.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        reasons = dead(&node).await;
+    }
+    assert!(reasons.len() == 1 && reasons[0].ends_with("; pool `a` would, but is draining"), "{reasons:?}");
+    let config = with(&node, vec![pool("b", "part")]);
+    assert_eq!(node.reload(&config).await.unwrap().to_string(), "removed: a; kernels send by the new pools");
+    ready(&node).await;
+    submit(&node, "7", "part").await;
+    gate.add_permits(1);
+    until("the last job", ended(6)).await;
+    assert!(seen.accepted.lock().unwrap().values().all(|times| *times == 1), "once each");
+
+    // What is fixed for a pool's life, or is no pool, changes nothing.
+    let mut wider = pool("b", "part");
+    wider.buckets = 2;
+    let config = with(&node, vec![wider]);
+    let fixed = node.reload(&config).await.unwrap_err();
+    assert!(matches!(fixed, ReloadRefused::Fixed { field: "buckets", is: 1, wanted: 2, .. }), "{fixed}");
+    node.stop().await;
+}
