@@ -7,7 +7,7 @@ use crate::glob::{Glob, Syntax};
 use crate::language::{Bundle, Schema};
 use crate::problem::Problem;
 use crate::when::{self, Condition, Fields, Types};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Compiles every condition; equal ones are shared.
@@ -17,7 +17,7 @@ pub(crate) fn compile(bundles: &mut [Bundle], problems: &mut Vec<Problem>) {
     let mut shared: HashMap<Box<str>, Arc<Condition>, crate::compile::FixedState> = HashMap::default();
     for bundle in bundles {
         let Bundle { schemas, params, rules, .. } = bundle;
-        let mut types: BTreeMap<BTreeSet<Glob>, Types> = BTreeMap::new();
+        let mut types: HashMap<BTreeSet<Glob>, Types, crate::compile::FixedState> = HashMap::default();
         for rule in rules.iter_mut() {
             let Some(when) = &mut rule.when else { continue };
             if !types.contains_key(&rule.matches.topics) {

@@ -166,7 +166,9 @@ pub(crate) fn compile(mut bundles: Vec<Bundle>) -> Snapshot {
         .collect();
     let revision = bundles.iter().map(|bundle| bundle.revision).max().unwrap_or(0);
     let mut defaults: HashMap<Box<str>, (Effect, Arc<str>), FixedState> = HashMap::default();
-    let mut rules: Vec<(usize, Combine, Rule)> = Vec::new();
+    let mut rules: Vec<Rule> = Vec::new();
+    // Of each rule: the bundle's place and how it combines.
+    let mut origins: Vec<(usize, Combine)> = Vec::new();
     let mut derivers = Vec::new();
     let mut grants: Vec<Grant> = Vec::new();
     for (order, bundle) in bundles.into_iter().enumerate() {
@@ -177,21 +179,20 @@ pub(crate) fn compile(mut bundles: Vec<Bundle>) -> Snapshot {
         }
         if grants.is_empty() && !bundle.grants.is_empty() {
             // One rule for the grants of all bundles; its tenants follow below.
-            rules.push((order, bundle.combine, ungranted(&bundle.id, &bundle.file, bundle.line)));
+            rules.push(ungranted(&bundle.id, &bundle.file, bundle.line));
         }
         grants.extend(bundle.grants);
         derivers.extend(bundle.derivers);
-        rules.extend(bundle.rules.into_iter().map(|rule| (order, bundle.combine, rule)));
+        if rules.is_empty() {
+            rules = bundle.rules;
+        } else {
+            rules.extend(bundle.rules);
+        }
+        origins.resize(rules.len(), (order, bundle.combine));
     }
     let tenants = tenants_of(&grants);
-    rules
-        .iter_mut()
-        .filter(|(.., rule)| is_ungranted(rule))
-        .for_each(|(.., rule)| rule.matches.tenants = tenants.clone());
-    // Stable, so rules of one bundle and stage stay as written.
-    rules.sort_by_key(|(order, _, rule)| (Stage::of(rule), *order));
-    let blocks = blocks(&rules);
-    let rules: Vec<Rule> = rules.into_iter().map(|(_, _, rule)| rule).collect();
+    rules.iter_mut().filter(|rule| is_ungranted(rule)).for_each(|rule| rule.matches.tenants = tenants.clone());
+    let (rules, blocks) = in_order(rules, origins);
 
     let tags: Vec<Arc<str>> =
         derivers.iter().map(|deriver| Arc::clone(&deriver.tag)).collect::<BTreeSet<_>>().into_iter().collect();
@@ -299,14 +300,23 @@ fn tenants_of(grants: &[Grant]) -> TextSet {
     grants.iter().flat_map(|grant| grant.matches.tenants.iter().cloned()).collect()
 }
 
-fn blocks(rules: &[(usize, Combine, Rule)]) -> Vec<Block> {
+/// The rules in order of evaluation, and their blocks. `origins`: of each its bundle's place and how that combines.
+fn in_order(mut rules: Vec<Rule>, origins: Vec<(usize, Combine)>) -> (Vec<Rule>, Vec<Block>) {
+    let origin = |((order, combine), rule): ((usize, Combine), &Rule)| (Stage::of(rule), order, combine);
+    let mut origins: Vec<(Stage, usize, Combine)> = origins.into_iter().zip(&rules).map(origin).collect();
+    // A rule is large: it is moved only where it has to be.
+    if !origins.is_sorted_by_key(|(stage, order, _)| (*stage, *order)) {
+        let mut placed: Vec<((Stage, usize, Combine), Rule)> = origins.into_iter().zip(rules).collect();
+        // Stable, so rules of one bundle and stage stay as written.
+        placed.sort_by_key(|((stage, order, _), _)| (*stage, *order));
+        (origins, rules) = placed.into_iter().unzip();
+    }
     let mut blocks: Vec<(usize, Block)> = Vec::new();
-    for (place, (order, combine, rule)) in (0_u32..).zip(rules) {
-        let stage = Stage::of(rule);
+    for (place, (stage, order, combine)) in (0_u32..).zip(origins) {
         match blocks.last_mut() {
-            Some((last, block)) if *last == *order && block.stage == stage => block.end = place + 1,
-            _ => blocks.push((*order, Block { stage, combine: *combine, start: place, end: place + 1 })),
+            Some((last, block)) if *last == order && block.stage == stage => block.end = place + 1,
+            _ => blocks.push((order, Block { stage, combine, start: place, end: place + 1 })),
         }
     }
-    blocks.into_iter().map(|(_, block)| block).collect()
+    (rules, blocks.into_iter().map(|(_, block)| block).collect())
 }
