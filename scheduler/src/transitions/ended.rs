@@ -31,7 +31,7 @@ pub(crate) fn by_result(
     SchedulerFact::JobFinished {
         source: job.work.source.clone(),
         job_id: job.work.id.clone(),
-        tenant: job.work.tenant.clone(),
+        tenant: job.work.alike.tenant.clone(),
         outcome: if fits { outcome } else { Outcome::Dead },
         reason: if fits {
             reason.to_owned()
@@ -58,7 +58,7 @@ pub(crate) fn by_last_failure(job: &Job, by: Holder, (reason, usage): (&str, Usa
     SchedulerFact::JobFinished {
         source: job.work.source.clone(),
         job_id: job.work.id.clone(),
-        tenant: job.work.tenant.clone(),
+        tenant: job.work.alike.tenant.clone(),
         outcome: Outcome::Dead,
         reason: format!("failed in {failures} of {attempts} attempts, at last: {reason}"),
         dead: Some(DeadReason::MaxAttempts),
@@ -91,7 +91,7 @@ pub(crate) fn called_off(
     SchedulerFact::JobFinished {
         source: job.work.source.clone(),
         job_id: job.work.id.clone(),
-        tenant: job.work.tenant.clone(),
+        tenant: job.work.alike.tenant.clone(),
         outcome,
         reason,
         dead: None,
@@ -110,7 +110,7 @@ pub(crate) fn called_off_unleased(work: &Work, outcome: Outcome, reason: String)
     SchedulerFact::JobFinished {
         source: work.source.clone(),
         job_id: work.id.clone(),
-        tenant: work.tenant.clone(),
+        tenant: work.alike.tenant.clone(),
         outcome,
         reason,
         dead: None,
@@ -120,7 +120,7 @@ pub(crate) fn called_off_unleased(work: &Work, outcome: Outcome, reason: String)
         work: None,
         usage: Usage::default(),
         settles: work.settles,
-        moved: work.moved,
+        moved: work.terms().moved,
     }
 }
 
@@ -130,7 +130,7 @@ pub(crate) fn spent(work: &Work) -> SchedulerFact {
     SchedulerFact::JobFinished {
         source: work.source.clone(),
         job_id: work.id.clone(),
-        tenant: work.tenant.clone(),
+        tenant: work.alike.tenant.clone(),
         outcome: Outcome::Dead,
         reason: format!(
             "leased {} times without a result, {} of them ended badly",
@@ -144,7 +144,7 @@ pub(crate) fn spent(work: &Work) -> SchedulerFact {
         work: Some(work.text.as_ref().to_owned()),
         usage: Usage::default(),
         settles: work.settles,
-        moved: work.moved,
+        moved: work.terms().moved,
     }
 }
 
@@ -175,7 +175,7 @@ pub(crate) fn doomed(scheduler: &Scheduler, decision: &mut Decision<SchedulerFac
     decision.fact(SchedulerFact::JobFinished {
         source: job.work.source.clone(),
         job_id: job.work.id.clone(),
-        tenant: job.work.tenant.clone(),
+        tenant: job.work.alike.tenant.clone(),
         outcome: Outcome::Dead,
         reason: format!("leased {} times without a result, {} of them ended badly", job.token.attempt, job.strikes),
         dead: Some(DeadReason::MaxAttempts),
