@@ -55,7 +55,9 @@ impl Log {
     /// A claim; the epoch it opens.
     fn claim(&mut self) -> u64 {
         let epoch = self.end() + 1;
-        let text = format!(r#"{{"v":1,"sender":"{SENDER}","term":0,"outputs":[],"process":"p","wall_ms":1000}}"#);
+        // No two claims are the same record.
+        let at = self.end();
+        let text = format!(r#"{{"v":1,"sender":"{SENDER}","term":0,"outputs":[],"process":"p{at}","wall_ms":1000}}"#);
         self.push("claim", None, signed(&*stages(), &statements::claim(&identity().facts), text.into_bytes()));
         epoch
     }

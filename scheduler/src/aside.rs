@@ -180,7 +180,7 @@ mod tests {
         while let Some(offset) = one(&mut shard, &w) {
             ran.push(offset);
             let (linked, theirs) = touched(&shard, "noisy");
-            assert!(theirs <= MOST_NEEDS && linked <= 256 + MOST_NEEDS, "{linked} {theirs}");
+            assert!(theirs <= MOST_NEEDS && linked <= 64 + MOST_NEEDS, "{linked} {theirs}");
         }
         assert!(ran[..2].contains(&2_000), "nobody waits for the noisy one");
         ran.retain(|offset| *offset != 2_000);
@@ -215,7 +215,7 @@ mod tests {
         }
         comes(&mut shard, &says("j", ("host", "h600")));
         let (linked, theirs) = touched(&shard, "t");
-        assert!(theirs == MOST_NEEDS && linked <= 256 + MOST_NEEDS, "{linked} {theirs}");
+        assert!(theirs == MOST_NEEDS && linked <= 64 + MOST_NEEDS, "{linked} {theirs}");
         for n in 1_000..2_000 {
             assert_eq!(one(&mut shard, &says("j", ("host", "h600"))), Some(n));
         }

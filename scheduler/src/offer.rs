@@ -58,9 +58,9 @@ impl Scheduler {
         if soft.aside.has(source) {
             return;
         }
-        let aside = || Entry { source: source.clone(), tenant: work.tenant.clone(), since };
-        let (tenant, child) = (&work.tenant, work.terms().depth > 0);
-        let need = Need { requirement: &work.requirement, tenant, child, wish: work.terms().wish.as_ref() };
+        let aside = || Entry { source: source.clone(), tenant: work.alike.tenant.clone(), since };
+        let (tenant, child) = (&work.alike.tenant, work.terms().depth > 0);
+        let need = Need { requirement: &work.alike.requirement, tenant, child, wish: work.terms().wish.as_ref() };
         let its_own = |need| soft.placement.known(need).filter(|class| soft.ready.has_of(tenant, *class));
         let plain = work.terms().wish.as_ref().and_then(without_preference);
         let modest = Need { wish: plain.as_ref(), ..need };
@@ -124,7 +124,7 @@ impl Scheduler {
 
     /// A lease of a job has ended, the job has not: it stands in its line again, and is offered with the others in front.
     pub(crate) fn resume(&mut self, source: &SourcePosition, at: Timestamp) {
-        let of = self.state.job(source).map(|job| (job.work.tenant.clone(), job.work.terms().line.clone()));
+        let of = self.state.job(source).map(|job| (job.work.alike.tenant.clone(), job.work.terms().line.clone()));
         if let Some((tenant, line)) = of {
             if let Some(line) = &line {
                 self.soft.lines.lease(line, None);
@@ -140,7 +140,7 @@ impl Scheduler {
             (Some(job), _) => Some(&job.work),
             (None, waiting) => waiting.map(|waiting| &waiting.work),
         };
-        work.map(|work| (work.tenant.clone(), work.terms().line.clone())).or_else(|| {
+        work.map(|work| (work.alike.tenant.clone(), work.terms().line.clone())).or_else(|| {
             let line = self.state.overflow().in_line().get(source)?;
             Some((line.0.clone(), Some(line.clone())))
         })

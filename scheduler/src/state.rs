@@ -222,7 +222,7 @@ impl State {
             job.answered = None;
         } else {
             let Some(work) = work else { return false };
-            self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
+            self.live.insert((work.alike.tenant.clone(), work.id.clone()), source.clone());
             let (until, answered, used, stopping) = (None, None, Usage::default(), None);
             let strikes = work.terms().strikes;
             let job = Job { work, token, strikes, lease: Some(lease), until, answered, used, stopping };
@@ -245,7 +245,7 @@ impl State {
         let lease = job.lease.take()?;
         job.rest();
         job.strikes = job.strikes.saturating_add(strike(end));
-        let tenant = job.work.tenant.clone();
+        let tenant = job.work.alike.tenant.clone();
         self.let_go(&lease.worker, source, &tenant);
         self.pause(source, until);
         Some(lease.worker)
@@ -265,7 +265,7 @@ impl State {
         job.strikes = job.strikes.saturating_add(1);
         job.answered = Some(by.worker.clone());
         job.used = job.used.plus(usage);
-        let tenant = job.work.tenant.clone();
+        let tenant = job.work.alike.tenant.clone();
         self.let_go(&lease.worker, source, &tenant);
         self.pause(source, until);
         Some(lease.worker)
@@ -275,7 +275,7 @@ impl State {
     pub(crate) fn delay(&mut self, work: Work, until: Timestamp) {
         let source = work.source.clone();
         self.overflow.leave_line(&source);
-        self.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
+        self.live.insert((work.alike.tenant.clone(), work.id.clone()), source.clone());
         // No owner's epoch is 0: it was not leased, but its tokens go on where those of its earlier tickets ended.
         let token = Token { epoch: 0, attempt: work.terms().leases };
         let job = Job {
@@ -317,7 +317,7 @@ impl State {
         self.overflow.leave_line(source);
         self.wake(source);
         let Some(job) = self.jobs.remove(source) else { return };
-        let name = (job.work.tenant, job.work.id);
+        let name = (job.work.alike.tenant.clone(), job.work.id);
         if self.live.get(&name) == Some(source) {
             self.live.remove(&name);
         }
@@ -335,7 +335,7 @@ impl State {
         }
         self.wake(source);
         let job = self.jobs.remove(source)?;
-        let name = (job.work.tenant, job.work.id);
+        let name = (job.work.alike.tenant.clone(), job.work.id);
         if self.live.get(&name) == Some(source) {
             self.live.remove(&name);
         }
@@ -354,7 +354,7 @@ impl State {
 
     fn count_lease(&mut self, source: &SourcePosition) {
         if let Some(job) = self.jobs.get(source) {
-            *self.leased_of.entry(job.work.tenant.clone()).or_default() += 1;
+            *self.leased_of.entry(job.work.alike.tenant.clone()).or_default() += 1;
         }
     }
 
@@ -501,11 +501,11 @@ impl State {
         for JobIn { token, strikes, lease, until, answered, used, stopping, work } in snapshot.jobs {
             let work = Work::of(Arc::from(work)).map_err(|no| serde_json::Error::custom(no.detail))?;
             let source = work.source.clone();
-            state.live.insert((work.tenant.clone(), work.id.clone()), source.clone());
+            state.live.insert((work.alike.tenant.clone(), work.id.clone()), source.clone());
             if let Some(lease) = &lease {
                 state.held.entry(lease.worker.clone()).or_default().insert(source.clone());
                 state.leased += 1;
-                *state.leased_of.entry(work.tenant.clone()).or_default() += 1;
+                *state.leased_of.entry(work.alike.tenant.clone()).or_default() += 1;
             }
             state
                 .jobs

@@ -1,8 +1,8 @@
 //! Jobs that wait in memory. Soft: the log holds them, a new owner reads them again.
 //!
 //! Each stands once, in a slab; what finds it, by its source, its record or its name, and what orders it holds its number. What
-//! many say alike (tenant, source, requirement) is held once. So a waiting job costs less than 400 bytes beside its record's
-//! text, ready queues included (`bench/examples/scale`).
+//! many say alike (tenant, source, requirement) is held once. What a waiting job costs beside its record's text, ready queues included,
+//! is measured by `bench/examples/scale`.
 //!
 //! Bounded by number and bytes, in shares that do not keep each other out: a quarter for what comes back from `overflow`, the
 //! rest for `approved`, and each of the two in equal parts for the buckets. A full share takes nothing until it is down to
@@ -13,13 +13,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::Hash;
+use std::sync::Arc;
 
 use tidegate_protocol::ids::{JobId, SourceName, TenantId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_stage::InputRef;
 
 use crate::slab::{Index, NONE, Slab};
-use crate::work::{Requirement, Work};
+use crate::work::{Alike, Work};
 
 /// Which kind of topic a job waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +91,7 @@ pub(crate) struct Window {
     by_name: Index,
     /// Of each job input: first the buckets of `approved`, then those of `overflow`.
     shares: Vec<Share>,
-    alike: Alike,
+    shared: Shared,
 }
 
 type Jobs = Slab<Waiting>;
@@ -104,7 +105,7 @@ fn input_of(jobs: &Jobs) -> impl Fn(u32) -> Option<InputRef> {
 }
 
 fn name_of<'a>(jobs: &'a Jobs) -> impl Fn(u32) -> Option<(&'a TenantId, &'a JobId)> {
-    move |number| jobs.get(number).map(|waiting| (&waiting.work.tenant, &waiting.work.id))
+    move |number| jobs.get(number).map(|waiting| (&waiting.work.alike.tenant, &waiting.work.id))
 }
 
 impl Window {
@@ -117,14 +118,14 @@ impl Window {
             by_input: Index::default(),
             by_name: Index::default(),
             shares: (0..2 * buckets).map(|_| Share::default()).collect(),
-            alike: Alike::default(),
+            shared: Shared::default(),
         }
     }
 
     /// Takes a job in, of which neither source nor name are in.
     pub(crate) fn insert(&mut self, input: InputRef, mut work: Work) {
-        self.alike.share(&mut work);
-        let (tenant, bytes) = (work.tenant.clone(), work.bytes());
+        self.shared.share(&mut work);
+        let (tenant, bytes) = (work.alike.tenant.clone(), work.bytes());
         let number = self.jobs.insert(Waiting { input, work, all: ALONE, theirs: ALONE });
         self.by_source.insert(number, source_of(&self.jobs));
         self.by_input.insert(number, input_of(&self.jobs));
@@ -140,7 +141,8 @@ impl Window {
 
     pub(crate) fn remove(&mut self, source: &SourcePosition) -> Option<Waiting> {
         let number = self.by_source.remove(source, source_of(&self.jobs))?;
-        let (input, tenant) = self.jobs.get(number).map(|waiting| (waiting.input, waiting.work.tenant.clone()))?;
+        let (input, tenant) =
+            self.jobs.get(number).map(|waiting| (waiting.input, waiting.work.alike.tenant.clone()))?;
         self.by_input.remove(input, input_of(&self.jobs));
         if let Some(name) = name_of(&self.jobs)(number) {
             self.by_name.remove(name, name_of(&self.jobs));
@@ -274,32 +276,30 @@ impl Share {
     }
 }
 
-/// Names that many jobs have in common, each held once. Looked up, never walked through.
+/// What many jobs have in common, each held once. Looked up, never walked through.
 #[derive(Debug, Default)]
-struct Alike {
+struct Shared {
     sources: HashSet<SourceName>,
-    tenants: HashSet<TenantId>,
-    requirements: HashSet<Requirement>,
+    alike: HashSet<Arc<Alike>>,
 }
 
 /// Most that are known of each; then all are forgotten, and jobs to come have copies of their own.
-const MOST_ALIKE: usize = 4_096;
+const MOST_SHARED: usize = 4_096;
 
-impl Alike {
+impl Shared {
     fn share(&mut self, work: &mut Work) {
         fn one<T: Clone + Eq + Hash>(known: &mut HashSet<T>, value: &mut T) {
             if let Some(same) = known.get(value) {
                 *value = same.clone();
                 return;
             }
-            if known.len() >= MOST_ALIKE {
+            if known.len() >= MOST_SHARED {
                 known.clear();
             }
             known.insert(value.clone());
         }
         one(&mut self.sources, &mut work.source.source);
-        one(&mut self.tenants, &mut work.tenant);
-        one(&mut self.requirements, &mut work.requirement);
+        one(&mut self.alike, &mut work.alike);
     }
 }
 

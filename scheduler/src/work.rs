@@ -24,18 +24,22 @@ pub(crate) type Requirement = Arc<[Capability]>;
 #[derive(Debug, Clone)]
 pub(crate) struct Work {
     pub(crate) source: SourcePosition,
-    pub(crate) tenant: TenantId,
+    pub(crate) alike: Arc<Alike>,
     pub(crate) id: JobId,
-    pub(crate) requirement: Requirement,
     terms: Option<Box<Terms>>,
     /// When its ticket expires; the end of time when it does not.
     pub(crate) expires: Timestamp,
-    /// The number of its move, when it was read from `overflow`; else 0.
-    pub(crate) moved: u64,
     pub(crate) priority: u8,
     /// The kernel waits for its end.
     pub(crate) settles: bool,
     pub(crate) text: Arc<RawValue>,
+}
+
+/// What many jobs have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Alike {
+    pub(crate) tenant: TenantId,
+    pub(crate) requirement: Requirement,
 }
 
 /// What a job may say, and most do not.
@@ -60,6 +64,8 @@ pub(crate) struct Terms {
     pub(crate) max_runtime: Option<Duration>,
     /// Most leases that may end badly, and one more.
     pub(crate) max_retries: Option<u32>,
+    /// The number of its move, when it was read from `overflow`; else 0.
+    pub(crate) moved: u64,
 }
 
 /// Those of a job that says nothing.
@@ -74,6 +80,7 @@ static USUAL: Terms = Terms {
     strikes: 0,
     max_runtime: None,
     max_retries: None,
+    moved: 0,
 };
 
 /// A record that is no judged, allowed job.
@@ -174,19 +181,25 @@ impl Work {
             strikes,
             max_runtime,
             max_retries,
+            moved: 0,
         };
         Ok(Self {
             source,
-            tenant,
+            alike: Arc::new(Alike { tenant, requirement }),
             id,
-            requirement,
             terms: (terms != USUAL).then(|| Box::new(terms)),
             expires: expires.unwrap_or(Timestamp(u64::MAX)),
-            moved: 0,
             priority,
             settles,
             text,
         })
+    }
+
+    /// It was read from `overflow`, as the job of that number; 0: it was not.
+    pub(crate) fn came_back(&mut self, number: u64) {
+        if number > 0 {
+            self.terms = Some(Box::new(Terms { moved: number, ..self.terms().clone() }));
+        }
     }
 
     /// What it says beside what every job says.
@@ -211,7 +224,7 @@ mod tests {
         job.requires = vec![Capability::new("gpu").unwrap(), Capability::new("echo").unwrap()];
         let value = driver::approved(&job, r#"{ "b" : 1.0 }"#);
         let work = Work::read(Some(&value)).unwrap();
-        assert_eq!(work.requirement.iter().map(Capability::as_str).collect::<Vec<_>>(), ["echo", "gpu"]);
+        assert_eq!(work.alike.requirement.iter().map(Capability::as_str).collect::<Vec<_>>(), ["echo", "gpu"]);
         assert_eq!(work.text.get().as_bytes(), &value[..]);
         assert_eq!((work.id.as_str(), work.source.offset), ("a", 7));
     }

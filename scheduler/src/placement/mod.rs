@@ -24,7 +24,7 @@ struct KindId(u64);
 const KINDS_LOOKED_AT: usize = 64;
 
 /// Empty classes are kept for their next job up to this many, or so.
-const CLASSES_KEPT: usize = 256;
+const CLASSES_KEPT: usize = 64;
 
 /// Most tenants that are apart; a worker gets nothing of a further one.
 const MOST_APART: usize = 10_000;

@@ -55,15 +55,15 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
     let its_own = |work: Work| sent_by_its_own(scheduler, arrival, origin, &work.source).map(|()| work);
     let work = match read.and_then(its_own) {
         Ok(mut work) => {
-            work.moved = number_of(arrival, origin);
+            work.came_back(number_of(arrival, origin));
             work
         }
         Err(no) => return Fate::Ends(Box::new(refused(arrival, no.reason, no.detail))),
     };
     if let Some(live) = live(scheduler, &work) {
         let fact = {
-            let Work { source, settles, moved, .. } = work;
-            SchedulerFact::JobDuplicate { source, duplicate_of: live, settles, moved }
+            let (settles, moved) = (work.settles, work.terms().moved);
+            SchedulerFact::JobDuplicate { source: work.source, duplicate_of: live, settles, moved }
         };
         return Fate::Ends(Box::new(fact));
     }
@@ -75,9 +75,9 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
     let (bytes, most) = (work.bytes(), scheduler.pool.max_work_bytes);
     if bytes > most {
         return Fate::Ends(Box::new(SchedulerFact::JobFinished {
-            source: work.source,
-            job_id: work.id,
-            tenant: work.tenant,
+            source: work.source.clone(),
+            job_id: work.id.clone(),
+            tenant: work.alike.tenant.clone(),
             outcome: Outcome::Dead,
             reason: format!("its record of {bytes} bytes is over the limit of {most}"),
             dead: Some(DeadReason::TooLarge),
@@ -87,7 +87,7 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
             work: None,
             usage: Usage::default(),
             settles: work.settles,
-            moved: work.moved,
+            moved: work.terms().moved,
         }));
     }
     if scheduler.pool.is_spent(&work, work.terms().strikes) {
@@ -195,7 +195,7 @@ fn live(scheduler: &Scheduler, work: &Work) -> Option<SourcePosition> {
         Phase::Leased | Phase::Requeued | Phase::Delayed | Phase::Ended => return Some(work.source.clone()),
         Phase::Waiting => {}
     }
-    let name = (work.tenant.clone(), work.id.clone());
+    let name = (work.alike.tenant.clone(), work.id.clone());
     scheduler.state.live(&name).or_else(|| scheduler.soft.window.live(&name)).cloned()
 }
 

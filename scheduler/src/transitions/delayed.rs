@@ -25,7 +25,7 @@ pub(crate) fn on_arrival(scheduler: &Scheduler, work: &Work, at: Timestamp) -> O
         source: work.source.clone(),
         until,
         work: work.text.as_ref().to_owned(),
-        moved: work.moved,
+        moved: work.terms().moved,
     })
 }
 

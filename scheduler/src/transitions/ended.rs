@@ -32,7 +32,7 @@ pub(crate) fn by_result(
     SchedulerFact::JobFinished {
         source: job.work.source.clone(),
         job_id: job.work.id.clone(),
-        tenant: job.work.tenant.clone(),
+        tenant: job.work.alike.tenant.clone(),
         outcome: if fits { outcome } else { Outcome::Dead },
         reason: if fits {
             reason.to_owned()
@@ -59,7 +59,7 @@ pub(crate) fn by_last_failure(job: &Job, by: Holder, (reason, usage): (&str, Usa
     SchedulerFact::JobFinished {
         source: job.work.source.clone(),
         job_id: job.work.id.clone(),
-        tenant: job.work.tenant.clone(),
+        tenant: job.work.alike.tenant.clone(),
         outcome: Outcome::Dead,
         reason: format!("failed in {failures} of {attempts} attempts, at last: {reason}"),
         dead: Some(DeadReason::MaxAttempts),
@@ -92,7 +92,7 @@ pub(crate) fn called_off(
     SchedulerFact::JobFinished {
         source: job.work.source.clone(),
         job_id: job.work.id.clone(),
-        tenant: job.work.tenant.clone(),
+        tenant: job.work.alike.tenant.clone(),
         outcome,
         reason,
         dead: None,
@@ -111,7 +111,7 @@ pub(crate) fn called_off_unleased(work: &Work, outcome: Outcome, reason: String)
     SchedulerFact::JobFinished {
         source: work.source.clone(),
         job_id: work.id.clone(),
-        tenant: work.tenant.clone(),
+        tenant: work.alike.tenant.clone(),
         outcome,
         reason,
         dead: None,
@@ -121,7 +121,7 @@ pub(crate) fn called_off_unleased(work: &Work, outcome: Outcome, reason: String)
         work: None,
         usage: Usage::default(),
         settles: work.settles,
-        moved: work.moved,
+        moved: work.terms().moved,
     }
 }
 
@@ -131,7 +131,7 @@ pub(crate) fn spent(work: &Work) -> SchedulerFact {
     SchedulerFact::JobFinished {
         source: work.source.clone(),
         job_id: work.id.clone(),
-        tenant: work.tenant.clone(),
+        tenant: work.alike.tenant.clone(),
         outcome: Outcome::Dead,
         reason: format!(
             "leased {} times without a result, {} of them ended badly",
@@ -145,7 +145,7 @@ pub(crate) fn spent(work: &Work) -> SchedulerFact {
         work: Some(work.text.as_ref().to_owned()),
         usage: Usage::default(),
         settles: work.settles,
-        moved: work.moved,
+        moved: work.terms().moved,
     }
 }
 
@@ -176,7 +176,7 @@ pub(crate) fn doomed(scheduler: &Scheduler, decision: &mut Decision<SchedulerFac
     decision.fact(SchedulerFact::JobFinished {
         source: job.work.source.clone(),
         job_id: job.work.id.clone(),
-        tenant: job.work.tenant.clone(),
+        tenant: job.work.alike.tenant.clone(),
         outcome: Outcome::Dead,
         reason: format!("leased {} times without a result, {} of them ended badly", job.token.attempt, job.strikes),
         dead: Some(DeadReason::MaxAttempts),

@@ -42,7 +42,7 @@ pub(crate) fn next(scheduler: &Scheduler, epoch: u64, at: Timestamp, decision: &
         number: present.sent + 1,
         lane: present.lane,
         work: if job.is_none() { Some(work.text.as_ref().to_owned()) } else { None },
-        moved: if job.is_none() { work.moved } else { 0 },
+        moved: if job.is_none() { work.terms().moved } else { 0 },
     };
     match waiting {
         Some(waiting) if job.is_none() => decision.settle(waiting.input, fact),

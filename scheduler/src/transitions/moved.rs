@@ -46,7 +46,7 @@ fn moved(scheduler: &Scheduler, waiting: &Waiting) -> SchedulerFact {
         source: waiting.work.source.clone(),
         bucket: scheduler.bucket(waiting.input.input),
         work: waiting.work.text.as_ref().to_owned(),
-        moved: waiting.work.moved,
+        moved: waiting.work.terms().moved,
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn expired(scheduler: &Scheduler, source: &SourcePosition, decision: 
         SchedulerFact::JobFinished {
             source: source.clone(),
             job_id: work.id.clone(),
-            tenant: work.tenant.clone(),
+            tenant: work.alike.tenant.clone(),
             outcome: Outcome::Dead,
             reason: "its ticket expired before it could run, and its source is no longer configured: nobody can judge it again"
                 .into(),
@@ -58,7 +58,7 @@ pub(crate) fn expired(scheduler: &Scheduler, source: &SourcePosition, decision: 
             waiting.input,
             fact(
                 &waiting.work,
-                waiting.work.moved,
+                waiting.work.terms().moved,
                 (waiting.work.terms().leases, waiting.work.terms().strikes, Usage::default()),
             ),
         );
