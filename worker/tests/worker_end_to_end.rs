@@ -280,11 +280,12 @@ async fn a_job_that_lends_its_slot_lets_the_one_it_waits_for_run_on_a_single_slo
     rig.welcome(0, 5).await;
     rig.credit(0, 5).await;
     let above = rig.assign(0, 5, &job(1, "parent"), "1").await;
+    // What it lends and what it has room for may be said in two heartbeats.
     let lends = |report: &Report| match report {
-        Report::Heartbeat { running, credit, .. } if running.iter().any(|held| held.waits) => Some(*credit),
+        Report::Heartbeat { running, credit: 2, .. } => running.iter().any(|held| held.waits).then_some(()),
         _ => None,
     };
-    assert_eq!(rig.next(0, lends).await, 2, "one more is taken");
+    rig.next(0, lends).await;
     let below = rig.assign(0, 5, &job(2, "child"), "1").await;
     let ends = [rig.result(0).await, rig.result(0).await].map(|said| (said.job, said.outcome));
     assert_eq!(ends, [(below, Outcome::Succeeded), (above, Outcome::Succeeded)]);
