@@ -14,10 +14,12 @@ use tidegate_protocol::decision::Throttle;
 /// The rule that keeps another's `max_concurrent_jobs`, where it has one.
 pub(super) fn beside(reader: &mut Reader<'_>, rule: &Rule) -> Option<Rule> {
     let most = rule.constraints.as_ref()?.budgets.max_concurrent_jobs?;
-    if rule.canary.is_some() {
+    // A state or a share of the jobs says who the rule is about; the limit beside it would be about all that match.
+    let narrower = [(rule.canary.is_some(), "a `canary`"), (!rule.state.is_empty(), "a `state`")];
+    if let Some((_, what)) = narrower.iter().find(|(is, _)| *is) {
         reader.wrong(
             rule.line,
-            format!("rule `{}` has `max_concurrent_jobs` and is a canary: which of its jobs would count?", rule.id),
+            format!("rule `{}` has `max_concurrent_jobs` and {what}: which of its jobs would count?", rule.id),
             "remove one of them, or write a limit of its own (`state: [{ concurrency: jobs, key: [], gt: N }]`)",
         );
         return None;

@@ -49,7 +49,14 @@ fn a_wrong_rule_is_refused_with_line_reason_and_remedy() {
         (
             "match: {}, decision: allow_with_constraints, constraints: { budgets: { max_concurrent_jobs: 2 } }, \
              canary: { percent: 5, by: tenant }",
-            "rule `r` has `max_concurrent_jobs` and is a canary: which of its jobs would count?; remove one of them, or \
+            "rule `r` has `max_concurrent_jobs` and a `canary`: which of its jobs would count?; remove one of them, or \
+             write a limit of its own (`state: [{ concurrency: jobs, key: [], gt: N }]`)"
+                .into(),
+        ),
+        (
+            "match: {}, decision: allow_with_constraints, constraints: { budgets: { max_concurrent_jobs: 2 } }, \
+             state: [{ count_within: jobs, window: 1m, key: [], gt: 9 }]",
+            "rule `r` has `max_concurrent_jobs` and a `state`: which of its jobs would count?; remove one of them, or \
              write a limit of its own (`state: [{ concurrency: jobs, key: [], gt: N }]`)"
                 .into(),
         ),

@@ -29,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Rounds of the keeper between two attempts.
 const ROUNDS: u32 = 10;
 
+static CLIENTS: AtomicU32 = AtomicU32::new(0);
+
 /// A client that may lose its brokers.
 pub(crate) trait Loses: Send + Sync {
     fn watch(&self) -> &Watch;
@@ -48,7 +50,8 @@ impl Brokers {
     pub(crate) fn of(client: Weak<dyn Loses>, options: &KafkaOptions) -> Self {
         // Addresses with a zero byte were refused when the client was made.
         let bootstrap = CString::new(options.brokers.join(",")).unwrap_or_default();
-        Self { client, bootstrap, rounds: AtomicU32::new(0) }
+        // Not all clients in the same round: each question may take a while.
+        Self { client, bootstrap, rounds: AtomicU32::new(CLIENTS.fetch_add(1, Ordering::Relaxed)) }
     }
 
     /// Whether the client is gone.
@@ -63,9 +66,10 @@ impl Serve for Brokers {
         if self.rounds.fetch_add(1, Ordering::Relaxed) % ROUNDS != ROUNDS - 1 {
             return;
         }
-        if client.is_connected() {
-            client.watch().connected();
-        } else {
+        // First: the answer to the question below may be the next that names nobody, and another thread hear of it.
+        client.watch().connected();
+        if !client.is_connected() {
+            client.watch().lost();
             client.name_brokers(&self.bootstrap);
         }
     }
@@ -104,7 +108,10 @@ fn is_connected<C: ClientContext>(client: &Client<C>) -> bool {
     let unsent = |error: &KafkaError| {
         matches!(error, KafkaError::MetadataFetch(Code::BrokerTransportFailure | Code::AllBrokersDown))
     };
-    !client.fetch_metadata(None, LOOK).is_err_and(|error| unsent(&error))
+    match client.fetch_metadata(None, LOOK) {
+        Ok(cluster) => !cluster.brokers().is_empty(),
+        Err(error) => !unsent(&error),
+    }
 }
 
 fn name_brokers<C: ClientContext>(client: &Client<C>, brokers: &CString) {

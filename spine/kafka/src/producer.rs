@@ -193,14 +193,19 @@ impl Future for Awaited {
     type Output = Result<Landed, AppendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(sender) = self.sender.upgrade() {
+        let sender = self.sender.upgrade();
+        if let Some(sender) = &sender {
             sender.reports.take();
             if sender.reports.listen(&mut self.listener, cx) {
                 sender.reports.take();
             }
         }
+        let Poll::Ready(answer) = self.answer.poll_unpin(cx) else { return Poll::Pending };
+        if let Some(sender) = &sender {
+            sender.reports.leave(&mut self.listener);
+        }
         let gone = || Err(AppendError::Fatal { reason: "the producer was dropped".into() });
-        self.answer.poll_unpin(cx).map(|answer| answer.unwrap_or_else(|_| gone()))
+        Poll::Ready(answer.unwrap_or_else(|_| gone()))
     }
 }
 

@@ -22,14 +22,15 @@ use crate::delivery::Reports;
 
 /// Taken at once; then others of the thread may go on.
 const AT_ONCE: usize = 256;
-/// Between two looks that nobody rang for.
-const AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks of the attendant that nobody sent for: it makes up for a ring that was missed, and for a listener that was
+/// woken and does not look.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(crate) struct ReportQueue {
     queue: NonNull<ffi::rd_kafka_queue_t>,
     /// What the callback points at; lives until the callback is off.
-    bell: Box<Bell>,
+    bell: Arc<Bell>,
     /// Keeps the client alive: a queue must not outlive it. Dropped after [`Drop::drop`] has run.
     client: Arc<BaseProducer<Reports>>,
 }
@@ -88,8 +89,8 @@ impl ReportQueue {
         // SAFETY: the client lives; the queue is ours to give back.
         let queue = NonNull::new(unsafe { ffi::rd_kafka_queue_get_main(client.client().native_ptr()) })?;
         // Of what is there already nobody tells.
-        let bell = Box::new(Bell { rung: AtomicBool::new(true), ..Bell::default() });
-        let opaque = (&raw const *bell).cast_mut().cast();
+        let bell = Arc::new(Bell { rung: AtomicBool::new(true), ..Bell::default() });
+        let opaque = Arc::as_ptr(&bell).cast_mut().cast();
         // SAFETY: a queue just got from a living client; the opaque lives as long as the callback (see `Drop`).
         unsafe { ffi::rd_kafka_queue_cb_event_enable(queue.as_ptr(), Some(no_longer_empty), opaque) };
         Some(Self { queue, bell, client: Arc::clone(client) })
@@ -117,7 +118,9 @@ impl ReportQueue {
         if !listener.0.as_ref().is_some_and(|(_, waker)| waker.will_wake(cx.waker())) {
             let id =
                 listener.0.take().map_or_else(|| self.bell.listeners.fetch_add(1, Ordering::Relaxed), |(id, _)| id);
-            self.bell.listening().insert(id, cx.waker().clone());
+            let before = self.bell.listening().insert(id, cx.waker().clone());
+            // Not under the lock: a waker may be the last to hold a task that listens.
+            drop(before);
             listener.0 = Some((id, cx.waker().clone()));
         }
         self.bell.rung.load(Ordering::Acquire)
@@ -126,7 +129,8 @@ impl ReportQueue {
     /// It awaits nothing more. If it was woken and has not taken what came, another does.
     pub(crate) fn leave(&self, listener: &mut Listener) {
         let Some((id, _)) = listener.0.take() else { return };
-        self.bell.listening().remove(&id);
+        let own = self.bell.listening().remove(&id);
+        drop(own);
         if self.bell.rung.load(Ordering::Acquire) {
             self.bell.wake_one();
         }

@@ -60,6 +60,11 @@ impl Watch {
         self.all_down.load(Ordering::Relaxed)
     }
 
+    /// None is connected, whatever was said.
+    pub(crate) fn lost(&self) {
+        self.all_down.store(true, Ordering::Relaxed);
+    }
+
     /// A broker is connected again.
     pub(crate) fn connected(&self) {
         self.all_down.store(false, Ordering::Relaxed);

@@ -35,7 +35,8 @@ fn every_planted_bug_is_found_as_a_window_that_is_exceeded() {
             // What is given back too early shows before any window is full.
             let early = bug.limits == LimitsPlant::RedriveUnsettled;
             let exceeded = |of: &&tidegate_simulation::ledger::verdicts::Violation| {
-                of.what.contains("but the limit is") || (early && of.what.contains("is not settled"))
+                of.what.contains("but the limit is")
+                    || (early && of.what.contains("what an earlier life took is not settled"))
             };
             found = found.take().or_else(|| outcome.violations.iter().find(exceeded).map(ToString::to_string));
             found.is_none()
