@@ -8,7 +8,7 @@ use tidegate_protocol::selector::Selector;
 use tidegate_protocol::time::Timestamp;
 
 use crate::Scheduler;
-use crate::aside::{Entry, MOST_NEEDS, MOST_PREFERENCES, Why};
+use crate::aside::{Entry, Why};
 use crate::lines::LineKey;
 use crate::placement::{ClassId, Need, Wish};
 use crate::ready::Claim;
@@ -42,13 +42,13 @@ impl Scheduler {
             Some(until) if self.state.job(source).is_some() => soft.wakes.set(source, until),
             Some(until) => soft.sleepers.set(source, until),
             None if line.as_ref().is_some_and(|line| !soft.lines.may_go(line, source)) => {}
-            None => self.enlist(source, at),
+            None => self.enlist(source, at, at),
         }
-        self.heads();
+        self.heads(at);
     }
 
     /// Puts a job that could be leased since then among the ready, or beside them ([`crate::aside`]).
-    pub(crate) fn enlist(&mut self, source: &SourcePosition, since: Timestamp) {
+    pub(crate) fn enlist(&mut self, source: &SourcePosition, since: Timestamp, at: Timestamp) {
         let soft = &mut self.soft;
         let (work, leased_before) = match (self.state.job(source), soft.window.get(source)) {
             (Some(job), _) => (&job.work, job.was_leased()),
@@ -64,17 +64,20 @@ impl Scheduler {
         let its_own = |need| soft.placement.known(need).filter(|class| soft.ready.has_of(tenant, *class));
         let plain = work.terms().wish.as_ref().and_then(without_preference);
         let modest = Need { wish: plain.as_ref(), ..need };
+        // Others wait for these, with slots of their own: behind those they would wait for each other for ever.
+        let awaited = child || leased_before;
+        let (classes, bounds) = (soft.ready.classes_of(tenant), soft.aside.bounds);
         let class = match its_own(need) {
             Some(class) => class,
-            None => match (soft.ready.classes_of(tenant), its_own(modest)) {
-                (MOST_NEEDS.., None) => {
+            None if classes < bounds.preferences => soft.placement.class(need),
+            None => match its_own(modest) {
+                Some(class) => class,
+                None if classes >= bounds.needs && !awaited => {
                     let entry = aside();
                     soft.aside.put(Why::Behind(tenant.clone()), entry);
                     return;
                 }
-                (MOST_PREFERENCES.., Some(class)) => class,
-                (MOST_PREFERENCES.., None) => soft.placement.class(modest),
-                (_, _) => soft.placement.class(need),
+                None => soft.placement.class(modest),
             },
         };
         if work.terms().wish.is_some() && !soft.placement.is_served(class) {
@@ -83,24 +86,26 @@ impl Scheduler {
             soft.head(class);
             return;
         }
-        let weight = self.pool.shares.of(tenant).weight;
+        let share = self.pool.shares.of(tenant);
+        let (weight, limited) = (share.weight, share.limits().then(|| tenant.clone()));
         let claim = Claim { tenant, weight, leased_before, depth: work.terms().depth, priority: work.priority };
         soft.ready.insert(source, class, claim, since);
-        if self.pool.shares.of(tenant).limits() {
-            let tenant = tenant.clone();
-            self.gate(&tenant, since);
+        // At once: a class that placement does not know to be busy may be dropped by the next that is made.
+        soft.head(class);
+        if let Some(tenant) = limited {
+            self.gate(&tenant, at);
         }
     }
 
     /// The opposite of [`Self::offer`]; its place in line stays.
-    pub(crate) fn withdraw(&mut self, source: &SourcePosition) {
+    pub(crate) fn withdraw(&mut self, source: &SourcePosition, at: Timestamp) {
         let soft = &mut self.soft;
         soft.doomed.remove(source);
         soft.deadlines.stop(source);
         soft.wakes.stop(source);
         soft.sleepers.stop(source);
         soft.unlist(source);
-        self.heads();
+        self.heads(at);
     }
 
     /// A job is leased: it costs its tenant a turn, and nobody else of its line may go.
@@ -119,7 +124,7 @@ impl Scheduler {
             soft.rates.start(tenant, share, at);
             self.gate(tenant, at);
         }
-        self.heads();
+        self.heads(at);
     }
 
     /// A lease of a job has ended, the job has not: it stands in its line again, and is offered with the others in front.
@@ -161,7 +166,7 @@ impl Scheduler {
             }
         }
         self.gate(tenant, at);
-        self.heads();
+        self.heads(at);
     }
 
     /// Blocks or unblocks a tenant by its limits.
@@ -182,7 +187,7 @@ impl Scheduler {
     }
 
     /// Tells placement of the classes whose first job is another now, and lets jobs in that stood behind others of their tenant.
-    pub(crate) fn heads(&mut self) {
+    pub(crate) fn heads(&mut self, at: Timestamp) {
         loop {
             let soft = &mut self.soft;
             for class in soft.ready.take_touched() {
@@ -193,10 +198,10 @@ impl Scheduler {
                 return;
             }
             for tenant in roomy {
-                while self.soft.ready.classes_of(&tenant) < MOST_NEEDS
+                while self.soft.ready.classes_of(&tenant) < self.soft.aside.bounds.needs
                     && let Some(Entry { source, since, .. }) = self.soft.aside.next_of(&tenant)
                 {
-                    self.enlist(&source, since);
+                    self.enlist(&source, since, at);
                 }
             }
         }
@@ -215,7 +220,7 @@ fn without_preference(wish: &Arc<Wish>) -> Option<Arc<Wish>> {
 
 impl Soft {
     /// A job is neither in the ready queues nor beside them.
-    fn unlist(&mut self, source: &SourcePosition) {
+    pub(crate) fn unlist(&mut self, source: &SourcePosition) {
         self.ready.remove(source);
         if let Some(class) = self.aside.remove(source) {
             self.head(class);
@@ -335,6 +340,49 @@ mod tests {
             shard.read();
             assert_eq!(leased(&shard.poll()), [1]);
         }
+    }
+
+    #[test]
+    fn one_that_comes_back_from_overflow_as_a_second_of_a_live_job_leaves_its_line() {
+        for way in [None, Some(Way::Replay), Some(Way::Snapshot)] {
+            let mut shard = Shard::new(layout(), &Tuning::default());
+            let first = shard.append(0, Some(keyed(1)), tidegate_spine::Headers::new());
+            shard.read();
+            shard.evict(first);
+            // Another of its name is read before it is read back.
+            let other = job("j1", 5);
+            let step = shard.approved(approved(&other, "1"));
+            assert!(
+                matches!(&step.facts[..], [SchedulerFact::JobDuplicate { source, duplicate_of, moved: 1, .. }]
+                    if (source.offset, duplicate_of.offset) == (1, 5)),
+                "{step:?}"
+            );
+            shard.approved(keyed(2));
+            if let Some(way) = way {
+                shard.takeover(way, 2);
+                shard.read();
+            }
+            ready_worker(&mut shard);
+            assert_eq!(leased(&shard.poll()), [5, 2], "{way:?}");
+            assert!(shard.stage.state.overflow().in_line().is_empty());
+        }
+    }
+
+    #[test]
+    fn those_behind_one_that_turns_out_to_be_a_second_go_at_once() {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        ready_worker(&mut shard);
+        shard.report(&Says { draining: true, ..says(1) }.heartbeat());
+        for offset in [1, 2] {
+            let at = shard.append(0, Some(keyed(offset)), tidegate_spine::Headers::new());
+            shard.read();
+            if offset == 1 {
+                shard.evict(at);
+                shard.append(0, Some(approved(&job("j1", 5), "1")), tidegate_spine::Headers::new());
+            }
+        }
+        ready_worker(&mut shard);
+        assert_eq!(leased(&shard.poll()), [5, 2]);
     }
 
     fn of(tenant: &str, offset: u64) -> bytes::Bytes {

@@ -6,7 +6,8 @@
 //! may have been of a job that had ended long ago (on `withdrawals.<pool>`, ahead of the record that is kept here), and nothing
 //! else would ever tell.
 //!
-//! Records that were moved before moves were numbered never count as back: what was kept then stays, as it did.
+//! Records that were moved before moves were numbered never count as back. So on a shard that had moved any by then, what is kept
+//! stays, of later withdrawals too, up to [`WITHDRAWALS_REMEMBERED`] of them.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -165,7 +166,7 @@ impl Overflow {
         match out {
             Some(out) => overflow.out = out.into_iter().collect(),
             // None of them was numbered, so none will be met again.
-            None => (1..=moved).for_each(|number| *overflow.out.entry(number / BLOCK).or_default() += 1),
+            None => overflow.out = all_of(moved),
         }
         overflow.in_line = in_line.into_iter().map(|(source, tenant, key)| (source, (tenant, key.into()))).collect();
         let kept_at = kept_at.into_iter().map(Some).chain(std::iter::repeat(None));
@@ -174,6 +175,12 @@ impl Overflow {
         }
         overflow
     }
+}
+
+/// By block, the numbers up to this.
+fn all_of(moved: u64) -> BTreeMap<u64, u64> {
+    let of = |block: u64| (block, moved.min(block * BLOCK + (BLOCK - 1)) + 1 - (block * BLOCK).max(1));
+    (0..=moved / BLOCK).map(of).filter(|(_, many)| *many > 0).collect()
 }
 
 #[cfg(test)]
@@ -214,6 +221,16 @@ mod tests {
         overflow.take(0);
         assert_eq!(again(&overflow).moved, 6_000);
         assert!(!again(&overflow).may_hold());
+    }
+
+    #[test]
+    fn the_blocks_of_all_that_was_moved_are_those_that_moving_them_makes() {
+        let mut overflow = Overflow::default();
+        assert_eq!(all_of(0), overflow.out);
+        for moved in 1..=3 * BLOCK + 1 {
+            overflow.put(&position(moved), None);
+            assert_eq!(all_of(moved), overflow.out, "{moved}");
+        }
     }
 
     #[test]

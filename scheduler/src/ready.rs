@@ -99,6 +99,8 @@ struct Entry {
     class: ClassId,
     tenant: u64,
     place: Place,
+    /// When it became ready.
+    since: Timestamp,
 }
 
 fn source_of<'a>(entries: &'a Slab<Entry>) -> impl Fn(u32) -> Option<&'a SourcePosition> {
@@ -121,7 +123,9 @@ pub(crate) struct Ready {
     tenants_before_purge: usize,
     /// Classes whose first job may have changed.
     touched: BTreeSet<ClassId>,
-    /// Tenants that had [`MOST_NEEDS`] classes and have fewer now.
+    /// [`MOST_NEEDS`].
+    pub(crate) most_classes: usize,
+    /// Tenants that had that many classes and have fewer now.
     roomy: Vec<TenantId>,
 }
 
@@ -140,6 +144,7 @@ impl Ready {
             next_tenant: 0,
             tenants_before_purge: TENANTS_KEPT,
             touched: BTreeSet::new(),
+            most_classes: MOST_NEEDS,
             roomy: Vec::new(),
         }
     }
@@ -156,7 +161,7 @@ impl Ready {
         tenant.jobs += 1;
         tenant.classes.insert(class);
         let queue = self.queues.entry(class).or_default();
-        let number = self.entries.insert(Entry { source: source.clone(), class, tenant: id, place });
+        let number = self.entries.insert(Entry { source: source.clone(), class, tenant: id, place, since: at });
         self.by_source.insert(number, source_of(&self.entries));
         queue.jobs.entry(id).or_default().insert(place, number);
         if !tenant.blocked {
@@ -182,7 +187,7 @@ impl Ready {
                     queue.jobs.remove(&id);
                     queue.order.remove(&(tenant.start, id));
                     tenant.classes.remove(&class);
-                    if tenant.classes.len() + 1 == MOST_NEEDS {
+                    if tenant.classes.len() + 1 == self.most_classes {
                         self.roomy.push(tenant.name.clone());
                     }
                 }
@@ -246,19 +251,20 @@ impl Ready {
         Some((Rank { start: *start, tenant: *tenant, place: *place }, &self.entries.get(*number)?.source))
     }
 
-    /// The jobs of a tenant, in their order.
-    pub(crate) fn of(&self, tenant: &TenantId) -> Vec<SourcePosition> {
+    /// The jobs of a tenant, in their order, and since when each was ready.
+    pub(crate) fn of(&self, tenant: &TenantId) -> Vec<(SourcePosition, Timestamp)> {
         let Some(id) = self.by_name.get(tenant) else { return Vec::new() };
         let theirs = self.entries.values().filter(|entry| entry.tenant == *id);
-        let mut theirs: Vec<(Place, &SourcePosition)> = theirs.map(|entry| (entry.place, &entry.source)).collect();
-        theirs.sort_unstable();
-        theirs.into_iter().map(|(_, source)| source.clone()).collect()
+        let mut theirs: Vec<&Entry> = theirs.collect();
+        theirs.sort_unstable_by_key(|entry| entry.place);
+        theirs.into_iter().map(|entry| (entry.source.clone(), entry.since)).collect()
     }
 
-    /// The jobs of a class, in an order that shows nowhere.
-    pub(crate) fn of_class(&self, class: ClassId) -> Vec<SourcePosition> {
+    /// The jobs of a class, each tenant's in their order, and since when each was ready.
+    pub(crate) fn of_class(&self, class: ClassId) -> Vec<(SourcePosition, Timestamp)> {
         let jobs = self.queues.get(&class).into_iter().flat_map(|queue| queue.jobs.values());
-        jobs.flat_map(BTreeMap::values).filter_map(|number| Some(self.entries.get(*number)?.source.clone())).collect()
+        let entries = jobs.flat_map(BTreeMap::values).filter_map(|number| self.entries.get(*number));
+        entries.map(|entry| (entry.source.clone(), entry.since)).collect()
     }
 
     /// In how many classes a tenant has jobs.

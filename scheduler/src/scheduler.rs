@@ -216,27 +216,32 @@ impl Scheduler {
     }
 
     /// Ready jobs go where they belong since workers have come or gone: those of tenants that are apart since a moment where
-    /// workers of these tenants look, those that nobody serves any more aside, those that somebody serves now back; in their order.
+    /// workers of these tenants look, those that nobody serves any more aside, those that somebody serves now back; in their order,
+    /// and since when they could have been leased stays.
     fn regroup(&mut self, at: Timestamp) {
         for tenant in self.soft.placement.take_newly_apart() {
-            let aside = self.soft.aside.of(&tenant).into_iter().map(|entry| entry.source);
-            for source in self.soft.ready.of(&tenant).into_iter().chain(aside) {
-                self.withdraw(&source);
-                self.offer(&source, at);
+            let aside = self.soft.aside.of(&tenant).into_iter().map(|entry| (entry.source, entry.since));
+            let all: Vec<_> = self.soft.ready.of(&tenant).into_iter().chain(aside).collect();
+            for (source, _) in &all {
+                self.soft.unlist(source);
             }
+            for (source, since) in all {
+                self.enlist(&source, since, at);
+            }
+            self.heads(at);
         }
         let (served, unserved) = self.soft.placement.take_served();
         for class in &unserved {
-            for source in self.soft.ready.of_class(*class) {
+            for (source, since) in self.soft.ready.of_class(*class) {
                 if let Some((tenant, _)) = self.owner_of(&source) {
                     self.soft.ready.remove(&source);
-                    self.soft.aside.put(Why::Unserved(*class), Entry { source, tenant, since: at });
+                    self.soft.aside.put(Why::Unserved(*class), Entry { source, tenant, since });
                 }
             }
         }
         for class in &served {
             for Entry { source, since, .. } in self.soft.aside.take(*class) {
-                self.enlist(&source, since);
+                self.enlist(&source, since, at);
             }
             self.soft.head(*class);
         }
@@ -245,7 +250,7 @@ impl Scheduler {
             self.soft.placement.purge();
         }
         if !(served.is_empty() && unserved.is_empty()) {
-            self.heads();
+            self.heads(at);
         }
     }
 
@@ -337,7 +342,7 @@ impl Scheduler {
         for tenant in free {
             self.gate(&tenant, at);
         }
-        self.heads();
+        self.heads(at);
     }
 }
 
@@ -460,8 +465,10 @@ impl Stage for Scheduler {
             }
             SchedulerFact::ResultRefused { source, by, reason } => refused::apply(self, source, by, reason),
             SchedulerFact::ResultRepeated { .. } => self.soft.counts.repeated += 1,
-            SchedulerFact::JobDuplicate { .. } => self.soft.counts.duplicates += 1,
-            SchedulerFact::JobMoved { source, work, .. } => moved::apply(self, source, work),
+            SchedulerFact::JobDuplicate { source, duplicate_of, moved, .. } => {
+                arrived::duplicate(self, source, duplicate_of, *moved, at);
+            }
+            SchedulerFact::JobMoved { source, work, .. } => moved::apply(self, source, work, at),
             SchedulerFact::JobReturned { source, .. } => returned::apply(self, source, at),
             SchedulerFact::WorkRefused { .. } => self.soft.counts.work_refused += 1,
             SchedulerFact::WorkerForgotten { worker } => forgotten::apply(self, worker),

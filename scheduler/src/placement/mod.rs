@@ -26,6 +26,16 @@ const KINDS_LOOKED_AT: usize = 64;
 /// Empty classes are kept for their next job up to this many, or so.
 const CLASSES_KEPT: usize = 64;
 
+/// [`CLASSES_KEPT`], or fewer in tests.
+#[derive(Debug)]
+pub(crate) struct ClassesKept(pub(crate) usize);
+
+impl Default for ClassesKept {
+    fn default() -> Self {
+        Self(CLASSES_KEPT)
+    }
+}
+
 /// Most tenants that are apart; a worker gets nothing of a further one.
 const MOST_APART: usize = 10_000;
 
@@ -48,13 +58,18 @@ impl Can {
         Self { children: true, ..self.clone() }
     }
 
+    /// Whether such a worker may have jobs of the class, its slots being its own or lent to children just now.
     fn serves(&self, class: &ClassName) -> bool {
         let has = |needed| self.capabilities.binary_search(needed).is_ok();
         let takes = |tenants: &Arc<[TenantId]>| class.tenant.as_ref().is_some_and(|tenant| tenants.contains(tenant));
         self.tenants.as_ref().is_none_or(takes)
-            && (class.child || !self.children)
             && class.requirement.iter().all(has)
             && class.wish.as_ref().is_none_or(|wish| wish.select.holds(&self.labels))
+    }
+
+    /// Whether its free slots are for the class, when it serves it.
+    fn has_slots_for(&self, class: &ClassName) -> bool {
+        class.child || !self.children
     }
 
     /// Whether jobs of the class want such a worker more than others.
@@ -108,7 +123,7 @@ struct Class {
     /// It has jobs, though none may be its head just now.
     busy: bool,
     kinds: BTreeSet<KindId>,
-    /// Those of `kinds` with a free worker.
+    /// Those of `kinds` with a free worker whose slots are for it.
     open: BTreeSet<KindId>,
     /// Those of `open` that the jobs want more than others.
     pleasing: BTreeSet<KindId>,
@@ -134,6 +149,7 @@ pub(crate) struct Placement {
     placeable: BTreeSet<(Rank, ClassId)>,
     next_id: u64,
     classes_before_purge: usize,
+    pub(crate) classes_kept: ClassesKept,
     last_kind: Option<KindId>,
     free_workers: usize,
     /// Kinds by label and value.
@@ -161,7 +177,7 @@ impl Placement {
         if let Some(id) = self.class_of.get(&name) {
             return *id;
         }
-        if self.classes.len() >= self.classes_before_purge.max(CLASSES_KEPT) {
+        if self.classes.len() >= self.classes_before_purge.max(self.classes_kept.0) {
             self.purge();
         }
         let id = ClassId(self.fresh_id());
@@ -170,7 +186,7 @@ impl Placement {
             let Some(kind) = self.kinds.get_mut(&kind_id).filter(|kind| kind.can.serves(&name)) else { continue };
             kind.classes.insert(id);
             kinds.insert(kind_id);
-            if !kind.free.is_empty() {
+            if !kind.free.is_empty() && kind.can.has_slots_for(&name) {
                 open.insert(kind_id);
                 if kind.can.pleases(&name) {
                     pleasing.insert(kind_id);
@@ -202,7 +218,7 @@ impl Placement {
         }
     }
 
-    /// Whether a worker that is known serves a class, free or not.
+    /// Whether a worker that is known serves a class, free or not, its slots lent to children or not.
     pub(crate) fn is_served(&self, id: ClassId) -> bool {
         self.classes.get(&id).is_some_and(|class| !class.kinds.is_empty())
     }
@@ -242,8 +258,9 @@ impl Placement {
             }
             return;
         }
-        self.remove_worker(worker);
+        // First what it serves, then what it served: a class that is of both has somebody all the time.
         let kind = self.kind(can);
+        self.remove_worker(worker);
         if let Some(kind) = self.kinds.get_mut(&kind) {
             kind.workers += 1;
         }
@@ -342,6 +359,9 @@ impl Placement {
         }
         for class_id in &kind.classes {
             let Some(class) = self.classes.get_mut(class_id) else { continue };
+            if is_open && !kind.can.has_slots_for(&class.name) {
+                continue;
+            }
             if is_open {
                 class.open.insert(id);
                 if kind.can.pleases(&class.name) {
@@ -403,7 +423,7 @@ impl Placement {
             }
         }
         // Not in proportion: idle ones are touched like others.
-        self.classes_before_purge = self.classes.len() + CLASSES_KEPT;
+        self.classes_before_purge = self.classes.len() + self.classes_kept.0;
     }
 
     fn fresh_id(&mut self) -> u64 {

@@ -199,6 +199,28 @@ fn live(scheduler: &Scheduler, work: &Work) -> Option<SourcePosition> {
     scheduler.state.live(&name).or_else(|| scheduler.soft.window.live(&name)).cloned()
 }
 
+/// A second record of a live job has ended. One that was in `overflow` gives its place in line up: nothing else would ever.
+pub(crate) fn duplicate(
+    scheduler: &mut Scheduler,
+    source: &SourcePosition,
+    duplicate_of: &SourcePosition,
+    moved: u64,
+    at: Timestamp,
+) {
+    scheduler.soft.counts.duplicates += 1;
+    // Where it is the same record once more, its place is still the job's. (0: of a time before moves were numbered.)
+    if moved == 0 || source == duplicate_of {
+        return;
+    }
+    let of = scheduler.owner_of(source);
+    scheduler.state.overflow_mut().leave_line(source);
+    if scheduler.soft.epoch.is_some()
+        && let Some((tenant, line)) = of
+    {
+        scheduler.leave(source, &tenant, line.as_ref(), at);
+    }
+}
+
 pub(crate) fn decide(
     scheduler: &Scheduler,
     fate: &Fate,

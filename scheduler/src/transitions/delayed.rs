@@ -60,7 +60,7 @@ pub(crate) fn apply(
 pub(crate) fn due(scheduler: &mut Scheduler, source: &SourcePosition, at: Timestamp) {
     scheduler.state.wake(source);
     if scheduler.soft.epoch.is_some() {
-        scheduler.withdraw(source);
+        scheduler.withdraw(source, at);
         scheduler.offer(source, at);
     }
 }

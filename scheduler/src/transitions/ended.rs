@@ -198,7 +198,7 @@ pub(crate) fn apply(
     by: Option<&Holder>,
     at: Timestamp,
 ) {
-    scheduler.withdraw(source);
+    scheduler.withdraw(source, at);
     let of = scheduler.owner_of(source);
     scheduler.soft.window.remove(source);
     let by = by.map(|by| (by.worker.clone(), by.token));

@@ -80,7 +80,7 @@ pub(crate) fn apply(
     if let Some((tenant, line)) = of {
         scheduler.serve(source, &tenant, line.as_ref(), at);
     }
-    scheduler.withdraw(source);
+    scheduler.withdraw(source, at);
     let soft = &mut scheduler.soft;
     soft.counts.granted += 1;
     soft.leases.set(source, at + scheduler.pool.lease);

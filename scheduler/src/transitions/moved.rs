@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::headers;
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Headers;
 use tidegate_stage::{Decision, Delivery, InputRef, Message, Outbox};
 
@@ -50,8 +51,8 @@ fn moved(scheduler: &Scheduler, waiting: &Waiting) -> SchedulerFact {
     }
 }
 
-pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, text: &RawValue) {
-    scheduler.withdraw(source);
+pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, text: &RawValue, at: Timestamp) {
+    scheduler.withdraw(source, at);
     let work = match scheduler.soft.window.remove(source) {
         Some(waiting) => Some(waiting.work),
         None => Work::of(Arc::from(text.to_owned())).ok(),

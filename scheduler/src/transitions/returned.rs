@@ -66,7 +66,7 @@ pub(crate) fn expired(scheduler: &Scheduler, source: &SourcePosition, decision: 
 }
 
 pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, at: Timestamp) {
-    scheduler.withdraw(source);
+    scheduler.withdraw(source, at);
     let of = scheduler.owner_of(source);
     scheduler.soft.window.remove(source);
     scheduler.state.release(source);
