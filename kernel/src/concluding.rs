@@ -11,16 +11,21 @@
 //! | | beyond | `JobDecided`, deny | `JobDecided`, deny |
 //! | deny | | `JobDecided` | `JobDecided` |
 //!
+//! A new job is taken by pools that do not drain. A draining one also takes, where no other does, what was released before and
+//! what people were asked about ([`Case::is_no_new_one`]): so draining ends nothing that a pool has. A job that is throttled or
+//! waits for its limits is new for as long as it has not been released; so is what a running job submits, and what is redriven.
+//!
 //! Facts on a kept job, but `HoldRenewed`, name what they replace. What is too large to be kept is rejected (`too_large`).
 
 use tidegate_protocol::cloudevents;
 use tidegate_protocol::decision::{Decision, PayloadAt, Verdict};
 use tidegate_protocol::facts::KernelFact;
-use tidegate_protocol::ids::PersonId;
+use tidegate_protocol::ids::{PersonId, PoolName};
 use tidegate_protocol::job::{InputHash, Job, SourcePosition};
 use tidegate_protocol::kept::{KeptAs, KeptRecord, Replaced};
 use tidegate_protocol::limits::{LimitUse, WouldTake};
 use tidegate_protocol::outcome::DeadReason;
+use tidegate_protocol::returned::Work;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
 
@@ -56,6 +61,17 @@ impl Case<'_> {
         rejected(source, Refusal::new(reason, detail), input_hash, Some(self.job), replaces)
     }
 
+    /// Whether a pool had it already, or people were asked about it. One that came back and had to be kept stands there with
+    /// the record that came back.
+    fn is_no_new_one(&self) -> bool {
+        let Some(kept) = self.kept else {
+            return self.returned.is_some_and(|replaced| replaced.was == KeptAs::Released);
+        };
+        let text = || std::str::from_utf8(self.record.value.as_deref().unwrap_or_default());
+        kept.hold.is_some()
+            || text().is_ok_and(|text| Work::read(text).is_ok_and(|work| work.job.source == self.job.source))
+    }
+
     /// Whether a fact could keep it.
     pub(crate) fn may_be_kept(&self) -> bool {
         self.kept_record().is_ok()
@@ -80,6 +96,14 @@ impl Case<'_> {
 }
 
 impl Kernel {
+    /// The pool it goes to when it may run.
+    fn pool(&self, case: &Case<'_>, held: bool) -> Option<PoolName> {
+        let routes = &self.config.routes;
+        let takes = routes.route(&case.job);
+        let draining = || routes.draining(&case.job).filter(|_| held || case.is_no_new_one());
+        takes.or_else(draining).cloned()
+    }
+
     /// The fact of a job that was judged.
     pub(crate) fn conclude(&self, case: Case<'_>, decision: Decision) -> KernelFact {
         // Of an event's headers no more is said than this.
@@ -90,11 +114,11 @@ impl Kernel {
             return case.rejected(DeadReason::TooLarge, detail);
         }
         if self.config.source.observe() {
-            let pool = decision.verdict.permits().then(|| self.config.routes.route(&case.job).cloned()).flatten();
+            let pool = decision.verdict.permits().then(|| self.pool(&case, false)).flatten();
             return decided(case, decision, pool, true);
         }
         match decision.verdict {
-            Verdict::Allow | Verdict::AllowWithConstraints => match self.config.routes.route(&case.job).cloned() {
+            Verdict::Allow | Verdict::AllowWithConstraints => match self.pool(&case, false) {
                 Some(pool) => {
                     let expires = (case.at + self.config.ticket_ttl).millis();
                     let chain_ends = case.job.delegation.as_ref().map(|delegation| delegation.expires_ms);
@@ -153,12 +177,12 @@ impl Kernel {
             return denied(case, decision, "there is no room for a further job that waits for approval");
         }
         let until = approvals::end(approval, case.job.latest_ms(), case.at);
+        let pool = self.pool(&case, true);
         let (record, payload) = match case.kept_record() {
             Ok(kept) => kept,
             Err(Refusal { reason, detail }) => return case.rejected(reason, detail),
         };
         let replaces = case.replaces();
-        let pool = self.config.routes.route(&case.job).cloned();
         KernelFact::JobHeld { job: case.job, decision, payload, record, until, replaces, pool }
     }
 }
@@ -171,12 +195,7 @@ fn approved(decision: Decision, approved_by: Vec<PersonId>) -> Decision {
     Decision { verdict, reason, approved_by, ..decision }
 }
 
-fn decided(
-    case: Case<'_>,
-    mut decision: Decision,
-    pool: Option<tidegate_protocol::ids::PoolName>,
-    observed: bool,
-) -> KernelFact {
+fn decided(case: Case<'_>, mut decision: Decision, pool: Option<PoolName>, observed: bool) -> KernelFact {
     let replaces = case.replaces();
     // Only what goes to a pool takes of limits, or would.
     let taken = if decision.verdict.permits() && pool.is_some() { case.spends } else { Vec::new() };

@@ -17,6 +17,8 @@
 //! the pool's scheduler alone and once alone; the ticket inside proves that the job is what this shard allowed, so that not even
 //! a scheduler can have another one judged here. A key that has been retired since still counts for a ticket of its time.
 //!
+//! Its pool takes it again although it drains, where no other pool does: draining ends nothing that a pool has.
+//!
 //! What the job took of limits was settled by the outcome that the scheduler sends first. An approval expires with its ticket:
 //! where policy still asks for one, people are asked anew.
 

@@ -26,7 +26,7 @@ pub struct Pool {
     pub tenant_buckets: u32,
     /// Shards of its scheduler = partitions of `withdrawals.<pool>`; bucket b belongs to shard b mod this.
     pub shards: u32,
-    /// It takes no job any more; what it has goes on, and withdrawals reach it.
+    /// It takes no new job; what it has goes on, also when it comes back to be judged again, and withdrawals reach it.
     pub draining: bool,
 }
 
@@ -124,13 +124,13 @@ impl Routes {
         Ok(Self { pools: routed })
     }
 
-    /// The first pool that takes the job.
+    /// The first pool that takes the job as a new one.
     pub(crate) fn route(&self, job: &Job) -> Option<&PoolName> {
         let mut open = self.pools.iter().filter(|routed| !routed.pool.draining);
         open.find(|routed| routed.pool.takes(job)).map(|routed| &routed.pool.name)
     }
 
-    /// The first that would, were it not draining.
+    /// The first draining one that takes it: for what such a pool had already, and to say where it would have gone.
     pub(crate) fn draining(&self, job: &Job) -> Option<&PoolName> {
         let mut draining = self.pools.iter().filter(|routed| routed.pool.draining);
         draining.find(|routed| routed.pool.takes(job)).map(|routed| &routed.pool.name)

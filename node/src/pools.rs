@@ -4,9 +4,9 @@
 //! | what differs | what follows |
 //! |---|---|
 //! | a pool is added | its topics are looked for; its schedulers begin, then kernels send to it |
-//! | capabilities, topics, tenant buckets, `draining`, the order of pools | kernels send otherwise |
+//! | capabilities, topics, `draining`, the order of pools | kernels send otherwise |
 //! | anything under `scheduling` | its shards are taken over again and scheduled so |
-//! | a pool that was draining is taken out | kernels know it no longer, then its schedulers end |
+//! | a pool that was draining, and of which nothing is left here, is taken out | kernels know it no longer, then its schedulers end |
 //!
 //! A kernel may write only to what its claim names, and a scheduler's terms are those it began with; so a change is a change of
 //! owner of the shards it is about, within the process: nothing is lost or doubled by it, and it takes as long as any.
@@ -17,12 +17,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use serde_json::Value;
 use tidegate_protocol::ids::PoolName;
 
 use crate::config::{Config, PoolConfig, Written};
 use crate::process::StartError;
-use crate::roles::{Ground, PoolHosting, Role, Roles, SourceHosting, sources_of};
+use crate::roles::{Ground, Left, PoolHosting, Role, Roles, SourceHosting, StandsStill, sources_of};
 use crate::topics::{apply, plan, wanted};
 
 /// Why a configuration is not taken over by a process that runs. Nothing has changed.
@@ -54,6 +55,16 @@ pub enum ReloadRefused {
         /// The pool.
         pool: PoolName,
     },
+    /// A pool that is gone still has jobs, for which no end would come.
+    #[error(
+        "pool `{pool}` is gone from the configuration, but has {left}: write it down again with `draining: true` until it is empty (`tidegate pools show {pool}`)"
+    )]
+    NotEmpty {
+        /// The pool.
+        pool: PoolName,
+        /// What it has.
+        left: Left,
+    },
     /// The topics are not there, or cannot be looked at; or a role cannot begin.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -72,6 +83,8 @@ pub struct Reloaded {
     pub rerouted: bool,
     /// Whether this process has an HTTP API, which goes on with the pools it began with.
     pub gateway_wants_restart: bool,
+    /// Shards that were let go and cannot be taken over again as the configuration is now.
+    pub stand_still: Vec<StandsStill>,
 }
 
 impl Reloaded {
@@ -94,6 +107,7 @@ impl fmt::Display for Reloaded {
         if self.rerouted {
             said.push("kernels send by the new pools".to_owned());
         }
+        said.extend(self.stand_still.iter().map(ToString::to_string));
         f.write_str(&if said.is_empty() { "nothing differs".to_owned() } else { said.join("; ") })
     }
 }
@@ -123,6 +137,8 @@ fn difference(old: &Config, new: &Config, roles: &Roles) -> Result<Reloaded, Rel
         let numbers = [
             ("shards", pool.shards, becomes.shards),
             ("buckets", pool.route.buckets, becomes.route.buckets),
+            // Later jobs of an ordering key, second ones of an id, and withdrawals must meet the jobs before them.
+            ("tenant_buckets", pool.route.tenant_buckets, becomes.route.tenant_buckets),
             ("lanes", pool.lanes, becomes.lanes),
         ];
         if let Some((field, is, wanted)) = numbers.into_iter().find(|(_, is, wanted)| is != wanted) {
@@ -167,10 +183,11 @@ pub(crate) struct Hosted<'a> {
 impl Hosted<'_> {
     /// Takes the pools of `new` over from those of `old`.
     pub(crate) async fn reload(self, old: &Config, new: &Config) -> Result<Reloaded, ReloadRefused> {
-        let change = difference(old, new, self.roles)?;
+        let mut change = difference(old, new, self.roles)?;
         if change.is_nothing() {
             return Ok(change);
         }
+        self.are_empty(old, &change.removed).await?;
         self.topics(new).await?;
         let made = |reason: String| crate::roles::RoleError::Made { role: Role::Kernel, reason };
         let routes = Arc::new(new.routes().map_err(|error| StartError::Role(made(error.to_string())))?);
@@ -197,14 +214,13 @@ impl Hosted<'_> {
                 }
             }
             self.pools.extend(begun);
-            for (name, tuned) in tuned {
-                if let Some(hosting) = self.pools.get(&name) {
-                    hosting.retune(tuned).await;
-                }
-            }
+            let hostings = &*self.pools;
+            let retuned = tuned.into_iter().filter_map(|(name, tuned)| Some(hostings.get(&name)?.retune(tuned)));
+            change.stand_still.extend(join_all(retuned).await.into_iter().flatten());
         }
         if change.rerouted {
-            futures::future::join_all(self.kernels.iter().map(|hosting| hosting.reroute(&routes))).await;
+            let rerouted = self.kernels.iter().map(|hosting| hosting.reroute(&routes));
+            change.stand_still.extend(join_all(rerouted).await.into_iter().flatten());
         }
         for name in &change.removed {
             if let Some(hosting) = self.pools.remove(name) {
@@ -212,6 +228,27 @@ impl Hosted<'_> {
             }
         }
         Ok(change)
+    }
+
+    /// Nothing is left in these pools, as far as this process sees it: other processes may have shards of them, and what is on
+    /// its way between kernels and schedulers is in neither.
+    async fn are_empty(&self, old: &Config, removed: &[PoolName]) -> Result<(), ReloadRefused> {
+        for pool in old.pools.iter().filter(|pool| removed.contains(pool.name())) {
+            let name = pool.name();
+            let left = match self.pools.get(name) {
+                Some(hosting) => Some(hosting.left(pool).await?),
+                None => None,
+            };
+            match left {
+                Some(left) if !left.is_nothing() => return Err(ReloadRefused::NotEmpty { pool: name.clone(), left }),
+                Some(left) if !left.is_partial() => {}
+                Some(_) | None => tracing::error!(
+                    pool = %name,
+                    "a pool is taken out, and this process does not see all of it: that nothing is left in it has to be seen before in `tidegate pools show` and its shards' `tidegate_scheduler_delayed_jobs`; jobs that are left wait without an end until it is there again"
+                ),
+            }
+        }
+        Ok(())
     }
 
     /// The topics of all pools are there. On the embedded spine nobody else could make them meanwhile, so they are made.
@@ -253,7 +290,7 @@ mod tests {
         assert_eq!(retuned.to_string(), "scheduled otherwise: a");
         let drained = tells("pools:\n  - { name: a, capabilities: [x], draining: true }\n").unwrap();
         assert_eq!(drained.to_string(), "kernels send by the new pools");
-        for field in ["shards: 2", "buckets: 8", "lanes: 3"] {
+        for field in ["shards: 2", "buckets: 8", "tenant_buckets: 2", "lanes: 3"] {
             let refused = tells(&format!("pools:\n  - {{ name: a, capabilities: [x], {field} }}\n")).unwrap_err();
             assert!(refused.to_string().contains("fixed for its life"), "{refused}");
         }
@@ -265,6 +302,14 @@ mod tests {
             config("pools:\n  - { name: a, capabilities: [x], draining: true }\n  - { name: b, capabilities: [x] }\n");
         let gone = difference(&drained, &config("pools: [{ name: b, capabilities: [x] }]\n"), &roles(&[])).unwrap();
         assert_eq!(gone.to_string(), "removed: a; kernels send by the new pools");
+    }
+
+    #[test]
+    fn a_shard_that_stands_still_after_a_change_is_told_with_it() {
+        let still = StandsStill { role: Role::Kernel, shard: 3, reason: "no key".to_owned() };
+        let change = Reloaded { rerouted: true, stand_still: vec![still], ..Reloaded::default() };
+        let told = "kernels send by the new pools; shard 3 of role kernel stands still: no key";
+        assert_eq!(change.to_string(), told);
     }
 
     #[test]

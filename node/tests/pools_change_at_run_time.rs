@@ -1,7 +1,7 @@
 //! Pools of a process that runs: added, scheduled otherwise, drained and taken out, with jobs on their way all the time.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -60,16 +60,22 @@ fn with(node: &DevNode, pools: Vec<PoolWritten>) -> Config {
 #[derive(Default)]
 struct Seen {
     started: AtomicUsize,
+    /// What failed.
+    failed: Mutex<BTreeSet<String>>,
     /// How often the results of jobs were accepted.
     accepted: Mutex<BTreeMap<String, u32>>,
 }
 
-/// A worker whose jobs each wait for a permit.
+/// A worker whose jobs each wait for a permit, but those that fail at once.
 fn worker(node: &DevNode, pool: &str, capability: &str, gate: &Arc<Semaphore>, seen: &Arc<Seen>) -> Worker {
     let (gate, seen, settled) = (Arc::clone(gate), Arc::clone(seen), Arc::clone(seen));
-    let handler = move |_: Context| {
+    let handler = move |context: Context| {
         let (gate, seen) = (Arc::clone(&gate), Arc::clone(&seen));
         async move {
+            if context.job().id.as_str() == "fails" {
+                seen.failed.lock().unwrap().insert(context.job().source.to_string());
+                return Ending::retryable("no luck");
+            }
             seen.started.fetch_add(1, Ordering::Relaxed);
             if let Ok(permit) = gate.acquire().await {
                 permit.forget();
@@ -81,8 +87,9 @@ fn worker(node: &DevNode, pool: &str, capability: &str, gate: &Arc<Semaphore>, s
         .capability(capability, handler)
         .concurrency(1)
         .on_settled(move |job, took, _| {
-            if took {
-                *settled.accepted.lock().unwrap().entry(job.source.to_string()).or_default() += 1;
+            let source = job.source.to_string();
+            if took && !settled.failed.lock().unwrap().contains(&source) {
+                *settled.accepted.lock().unwrap().entry(source).or_default() += 1;
             }
         })
         .build()
@@ -124,6 +131,20 @@ async fn dead(node: &DevNode) -> Vec<String> {
     reasons
 }
 
+/// The reasons in `dead`, once there are so many.
+async fn dead_are(node: &DevNode, many: usize) -> Vec<String> {
+    let wait = async {
+        loop {
+            let reasons = dead(node).await;
+            if reasons.len() >= many {
+                return reasons;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not {many} dead in time"))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pools_are_added_changed_drained_and_taken_out_and_every_job_ends_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -147,7 +168,7 @@ async fn pools_are_added_changed_drained_and_taken_out_and_every_job_ends_once()
     submit(&node, "3", "greet").await;
     until("the second job's begin", started(2)).await;
     let mut slower = pool("a", "greet");
-    slower.scheduling.max_attempts = 2;
+    (slower.scheduling.max_attempts, slower.scheduling.backoff_ms) = (2, 1);
     let config = with(&node, vec![slower.clone(), pool("b", "part")]);
     let change = node.reload(&config).await.unwrap();
     assert_eq!(change.to_string(), "added: b; scheduled otherwise: a; kernels send by the new pools");
@@ -157,6 +178,9 @@ async fn pools_are_added_changed_drained_and_taken_out_and_every_job_ends_once()
     submit(&node, "4", "part").await;
     gate.add_permits(3);
     until("jobs of both pools", ended(4)).await;
+    submit(&node, "fails", "greet").await;
+    let reasons = dead_are(&node, 1).await;
+    assert!(reasons[0].starts_with("failed in 2 of 2 attempts"), "{reasons:?}");
 
     // What a draining pool has goes on, it gets nothing more; then it may be taken out.
     submit(&node, "5", "greet").await;
@@ -168,14 +192,14 @@ async fn pools_are_added_changed_drained_and_taken_out_and_every_job_ends_once()
     let config = with(&node, vec![drained, pool("b", "part")]);
     assert_eq!(node.reload(&config).await.unwrap().to_string(), "kernels send by the new pools");
     ready(&node).await;
+    let config = with(&node, vec![pool("b", "part")]);
+    let full = node.reload(&config).await.unwrap_err();
+    assert!(matches!(&full, ReloadRefused::NotEmpty { left, .. } if left.jobs == Some(1)), "{full}");
     submit(&node, "6", "greet").await;
     gate.add_permits(1);
     until("the job of the draining pool", ended(5)).await;
-    let mut reasons = dead(&node).await;
-    while reasons.is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        reasons = dead(&node).await;
-    }
+    let mut reasons = dead_are(&node, 2).await;
+    reasons.retain(|reason| !reason.starts_with("failed in 2"));
     assert!(reasons.len() == 1 && reasons[0].ends_with("; pool `a` would, but is draining"), "{reasons:?}");
     let config = with(&node, vec![pool("b", "part")]);
     assert_eq!(node.reload(&config).await.unwrap().to_string(), "removed: a; kernels send by the new pools");

@@ -45,6 +45,9 @@ async fn reload(node: &mut Node, global: &Global, args: &ServeArgs) {
     match node.reload(&config).await {
         Ok(change) => {
             tracing::info!(%change, "the configuration was read again");
+            for shard in &change.stand_still {
+                tracing::error!(%shard, "the configuration was taken over, but this shard stands still: mend it and restart the process");
+            }
             if change.gateway_wants_restart {
                 tracing::warn!(
                     "the HTTP API of this process shows and leases the pools it began with: restart it for the others"
@@ -82,7 +85,13 @@ pub(crate) fn run(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                () = hung_up(&mut hangups) => reload(&mut node, global, args).await,
+                () = hung_up(&mut hangups) => {}
+            }
+            // With a broker away a reload takes long; what is under way then ends with the process.
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                () = reload(&mut node, global, args) => {}
             }
         }
         node.stop().await;

@@ -1,10 +1,11 @@
 //! Jobs whose tickets expired while they waited for a worker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use tidegate_kernel::{INPUT_OUTCOMES, KeptBounds, Kernel, KernelConfig};
+use tidegate_kernel::{INPUT_OUTCOMES, KeptBounds, Kernel, KernelConfig, Pool, Routes};
 use tidegate_protocol::decision::{Decision, Verdict};
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::job::SourcePosition;
@@ -207,4 +208,69 @@ fn a_job_that_was_called_off_while_it_came_back_ends_and_is_not_judged() {
     same_after_replay(&shard);
     // Once: what would come back a second time is an ordinary return.
     assert!(matches!(&back(&mut shard, &work, 2).facts[..], [KernelFact::JobDecided { .. }]));
+}
+
+/// The shard's next owner, which knows that the pool drains.
+fn drains(shard: &mut Shard, policy: &str) {
+    let bank = Pool { draining: true, ..pool("bank", &["pay"], &[]) };
+    shard.config.routes = Arc::new(Routes::new(vec![bank], "tidegate.").unwrap());
+    shard.kernel = shard.replayed();
+    shard.policy(policy);
+}
+
+/// What ended as unroutable, because its pool drains.
+fn unroutable(outcome: &Outcome) -> bool {
+    matches!(outcome.facts.last(), Some(KernelFact::RecordRejected { reason: DeadReason::Unroutable, detail, .. })
+        if detail.ends_with("pool `bank` would, but is draining"))
+}
+
+#[test]
+fn a_draining_pool_takes_again_what_comes_back_and_nothing_new() {
+    let mut shard = shard();
+    let (_, work) = allowed(&mut shard, VALUE);
+    drains(&mut shard, POLICY);
+    let Outcome { facts, messages, .. } = back(&mut shard, &work, 1);
+    assert!(matches!(&facts[..], [KernelFact::JobDecided { pool: Some(_), .. }]), "{facts:?}");
+    assert_eq!(topics(&messages), ["tidegate.approved.bank #0"]);
+    let new = shard.job(&VALUE.replace("j1", "j2"));
+    assert!(unroutable(&new), "{new:?}");
+    same_after_replay(&shard);
+    // Where another takes it, it goes there, so that the pool is empty the sooner.
+    let bank = Pool { draining: true, ..pool("bank", &["pay"], &[]) };
+    shard.config.routes = Arc::new(Routes::new(vec![bank, pool("other", &["pay"], &[])], "tidegate.").unwrap());
+    shard.kernel = shard.replayed();
+    shard.policy(POLICY);
+    assert_eq!(topics(&back(&mut shard, &work, 1).messages), ["tidegate.approved.other #0"]);
+}
+
+#[test]
+fn what_came_back_to_a_draining_pool_and_had_to_wait_goes_there_but_a_throttled_new_job_does_not() {
+    let mut shard = shard();
+    let (_, work) = allowed(&mut shard, VALUE);
+    let throttles = POLICY
+        .replace("revision: 1", "revision: 2")
+        .replace("decision: allow,", "decision: throttle, throttle: {retry_after: 10s, give_up_after: 1h},");
+    drains(&mut shard, &throttles);
+    for outcome in [back(&mut shard, &work, 1), shard.job(&VALUE.replace("j1", "j2"))] {
+        assert!(matches!(outcome.facts.last(), Some(KernelFact::JobDeferred { .. })), "{outcome:?}");
+    }
+    drains(&mut shard, &POLICY.replace("revision: 1", "revision: 3"));
+    let outcome = shard.pass(Duration::from_secs(20));
+    assert_eq!(topics(&outcome.messages), ["tidegate.approved.bank #0", "tidegate.dead #0", "tidegate.finished #1"]);
+    assert!(unroutable(&outcome), "{outcome:?}");
+    same_after_replay(&shard);
+}
+
+#[test]
+fn what_people_were_asked_about_goes_to_its_draining_pool() {
+    let ring = Ring::read("node: stage/kernel\nann: approver");
+    let mut shard = Shard::new(trusting(configured(), &ring));
+    let asks = POLICY.replace("decision: allow,", "decision: require_approval, approval: {ttl: 1h},");
+    shard.policy(&asks);
+    let held = shard.job(VALUE);
+    assert!(matches!(held.facts.last(), Some(KernelFact::JobHeld { pool: Some(_), .. })), "{held:?}");
+    drains(&mut shard, &POLICY.replace("revision: 1", "revision: 2"));
+    let Outcome { messages, .. } = shard.pass(Duration::from_secs(1));
+    assert!(topics(&messages).contains(&"tidegate.approved.bank #0".to_owned()), "{messages:?}");
+    same_after_replay(&shard);
 }

@@ -113,7 +113,7 @@ pub struct PoolWritten {
     pub shards: u32,
     /// Partitions of `approved.<pool>`; fixed for its life.
     pub buckets: u32,
-    /// How many of them one tenant has.
+    /// How many of them one tenant has; fixed for its life.
     pub tenant_buckets: u32,
     /// Partitions of `work.<pool>`: at least as many as worker processes.
     pub lanes: u32,

@@ -7,9 +7,9 @@ use futures::channel::mpsc;
 use tidegate_kernel::{Kernel, KernelConfig, KernelTopics, PartitionCounts, Routes, Source, StandingView, shard_spec};
 use tidegate_policy::Snapshot;
 use tidegate_protocol::time::Timestamp;
-use tidegate_stage::{ShardSpec, Signal, Stage};
+use tidegate_stage::{Signal, Stage};
 
-use super::shards::{Hosting, Relay, RoleError, Shards, hold};
+use super::shards::{Begun, Hosting, Relay, RoleError, Shards, StandsStill, hold};
 use super::{Ground, Role, group};
 
 struct Kernels {
@@ -51,18 +51,16 @@ impl Shards for Kernels {
     type Stage = Kernel;
     const ROLE: Role = Role::Kernel;
 
-    fn spec(&self, shard: u32) -> Result<ShardSpec, String> {
+    #[expect(clippy::panic, reason = "the same kernel was made just before")]
+    fn begin(self: &Arc<Self>, shard: u32) -> Result<Begun<Kernel>, String> {
+        let config = self.config(shard);
+        let spec =
+            shard_spec(&config, &self.ground.process, self.ground.config.pace.clone()).map_err(|e| e.to_string())?;
         // Whatever would keep a kernel from being made is found here, so that `make` cannot fail.
-        Kernel::new(self.config(shard)).map_err(|e| e.to_string())?;
-        shard_spec(&self.config(shard), &self.ground.process, self.ground.config.pace.clone())
-            .map_err(|e| e.to_string())
-    }
-
-    #[expect(clippy::panic, reason = "`spec` has made the same kernel just before")]
-    fn make(self: &Arc<Self>, shard: u32) -> Box<dyn Fn() -> Kernel + Send + Sync> {
+        Kernel::new(config.clone()).map_err(|e| e.to_string())?;
         let kernels = Arc::clone(self);
-        Box::new(move || {
-            let mut kernel = match Kernel::new(kernels.config(shard)) {
+        let make = Box::new(move || {
+            let mut kernel = match Kernel::new(config.clone()) {
                 Ok(kernel) => kernel,
                 Err(refused) => panic!("{refused}"),
             };
@@ -71,7 +69,8 @@ impl Shards for Kernels {
             }
             kernels.standings().insert(shard, kernel.standing());
             kernel
-        })
+        });
+        Ok(Begun { spec, make })
     }
 
     fn signals(&self, _shard: u32) -> mpsc::UnboundedReceiver<Arc<Snapshot>> {
@@ -91,9 +90,9 @@ pub(crate) struct SourceHosting {
 
 impl SourceHosting {
     /// From now on jobs go there: every shard is taken over again, so that its claim names the pools that it may write to.
-    pub(crate) async fn reroute(&self, routes: &Arc<Routes>) {
+    pub(crate) async fn reroute(&self, routes: &Arc<Routes>) -> Vec<StandsStill> {
         *self.kernels.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(routes);
-        self.hosting.renew().await;
+        self.hosting.renew().await
     }
 
     pub(crate) async fn stop(self) {

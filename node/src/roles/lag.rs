@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidegate_protocol::address::{Offset, TopicPartition};
-use tidegate_spine::{ReadError, Spine, Start};
+use tidegate_spine::{ReadError, Spine, SpineError, Start};
 use tokio::task::JoinHandle;
 
 use crate::metrics;
@@ -16,17 +16,24 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Longest wait for the oldest record of a partition.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The latest positions of the shards of one holder, published as lag.
+/// The latest positions of the shards of one holder.
+pub(super) type Latest = Arc<Mutex<BTreeMap<TopicPartition, Offset>>>;
+
+/// The same, published as lag.
 pub(super) struct Positions {
-    latest: Arc<Mutex<BTreeMap<TopicPartition, Offset>>>,
+    latest: Latest,
     looking: JoinHandle<()>,
 }
 
 impl Positions {
     pub(super) fn new(spine: Arc<dyn Spine>) -> Self {
-        let latest = Arc::new(Mutex::new(BTreeMap::new()));
+        let latest = Latest::default();
         let looking = tokio::spawn(look(spine, Arc::clone(&latest)));
         Self { latest, looking }
+    }
+
+    pub(super) fn latest(&self) -> Latest {
+        Arc::clone(&self.latest)
     }
 
     pub(super) fn moved(&self, positions: Vec<(TopicPartition, Offset)>) {
@@ -41,7 +48,7 @@ impl Positions {
     }
 }
 
-async fn look(spine: Arc<dyn Spine>, latest: Arc<Mutex<BTreeMap<TopicPartition, Offset>>>) {
+async fn look(spine: Arc<dyn Spine>, latest: Latest) {
     loop {
         tokio::time::sleep(LOOK).await;
         let (partitions, positions): (Vec<_>, Vec<_>) = {
@@ -59,6 +66,21 @@ async fn look(spine: Arc<dyn Spine>, latest: Arc<Mutex<BTreeMap<TopicPartition, 
             }
         }
     }
+}
+
+/// Records of these partitions that are not settled; what no position is known of counts whole.
+pub(super) async fn unsettled(
+    spine: &dyn Spine,
+    latest: &Latest,
+    partitions: &[TopicPartition],
+) -> Result<u64, SpineError> {
+    let ends = spine.ends(partitions).await?;
+    let latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+    let behind = partitions.iter().zip(ends).map(|(partition, ends)| {
+        let position = latest.get(partition).map_or(ends.start, |position| ends.start.max(*position));
+        ends.end.saturating_sub(position)
+    });
+    Ok(behind.sum())
 }
 
 /// How long ago the first record at or above `position` was appended; `None` when it cannot be read soon.

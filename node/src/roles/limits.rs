@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use futures::channel::mpsc;
 use tidegate_limits::{Layout, Limits, LimitsConfig};
-use tidegate_stage::{ShardSpec, Stage};
+use tidegate_stage::Stage;
 
-use super::shards::{Hosting, RoleError, Shards, hold};
+use super::shards::{Begun, Hosting, RoleError, Shards, hold};
 use super::{Ground, Role, group};
 use crate::topics::source_partitions;
 
@@ -19,13 +19,12 @@ impl Shards for Lenders {
     type Stage = Limits;
     const ROLE: Role = Role::Limits;
 
-    fn spec(&self, shard: u32) -> Result<ShardSpec, String> {
-        self.config.shard_spec(shard, &self.ground.process, self.ground.config.pace.clone()).map_err(|e| e.to_string())
-    }
-
-    fn make(self: &Arc<Self>, _shard: u32) -> Box<dyn Fn() -> Limits + Send + Sync> {
+    fn begin(self: &Arc<Self>, shard: u32) -> Result<Begun<Limits>, String> {
         let config = self.config.clone();
-        Box::new(move || Limits::new(config.clone()))
+        let spec = config
+            .shard_spec(shard, &self.ground.process, self.ground.config.pace.clone())
+            .map_err(|e| e.to_string())?;
+        Ok(Begun { spec, make: Box::new(move || Limits::new(config.clone())) })
     }
 
     fn signals(&self, _shard: u32) -> mpsc::UnboundedReceiver<<Limits as Stage>::Signal> {

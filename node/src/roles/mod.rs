@@ -1,5 +1,6 @@
 //! What a process does: roles, each in charge of the shards its group gives it.
 
+mod figures;
 mod kernel;
 mod lag;
 mod limits;
@@ -19,11 +20,12 @@ use crate::config::{Config, Keys};
 use crate::policy_folder;
 use crate::readiness::Board;
 
+pub use figures::Left;
 pub(crate) use kernel::{SourceHosting, kernels};
 pub(crate) use limits::limits;
 pub(crate) use scheduler::{PoolHosting, schedulers, sources_of};
 pub(crate) use shards::Hosting;
-pub use shards::RoleError;
+pub use shards::{RoleError, StandsStill};
 
 /// A role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,22 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures::channel::mpsc;
 use tidegate_protocol::ids::{PoolName, SourceName};
 use tidegate_protocol::topics::Topic;
 use tidegate_scheduler::{Layout, Pool, Scheduler};
-use tidegate_stage::{ShardSpec, Stage};
+use tidegate_stage::Stage;
+use tokio::time::Instant;
 
-use super::shards::{Hosting, RoleError, Shards, hold};
+use super::figures::{Counted, Figures, Left};
+use super::lag::unsettled;
+use super::shards::{Begun, Hosting, RoleError, Shards, StandsStill, hold};
 use super::{Ground, Role, group};
 use crate::config::PoolConfig;
+use crate::process::StartError;
 use crate::topics::source_partitions;
 
 struct Schedulers {
     ground: Ground,
     /// As it is scheduled from its next owner on.
     pool: RwLock<Arc<Pool>>,
+    /// What its shards here have.
+    figures: Arc<Figures>,
 }
 
 impl Schedulers {
@@ -27,25 +34,33 @@ impl Schedulers {
 }
 
 impl Shards for Schedulers {
-    type Stage = Scheduler;
+    type Stage = Counted;
     const ROLE: Role = Role::Scheduler;
 
-    fn spec(&self, shard: u32) -> Result<ShardSpec, String> {
-        self.pool().shard_spec(shard, &self.ground.process, self.ground.config.pace.clone()).map_err(|e| e.to_string())
-    }
-
-    fn make(self: &Arc<Self>, shard: u32) -> Box<dyn Fn() -> Scheduler + Send + Sync> {
+    fn begin(self: &Arc<Self>, shard: u32) -> Result<Begun<Counted>, String> {
         let pool = self.pool();
-        Box::new(move || Scheduler::new(Arc::clone(&pool), shard))
+        let spec =
+            pool.shard_spec(shard, &self.ground.process, self.ground.config.pace.clone()).map_err(|e| e.to_string())?;
+        let figures = Arc::clone(&self.figures);
+        figures.expect(shard);
+        let make = move || Counted::new(Scheduler::new(Arc::clone(&pool), shard), shard, Arc::clone(&figures));
+        Ok(Begun { spec, make: Box::new(make) })
     }
 
-    fn signals(&self, _shard: u32) -> mpsc::UnboundedReceiver<<Scheduler as Stage>::Signal> {
+    fn signals(&self, _shard: u32) -> mpsc::UnboundedReceiver<<Counted as Stage>::Signal> {
         // Nothing comes from outside the spine.
         mpsc::unbounded().1
     }
 
-    fn released(&self, _shard: u32) {}
+    fn released(&self, shard: u32) {
+        self.figures.forget(shard);
+    }
 }
+
+/// How long a pool that is to go is looked at: its shards tell what they have once a second, and every 5 s when nothing happens.
+const LOOK: Duration = Duration::from_secs(7);
+/// How often.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// The schedulers of a pool, held.
 pub(crate) struct PoolHosting {
@@ -85,7 +100,7 @@ impl PoolHosting {
         let leases = Topic::Leases(pool.name().clone()).name(prefix).map_err(made)?;
         let group = group(prefix, Role::Scheduler, Some(pool.name().as_str()));
         let pool = RwLock::new(pool_of(ground, pool, sources)?);
-        let schedulers = Arc::new(Schedulers { ground: ground.clone(), pool });
+        let schedulers = Arc::new(Schedulers { ground: ground.clone(), pool, figures: Arc::default() });
         let hosting = hold(ground.clone(), group, leases, Arc::clone(&schedulers)).await?;
         Ok(Self { schedulers, hosting })
     }
@@ -96,9 +111,38 @@ impl PoolHosting {
     }
 
     /// From now on the pool is scheduled so: every shard is taken over again.
-    pub(crate) async fn retune(&self, pool: Arc<Pool>) {
+    pub(crate) async fn retune(&self, pool: Arc<Pool>) -> Vec<StandsStill> {
         *self.schedulers.pool.write().unwrap_or_else(PoisonError::into_inner) = pool;
-        self.hosting.renew().await;
+        self.hosting.renew().await
+    }
+
+    /// Looks at the shards of it that this process has until they say that they have a job, or are empty, for [`LOOK`] at most.
+    pub(crate) async fn left(&self, pool: &PoolConfig) -> Result<Left, StartError> {
+        let Ground { config, spine, .. } = &self.schedulers.ground;
+        let of = |topic: Topic| topic.name(&config.prefix).map_err(|e| StartError::Role(made(e)));
+        let (approved, overflow) =
+            (of(Topic::Approved(pool.name().clone()))?, of(Topic::Overflow(pool.name().clone()))?);
+        let deadline = Instant::now() + LOOK;
+        loop {
+            let since = Instant::now();
+            let said = loop {
+                let said = self.schedulers.figures.since(since);
+                if said.is_some() || Instant::now() >= deadline {
+                    break said;
+                }
+                tokio::time::sleep(AGAIN).await;
+            };
+            let shards = self.schedulers.figures.shards();
+            let buckets = (0..pool.route.buckets).filter(|bucket| shards.contains(&(bucket % pool.shards.max(1))));
+            let logs: Vec<_> =
+                buckets.flat_map(|bucket| [approved.partition(bucket), overflow.partition(bucket)]).collect();
+            let records = unsettled(&**spine, self.hosting.latest(), &logs).await.map_err(StartError::Look)?;
+            let left = Left { shards: (shards.len(), pool.shards), jobs: said, records };
+            // Records may have been settled since the positions were told.
+            if left.is_nothing() || left.jobs.is_some_and(|jobs| jobs > 0) || Instant::now() >= deadline {
+                return Ok(left);
+            }
+        }
     }
 
     pub(crate) async fn stop(self) {

@@ -12,7 +12,7 @@ use tidegate_spine::{Change, MemberOptions, Membership, SpineError};
 use tidegate_stage::{Ended, Run, ShardEvent, ShardSpec, Stage, Watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::lag::Positions;
+use super::lag::{Latest, Positions};
 use super::{Ground, Role};
 use crate::checkpoint_file::CheckpointFile;
 use crate::readiness::{Board, Standing};
@@ -48,16 +48,22 @@ pub(crate) struct Hosting {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
     telling: mpsc::UnboundedSender<Told>,
+    latest: Latest,
 }
 
 impl Hosting {
     /// Lets its shards go in order and takes them over again, as they are made from now on. The group does not notice. When it
-    /// returns nobody decides by what was before.
-    pub(crate) async fn renew(&self) {
+    /// returns nobody decides by what was before. It gives those that could not be taken over again.
+    pub(crate) async fn renew(&self) -> Vec<StandsStill> {
         let (done, renewed) = oneshot::channel();
         // A role that has ended has nothing to renew.
         let _ = self.telling.unbounded_send(Told::Renew(done));
-        let _ = renewed.await;
+        renewed.await.unwrap_or_default()
+    }
+
+    /// The latest positions of its shards.
+    pub(crate) fn latest(&self) -> &Latest {
+        &self.latest
     }
 
     /// Stops its shards in order and leaves the group.
@@ -68,6 +74,25 @@ impl Hosting {
     }
 }
 
+/// How a shard is run, from one look at what its role is made from: what it claims fits what its stages do.
+pub(crate) struct Begun<S> {
+    pub(crate) spec: ShardSpec,
+    /// Makes a stage for an ownership.
+    pub(crate) make: Box<dyn Fn() -> S + Send + Sync>,
+}
+
+/// A shard that stands still after a change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("shard {shard} of role {role} stands still: {reason}")]
+pub struct StandsStill {
+    /// The role.
+    pub role: Role,
+    /// The shard.
+    pub shard: u32,
+    /// Why.
+    pub reason: String,
+}
+
 /// Makes the stages of a role.
 pub(crate) trait Shards: Send + Sync + 'static {
     type Stage: Stage + Send + 'static;
@@ -75,11 +100,8 @@ pub(crate) trait Shards: Send + Sync + 'static {
     /// The role, for people and metrics.
     const ROLE: Role;
 
-    /// What the shard reads and writes.
-    fn spec(&self, shard: u32) -> Result<ShardSpec, String>;
-
-    /// Makes a stage for an ownership.
-    fn make(self: &Arc<Self>, shard: u32) -> Box<dyn Fn() -> Self::Stage + Send + Sync>;
+    /// What the shard reads and writes, and its stages, both by what the role is made from now.
+    fn begin(self: &Arc<Self>, shard: u32) -> Result<Begun<Self::Stage>, String>;
 
     /// Where signals for the shard come from.
     fn signals(&self, shard: u32) -> mpsc::UnboundedReceiver<<Self::Stage as Stage>::Signal>;
@@ -110,6 +132,7 @@ pub(crate) async fn hold<M: Shards>(
     let (stop, stopped) = oneshot::channel();
     let (telling, told) = mpsc::unbounded();
     let positions = Positions::new(Arc::clone(&ground.spine));
+    let latest = positions.latest();
     let holder = Holder {
         ground,
         options,
@@ -122,7 +145,7 @@ pub(crate) async fn hold<M: Shards>(
         trims: JoinSet::new(),
     };
     let task = tokio::spawn(holder.run(membership, stopped));
-    Ok(Hosting { stop: Some(stop), task, telling })
+    Ok(Hosting { stop: Some(stop), task, telling, latest })
 }
 
 struct Holder<M: Shards> {
@@ -140,7 +163,7 @@ struct Holder<M: Shards> {
 
 /// What a holder is asked for, by a shard's runner or by whoever holds its [`Hosting`].
 enum Told {
-    Renew(oneshot::Sender<()>),
+    Renew(oneshot::Sender<Vec<StandsStill>>),
     Positions(Vec<(TopicPartition, Offset)>),
     Trim(TopicPartition, Offset),
 }
@@ -168,11 +191,12 @@ impl<M: Shards> Holder<M> {
                         Told::Renew(done) => {
                             let given: Vec<u32> = self.given.iter().copied().collect();
                             self.stop(&given).await;
+                            let mut still = Vec::new();
                             for shard in given {
-                                self.start(shard).await;
+                                still.extend(self.start(shard).await.err());
                             }
                             // Whoever waited may have gone.
-                            let _ = done.send(());
+                            let _ = done.send(still);
                         }
                     }
                     continue;
@@ -183,7 +207,8 @@ impl<M: Shards> Holder<M> {
                     self.ground.board.joined(&self.options.group);
                     for partition in partitions {
                         self.given.insert(partition);
-                        self.start(partition).await;
+                        // Said where it happens.
+                        let _ = self.start(partition).await;
                     }
                 }
                 Ok(Change::Revoked { partitions, released }) => {
@@ -232,30 +257,26 @@ impl<M: Shards> Holder<M> {
         }
     }
 
-    async fn start(&mut self, shard: u32) {
+    /// Runs a shard, or says why it stands still.
+    async fn start(&mut self, shard: u32) -> Result<(), StandsStill> {
         // Assigned again without having been revoked: the old run ends first.
         self.stop(&[shard]).await;
-        let spec = match self.shards.spec(shard) {
-            Ok(spec) => spec,
-            Err(reason) => {
-                tracing::error!(role = %M::ROLE, shard, reason, "a shard cannot be run: its topics and the configuration differ; run `tidegate topics plan`");
-                return;
-            }
-        };
+        let still = |reason: String| StandsStill { role: M::ROLE, shard, reason };
+        let Begun { spec, make } = self.shards.begin(shard).map_err(|reason| {
+            tracing::error!(role = %M::ROLE, shard, reason, "a shard cannot be run: its topics and the configuration differ; run `tidegate topics plan`");
+            still(reason)
+        })?;
         let name = spec.sender.to_string();
-        let signer = match self.ground.keys.signer() {
-            Ok(signer) => signer,
-            Err(error) => {
-                tracing::error!(role = %M::ROLE, shard, %error, "a shard cannot be run");
-                return;
-            }
-        };
+        let signer = self.ground.keys.signer().map_err(|error| {
+            tracing::error!(role = %M::ROLE, shard, %error, "a shard cannot be run");
+            still(error.to_string())
+        })?;
         let (stop, stopped) = oneshot::channel();
         let run = Run {
             spec,
             spine: Arc::clone(&self.ground.spine),
             clock: Arc::new(self.ground.clock),
-            make: self.shards.make(shard),
+            make,
             signals: self.shards.signals(shard),
             stop: stopped,
             signer,
@@ -271,6 +292,7 @@ impl<M: Shards> Holder<M> {
         self.ground.board.shard(M::ROLE, &name, Standing::TakingOver);
         let task = tokio::spawn(run.run());
         self.running.insert(shard, Running { stop, task, name });
+        Ok(())
     }
 
     /// In the background: a broker that is slow to trim must not keep shards from being let go.
