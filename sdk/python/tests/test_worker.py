@@ -105,6 +105,27 @@ def test_a_job_that_waits_for_one_it_submitted_lends_its_place() -> None:
     asyncio.run(main())
 
 
+def test_a_handler_in_a_thread_that_waits_for_another_in_a_thread_lends_its_place() -> None:
+    async def main() -> None:
+        worker = tidegate.Worker(concurrency=1)
+
+        with tidegate.BlockingClient(tenant="acme") as client:
+
+            @worker.capability("outer")
+            def outer(payload: Any, context: tidegate.Context) -> Any:
+                if payload == 0:
+                    return 0
+                with context.waiting():
+                    below = client.submit(topic="job.demo.count", capability="outer", payload=payload - 1)
+                    return 1 + below.result(20)
+
+            async with worker.running(), tidegate.Client(tenant="acme") as top:
+                job = await top.submit(topic="job.demo.count", capability="outer", payload=3)
+                assert await job.result(30) == 3
+
+    asyncio.run(main())
+
+
 def test_what_a_handler_raises_or_cannot_say_is_a_failure_with_its_reason() -> None:
     async def main() -> None:
         worker = tidegate.Worker()
@@ -114,16 +135,17 @@ def test_what_a_handler_raises_or_cannot_say_is_a_failure_with_its_reason() -> N
             raise ValueError("not today")
 
         @worker.capability("nan")
-        def nan(payload: Any) -> float:
-            return float("nan")
+        def nan(payload: str) -> float | str:
+            return float("nan") if payload == "number" else "half a pair: \ud800"
 
         async with worker.running(), tidegate.Client(tenant="acme") as client:
             job = await client.submit(topic="job.demo.fail", capability="fail")
             with pytest.raises(tidegate.Failed, match="ValueError: not today"):
                 await job.result(30)
-            job = await client.submit(topic="job.demo.fail", capability="nan")
-            with pytest.raises(tidegate.Failed, match="cannot be written as JSON"):
-                await job.result(30)
+            for payload in ("number", "text"):
+                job = await client.submit(topic="job.demo.fail", capability="nan", payload=payload)
+                with pytest.raises(tidegate.Failed, match="cannot be written as JSON"):
+                    await job.result(30)
 
     asyncio.run(main())
 

@@ -19,6 +19,7 @@ from ._errors import (
     TidegateError,
     TimedOut,
     Unavailable,
+    Unknown,
 )
 from ._governed import governed
 from ._progress import Progress
@@ -44,6 +45,7 @@ __all__ = [
     "TidegateError",
     "TimedOut",
     "Unavailable",
+    "Unknown",
     "Worker",
     "governed",
 ]

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from . import _connect
-from ._errors import NotFinished, TidegateError, Unavailable, concluded
+from ._errors import NotFinished, TidegateError, Unavailable, Unknown, concluded
 from ._progress import Progress, goes_on, signs
 
 Story = Mapping[str, Any]
@@ -24,6 +24,8 @@ Story = Mapping[str, Any]
 _WAIT_S = 25.0
 _RETRIES = 6
 _MOMENT_S = 0.1
+_UNKNOWN_S = 60.0
+"""How long a job that was accepted, or was seen before, may be unknown: a gateway that has just begun reads its past first."""
 
 
 def _job(
@@ -85,6 +87,18 @@ def _progress_path(source: str, since: int) -> str:
     return f"/v1/jobs/{quote(source, safe='')}/progress?since={since}&wait={int(_WAIT_S * 1000)}ms"
 
 
+def _unknown(id: str, source: str, since: float | None) -> float:
+    """Since when nothing is known of a job; raises `Unknown` where that is too long."""
+    now = time.monotonic()
+    since = now if since is None else since
+    if now - since >= _UNKNOWN_S:
+        raise Unknown(
+            f"the gateway has known nothing of job {id} ({source}) for {_UNKNOWN_S:g} s: it is not judged yet, or ended so long "
+            f"ago that it is forgotten (its result is on `finished`)"
+        )
+    return since
+
+
 def _left(deadline: float | None) -> float:
     return _WAIT_S if deadline is None else min(_WAIT_S, deadline - time.monotonic())
 
@@ -125,14 +139,20 @@ class Job:
 
     async def progress(self) -> AsyncIterator[Progress]:
         """What it says while it runs, progress and pieces of its output, from now until it ends however that is. Best effort,
-        and no part of its result. A job that is held is waited for."""
+        and no part of its result. A job that is held is waited for.
+
+        Raises `Unknown` when the gateway has known nothing of the job for a minute.
+        """
         since = 0
+        unknown: float | None = None
         while True:
             said = await self._client._said(self.source, since)
             if said is None:
-                # Not judged yet.
+                # Not judged yet, or forgotten.
+                unknown = _unknown(self.id, self.source, unknown)
                 await asyncio.sleep(_MOMENT_S)
                 continue
+            unknown = None
             for sign in signs(said):
                 yield sign
             if not goes_on(said):
@@ -254,11 +274,14 @@ class BlockingJob:
     def progress(self) -> Iterator[Progress]:
         """As `Job.progress`."""
         since = 0
+        unknown: float | None = None
         while True:
             said = self._client._said(self.source, since)
             if said is None:
+                unknown = _unknown(self.id, self.source, unknown)
                 time.sleep(_MOMENT_S)
                 continue
+            unknown = None
             yield from signs(said)
             if not goes_on(said):
                 return

@@ -19,6 +19,10 @@ class NotFinished(TidegateError):
     """The job had not ended within the time given."""
 
 
+class Unknown(TidegateError):
+    """The gateway has known nothing of the job for a while: it is not judged yet, or ended so long ago that it is forgotten."""
+
+
 @dataclass(frozen=True)
 class Remediation:
     """What the submitter may do instead."""

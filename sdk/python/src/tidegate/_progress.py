@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,6 +54,20 @@ def goes_on(said: Mapping[str, Any]) -> bool:
     return said["job"].get("state") in _GOES_ON
 
 
+def finite(fraction: Any) -> float | None:
+    """As a number that JSON has; `None` for what is none."""
+    try:
+        number = float(fraction)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def text_of(said: object) -> str:
+    """As text that UTF-8 has: half a surrogate pair is replaced by U+FFFD."""
+    return str(said).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 class Gathered:
     """What a handler said and nobody has sent yet: bounded, and safe for threads."""
 
@@ -66,7 +81,7 @@ class Gathered:
         """The latest counts. Whether nothing was gathered before."""
         with self._lock:
             first = self._is_empty()
-            self._sign = {**self._sign, "fraction": fraction, "note": note}
+            self._sign = {"fraction": fraction, "note": note}
             return first
 
     def output(self, text: str) -> bool:
@@ -78,11 +93,6 @@ class Gathered:
                 self._room -= len(text)
                 self._pieces.append(text)
             return first and bool(text)
-
-    def waits(self, waits: bool) -> None:
-        """It waits from now on for a job that it submitted, or no longer."""
-        with self._lock:
-            self._sign = {**self._sign, "waits": waits}
 
     def take(self) -> dict[str, Any]:
         """All of it, as a body; empty when there is nothing."""

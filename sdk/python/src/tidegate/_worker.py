@@ -22,7 +22,7 @@ import httpx
 
 from . import _connect
 from ._errors import Retryable, TidegateError
-from ._progress import Gathered
+from ._progress import Gathered, finite, text_of
 
 _log = logging.getLogger("tidegate")
 
@@ -33,6 +33,8 @@ _H = TypeVar("_H", bound=Handler)
 
 _POLL_S = 20.0
 _MOST_PER_POLL = 100
+_MOST_HELD = 1000
+"""Jobs that a worker holds, those that wait for others included: as many as a gateway gives it."""
 _MOMENT_S = 0.5
 _EVERY_S = 0.25
 """What a job says is gathered for so long."""
@@ -68,13 +70,14 @@ class Context:
         return self._why if self._stop.is_set() else ""
 
     def progress(self, fraction: float | None = None, note: str = "") -> None:
-        """Says how far it is; of several signs at once the latest is sent. Best effort; never waits."""
-        self._held.tell(self._held.gathered.progress(fraction, note))
+        """Says how far it is; of several signs at once the latest is sent. Best effort; never waits. A fraction that is no
+        finite number is left out."""
+        self._held.tell(self._held.gathered.progress(finite(fraction), text_of(note)))
 
     def output(self, text: str) -> None:
         """Tells a piece of the output before the job ends, to whoever watches it: text as it is made, a line of a log. Best
         effort like progress, in order; what is more than 64 KiB at once is dropped. It is no part of the result. Never waits."""
-        self._held.tell(self._held.gathered.output(text))
+        self._held.tell(self._held.gathered.output(text_of(text)))
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -175,7 +178,8 @@ class Worker:
         url, key, data = self._where
         self._loop, self._changed, self._stopping = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._concurrency + 4)
-        threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix="tidegate")
+        # One for every job that is held: those that wait keep theirs. How many run at once is seen to where they are leased.
+        threads = ThreadPoolExecutor(max(_MOST_HELD, self._concurrency), thread_name_prefix="tidegate")
         try:
             async with httpx.AsyncClient(
                 base_url=_connect.address(url, data),
@@ -201,6 +205,7 @@ class Worker:
             changed.clear()
             # One that waits for another lends its place; when it goes on, one more runs for that time.
             free = self._concurrency - sum(not held.is_waiting for held in self._running.values())
+            free = min(free, max(_MOST_HELD, self._concurrency) - len(self._running))
             if free <= 0:
                 lent = asyncio.ensure_future(changed.wait())
                 await asyncio.wait([stop, lent, *self._running], return_when=asyncio.FIRST_COMPLETED)
@@ -294,10 +299,15 @@ class _Held:
         self._token = {"token": lease["token"]}
         self._handler = handlers.get(lease["job"]["capability"])
         self._term_s = lease["term_ms"] / 1000
+        self._beat_s = lease["heartbeat_ms"] / 1000
+        # One word that hangs must leave time for the next within the term.
+        self._patience_s = max(self._term_s / 4, 0.5)
         self._loop = asyncio.get_running_loop()
         self.gathered = Gathered()
         self._changed = changed
         self._waiting = 0
+        self._waits_told: bool | None = False
+        self._over = False
         self._context = Context(lease, self)
         self._lost = False
         self._leaving = False
@@ -323,20 +333,23 @@ class _Held:
                     await self._report("release", {})
                 return
             except Retryable as error:
-                again: dict[str, Any] = {"error": str(error), "retryable": True}
+                again: dict[str, Any] = {"error": text_of(error), "retryable": True}
                 if error.after_s is not None:
                     again["retry_after_ms"] = max(0, round(error.after_s * 1000))
                 await self._report("fail", again)
                 return
             except Exception as error:
                 _log.warning("job %s failed", self._lease["job"]["id"], exc_info=True)
-                await self._report("fail", {"error": f"{type(error).__name__}: {error}"})
+                await self._report("fail", {"error": text_of(f"{type(error).__name__}: {error}")})
                 return
             await self._report(*_ending(output))
         except Exception:
             _log.exception("job %s: its end could not be reported", self._lease["job"]["id"])
         finally:
+            self._over = True
             beats.cancel()
+            if self._sending is not None:
+                self._sending.cancel()
 
     def leave(self) -> None:
         """The worker is shutting down and waited long enough: what still runs is stopped and goes back. What has ended is
@@ -364,13 +377,11 @@ class _Held:
         return base64.b64decode(binary) if binary is not None else self._lease.get("payload")
 
     async def _beat(self) -> None:
-        every, heard = self._lease["heartbeat_ms"] / 1000, time.monotonic()
-        # One that hangs must leave time for the next within the term.
-        patience = max(self._term_s / 4, 0.5)
+        heard = time.monotonic()
         while True:
-            await asyncio.sleep(every)
+            await asyncio.sleep(self._beat_s)
             try:
-                response = await self._http.post(f"{self._path}/heartbeat", json=self._token, timeout=patience)
+                response = await self._http.post(f"{self._path}/heartbeat", json=self._token, timeout=self._patience_s)
                 if response.status_code >= 500:
                     raise _Retry(f"HTTP {response.status_code}")
                 said = response.json()
@@ -412,7 +423,6 @@ class _Held:
             before = self.is_waiting
             self._waiting += by
             if self.is_waiting != before:
-                self.gathered.waits(self.is_waiting)
                 self._send()
                 self._changed()
 
@@ -424,21 +434,43 @@ class _Held:
             self._loop.call_soon_threadsafe(self._send)
 
     def _send(self) -> None:
-        if self._sending is None or self._sending.done():
+        # A handler in a thread may outlive its job.
+        if not self._over and (self._sending is None or self._sending.done()):
             self._sending = asyncio.ensure_future(self._send_all())
 
     async def _send_all(self) -> None:
-        """Sends what is gathered until there is nothing, one word at a time and not all too often."""
+        """Sends what is gathered until there is nothing, one word at a time and not all too often. Whether it waits is
+        state: that is said until it was heard, with the next heartbeat at the latest."""
+        pause = _EVERY_S
         while await self._send_once():
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(pause)
+            pause = _EVERY_S if self._waits_told is not None else min(pause * 2, max(self._beat_s, _EVERY_S))
 
     async def _send_once(self) -> bool:
+        """Whether there was anything to say. Never raises: nothing of this may cost the job."""
         async with self._settles:
-            body = self.gathered.take()
-            if body:
-                with contextlib.suppress(httpx.HTTPError):
-                    await self._http.post(f"{self._path}/progress", json={**self._token, **body})
-            return bool(body)
+            sign, waits = self.gathered.take(), self.is_waiting
+            state = {} if waits == self._waits_told else {"waits": waits}
+            if not sign and not state:
+                return False
+            try:
+                content = json.dumps({**self._token, **sign, **state}, allow_nan=False)
+            except Exception as error:
+                _log.warning("job %s: its progress cannot be written: %s", self._lease["job"]["id"], error)
+                if not state:
+                    return True
+                content = json.dumps({**self._token, **state})
+            if state:
+                # What gets no answer may have come through all the same.
+                self._waits_told = None
+            try:
+                headers, patience = {"content-type": "application/json"}, self._patience_s
+                answer = await self._http.post(f"{self._path}/progress", content=content, headers=headers, timeout=patience)
+                if state and answer.status_code < 500 and answer.status_code != 429:
+                    self._waits_told = waits
+            except Exception as error:
+                _log.debug("job %s: progress: %s", self._lease["job"]["id"], error)
+            return True
 
     async def _report(self, verb: str, body: Mapping[str, Any]) -> None:
         """Says how it ended until the gateway has understood, for as long as the lease can last."""
@@ -468,8 +500,10 @@ def _ending(output: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(output, bytes):
         return "complete", {"result_base64": base64.b64encode(output).decode()}
     try:
-        json.dumps(output, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        written = json.dumps(output, allow_nan=False, ensure_ascii=False)
+        # Half a surrogate pair is no text.
+        written.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except (TypeError, ValueError, RecursionError) as error:
         return "fail", {"error": f"the result cannot be written as JSON: {error}"}
     return "complete", {"result": output}
 
