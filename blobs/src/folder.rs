@@ -15,6 +15,9 @@ use tokio::task::spawn_blocking;
 
 use crate::{Name, Store, StoreError};
 
+/// What a file system without locks, or without the daemon that has them, answers too (NFS); it has no kind of its own.
+const ENOLCK: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 37 } else { 77 };
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Folder {
@@ -33,7 +36,9 @@ impl Held {
         let lock = File::options().create(true).append(true).open(folder.join(".lock"))?;
         match take(&lock) {
             Ok(()) => Ok(Self { _lock: Some(lock) }),
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(Self { _lock: None }),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(ENOLCK) => {
+                Ok(Self { _lock: None })
+            }
             Err(error) => Err(error),
         }
     }
@@ -151,6 +156,15 @@ mod tests {
     use tidegate_protocol::payload::PayloadHash;
 
     use super::*;
+
+    #[test]
+    fn a_file_system_without_locks_is_used_without_and_another_error_is_one() {
+        let home = tempfile::tempdir().unwrap();
+        let held = |error: io::Error| Held::of(home.path(), |_| Err(error));
+        assert!(held(io::ErrorKind::Unsupported.into()).is_ok());
+        assert!(held(io::Error::from_raw_os_error(ENOLCK)).is_ok());
+        assert!(held(io::ErrorKind::PermissionDenied.into()).is_err());
+    }
 
     #[test]
     fn what_is_put_while_a_sweep_is_about_to_take_it_away_stays() {

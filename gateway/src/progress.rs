@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::convert::Infallible;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,8 +34,8 @@ const WATCHED: usize = 1_000;
 const KEPT: (usize, usize) = (1_000, 256 << 10);
 /// A job is watched for so long after it was last asked for.
 const FORGET: Duration = Duration::from_secs(60);
-/// Longest wait for what a job said last, once it has ended.
-const LAST: Duration = Duration::from_secs(2);
+/// Longest wait for what a job said last, and for its verdict, once it has ended.
+pub(crate) const LAST: Duration = Duration::from_secs(2);
 /// How a report of progress begins: most reports are none, and are not parsed.
 const BEGINS: &[u8] = br#"{"progress":"#;
 
@@ -65,6 +66,10 @@ pub struct Signs {
     pub signs: Vec<Sign>,
     /// Everything up to this number is in here or was before.
     pub next: u64,
+    /// Whose numbers they are: they begin anew, with another generation, when a job is watched again after a while or by another
+    /// process. 0: it is not watched.
+    #[serde(skip)]
+    pub(crate) generation: u64,
 }
 
 /// What a watcher has seen of a job.
@@ -99,6 +104,8 @@ struct Watched {
     asked: Instant,
     said: VecDeque<(WorkerId, Token, Sign)>,
     bytes: usize,
+    /// Random, never 0.
+    generation: u64,
     /// Number of the last sign; whoever waits for one of this job is told of it.
     last: watch::Sender<u64>,
 }
@@ -154,32 +161,66 @@ impl Progress {
         self: &Arc<Self>,
         view: &View,
         key: &JobKey,
-        Seen { sign: since, change }: Seen,
+        seen: Seen,
+        wait: Duration,
+    ) -> Result<Option<Signs>, NotWatched> {
+        self.further(view, key, (None, seen), wait).await
+    }
+
+    /// The same, for one who knows whose number it has seen, or does not (`None`): of another generation it has seen none.
+    ///
+    /// # Errors
+    /// [`NotWatched`].
+    pub(crate) async fn further(
+        self: &Arc<Self>,
+        view: &View,
+        key: &JobKey,
+        (generation, Seen { sign: since, change }): (Option<u64>, Seen),
         wait: Duration,
     ) -> Result<Option<Signs>, NotWatched> {
         let deadline = Instant::now() + wait;
+        let mut told_by = None;
         loop {
-            let (job, mut call) = view.followed(key)?;
+            let (job, mut call) = if wait.is_zero() {
+                // Who does not wait takes no waiter's place.
+                (view.get(key), None)
+            } else {
+                let (job, call) = view.followed(key)?;
+                (job, Some(call))
+            };
             let Some(job) = job else {
+                let Some(call) = &mut call else { return Ok(None) };
                 if tokio::time::timeout_at(deadline, call.comes()).await.is_err() {
                     return Ok(None);
                 }
                 continue;
             };
-            let mut signs = match job.pool.clone().filter(|pool| self.reports.contains_key(pool)) {
-                Some(pool) => Some(self.watch(&job.source, &pool).await?),
+            let ended = job.state.is_ended();
+            // Nothing follows of an ended job: it takes no place among the watched.
+            let watched = |pool: &&PoolName| self.reports.contains_key(*pool) && (!ended || self.watches(&job.source));
+            let pool = job.pool.as_ref().filter(watched);
+            let mut signs = match pool {
+                Some(pool) => Some(self.watch(&job.source, pool).await?),
                 None => None,
             };
-            let ended = job.state.is_ended();
-            if ended && let Some(pool) = &job.pool {
+            if ended && let Some(pool) = pool {
                 self.catch_up(pool).await;
             }
-            let found = self.since(&job, since);
+            let (generation, found) = self.since(&job, generation, since);
             let changed = change.is_some_and(|seen| job.change > seen);
-            if ended || changed || !found.is_empty() || Instant::now() >= deadline {
+            // An end may be read before its verdict, which follows.
+            let until = if ended { *told_by.get_or_insert_with(|| Instant::now() + LAST) } else { deadline };
+            let until = until.min(deadline);
+            if job.is_told() || changed || !found.is_empty() || Instant::now() >= until {
                 let next = found.last().map_or(since, |sign| sign.number);
-                return Ok(Some(Signs { job, signs: found, next }));
+                return Ok(Some(Signs { job, signs: found, next, generation }));
             }
+            let change = async {
+                match &mut call {
+                    Some(call) => call.comes().await,
+                    None => std::future::pending().await,
+                }
+            };
             let sign = async {
                 match &mut signs {
                     // An error means that nobody asked for so long that it is watched no more: it is begun anew.
@@ -188,9 +229,9 @@ impl Progress {
                 }
             };
             tokio::select! {
-                () = call.comes() => {}
+                () = change => {}
                 () = sign => {}
-                () = tokio::time::sleep_until(deadline) => {}
+                () = tokio::time::sleep_until(until) => {}
             }
         }
     }
@@ -217,6 +258,10 @@ impl Progress {
         Arc::clone(&self.places).try_acquire_owned().map_err(|_| NotWatched::TooManyFollow)
     }
 
+    fn watches(&self, job: &SourcePosition) -> bool {
+        self.state().jobs.contains_key(job)
+    }
+
     /// Has the job's signs kept from now on, and its pool followed. What is returned is told of each further sign.
     async fn watch(
         self: &Arc<Self>,
@@ -236,7 +281,10 @@ impl Progress {
                 return Err(NotWatched::TooMany);
             } else {
                 let (last, signs) = watch::channel(0);
-                let watched = Watched { pool: pool.clone(), asked: now, said: VecDeque::new(), bytes: 0, last };
+                // Random enough: it is to differ from others, not to be hard to guess.
+                let generation = RandomState::new().build_hasher().finish() | 1;
+                let said = VecDeque::new();
+                let watched = Watched { pool: pool.clone(), asked: now, said, bytes: 0, generation, last };
                 state.jobs.insert(job.clone(), watched);
                 signs
             };
@@ -347,12 +395,13 @@ impl Progress {
         watched.last.send_replace(number);
     }
 
-    /// Signs after `since` of whoever had the job, as the scheduler says.
-    fn since(&self, job: &Story, since: u64) -> Vec<Sign> {
+    /// The generation now, and its signs after `since` of whoever had the job, as the scheduler says.
+    fn since(&self, job: &Story, generation: Option<u64>, since: u64) -> (u64, Vec<Sign>) {
         let state = self.state();
-        let Some(watched) = state.jobs.get(&job.source) else { return Vec::new() };
+        let Some(watched) = state.jobs.get(&job.source) else { return (0, Vec::new()) };
         // Numbers begin anew when nobody watched for a while, and are another process's own.
-        let since = if since > *watched.last.borrow() { 0 } else { since };
+        let other = generation.is_some_and(|generation| generation != watched.generation);
+        let since = if other || since > *watched.last.borrow() { 0 } else { since };
         let held = |worker: &WorkerId, token: &Token| {
             let is = |attempt: &Attempt| {
                 attempt.worker == *worker && (attempt.epoch, attempt.attempt) == (token.epoch, token.attempt)
@@ -360,7 +409,8 @@ impl Progress {
             job.attempts.iter().any(is)
         };
         let later = watched.said.iter().filter(|(_, _, sign)| sign.number > since);
-        later.filter(|(worker, token, _)| held(worker, token)).map(|(_, _, sign)| sign.clone()).collect()
+        let signs = later.filter(|(worker, token, _)| held(worker, token)).map(|(_, _, sign)| sign.clone()).collect();
+        (watched.generation, signs)
     }
 }
 
@@ -369,5 +419,114 @@ type Opened = Vec<(TopicPartition, Offset)>;
 impl Sign {
     fn bytes(&self) -> usize {
         self.note.len() + self.partial.as_ref().map_or(0, |partial| partial.text.len()) + 64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
+    use tidegate_protocol::facts::{KernelFact, SchedulerFact};
+    use tidegate_protocol::time::Timestamp;
+    use tidegate_spine::{Cleanup, Headers, TopicSpec};
+
+    use super::*;
+    use crate::view::Bounds;
+
+    const NOW: Duration = Duration::ZERO;
+
+    fn position() -> SourcePosition {
+        "jobs.raw/0@7".parse().unwrap()
+    }
+
+    fn key() -> JobKey {
+        JobKey::Position(position())
+    }
+
+    fn seen(sign: u64) -> Seen {
+        Seen { sign, change: None }
+    }
+
+    fn decided(view: &View) {
+        let text = format!(
+            r#"{{"job_decided":{{"job":{{"id":"a","tenant":"t","topic":"x","capability":"c","source":"jobs.raw/0@7",
+            "input_hash":"{:064}","submitted_ms":1}},"decision":{{"verdict":"allow","reason":"yes","snapshot":"s"}},"pool":"p",
+            "payload":"none"}}}}"#,
+            0
+        );
+        view.kernel_fact(Timestamp(1), serde_json::from_str::<KernelFact>(&text).unwrap());
+    }
+
+    fn scheduled(view: &View, pool: &PoolName, text: &str) {
+        view.scheduler_fact(pool, Timestamp(2), serde_json::from_str::<SchedulerFact>(text).unwrap());
+    }
+
+    fn leased(view: &View, pool: &PoolName) {
+        let text = r#"{"lease_granted":{"source":"jobs.raw/0@7","worker":"w","incarnation":1,
+            "token":{"epoch":9,"attempt":1},"number":1,"lane":0}}"#;
+        scheduled(view, pool, text);
+    }
+
+    fn ended(view: &View, pool: &PoolName) {
+        let text = r#"{"job_finished":{"source":"jobs.raw/0@7","job_id":"a","tenant":"t","outcome":"succeeded",
+            "by":{"worker":"w","token":{"epoch":9,"attempt":1},"lane":0},"attempts":1}}"#;
+        scheduled(view, pool, text);
+    }
+
+    /// Of the pool `p`, and a view in which nobody may wait.
+    async fn progress(folder: &tempfile::TempDir) -> (Arc<Progress>, View, PoolName) {
+        let (pool, topic) = (PoolName::new("p").unwrap(), TopicName::new("t.reports.p").unwrap());
+        let spine: Arc<dyn Spine> = Arc::new(EmbeddedSpine::open(EmbeddedOptions::new(folder.path())).unwrap());
+        let spec = TopicSpec {
+            name: topic.clone(),
+            partitions: 1,
+            cleanup: Cleanup::Log { retention_ms: None },
+            max_record_bytes: 1 << 20,
+            broker_time: true,
+            replication: None,
+        };
+        spine.create(&spec).await.unwrap();
+        let progress = Progress::new(spine, [(pool.clone(), topic)].into());
+        (progress, View::new(Bounds { waiters: 0, ..Bounds::default() }), pool)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_does_not_wait_takes_no_waiters_place_and_an_ended_job_none_among_the_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        let (progress, view, pool) = progress(&folder).await;
+        assert!(progress.of(&view, &key(), seen(0), NOW).await.unwrap().is_none());
+        decided(&view);
+        ended(&view, &pool);
+        assert!(progress.of(&view, &key(), seen(0), NOW).await.unwrap().is_some());
+        assert!(!progress.watches(&position()));
+        let waits = progress.of(&view, &key(), seen(0), LAST).await;
+        assert!(matches!(waits, Err(NotWatched::Waits(_))), "the view has no place");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_saw_numbers_of_another_generation_has_seen_none_of_this_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (progress, view, pool) = progress(&folder).await;
+        decided(&view);
+        leased(&view, &pool);
+        let generation = progress.of(&view, &key(), seen(0), NOW).await.unwrap().unwrap().generation;
+        for note in ["one", "two"] {
+            let said = format!(
+                r#"{{"progress":{{"worker":"w","incarnation":1,"source":"jobs.raw/0@7","token":{{"epoch":9,"attempt":1}},"note":"{note}"}}}}"#
+            );
+            let value = Some(said.into());
+            progress
+                .heard(&pool, &Record { offset: 0, timestamp_ms: 0, key: None, value, headers: Headers::default() });
+        }
+        for (generation, sign, told) in [
+            (Some(generation), 1, vec!["two"]),
+            (Some(generation ^ 2), 1, vec!["one", "two"]),
+            (Some(0), 2, vec!["one", "two"]),
+            (None, 1, vec!["two"]),
+            (None, 9, vec!["one", "two"]),
+        ] {
+            let more = progress.further(&view, &key(), (generation, seen(sign)), NOW).await.unwrap().unwrap();
+            let notes: Vec<&str> = more.signs.iter().map(|sign| &*sign.note).collect();
+            assert_eq!(notes, told, "{generation:?} {sign}");
+        }
     }
 }

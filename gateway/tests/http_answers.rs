@@ -265,6 +265,47 @@ async fn an_id_of_two_tenants_asks_for_the_tenant() {
     assert_eq!((changes["jobs"].as_array().unwrap().len(), &changes["next"]), (1, &json!(2)));
 }
 
+/// The kinds of events of a stream that is over, and the story of the last.
+fn events(stream: &Value) -> (Vec<String>, Value) {
+    let of = |name: &str| {
+        stream
+            .as_str()
+            .unwrap()
+            .lines()
+            .filter_map(|line| line.strip_prefix(name).map(str::to_owned))
+            .collect::<Vec<_>>()
+    };
+    (of("event: "), serde_json::from_str(of("data: ").last().unwrap()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_an_ended_job_has_its_story_first_and_ends_with_its_verdict_also_when_that_is_read_later() {
+    let gateway = gateway().await;
+    let finished = r#"{"job_finished":{"source":"jobs.raw/0@0","job_id":"a","tenant":"t","outcome":"succeeded",
+        "by":{"worker":"w","token":{"epoch":9,"attempt":1},"lane":0},"attempts":1}}"#;
+    let decided = format!(
+        r#"{{"job_decided":{{"job":{{"id":"a","tenant":"t","topic":"x","capability":"c","source":"jobs.raw/0@0",
+        "input_hash":"{:064}","submitted_ms":1}},"decision":{{"verdict":"allow","reason":"yes","snapshot":"s"}},"pool":"p","payload":"none"}}}}"#,
+        0
+    );
+    let pool = PoolName::new("p").unwrap();
+    gateway.view.scheduler_fact(&pool, Timestamp(2), serde_json::from_str(finished).unwrap());
+    let verdict = async {
+        // The stream has told that it ended, and waits.
+        while gateway.view.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        gateway.view.kernel_fact(Timestamp(1), serde_json::from_str::<KernelFact>(&decided).unwrap());
+    };
+    let path = "/v1/jobs/jobs.raw%2F0%400/events";
+    let ((status, stream), ()) = tokio::join!(gateway.get(path), verdict);
+    let (kinds, story) = events(&stream);
+    assert_eq!((status, &kinds[..]), (200, &["story".to_owned(), "end".to_owned()][..]), "{stream}");
+    assert_eq!((&story["state"], &story["decision"]["reason"]), (&json!("succeeded"), &json!("yes")));
+    let (kinds, again) = events(&gateway.get(path).await.1);
+    assert_eq!((&kinds[..], again), (&["story".to_owned(), "end".to_owned()][..], story));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn machines_need_no_key() {
     let gateway = gateway().await;

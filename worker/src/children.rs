@@ -37,7 +37,7 @@ impl std::fmt::Debug for Children {
 }
 
 /// A job that was spawned.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Spawned {
     /// Where its record stands.
     pub source: SourcePosition,
@@ -45,6 +45,13 @@ pub struct Spawned {
     pub id: JobId,
     parent: Context,
     results: Option<Results>,
+}
+
+impl std::fmt::Debug for Spawned {
+    /// Without its parent, whose payload and ticket belong in no log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spawned").field("source", &self.source).field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl Spawned {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::agent::web::{self, BadEndpoint, Endpoint};
@@ -20,6 +20,10 @@ use crate::run::backoff::Backoff;
 const ASK: Duration = Duration::from_secs(25);
 /// What the answer to one may take beyond.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A job that landed and is not known for so long was judged by nobody all that time, or has been forgotten.
+const UNKNOWN: Duration = Duration::from_secs(60);
+/// Most records that stand for one another and are followed.
+const HOPS: usize = 4;
 /// Largest story.
 const MOST: usize = 1 << 20;
 
@@ -79,6 +83,9 @@ struct Story {
     output_left_out: bool,
     #[serde(default)]
     decision: Option<Decision>,
+    /// The record that stands for this one.
+    #[serde(default)]
+    duplicate_of: Option<SourcePosition>,
 }
 
 #[derive(Deserialize)]
@@ -99,22 +106,24 @@ impl Results {
         Ok(Self(Arc::new(Inner { endpoint, jobs })))
     }
 
-    /// Waits until the job of that record has ended, for as long as it takes: a gateway that is away is asked again.
+    /// Waits until the job of that record has ended, for as long as it takes: a gateway that is away is asked again. One that
+    /// does not know the job for [`UNKNOWN`] will not know it later.
     pub(crate) async fn end_of(&self, source: &SourcePosition) -> Result<ChildEnd, NotAwaited> {
         let mut backoff = Backoff::new();
+        let mut asking = Asking::new(source.clone());
         loop {
-            match self.ask(source).await {
-                Asked::Ended(end) => return Ok(end),
-                Asked::NotYet => {
+            match asking.hears(self.ask(&asking.at).await, Instant::now()) {
+                Heard::Ended(end) => return Ok(end),
+                Heard::NotYet => {
                     backoff.reset();
                     // A job that is held is told at once, however long it is asked for.
                     sleep(Duration::from_millis(50)).await;
                 }
-                Asked::Away(why) => {
-                    debug!(%source, why, "a gateway does not tell how a job ended; it is asked again");
+                Heard::Away(why) => {
+                    debug!(source = %asking.at, why, "a gateway does not tell how a job ended; it is asked again");
                     sleep(backoff.next_pause()).await;
                 }
-                Asked::Refused(why) => return Err(NotAwaited::Refused { source_position: source.clone(), why }),
+                Heard::Refused(why) => return Err(NotAwaited::Refused { source_position: source.clone(), why }),
             }
         }
     }
@@ -135,7 +144,7 @@ impl Results {
         match status {
             StatusCode::OK => {}
             // Not judged yet, or the gateway has not read so far.
-            StatusCode::NOT_FOUND => return Asked::NotYet,
+            StatusCode::NOT_FOUND => return Asked::Unknown,
             status if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
                 return Asked::Refused(format!("status {status}: {}", web::why(response, 1 << 10).await));
             }
@@ -153,18 +162,80 @@ impl Results {
     }
 }
 
+/// What a gateway answers.
 enum Asked {
+    Ended(ChildEnd),
+    NotYet,
+    Unknown,
+    /// That record stands for it.
+    StandsAt(SourcePosition),
+    Away(String),
+    Refused(String),
+}
+
+/// What follows from that.
+enum Heard {
     Ended(ChildEnd),
     NotYet,
     Away(String),
     Refused(String),
 }
 
+/// Whose end is asked for now.
+struct Asking {
+    at: SourcePosition,
+    hops: usize,
+    /// Since when every answer was that the job is not known.
+    unknown_since: Option<Instant>,
+}
+
+impl Asking {
+    const fn new(at: SourcePosition) -> Self {
+        Self { at, hops: 0, unknown_since: None }
+    }
+
+    fn hears(&mut self, asked: Asked, now: Instant) -> Heard {
+        if matches!(asked, Asked::Unknown) {
+            let since = *self.unknown_since.get_or_insert(now);
+            if now.saturating_duration_since(since) < UNKNOWN {
+                return Heard::NotYet;
+            }
+            let why = format!(
+                "it has not known job {} for {} s: it is so old that only the logs have it, or no kernel has judged it yet",
+                self.at,
+                UNKNOWN.as_secs()
+            );
+            return Heard::Refused(why);
+        }
+        self.unknown_since = None;
+        match asked {
+            Asked::Ended(end) => Heard::Ended(end),
+            Asked::NotYet | Asked::Unknown => Heard::NotYet,
+            Asked::StandsAt(_) if self.hops == HOPS => {
+                Heard::Refused(format!("more than {HOPS} records stand for one another, up to {}", self.at))
+            }
+            Asked::StandsAt(at) => {
+                self.hops += 1;
+                self.at = at;
+                Heard::NotYet
+            }
+            Asked::Away(why) => Heard::Away(why),
+            Asked::Refused(why) => Heard::Refused(why),
+        }
+    }
+}
+
 impl Story {
     fn asked(self) -> Asked {
-        let Self { state, outcome, reason, output, output_left_out, decision } = self;
+        let Self { state, outcome, reason, output, output_left_out, decision, duplicate_of } = self;
         let outcome = match (state.as_str(), outcome) {
             ("approved" | "held" | "deferred" | "running" | "unknown", _) => return Asked::NotYet,
+            ("duplicate", _) => {
+                return match duplicate_of {
+                    Some(first) => Asked::StandsAt(first),
+                    None => Asked::Refused("it repeats another job, and it is not said which".into()),
+                };
+            }
             ("denied", _) => Outcome::Denied,
             ("dead", _) => Outcome::Dead,
             (_, Some(outcome)) => outcome,
@@ -184,6 +255,8 @@ mod tests {
         match serde_json::from_str::<Story>(text).unwrap().asked() {
             Asked::Ended(end) => format!("{} {} {}", end.outcome.word(), end.reason, end.output.is_some()),
             Asked::NotYet => "not yet".into(),
+            Asked::Unknown => "unknown".into(),
+            Asked::StandsAt(at) => format!("see {at}"),
             Asked::Away(why) | Asked::Refused(why) => why,
         }
     }
@@ -196,10 +269,45 @@ mod tests {
             (r#"{"state":"succeeded","outcome":"succeeded","output":{"a":1}}"#, "succeeded  true"),
             (r#"{"state":"failed","outcome":"failed","reason":"no money"}"#, "failed no money false"),
             (r#"{"state":"denied","decision":{"verdict":"deny","reason":"too much"}}"#, "denied too much false"),
+            (r#"{"state":"duplicate","duplicate_of":"jobs/0@1"}"#, "see jobs/0@1"),
+            (r#"{"state":"duplicate"}"#, "it repeats another job, and it is not said which"),
             (r#"{"state":"observed"}"#, "it is `observed`, and nothing of it runs"),
         ] {
             assert_eq!(asked(story), said);
         }
+    }
+
+    fn heard(heard: Heard) -> String {
+        match heard {
+            Heard::Ended(end) => end.outcome.word().into(),
+            Heard::NotYet => "not yet".into(),
+            Heard::Away(why) | Heard::Refused(why) => why,
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_not_known_for_long_is_given_up_and_any_other_answer_begins_anew() {
+        let mut asking = Asking::new("jobs/0@7".parse().unwrap());
+        let begin = Instant::now();
+        let mut after = |seconds, asked| heard(asking.hears(asked, begin + Duration::from_secs(seconds)));
+        assert_eq!(after(0, Asked::Unknown), "not yet");
+        assert_eq!(after(59, Asked::Unknown), "not yet");
+        assert_eq!(after(59, Asked::Away("gone".into())), "gone");
+        assert_eq!(after(90, Asked::Unknown), "not yet", "it may be one that began anew");
+        assert_eq!(after(149, Asked::Unknown), "not yet");
+        assert!(after(150, Asked::Unknown).starts_with("it has not known job jobs/0@7 for 60 s"));
+    }
+
+    #[test]
+    fn records_that_stand_for_one_another_are_followed_four_times() {
+        let mut asking = Asking::new("jobs/0@9".parse().unwrap());
+        for offset in (5..9).rev() {
+            let at: SourcePosition = format!("jobs/0@{offset}").parse().unwrap();
+            assert_eq!(heard(asking.hears(Asked::StandsAt(at.clone()), Instant::now())), "not yet");
+            assert_eq!(asking.at, at);
+        }
+        let more = heard(asking.hears(Asked::StandsAt("jobs/0@4".parse().unwrap()), Instant::now()));
+        assert_eq!(more, "more than 4 records stand for one another, up to jobs/0@5");
     }
 
     #[test]

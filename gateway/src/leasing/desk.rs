@@ -179,7 +179,7 @@ struct Table {
 /// What is kept of a key, for as long as the process lives: keys are those of the configuration.
 #[derive(Debug, Default)]
 struct OfKey {
-    /// Jobs its workers have.
+    /// Jobs its workers have, without those that wait for others.
     leased: usize,
     /// Whether somebody wanted more than there was room for.
     short: bool,
@@ -187,6 +187,18 @@ struct OfKey {
     room: Arc<Notify>,
     /// Oldest first.
     ended: VecDeque<LeaseId>,
+}
+
+impl OfKey {
+    /// The lease counts no longer, if it did.
+    fn free(&mut self, lease: &Lease) {
+        if lease.counts.swap(false, Ordering::Relaxed) {
+            self.leased = self.leased.saturating_sub(1);
+            if std::mem::take(&mut self.short) {
+                self.room.notify_waiters();
+            }
+        }
+    }
 }
 
 impl Table {
@@ -285,6 +297,19 @@ impl Desk {
         Arc::clone(&self.table().of_key(key).room)
     }
 
+    /// A job that waits for others does not count towards what its key may have, so that these find room. When it goes on it counts
+    /// again at once: its key may be over for that time, and gets nothing new.
+    fn waits(&self, lease: &Lease, waits: bool) {
+        let mut table = self.table();
+        let of = table.of_key(&lease.key);
+        if waits {
+            of.free(lease);
+        } else if lease.is_taken() && !lease.counts.swap(true, Ordering::Relaxed) {
+            // Looked at under the lock: what is lost meanwhile is taken out after this.
+            of.leased += 1;
+        }
+    }
+
     /// It is held no longer; what was said of it is remembered for a while.
     pub(crate) fn ended(&self, lease: &Lease) {
         lease.lose("it ended");
@@ -293,12 +318,7 @@ impl Desk {
         let mut table = self.table();
         let of = table.of_key(&lease.key);
         of.ended.push_back(lease.id.clone());
-        if lease.counts.swap(false, Ordering::Relaxed) {
-            of.leased = of.leased.saturating_sub(1);
-            if std::mem::take(&mut of.short) {
-                of.room.notify_waiters();
-            }
-        }
+        of.free(lease);
         table.remembered += 1;
         table.forget(REMEMBERED);
     }
@@ -346,11 +366,14 @@ impl Desk {
         if !lease.is_taken() {
             return Err(NotDone::Stale { why: "its lease is over".into() });
         }
-        if let Some(context) = &*lease.progress.lock().unwrap_or_else(PoisonError::into_inner) {
-            if let Some(waits) = waits {
-                let lent = waits.then(|| context.lend_slot());
-                *lease.lent.lock().unwrap_or_else(PoisonError::into_inner) = lent;
-            }
+        let context = lease.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waits) = waits {
+            let lent = context.as_ref().filter(|_| waits).map(Context::lend_slot);
+            *lease.lent.lock().unwrap_or_else(PoisonError::into_inner) = lent;
+            // The last word of several is the last for both: the first lock is held.
+            self.waits(&lease, waits);
+        }
+        if let Some(context) = &*context {
             let only_another = partial.is_some() || waits.is_some();
             if let Some(text) = partial {
                 context.partial(text);
@@ -445,6 +468,37 @@ mod tests {
         assert_eq!(desk.take(&jobs[4], 2, now), Take::Gone);
         assert_eq!(desk.take(&jobs[2], 2, now), Take::Leased);
         assert_eq!(desk.room_for(1, &key, 2), 0);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_waits_for_its_child_leaves_the_child_room_and_counts_again_when_it_goes_on() {
+        let (desk, key, now) = (Desk::default(), key("one"), Instant::now());
+        let jobs: Vec<Arc<Lease>> = (0..4).map(|offset| shelved(&desk, &key, offset)).collect();
+        let [parent, child, next, last] = &jobs[..] else { panic!("four") };
+        let says = |lease: &Lease, waits| {
+            let sign = Sign { waits: Some(waits), ..Sign::default() };
+            desk.progress(&key, lease.id.as_str(), &token_of(&lease.job), sign)
+        };
+        let leased = || desk.table().of_key(&key).leased;
+        assert_eq!((desk.take(parent, 1, now), desk.take(child, 1, now)), (Take::Leased, Take::Full));
+        let room = desk.room(&key);
+        let told = room.notified();
+        // Said twice it makes room once.
+        assert_eq!((says(parent, true), says(parent, true)), (Ok(()), Ok(())));
+        told.await;
+        assert_eq!((desk.take(child, 1, now), desk.take(next, 1, now)), (Take::Leased, Take::Full));
+        assert_eq!((says(parent, false), says(parent, false)), (Ok(()), Ok(())));
+        assert_eq!(leased(), 2, "over, for as long as both run");
+        desk.ended(child);
+        assert_eq!((desk.room_for(1, &key, 1), desk.take(next, 1, now)), (0, Take::Full));
+        desk.ended(parent);
+        assert_eq!((leased(), desk.take(next, 1, now)), (0, Take::Leased));
+        // One that ends while it waits was taken out before, and its late word changes nothing.
+        says(next, true).unwrap();
+        desk.ended(next);
+        assert!(matches!(says(next, false), Err(NotDone::Stale { .. })));
+        desk.waits(next, false);
+        assert_eq!((leased(), desk.take(last, 1, now)), (0, Take::Leased));
     }
 
     #[tokio::test]

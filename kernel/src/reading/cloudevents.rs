@@ -9,7 +9,7 @@
 //! | `ce_requires`, `ce_risktags` | lists, separated by commas |
 //! | `ce_priority`, `ce_deadline`, `ce_ttlms`, `ce_notbefore`, `ce_delayms` | numbers |
 //! | `ce_orderingkey` | `ordering_key` |
-//! | `ce_select`, `ce_prefer` | labels of its worker, separated by commas: `zone=eu`, `gpu=a100\|h100` (one of these), `ssd` (any value), `!spot` (none) |
+//! | `ce_select`, `ce_prefer` | labels of its worker, separated by commas: `zone=eu`, `gpu=a100\|h100` (one of these), `ssd` (any value), `!spot` (none). A value that is no selector makes the record dead. Each is a label of that name too: so it was before they had a meaning, and rules look there |
 //! | `ce_maxattempts`, `ce_backoffms`, `ce_maxbackoffms` | numbers, of `retry` |
 //! | every other `ce_*` (`ce_time`, `ce_subject`, extensions) | a label of that name, so nothing said is lost |
 //!
@@ -71,15 +71,18 @@ pub(crate) fn read(headers: &[(&str, &str)]) -> Result<Draft, Refusal> {
             "ce_orderingkey" => {
                 draft.timing.ordering_key = Some(timing::ordering_key("ce_orderingkey", value)?);
             }
-            "ce_select" => draft.select = selector("ce_select", value)?,
-            "ce_prefer" => draft.prefer = selector("ce_prefer", value)?,
+            "ce_select" => {
+                draft.select = selector("ce_select", value)?;
+                label(&mut draft, "ce_select", value)?;
+            }
+            "ce_prefer" => {
+                draft.prefer = selector("ce_prefer", value)?;
+                label(&mut draft, "ce_prefer", value)?;
+            }
             "ce_maxattempts" => retry(&mut draft, "max_attempts", "ce_maxattempts", value)?,
             "ce_backoffms" => retry(&mut draft, "backoff_ms", "ce_backoffms", value)?,
             "ce_maxbackoffms" => retry(&mut draft, "max_backoff_ms", "ce_maxbackoffms", value)?,
-            other => {
-                room("labels", draft.labels.len())?;
-                draft.labels.insert(text(other, other)?, text(other, value)?);
-            }
+            other => label(&mut draft, other, value)?,
         }
     }
     for (present, name) in [(has_id, ID), (has_source, SOURCE)] {
@@ -102,6 +105,12 @@ pub(crate) fn id(headers: &[(&str, &str)]) -> Option<JobId> {
     let (source, id) = (value(SOURCE)?, value(ID)?);
     let plain = if source.contains('#') { None } else { JobId::new(format!("{source}#{id}")).ok() };
     plain.or_else(|| JobId::new(format!("ce-{}", InputHash::of(source.as_bytes(), [(ID, id.as_bytes())]))).ok())
+}
+
+fn label(draft: &mut Draft, header: &str, value: &str) -> Result<(), Refusal> {
+    room("labels", draft.labels.len())?;
+    draft.labels.insert(text(header, header)?, text(header, value)?);
+    Ok(())
 }
 
 fn retry(draft: &mut Draft, name: &str, header: &str, value: &str) -> Result<(), Refusal> {
@@ -138,6 +147,17 @@ fn whole(header: &str, value: &str) -> Result<u64, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_selector_stays_the_label_that_it_was_before_it_had_a_meaning() {
+        let event = [("ce_specversion", "1.0"), ("ce_id", "1"), ("ce_source", "s"), ("ce_type", "t")];
+        let with = |select| super::read(&[&event[..], &[("ce_select", select), ("ce_prefer", "ssd")]].concat());
+        let Ok(draft) = with("zone=eu") else { panic!("it is an event") };
+        let labels: Vec<(&str, &str)> = draft.labels.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(labels, [("ce_prefer", "ssd"), ("ce_select", "zone=eu")]);
+        assert_eq!(serde_json::to_string(&draft.select).unwrap(), r#"{"zone":"eu"}"#);
+        assert!(with("zone=").is_err());
+    }
 
     #[test]
     fn a_selector_in_a_header_says_what_one_in_an_envelope_does() {
