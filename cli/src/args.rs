@@ -60,7 +60,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Run everything in one process on the embedded spine, in one folder
     Dev(DevArgs),
-    /// Run roles on the spine of the configuration
+    /// Run roles on the spine of the configuration; SIGHUP has it read the configuration's pools again, SIGTERM stops it in order
     Serve(ServeArgs),
     /// Submit jobs: JSON lines from a file or stdin
     Submit(SubmitArgs),
@@ -144,7 +144,7 @@ pub(crate) struct DevArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServeArgs {
-    /// Roles of this process: kernel, scheduler, gateway
+    /// Roles of this process: kernel, limits, scheduler, gateway
     #[arg(long, value_name = "ROLES", value_delimiter = ',', default_value = "kernel,limits,scheduler,gateway")]
     pub(crate) roles: Vec<NodeRole>,
     /// Address of the HTTP API, metrics and health instead of the configuration's
