@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::lines::Lines;
@@ -18,7 +19,7 @@ use super::output;
 use super::program::{Group, Program, STDERR_TAIL, how_it_ended};
 use crate::run::backoff::Backoff;
 
-/// How long a process that has closed its stdout may take to end before it is killed.
+/// How long a process that has closed its stdout may take to end before it is killed, and then its stderr to be read to the end.
 const LAST_BREATH: Duration = Duration::from_secs(1);
 
 /// A running process. Dropped, it and its process group are killed.
@@ -29,6 +30,8 @@ pub(super) struct LineChild {
     pub(super) stdin: ChildStdin,
     pub(super) lines: Lines<ChildStdout>,
     stderr: Arc<Mutex<VecDeque<u8>>>,
+    /// Reads stderr; done once nobody holds its other end.
+    reader: JoinHandle<()>,
 }
 
 impl LineChild {
@@ -43,7 +46,7 @@ impl LineChild {
         let stderr = Arc::new(Mutex::new(VecDeque::new()));
         let tail = Arc::clone(&stderr);
         // Ends with the last holder of the pipe.
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             let mut chunk = vec![0; 4 << 10];
             while let Ok(n @ 1..) = from.read(&mut chunk).await {
                 let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,7 +55,7 @@ impl LineChild {
                 tail.drain(..surplus);
             }
         });
-        Ok(Self { child, group, stdin, lines: Lines::new(stdout, limit), stderr })
+        Ok(Self { child, group, stdin, lines: Lines::new(stdout, limit), stderr, reader })
     }
 
     /// Whether it still runs.
@@ -74,6 +77,8 @@ impl LineChild {
             }
         };
         let how = status.map_or_else(|error| error.to_string(), how_it_ended);
+        // Its last words may still be on their way; a grandchild that keeps the pipe is not waited for.
+        let _ = timeout(LAST_BREATH, &mut self.reader).await;
         let tail = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         let said = output::as_reason(&tail, tail.len() >= STDERR_TAIL);
         if said.is_empty() { how } else { format!("{how}: {said}") }
