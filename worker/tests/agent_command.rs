@@ -124,7 +124,7 @@ async fn a_deadline_is_sigterm_and_a_command_may_still_end_well_or_not() {
     for (script, outcome, reason) in table {
         let (mut rig, _running) = agent(sh(script)).await;
         let mut soon = job(1, "run");
-        soon.deadline = Some(now_ms() + 300);
+        soon.deadline = Some(rig::soon());
         rig.assign(0, 5, &soon, "1").await;
         let said = rig.result(0).await;
         assert_eq!((said.outcome, said.reason.as_str()), (outcome, reason), "{script}");
@@ -138,7 +138,7 @@ async fn who_ignores_sigterm_is_killed_after_the_grace_with_all_its_children() {
     let script = format!("trap '' TERM; sleep 600 & echo $! >>{0}; echo $$ >>{0}; wait; sleep 600", pids.display());
     let (mut rig, _running) = agent(sh(&script).grace(Duration::from_millis(100))).await;
     let mut soon = job(1, "run");
-    soon.deadline = Some(now_ms() + 400);
+    soon.deadline = Some(rig::soon());
     rig.assign(0, 5, &soon, "1").await;
     let said = rig.result(0).await;
     assert_eq!(said.outcome, Outcome::TimedOut);

@@ -153,7 +153,7 @@ async fn a_job_that_is_to_stop_has_its_connection_closed() {
     let silent = server(None).await;
     let (mut rig, _running) = agent(to(&silent)).await;
     let mut soon = job(1, "run");
-    soon.deadline = Some(now_ms() + 300);
+    soon.deadline = Some(rig::soon());
     rig.assign(0, 5, &soon, "1").await;
     let said = rig.result(0).await;
     assert_eq!(said.outcome, Outcome::TimedOut, "{}", said.reason);

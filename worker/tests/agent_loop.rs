@@ -21,7 +21,7 @@ fn process(body: &str) -> LoopHandler {
          for line in iter(sys.stdin.readline, ''):\n    told = json.loads(line); seq = told['seq']; job = told.get('payload')\n    {}\n",
         body.replace('\n', "\n    ")
     );
-    LoopHandler::new(["python3", "-c", &script]).unwrap().grace(Duration::from_millis(300))
+    LoopHandler::new(["python3", "-c", &script]).unwrap().grace(Duration::from_secs(1))
 }
 
 async fn agent(handler: LoopHandler, at_once: u32) -> (Rig, Running) {
@@ -156,7 +156,7 @@ async fn told_to_stop_a_process_may_answer_and_lives_on_or_is_stopped_and_then_k
     let (mut rig, _running) = agent(process(polite), 1).await;
     let pid = output(&run(&mut rig, 1, "1").await);
     let mut soon = job(2, "run");
-    soon.deadline = Some(now_ms() + 300);
+    soon.deadline = Some(rig::soon());
     rig.assign(0, 5, &soon, "\"wait\"").await;
     let said = rig.result(0).await;
     assert_eq!(said.outcome, Outcome::TimedOut);
@@ -164,10 +164,12 @@ async fn told_to_stop_a_process_may_answer_and_lives_on_or_is_stopped_and_then_k
     assert_eq!(output(&run(&mut rig, 3, "1").await), pid, "it lives on");
 
     for (deaf, signal) in [("", 15), ("signal.signal(signal.SIGTERM, signal.SIG_IGN); ", 9)] {
-        let (mut rig, _running) = agent(process(&format!("{deaf}time.sleep(60)")), 1).await;
-        let mut soon = job(1, "run");
-        soon.deadline = Some(now_ms() + 300);
-        rig.assign(0, 5, &soon, "1").await;
+        let body = format!("{deaf}job == 'wait' and time.sleep(60); say('result', seq, output=1)");
+        let (mut rig, _running) = agent(process(&body), 1).await;
+        assert_eq!(output(&run(&mut rig, 1, "1").await), 1, "by now it is as deaf as it will be");
+        let mut soon = job(2, "run");
+        soon.deadline = Some(rig::soon());
+        rig.assign(0, 5, &soon, "\"wait\"").await;
         let said = rig.result(0).await;
         assert_eq!(said.outcome, Outcome::TimedOut);
         assert!(said.reason.ends_with(&format!("(killed by signal {signal})")), "{}", said.reason);

@@ -7,7 +7,7 @@ mod rig;
 
 use std::time::Duration;
 
-use rig::{Rig, Running, Said, job, now_ms, ticketed, worker};
+use rig::{Rig, Running, Said, job, ticketed, worker};
 use serde_json::{Value, json};
 use tidegate_protocol::decision::{Decision, Verdict};
 use tidegate_protocol::fleet::Report;
@@ -94,7 +94,7 @@ async fn keeps_the_contract(server: McpServer) -> (Rig, Running) {
 
 async fn is_told_to_stop(rig: &mut Rig, number: u64) {
     let mut soon = call(number, "slow");
-    soon.deadline = Some(now_ms() + 700);
+    soon.deadline = Some(rig::soon());
     rig.assign(0, 5, &soon, "{}").await;
     let progress = |report: &Report| match report {
         Report::Progress { fraction, note, .. } => Some((*fraction, note.clone())),

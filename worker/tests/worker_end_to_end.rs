@@ -113,7 +113,7 @@ async fn a_deadline_stops_a_job_and_one_that_has_passed_starts_none() {
     rig.welcome(0, 5).await;
     rig.credit(0, 5).await;
     let mut soon = job(1, "wait");
-    soon.deadline = Some(now_ms() + 300);
+    soon.deadline = Some(rig::soon());
     rig.assign(0, 5, &soon, "null").await;
     let said = rig.result(0).await;
     assert_eq!((said.outcome, said.reason.as_str()), (Outcome::TimedOut, "its deadline passed: Deadline"));

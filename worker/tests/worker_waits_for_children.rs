@@ -88,7 +88,7 @@ async fn a_job_waits_for_its_child_and_lends_its_slot_until_that_has_ended() {
 async fn a_job_that_is_to_stop_waits_no_longer_and_one_that_is_refused_is_told_so() {
     let (mut rig, _running, say, mut questions) = begun().await;
     let mut soon = job(1, "x");
-    soon.deadline = Some(rig::now_ms() + 500);
+    soon.deadline = Some(rig::soon());
     rig.assign(0, 5, &soon, "1").await;
     within(questions.recv()).await.unwrap();
     let said = rig.result(0).await;

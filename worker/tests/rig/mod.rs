@@ -84,6 +84,11 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
+/// A deadline that passes soon, but not before a process has started on a machine that is busy.
+pub(crate) fn soon() -> u64 {
+    now_ms() + 2_000
+}
+
 pub(crate) fn worker() -> Builder {
     Worker::builder(PoolName::new("p").unwrap(), WorkerId::new("w1").unwrap(), keyring())
 }
