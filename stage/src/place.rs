@@ -47,9 +47,11 @@ pub(crate) struct InputPlace {
     base: Marks,
     signs: VecDeque<(Offset, Sign)>,
     head: Marks,
-    /// As last recorded in a group; a place that never was is recorded in the first one, or nobody could tell later
-    /// that what comes next has gone.
-    recorded: (Offset, Vec<SenderMark>),
+    /// What groups have recorded, a snapshot's word aside: the next owner may replay without that snapshot, so what it
+    /// alone has told is recorded again before anything builds on it.
+    recorded: (Option<Offset>, Vec<SenderMark>),
+    /// Whether a group or a snapshot tells of it; a place that never was told of is recorded in the first group, or nobody
+    /// could tell later that what comes next has gone.
     known: bool,
 }
 
@@ -68,12 +70,20 @@ impl InputPlace {
             base: Marks::new(Vec::new(), rules),
             signs: VecDeque::new(),
             head: Marks::new(Vec::new(), rules),
-            recorded: (0, Vec::new()),
+            recorded: (None, Vec::new()),
             known: false,
         }
     }
 
-    /// Folds what a group or a snapshot recorded (replay).
+    /// Begins with what a snapshot says (replay).
+    pub(crate) fn restore(&mut self, place: &Place) {
+        self.fold(place);
+        // Groups have only what came before it, and perhaps not even that.
+        self.fresh.clone_from(&self.done);
+        self.recorded = (None, Vec::new());
+    }
+
+    /// Folds what a group recorded (replay).
     pub(crate) fn fold(&mut self, place: &Place) {
         if self.rules.place_ranges {
             for (from, to) in &place.settled {
@@ -87,11 +97,14 @@ impl InputPlace {
         }
         self.known = true;
         self.read = place.position;
+        self.recorded.0 = Some(place.position);
         let mut senders = self.base.senders().to_vec();
         for mark in &place.senders {
-            match senders.iter_mut().find(|known| known.sender == mark.sender) {
-                Some(known) => known.clone_from(mark),
-                None => senders.push(mark.clone()),
+            for marks in [&mut senders, &mut self.recorded.1] {
+                match marks.iter_mut().find(|known| known.sender == mark.sender) {
+                    Some(known) => known.clone_from(mark),
+                    None => marks.push(mark.clone()),
+                }
             }
         }
         let late = place.late || self.base.is_late();
@@ -112,7 +125,6 @@ impl InputPlace {
     pub(crate) fn begin(&mut self) -> Option<Offset> {
         self.done.trim_below(self.read);
         self.head = self.base.clone();
-        self.recorded = (self.read, self.base.senders().to_vec());
         self.known.then_some(self.read)
     }
 
@@ -281,14 +293,14 @@ impl InputPlace {
         let senders: Vec<SenderMark> =
             self.base.senders().iter().filter(|mark| !self.recorded.1.contains(mark)).cloned().collect();
         let settled: Vec<_> = self.fresh.iter().collect();
-        if self.known && position == self.recorded.0 && senders.is_empty() && settled.is_empty() {
+        if self.known && self.recorded.0 == Some(position) && senders.is_empty() && settled.is_empty() {
             return None;
         }
         self.known = true;
         if !senders.is_empty() {
             self.recorded.1 = self.base.senders().to_vec();
         }
-        self.recorded.0 = position;
+        self.recorded.0 = Some(position);
         self.fresh.clear();
         Some(Place { input, position, settled, senders, late: self.base.is_late() })
     }
@@ -309,6 +321,9 @@ impl InputPlace {
         Place { input, position, settled, senders, late: then.base.is_late() }
     }
 }
+
+#[cfg(test)]
+mod owners;
 
 #[cfg(test)]
 mod tests {

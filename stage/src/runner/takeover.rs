@@ -297,7 +297,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
             let input = body.inputs.get(place.input as usize);
             let number = input.and_then(|p| spec.inputs.iter().position(|i| i.partition == *p));
             if let Some(known) = number.and_then(|n| places.get_mut(n)) {
-                known.fold(place);
+                known.restore(place);
             }
         }
         position = offset.saturating_add(1);
