@@ -136,7 +136,7 @@ async fn until(what: &str, seen: &Arc<Mutex<Seen>>, holds: impl Fn(&Seen) -> boo
 }
 
 /// Twelve jobs of the limited tenant, eight of the limited capability, four of neither.
-async fn burst(node: &DevNode, pool: &str, capability: &str) {
+async fn burst(node: &mut DevNode, pool: &str, capability: &str) {
     let (gate, seen) = (Arc::new(Semaphore::new(0)), Arc::new(Mutex::new(Seen::default())));
     node.start_worker(worker(node, pool, capability, &gate, &seen));
     submit(node, ("acme", pool), "acme", capability, 12).await;
@@ -154,7 +154,7 @@ async fn burst(node: &DevNode, pool: &str, capability: &str) {
 async fn limits_of_a_pool_hold_over_its_shards_and_nobody_else_waits_for_them() {
     let folder = tempfile::tempdir().unwrap();
     let mut node = start(folder.path()).await;
-    burst(&node, "a", "greet").await;
+    burst(&mut node, "a", "greet").await;
     // The limits lend to a pool that comes later, too.
     let mut first = pool("a", "greet");
     first.capabilities = vec!["greet".into()];
@@ -163,6 +163,6 @@ async fn limits_of_a_pool_hold_over_its_shards_and_nobody_else_waits_for_them() 
     let config = Config::of(&Written { pools, ..node.config().written().clone() }).unwrap();
     node.reload(&config).await.unwrap();
     ready(&node).await;
-    burst(&node, "b", "part").await;
+    burst(&mut node, "b", "part").await;
     node.stop().await;
 }
