@@ -164,7 +164,9 @@ fn a_lease_that_ends_in_any_way_frees_its_place() {
     let (mut shard, _, _) = with_places(2, 2);
     let token = Token { epoch: 1, attempt: 1 };
     shard.report(&says(1).give_back(position(1), token));
-    shard.report(&Says { running: vec![held(2, token), held(5, token)], ..says(1) }.heartbeat());
+    let other = Says { name: "v".into(), ..says(1) };
+    shard.report(&other.hello());
+    shard.report(&other.heartbeat());
     assert_eq!(leased(&shard.poll()), [1], "given back");
     let mut failed = says(1).result(position(2), token, Outcome::Failed);
     if let tidegate_protocol::fleet::Report::Result { retryable, .. } = &mut failed {
@@ -172,8 +174,8 @@ fn a_lease_that_ends_in_any_way_frees_its_place() {
     }
     shard.report(&failed);
     assert_eq!(leased(&shard.poll()), [3], "tried again later");
-    shard.report(&Says { incarnation: 2, ..says(1) }.hello());
-    shard.report(&Says { incarnation: 2, ..says(1) }.heartbeat());
+    shard.report(&Says { incarnation: 2, ..other.clone() }.hello());
+    shard.report(&Says { incarnation: 2, ..other }.heartbeat());
     assert!(leased(&shard.poll()).contains(&4), "its worker began anew");
 }
 
