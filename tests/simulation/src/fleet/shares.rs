@@ -71,7 +71,24 @@ pub fn check(groups: &[ValidGroup<SchedulerFact>], terms: Terms, verdicts: &mut 
                 limited.remove(source);
                 scarce.remove(source);
             }
-            _ => {}
+            SchedulerFact::WorkerWelcomed { .. }
+            | SchedulerFact::CancelAsked { .. }
+            | SchedulerFact::WithdrawalKept { .. }
+            | SchedulerFact::WithdrawalMoved { .. }
+            | SchedulerFact::JobDue { .. }
+            | SchedulerFact::ResultRepeated { .. }
+            | SchedulerFact::ResultRefused { .. }
+            | SchedulerFact::JobDuplicate { .. }
+            | SchedulerFact::JobMoved { .. }
+            | SchedulerFact::JobReturned { .. }
+            | SchedulerFact::WorkRefused { .. }
+            | SchedulerFact::WorkerForgotten { .. }
+            | SchedulerFact::WorkerCordoned { .. }
+            | SchedulerFact::WorkerUncordoned { .. }
+            | SchedulerFact::PoolCommandRefused { .. }
+            | SchedulerFact::SliceRequested { .. }
+            | SchedulerFact::SliceGranted { .. }
+            | SchedulerFact::SliceReturned { .. } => {}
         }
     }
     // By the owners' own stamps: so it holds whatever their clocks.
