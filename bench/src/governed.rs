@@ -200,7 +200,7 @@ impl Governed {
         }
         if weight.limits > 0 {
             let sources = BTreeMap::from([(names.source.clone(), partitions)]);
-            let layout = tidegate_limits::Layout { prefix: names.prefix.clone(), sources };
+            let layout = tidegate_limits::Layout { prefix: names.prefix.clone(), sources, pools: BTreeMap::new() };
             let tuning = tidegate_limits::Tuning { shards: SHARED, ..tidegate_limits::Tuning::default() };
             let limits = LimitsConfig::new(&layout, &tuning)?;
             for shard in 0..SHARED {
@@ -218,6 +218,7 @@ impl Governed {
             finished_partitions: SHARED,
             dead_partitions: SHARED,
             sources: BTreeMap::from([(names.source.clone(), partitions)]),
+            lending: tidegate_scheduler::Lending::default(),
         };
         let pool = Arc::new(tidegate_scheduler::Pool::new(layout, &Tuning::default())?);
         let spec = pool.shard_spec(0, "bench", pace.clone())?;

@@ -25,6 +25,18 @@ impl Life {
     }
 }
 
+impl tidegate_wallet::JobName for Life {
+    type Written = Offset;
+
+    fn written(&self) -> (Offset, u32) {
+        (self.0, self.1)
+    }
+
+    fn read(offset: Offset, redrive: u32) -> Self {
+        Self(offset, redrive)
+    }
+}
+
 impl fmt::Display for Life {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

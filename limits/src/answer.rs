@@ -145,20 +145,31 @@ pub(crate) fn answer(state: &State, config: &LimitsConfig, ask: Ask<'_>, at: Tim
 /// Half of what is free, in whole units where only these are of use.
 fn half(key: &Key, free: Amount) -> Amount {
     let half = free.0 / 2;
-    let whole = key.whole().0.0.is_multiple_of(Amount::ONE.0);
-    Amount(if whole { half - half % Amount::ONE.0 } else { half })
+    Amount(if key.in_units() { half - half % Amount::ONE.0 } else { half })
 }
 
-/// Who is asked to give back for `ask`: what is missing, and what is more than an equal share.
+/// Who is asked to give back for `ask`: what is missing, and what is more than an equal share. What of it is owed although
+/// it is in use is what the one who asks wants, as far as the other has more than a share; and where shares are less than one
+/// job takes, one job's worth of whoever has most, for somebody who has nothing.
 fn recalls(key: &Key, ask: Ask<'_>, free: Amount) -> Vec<(SenderId, LimitAnswer)> {
     let holders = u64::try_from(key.holders.len()).unwrap_or(u64::MAX);
     let share = Amount(key.whole().0.0 / holders.saturating_add(1));
-    let others = key.holders.iter().filter(|(holder, held)| *holder != ask.to && !held.capacity.is_zero());
-    others
+    let others = || key.holders.iter().filter(|(holder, held)| *holder != ask.to && !held.capacity.is_zero());
+    let asks_first = key.holders.get(ask.to).is_none_or(|held| held.capacity.is_zero());
+    let most = others().map(|(_, held)| held.capacity).max().filter(|_| asks_first);
+    let most = most.and_then(|most| others().find(|(_, held)| held.capacity == most).map(|(holder, _)| holder));
+    // Of those that have a holding, the one who asks included.
+    let parts = holders + u64::from(!key.holders.contains_key(ask.to));
+    let part = Amount(key.whole().0.0.div_ceil(parts.max(1)));
+    let part = if key.in_units() { Amount(part.0.div_ceil(Amount::ONE.0).saturating_mul(Amount::ONE.0)) } else { part };
+    let missing = ask.want.less(free);
+    others()
         .map(|(holder, held)| {
             let amount = ask.need.less(free).max(held.capacity.less(share));
+            let least = if Some(holder) == most { ask.need.less(free) } else { Amount::ZERO };
+            let owed = held.capacity.less(part).min(missing).max(least).min(held.capacity);
             let (limit, key) = (ask.limit.clone(), ask.key.into());
-            (holder.clone(), LimitAnswer::Recalled { holding: held.number, limit, key, amount })
+            (holder.clone(), LimitAnswer::Recalled { holding: held.number, limit, key, amount: amount.max(owed), owed })
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::{BadTopicName, TopicName, TopicPartition};
-use tidegate_protocol::ids::{BadName, SenderId, SourceName};
+use tidegate_protocol::ids::{BadName, PoolName, SenderId, SourceName};
 use tidegate_protocol::topics::Topic;
 use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec, Writers};
 
@@ -98,6 +98,8 @@ pub struct Layout {
     pub prefix: String,
     /// The sources, with their partitions.
     pub sources: BTreeMap<SourceName, u32>,
+    /// The pools whose limits are lent, with their shards: those of several.
+    pub pools: BTreeMap<PoolName, u32>,
 }
 
 /// A checked limits stage.
@@ -111,6 +113,7 @@ pub struct LimitsConfig {
     pub(crate) tenant_keys: usize,
     shards: u32,
     grants: BTreeMap<SourceName, (TopicName, u32)>,
+    pool_grants: BTreeMap<PoolName, (TopicName, u32)>,
     requests: TopicName,
     facts: TopicName,
     snapshots: TopicName,
@@ -129,6 +132,10 @@ impl LimitsConfig {
             let topic = Topic::Grants(source.clone()).name(prefix)?;
             Ok::<_, BadTopicName>((source.clone(), (topic, *partitions)))
         });
+        let pool_grants = layout.pools.iter().map(|(pool, shards)| {
+            let topic = Topic::PoolGrants(pool.clone()).name(prefix)?;
+            Ok::<_, BadTopicName>((pool.clone(), (topic, *shards)))
+        });
         Ok(Self {
             holding: Duration::from_millis(tuning.holding_ms),
             skew: Duration::from_millis(tuning.skew_ms),
@@ -138,6 +145,7 @@ impl LimitsConfig {
             tenant_keys: tuning.tenant_keys,
             shards: tuning.shards,
             grants: grants.collect::<Result<_, _>>()?,
+            pool_grants: pool_grants.collect::<Result<_, _>>()?,
             requests: Topic::LimitRequests.name(prefix)?,
             facts: Topic::LimitFacts.name(prefix)?,
             snapshots: Topic::Snapshots.name(prefix)?,
@@ -151,10 +159,14 @@ impl LimitsConfig {
         &self.facts
     }
 
-    /// Where answers to a kernel shard go; `None` when it is none, or of a source that is not configured.
+    /// Where answers to a shard go; `None` when it is none that may ask, or of a source or pool that is not configured.
     pub(crate) fn grants_of(&self, sender: &SenderId) -> Option<TopicPartition> {
-        let (source, shard) = sender.as_str().strip_prefix("kernel.")?.rsplit_once('/')?;
-        let (topic, partitions) = self.grants.get(&SourceName::new(source).ok()?)?;
+        let (name, shard) = sender.as_str().rsplit_once('/')?;
+        let (topic, partitions) = match name.split_once('.')? {
+            ("kernel", source) => self.grants.get(&SourceName::new(source).ok()?)?,
+            ("scheduler", pool) => self.pool_grants.get(&PoolName::new(pool).ok()?)?,
+            _ => return None,
+        };
         let shard: u32 = shard.parse().ok()?;
         (shard < *partitions).then(|| topic.partition(shard))
     }
@@ -171,6 +183,7 @@ impl LimitsConfig {
         let outputs = self
             .grants
             .values()
+            .chain(self.pool_grants.values())
             .flat_map(|(topic, partitions)| (0..*partitions).map(|partition| topic.partition(partition)));
         Ok(ShardSpec {
             sender: SenderId::new(format!("limits/{shard}"))?,
@@ -178,7 +191,7 @@ impl LimitsConfig {
             inputs: vec![InputSpec {
                 partition: self.requests.partition(shard),
                 kind: InputKind::Control,
-                writers: Writers::Stages(&["kernel"]),
+                writers: Writers::Stages(&["kernel", "scheduler"]),
                 trim: false,
             }],
             outputs: outputs.collect(),
@@ -196,18 +209,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shard_reads_its_requests_and_may_answer_every_kernel_shard() {
+    fn a_shard_reads_its_requests_and_may_answer_every_shard_of_kernels_and_pools() {
         let sources = BTreeMap::from([(SourceName::new("jobs.raw").unwrap(), 2)]);
-        let config = LimitsConfig::new(&Layout { prefix: "t.".into(), sources }, &Tuning::default()).unwrap();
+        let pools = BTreeMap::from([(PoolName::new("bank").unwrap(), 2)]);
+        let config = LimitsConfig::new(&Layout { prefix: "t.".into(), sources, pools }, &Tuning::default()).unwrap();
         let spec = config.shard_spec(1, "p", Pace::default()).unwrap();
         assert_eq!((spec.sender.as_str(), spec.facts.to_string().as_str()), ("limits/1", "t.limits.facts/1"));
         assert_eq!(spec.inputs[0].partition.to_string(), "t.limits.requests/1");
         let outputs: Vec<_> = spec.outputs.iter().map(ToString::to_string).collect();
-        assert_eq!(outputs, ["t.grants.jobs.raw/0", "t.grants.jobs.raw/1"]);
+        assert_eq!(outputs, ["t.grants.jobs.raw/0", "t.grants.jobs.raw/1", "t.grants.bank/0", "t.grants.bank/1"]);
         let grants = |sender: &str| config.grants_of(&SenderId::new(sender).unwrap()).map(|to| to.to_string());
         assert_eq!(grants("kernel.jobs.raw/1").as_deref(), Some("t.grants.jobs.raw/1"));
-        for other in ["kernel.jobs.raw/2", "kernel.other/0", "scheduler.bank/0", "kernel.jobs.raw", "kernel.jobs.raw/x"]
-        {
+        assert_eq!(grants("scheduler.bank/1").as_deref(), Some("t.grants.bank/1"));
+        for other in [
+            "kernel.jobs.raw/2",
+            "kernel.other/0",
+            "scheduler.bank/2",
+            "scheduler.jobs.raw/0",
+            "kernel.bank/0",
+            "kernel.jobs.raw",
+            "kernel.jobs.raw/x",
+        ] {
             assert_eq!(grants(other), None, "{other}");
         }
         let error = config.shard_spec(4, "p", Pace::default()).unwrap_err();

@@ -20,7 +20,7 @@ pub(crate) struct KeyName {
     pub(crate) key: Box<str>,
 }
 
-/// What one kernel shard has.
+/// What one shard of a kernel or a scheduler has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Holding {
     /// Number of the request that began it.
@@ -76,6 +76,11 @@ impl Key {
     /// All of it, and its window.
     pub(crate) fn whole(&self) -> (Amount, Duration) {
         self.definition.effective()
+    }
+
+    /// Whether only whole units are of use.
+    pub(crate) fn in_units(&self) -> bool {
+        self.whole().0.0.is_multiple_of(Amount::ONE.0)
     }
 
     /// What is lent out.

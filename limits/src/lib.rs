@@ -1,13 +1,14 @@
-//! The limits stage: lends parts of every limit to kernel shards, which spend them locally, so that a decision seldom waits
+//! The limits stage: lends parts of every limit to kernel and scheduler shards, which spend them locally, so that a decision seldom waits
 //! and no window is ever exceeded (DESIGN section 4, State). A [`Stage`](tidegate_stage::Stage): no IO, no clock, no chance.
 //!
 //! One [`Limits`] is one shard: the keys that hash to its partition of `limits.requests`. It answers on
-//! `grants.<source>`, in the partition of the kernel shard that asked.
+//! `grants.<source>` or `grants.<pool>`, in the partition of the shard that asked.
 //!
 //! # Words
-//! *Capacity*: how much may count within the window. *Holding*: the capacity one kernel shard has of one key. *Residue*: what
+//! *Capacity*: how much may count within the window. *Holding*: the capacity one shard has of one key. *Residue*: what
 //! a shard that gave its holding up had spent of it lately. *Recall*: a holder is asked to give back what it does not use,
-//! because another needs it. *From* and *until*: the stamps between which a holding may be spent.
+//! because another needs it. *Owed*: what of a recall is beyond the holder's equal part, and is given back as it comes free.
+//! *From* and *until*: the stamps between which a holding may be spent.
 //!
 //! # Why no window is exceeded
 //! A holder never lets more count, within any window W of its own stamps, than it holds. All holdings of a key and its
@@ -28,6 +29,8 @@
 //! `concurrency` alone is about true time: a place is free before anybody else takes it, by an end that was told. Where none
 //! is told, the holder's own time frees it, which may jump by as much as two owners' clocks differ; so there it counts for
 //! W + S, and S must be at least that.
+//!
+//! Places of a pool's leases come free by their end alone: their window is the longest there is.
 //!
 //! What a job used beyond its reservation (budgets) has been used: it is counted, and only then may more than L count.
 //!

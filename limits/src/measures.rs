@@ -9,18 +9,18 @@ use crate::state::State;
 pub const COUNTERS: [(&str, &str); 5] = [
     (
         "tidegate_limits_requests_total",
-        "Requests of kernel shards, by what they got: slice, time, nothing or a refusal.",
+        "Requests of kernel and scheduler shards, by what they got: slice, time, nothing or a refusal.",
     ),
-    ("tidegate_limits_returns_total", "Capacity given back by kernel shards, and holdings that ended, by which."),
+    ("tidegate_limits_returns_total", "Capacity given back by shards, and holdings that ended, by which."),
     ("tidegate_limits_notices_total", "Notices to holders, by kind: recalled, or switched (a breaker)."),
     ("tidegate_limits_lapsed_total", "Holdings that ended without a word: their shard was away. By nothing else."),
-    ("tidegate_limits_refused_total", "Records that no kernel shard could have written or that came after a lapse."),
+    ("tidegate_limits_refused_total", "Records that no shard could have written, or that came after a lapse."),
 ];
 
 /// Name and sentence of every gauge, for the exporter.
 pub const GAUGES: [(&str, &str); 4] = [
     ("tidegate_limits_keys", "Keys of limits that count now."),
-    ("tidegate_limits_holdings", "Holdings of kernel shards."),
+    ("tidegate_limits_holdings", "Holdings of kernel and scheduler shards."),
     ("tidegate_limits_waiting_requests", "Requests that wait for others to give back."),
     (
         "tidegate_limits_invariant_violations",

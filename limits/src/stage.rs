@@ -68,7 +68,10 @@ impl Limits {
         let Some((by, _)) = arrival.sender else { return };
         let refuse = |reason: String| LimitsFact::RequestRefused { by: by.clone(), reason };
         if self.config.grants_of(by).is_none() {
-            decision.settle(arrival.at, refuse("it is no kernel shard of a configured source".into()));
+            decision.settle(
+                arrival.at,
+                refuse("it is no shard of a configured source, or of a configured pool of several shards".into()),
+            );
             return;
         }
         let value = arrival.record.value.as_deref().unwrap_or_default();

@@ -198,7 +198,8 @@ fn inputs_of(config: &Config, shard: &str) -> Result<Vec<TopicName>, AcceptLossE
             let pool = config.pools.iter().find(|pool| pool.name().as_str() == name).ok_or_else(unknown)?;
             let name = pool.name();
             let all = [Topic::Approved, Topic::Overflow, Topic::Reports, Topic::Withdrawals, Topic::PoolCommands];
-            let all = all.map(|topic| topic(name.clone()));
+            let grants = pool.borrows().then(|| Topic::PoolGrants(name.clone()));
+            let all: Vec<Topic> = all.map(|topic| topic(name.clone())).into_iter().chain(grants).collect();
             Ok(all.iter().map(|topic| topic.name(prefix)).collect::<Result<_, _>>()?)
         }
         _ => Err(unknown()),

@@ -3,7 +3,7 @@
 //!
 //! | what differs | what follows |
 //! |---|---|
-//! | a pool is added | its topics are looked for; its schedulers begin, then kernels send to it |
+//! | a pool is added | its topics are looked for; the limits lend to it, when it has several shards; its schedulers begin, then kernels send to it |
 //! | capabilities, topics, `draining`, the order of pools | kernels send otherwise |
 //! | anything under `scheduling` | its shards are taken over again and scheduled so |
 //! | a pool that was draining, and of which nothing is left here, is taken out | kernels know it no longer, then its schedulers end |
@@ -23,7 +23,7 @@ use tidegate_protocol::ids::PoolName;
 
 use crate::config::{Config, PoolConfig, Written};
 use crate::process::StartError;
-use crate::roles::{Ground, Left, PoolHosting, Role, Roles, SourceHosting, StandsStill, sources_of};
+use crate::roles::{Ground, Left, LimitsHosting, PoolHosting, Role, Roles, SourceHosting, StandsStill, sources_of};
 use crate::topics::{apply, plan, wanted};
 
 /// Why a configuration is not taken over by a process that runs. Nothing has changed.
@@ -177,6 +177,7 @@ pub(crate) struct Hosted<'a> {
     pub(crate) ground: &'a Ground,
     pub(crate) roles: &'a Roles,
     pub(crate) kernels: &'a [SourceHosting],
+    pub(crate) limits: Option<&'a LimitsHosting>,
     pub(crate) pools: &'a mut BTreeMap<PoolName, PoolHosting>,
 }
 
@@ -192,6 +193,12 @@ impl Hosted<'_> {
         let made = |reason: String| crate::roles::RoleError::Made { role: Role::Kernel, reason };
         let routes = Arc::new(new.routes().map_err(|error| StartError::Role(made(error.to_string())))?);
         let pool = |name: &PoolName| new.pools.iter().find(|pool| pool.name() == name);
+        // First: what a shard asks of limits that do not know its pool is refused, and it waits for long before it asks again.
+        if let Some(limits) = self.limits
+            && change.added.iter().filter_map(pool).any(PoolConfig::borrows)
+        {
+            change.stand_still.extend(limits.lend_to(new).await.map_err(StartError::Role)?);
+        }
         if self.roles.contains(&Role::Scheduler) {
             let sources = sources_of(self.ground).await.map_err(StartError::Role)?;
             // All that can fail comes first.

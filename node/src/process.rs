@@ -34,7 +34,9 @@ use crate::policy_folder;
 use crate::policy_signature::Demand;
 use crate::pools::{Hosted, ReloadRefused, Reloaded};
 use crate::readiness::Board;
-use crate::roles::{Ground, Hosting, PoolHosting, Role, RoleError, Roles, SourceHosting, kernels, limits, schedulers};
+use crate::roles::{
+    Ground, LimitsHosting, PoolHosting, Role, RoleError, Roles, SourceHosting, kernels, limits, schedulers,
+};
 use crate::topics::{Named, Plan, WantedError, plan, wanted};
 
 /// How often the spine is asked whether it is there.
@@ -120,7 +122,7 @@ pub struct Node {
     roles: Roles,
     kernels: Vec<SourceHosting>,
     pools: BTreeMap<PoolName, PoolHosting>,
-    hostings: Vec<Hosting>,
+    limits: Option<LimitsHosting>,
     tasks: Vec<JoinHandle<()>>,
     http: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
@@ -205,12 +207,12 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
         keys: keys.clone(),
         checkpoints,
     };
-    let (mut source_hostings, mut pools, mut hostings) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let (mut source_hostings, mut pools, mut lenders) = (Vec::new(), BTreeMap::new(), None);
     if roles.contains(&Role::Kernel) {
         source_hostings = kernels(&ground).await?;
     }
     if roles.contains(&Role::Limits) {
-        hostings.extend(limits(&ground).await?);
+        lenders = Some(limits(&ground).await?);
     }
     if roles.contains(&Role::Scheduler) {
         pools = schedulers(&ground).await?;
@@ -263,7 +265,7 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
         roles,
         kernels: source_hostings,
         pools,
-        hostings,
+        limits: lenders,
         tasks,
         http: Some((stop, serving)),
     })
@@ -318,7 +320,7 @@ impl Node {
     /// [`ReloadRefused`]; then it goes on as it was.
     pub async fn reload(&mut self, new: &Config) -> Result<Reloaded, ReloadRefused> {
         let (ground, roles, kernels) = (&self.ground, &self.roles, &*self.kernels);
-        let hosted = Hosted { ground, roles, kernels, pools: &mut self.pools };
+        let hosted = Hosted { ground, roles, kernels, limits: self.limits.as_ref(), pools: &mut self.pools };
         let change = hosted.reload(&self.config, new).await?;
         let (pools, written) = (new.pools.clone(), Arc::clone(&new.written));
         self.config = Arc::new(Config { pools, written, ..(*self.config).clone() });
@@ -350,7 +352,8 @@ impl Node {
         }
         let kernels = futures::future::join_all(self.kernels.drain(..).map(SourceHosting::stop));
         let pools = futures::future::join_all(std::mem::take(&mut self.pools).into_values().map(PoolHosting::stop));
-        futures::join!(kernels, pools, futures::future::join_all(self.hostings.drain(..).map(Hosting::stop)));
+        let limits = futures::future::join_all(self.limits.take().map(LimitsHosting::stop));
+        futures::join!(kernels, pools, limits);
         for task in self.tasks.drain(..) {
             task.abort();
             // Aborted, or ended before.

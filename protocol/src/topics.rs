@@ -47,9 +47,11 @@ pub enum Topic {
     Leases(PoolName),
     /// Operators' commands to a pool.
     PoolCommands(PoolName),
+    /// Answers of the limits stage to the schedulers of a pool; a pool of one shard has none.
+    PoolGrants(PoolName),
     /// Waiting jobs moved out of the way.
     Overflow(PoolName),
-    /// Kernels' requests to the limits stage.
+    /// Kernels' and schedulers' requests to the limits stage.
     LimitRequests,
     /// Facts of the limits stage.
     LimitFacts,
@@ -89,7 +91,7 @@ macro_rules! row {
 }
 
 /// The table (DESIGN section 3), in the order of [`Topic`]'s variants.
-pub const TABLE: [Row; 21] = [
+pub const TABLE: [Row; 22] = [
     row!("<source>", "producer's key", Backlog, false, "anyone allowed", "kernel"),
     row!("decisions.<source>", "source partition", Facts, true, "kernel", "kernel, gateway, audit"),
     row!("commands.<source>", "source partition", Log, false, "gateway, cli", "kernel"),
@@ -103,8 +105,9 @@ pub const TABLE: [Row; 21] = [
     row!("reports.<pool>", "pool shard", Log, false, "workers", "scheduler, gateway"),
     row!("leases.<pool>", "pool shard", Facts, true, "scheduler", "scheduler, gateway"),
     row!("commands.<pool>", "pool shard", Log, false, "gateway, cli", "scheduler"),
+    row!("grants.<pool>", "pool shard", Log, true, "limits", "scheduler"),
     row!("overflow.<pool>", "tenant bucket", Backlog, true, "scheduler", "scheduler"),
-    row!("limits.requests", "limit key", Log, true, "kernel", "limits"),
+    row!("limits.requests", "limit key", Log, true, "kernel, scheduler", "limits"),
     row!("limits.facts", "limits shard", Facts, true, "limits", "limits, gateway"),
     row!("finished", "run id, else job id", Log, true, "scheduler, kernel", "workflows, gateway, submitters"),
     row!("dead", "job id or record id", Log, false, "all stages", "operators"),
@@ -131,6 +134,7 @@ impl Topic {
             reports,
             leases,
             pool_commands,
+            pool_grants,
             overflow,
             limit_requests,
             limit_facts,
@@ -154,6 +158,7 @@ impl Topic {
             Self::Reports(_) => reports,
             Self::Leases(_) => leases,
             Self::PoolCommands(_) => pool_commands,
+            Self::PoolGrants(_) => pool_grants,
             Self::Overflow(_) => overflow,
             Self::LimitRequests => limit_requests,
             Self::LimitFacts => limit_facts,
@@ -184,6 +189,7 @@ impl Topic {
             Self::Reports(pool) => format!("{prefix}reports.{pool}"),
             Self::Leases(pool) => format!("{prefix}leases.{pool}"),
             Self::PoolCommands(pool) => format!("{prefix}commands.{pool}"),
+            Self::PoolGrants(pool) => format!("{prefix}grants.{pool}"),
             Self::Overflow(pool) => format!("{prefix}overflow.{pool}"),
             Self::LimitRequests => format!("{prefix}limits.requests"),
             Self::LimitFacts => format!("{prefix}limits.facts"),

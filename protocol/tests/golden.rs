@@ -127,6 +127,9 @@ fn scheduler_word(fact: &SchedulerFact) -> &'static str {
         SchedulerFact::WorkerUncordoned { .. } => "worker_uncordoned",
         SchedulerFact::PoolCommandRefused { .. } => "pool_command_refused",
         SchedulerFact::ResultRepeated { .. } => "result_repeated",
+        SchedulerFact::SliceRequested { .. } => "slice_requested",
+        SchedulerFact::SliceGranted { .. } => "slice_granted",
+        SchedulerFact::SliceReturned { .. } => "slice_returned",
     }
 }
 
@@ -300,6 +303,9 @@ fn every_record_is_read_and_written_as_ever() {
         "scheduler_fact.pool_command_refused",
         "scheduler_fact.result_refused",
         "scheduler_fact.result_repeated",
+        "scheduler_fact.slice_granted",
+        "scheduler_fact.slice_requested",
+        "scheduler_fact.slice_returned",
         "scheduler_fact.withdrawal_kept",
         "scheduler_fact.withdrawal_moved",
         "scheduler_fact.work_refused",

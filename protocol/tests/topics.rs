@@ -10,7 +10,7 @@ use std::path::Path;
 use tidegate_protocol::ids::{PoolName, SourceName};
 use tidegate_protocol::topics::{TABLE, Topic};
 
-fn all() -> [Topic; 21] {
+fn all() -> [Topic; 22] {
     let source = || SourceName::new("SOURCE").unwrap();
     let pool = || PoolName::new("POOL").unwrap();
     [
@@ -27,6 +27,7 @@ fn all() -> [Topic; 21] {
         Topic::Reports(pool()),
         Topic::Leases(pool()),
         Topic::PoolCommands(pool()),
+        Topic::PoolGrants(pool()),
         Topic::Overflow(pool()),
         Topic::LimitRequests,
         Topic::LimitFacts,

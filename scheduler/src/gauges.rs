@@ -28,6 +28,10 @@ pub struct Gauges {
     pub workers_cordoned: usize,
     /// Assignments that could be sent now: credit and capacity left, over all workers.
     pub free_credit: u64,
+    /// Requests for slices of limits that the limits stage has not answered.
+    pub slices_awaited: usize,
+    /// Such a request has not been answered for long.
+    pub limits_silent: bool,
     /// What happened since this owner began.
     pub counts: Counts,
 }

@@ -2,8 +2,8 @@
 //! [`Stage`](tidegate_stage::Stage): no IO, no clock, no randomness.
 //!
 //! One [`Scheduler`] is one shard of one pool. Its inputs, in the order of [`Pool::shard_spec`]: its buckets of
-//! `approved.<pool>`, the same buckets of `overflow.<pool>`, its partitions of `reports.<pool>`, `withdrawals.<pool>` and
-//! `commands.<pool>`.
+//! `approved.<pool>`, the same buckets of `overflow.<pool>`, its partitions of `reports.<pool>`, `commands.<pool>`,
+//! `withdrawals.<pool>` and, in a pool of several shards, `grants.<pool>`.
 //!
 //! # Words
 //! *Waiting*: a job read but never leased; it stays in its log and in a bounded, soft [`window`]. *Leased*: a worker has
@@ -30,7 +30,7 @@
 //! ([`Gauges::impossible_facts`]).
 //!
 //! # Deliberately absent
-//! Limits of tenants across several shards (the limits stage keeps those; here they want one shard).
+//! Fairness between the shards of a pool beyond an equal part of each limit: weights are of a shard.
 
 mod aside;
 mod clock;
@@ -38,7 +38,9 @@ mod commands;
 mod cordons;
 mod early;
 mod fleet;
+mod gate;
 mod gauges;
+mod lent;
 mod lines;
 pub mod measures;
 mod offer;
@@ -58,9 +60,10 @@ mod window;
 mod work;
 
 pub use gauges::{Counts, Gauges};
+pub use lent::Lending;
 pub use pool::{BadPool, Layout, Pool, Tuning};
 pub use scheduler::Scheduler;
-pub use shares::TenantShare;
+pub use shares::{CapabilityLimit, TenantShare};
 
 #[cfg(test)]
 extern crate self as tidegate_scheduler;

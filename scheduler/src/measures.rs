@@ -8,7 +8,7 @@ use crate::gauges::{Gauges, end_word};
 use crate::transitions::refused::{BAD_OUTCOME, FINISHED, NOT_HOLDER, STALE_FENCE, UNKNOWN_JOB};
 
 /// Name and sentence of every counter, for the exporter.
-pub const COUNTERS: [(&str, &str); 9] = [
+pub const COUNTERS: [(&str, &str); 10] = [
     ("tidegate_scheduler_leases_granted_total", "Jobs handed to workers, `again` when a lease before had ended."),
     ("tidegate_scheduler_leases_expired_total", "Leases that ended without a result, by why."),
     (
@@ -27,10 +27,11 @@ pub const COUNTERS: [(&str, &str); 9] = [
     ),
     ("tidegate_scheduler_dead_total", "Records and jobs sent to `dead`, by reason."),
     ("tidegate_scheduler_commands_total", "Operators' commands about workers, by what became of them."),
+    ("tidegate_scheduler_slices_total", "Slices of limits that the shards of a pool borrow, by what was done."),
 ];
 
 /// Name and sentence of every gauge, for the exporter.
-pub const GAUGES: [(&str, &str); 9] = [
+pub const GAUGES: [(&str, &str); 11] = [
     ("tidegate_scheduler_waiting_jobs", "Jobs that wait in memory; more may wait in the log (see lag)."),
     ("tidegate_scheduler_requeued_jobs", "Jobs whose lease ended without result and that are ready again."),
     (
@@ -44,6 +45,14 @@ pub const GAUGES: [(&str, &str); 9] = [
     (
         "tidegate_scheduler_commands_unbelieved",
         "Records met by this owner that are no operator's command to this pool; whoever sent one waits in vain.",
+    ),
+    (
+        "tidegate_scheduler_slices_awaited",
+        "Requests for slices of limits that are on their way to the limits stage and back.",
+    ),
+    (
+        "tidegate_scheduler_limits_silent",
+        "1 while the limits stage has not answered for 5 s: jobs of limited tenants and capabilities wait for it.",
     ),
     (
         "tidegate_scheduler_invariant_violations",
@@ -61,7 +70,7 @@ fn refusal_word(reason: &str) -> &'static str {
 
 /// What of a landed fact is counted.
 pub(crate) fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'static str, &'static str)) {
-    let [granted, expired, retried, finished, refused, moved, returned, dead, commands] =
+    let [granted, expired, retried, finished, refused, moved, returned, dead, commands, slices] =
         COUNTERS.map(|(name, _)| name);
     match fact {
         SchedulerFact::LeaseGranted { work, .. } => {
@@ -84,6 +93,9 @@ pub(crate) fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'
         }
         SchedulerFact::WorkerUncordoned { .. } => count(commands, "end", PoolAction::Uncordon.word()),
         SchedulerFact::PoolCommandRefused { why, .. } => count(commands, "end", why.word()),
+        SchedulerFact::SliceRequested { .. } => count(slices, "what", "requested"),
+        SchedulerFact::SliceGranted { .. } => count(slices, "what", "answered"),
+        SchedulerFact::SliceReturned { .. } => count(slices, "what", "returned"),
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
@@ -110,6 +122,8 @@ pub(crate) fn figures(gauges: &Gauges, publish: &mut dyn FnMut(&'static str, f64
         gauges.workers_cordoned,
         whole(gauges.free_credit),
         whole(gauges.counts.commands_unbelieved),
+        gauges.slices_awaited,
+        usize::from(gauges.limits_silent),
         whole(gauges.counts.impossible_facts),
     ];
     for ((name, _), value) in GAUGES.into_iter().zip(values) {

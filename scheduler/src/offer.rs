@@ -86,14 +86,14 @@ impl Scheduler {
             soft.head(class);
             return;
         }
-        let share = self.pool.shares.of(tenant);
-        let (weight, limited) = (share.weight, share.limits().then(|| tenant.clone()));
+        let weight = self.pool.shares.of(tenant).weight;
+        let subjects = self.pool.shares.subjects(tenant, &work.alike.requirement);
         let claim = Claim { tenant, weight, leased_before, depth: work.terms().depth, priority: work.priority };
         soft.ready.insert(source, class, claim, since);
         // At once: a class that placement does not know to be busy may be dropped by the next that is made.
         soft.head(class);
-        if let Some(tenant) = limited {
-            self.gate(&tenant, at);
+        for subject in subjects {
+            self.gate(&subject, at);
         }
     }
 
@@ -109,7 +109,7 @@ impl Scheduler {
     }
 
     /// A job is leased: it costs its tenant a turn, and nobody else of its line may go.
-    pub(crate) fn serve(&mut self, source: &SourcePosition, tenant: &TenantId, line: Option<&LineKey>, at: Timestamp) {
+    pub(crate) fn serve(&mut self, source: &SourcePosition, line: Option<&LineKey>, at: Timestamp) {
         let soft = &mut self.soft;
         soft.ready.serve(source);
         if let Some(line) = line {
@@ -119,23 +119,20 @@ impl Scheduler {
             soft.lines.join(line, source);
             soft.lines.lease(line, Some(source));
         }
-        let share = self.pool.shares.of(tenant);
-        if share.limits() {
-            soft.rates.start(tenant, share, at);
-            self.gate(tenant, at);
+        if let Some(alike) = self.state.job(source).map(|job| Arc::clone(&job.work.alike)) {
+            self.count_lease(&alike, at);
         }
         self.heads(at);
     }
 
     /// A lease of a job has ended, the job has not: it stands in its line again, and is offered with the others in front.
     pub(crate) fn resume(&mut self, source: &SourcePosition, at: Timestamp) {
-        let of = self.state.job(source).map(|job| (job.work.alike.tenant.clone(), job.work.terms().line.clone()));
-        if let Some((tenant, line)) = of {
+        if let Some(line) = self.state.job(source).map(|job| job.work.terms().line.clone()) {
             if let Some(line) = &line {
                 self.soft.lines.lease(line, None);
             }
             self.offer(source, at);
-            self.moves_on(&tenant, line.as_ref(), at);
+            self.moves_on(line.as_ref(), at);
         }
     }
 
@@ -152,38 +149,21 @@ impl Scheduler {
     }
 
     /// A job has left the pool: its line and its tenant's limits have room.
-    pub(crate) fn leave(&mut self, source: &SourcePosition, tenant: &TenantId, line: Option<&LineKey>, at: Timestamp) {
+    pub(crate) fn leave(&mut self, source: &SourcePosition, line: Option<&LineKey>, at: Timestamp) {
         if let Some(line) = line {
             self.soft.lines.leave(line, source);
         }
-        self.moves_on(tenant, line, at);
+        self.moves_on(line, at);
     }
 
-    fn moves_on(&mut self, tenant: &TenantId, line: Option<&LineKey>, at: Timestamp) {
+    fn moves_on(&mut self, line: Option<&LineKey>, at: Timestamp) {
         if let Some(line) = line {
             for next in self.soft.lines.front(line) {
                 self.offer(&next, at);
             }
         }
-        self.gate(tenant, at);
+        self.gate_freed(at);
         self.heads(at);
-    }
-
-    /// Blocks or unblocks a tenant by its limits.
-    pub(crate) fn gate(&mut self, tenant: &TenantId, at: Timestamp) {
-        let share = self.pool.shares.of(tenant);
-        if !share.limits() {
-            return;
-        }
-        let soft = &mut self.soft;
-        let full = share.max_leased.is_some_and(|most| self.state.leased_of(tenant) >= most as usize);
-        let free_at = soft.rates.free_at(tenant, share, at);
-        if free_at > at {
-            soft.gates.set(tenant, free_at);
-        } else {
-            soft.gates.stop(tenant);
-        }
-        soft.ready.block(tenant, full || free_at > at);
     }
 
     /// Tells placement of the classes whose first job is another now, and lets jobs in that stood behind others of their tenant.
@@ -231,7 +211,8 @@ impl Soft {
     pub(crate) fn head(&mut self, class: ClassId) {
         let head = self.ready.head(class).map(|(rank, _)| rank);
         let busy = self.ready.has(class) || self.aside.holds(class);
-        self.placement.set_head(class, head, busy);
+        let shut = self.gates.note(class, self.placement.requirement(class), busy);
+        self.placement.set_head(class, head.filter(|_| !shut), busy);
     }
 }
 
@@ -437,14 +418,5 @@ mod tests {
             shard.wait(Duration::from_millis(3));
         }
         assert_eq!(started, 10);
-    }
-
-    #[test]
-    fn limits_of_tenants_want_a_pool_of_one_shard() {
-        let two = TenantShare { max_leased: Some(2), ..TenantShare::default() };
-        let tuning = Tuning { other_tenants: two, ..Tuning::default() };
-        let layout = crate::Layout { shards: 2, ..layout() };
-        let error = crate::Pool::new(layout, &tuning).unwrap_err();
-        assert!(error.to_string().contains("2 shards"), "{error}");
     }
 }

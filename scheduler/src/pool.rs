@@ -7,15 +7,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::{BadTopicName, TopicName, TopicPartition};
 use tidegate_protocol::command::People;
-use tidegate_protocol::ids::{BadName, PoolName, SenderId, SourceName, TenantId};
+use tidegate_protocol::ids::{BadName, Capability, PoolName, SenderId, SourceName, TenantId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::signature::Trust;
 use tidegate_protocol::topics::Topic;
 use tidegate_stage::{InputKind, InputSpec, Pace, ShardSpec, Writers};
 
 use crate::commands::Operators;
+use crate::lent::{Lending, Lent, NotLent};
 use crate::retry::Policy;
-use crate::shares::{Shares, TenantShare};
+use crate::shares::{CapabilityLimit, Shares, TenantShare};
 use crate::work::Work;
 
 /// What a pool's file may say about scheduling; every field has a default.
@@ -36,10 +37,12 @@ pub struct Tuning {
     pub max_backoff_ms: u64,
     /// A waiting job counts one level of priority higher for every so many milliseconds it waits; 0: never.
     pub aging_ms: u64,
-    /// What tenants may have of this pool, by name. Limits (`max_leased`, `per_second`) want a pool of one shard.
+    /// What tenants may have of this pool, by name.
     pub tenants: BTreeMap<TenantId, TenantShare>,
     /// What each of the others may have.
     pub other_tenants: TenantShare,
+    /// What all tenants together may have of capabilities, by name: of the jobs that need them.
+    pub capabilities: BTreeMap<Capability, CapabilityLimit>,
     /// A worker that was told to stop a job has so long to end it, milliseconds; then it ends without it.
     pub cancel_grace_ms: u64,
     /// A leased job of which no progress is reported for so long is stopped, and the attempt counts as failed, milliseconds, at
@@ -76,6 +79,7 @@ impl Default for Tuning {
             aging_ms: 60_000,
             tenants: BTreeMap::new(),
             other_tenants: TenantShare::default(),
+            capabilities: BTreeMap::new(),
             cancel_grace_ms: 10_000,
             progress_timeout_ms: None,
             delayed_jobs: 10_000,
@@ -109,6 +113,8 @@ pub struct Layout {
     pub dead_partitions: u32,
     /// The sources whose kernels are told how jobs end, with their partitions.
     pub sources: BTreeMap<SourceName, u32>,
+    /// Where a pool of several shards borrows its limits; one of one shard keeps them itself.
+    pub lending: Lending,
 }
 
 /// A pool that cannot be scheduled as written.
@@ -126,17 +132,17 @@ pub enum BadPool {
         /// The rule.
         bound: String,
     },
-    /// Limits of tenants are counted by one shard.
-    #[error(
-        "pool `{pool}` has {shards} shards, and a limit of tenant `{tenant}`, which only one shard could keep exactly; take out `max_leased` and `per_second`, or make a pool of one shard"
-    )]
+    /// A limit that one shard could keep, and several cannot share.
+    #[error("pool `{pool}` has {shards} shards, which cannot share a limit of {whose}: {reason}")]
     LimitsOverShards {
         /// The pool.
         pool: PoolName,
         /// Its shards.
         shards: u32,
         /// Whose limit.
-        tenant: String,
+        whose: String,
+        /// Why.
+        reason: String,
     },
     /// Prefix and pool make no topic name.
     #[error("pool `{pool}` has no valid topics under this prefix")]
@@ -166,6 +172,8 @@ pub struct Pool {
     retry: Policy,
     pub(crate) aging: Duration,
     pub(crate) shares: Shares,
+    /// How its limits are lent, when it has several shards.
+    pub(crate) lent: Option<Lent>,
     pub(crate) cancel_grace: Duration,
     pub(crate) progress_timeout: Option<Duration>,
     pub(crate) delayed_jobs: usize,
@@ -194,6 +202,8 @@ pub(crate) struct Topics {
     pub(crate) finished: TopicName,
     pub(crate) dead: TopicName,
     pub(crate) outcomes: BTreeMap<SourceName, TopicName>,
+    pub(crate) grants: TopicName,
+    pub(crate) limit_requests: TopicName,
     pub(crate) snapshots: TopicName,
     pub(crate) shards: TopicName,
 }
@@ -231,11 +241,20 @@ impl Pool {
                 let bound = format!("{rule} (tenant `{tenant}`)");
                 return Err(BadPool::OutOfBounds { pool: pool.clone(), field, value, bound });
             }
-            if share.limits() && layout.shards > 1 {
-                let (shards, tenant) = (layout.shards, tenant.to_owned());
-                return Err(BadPool::LimitsOverShards { pool: pool.clone(), shards, tenant });
+        }
+        for (capability, limit) in &tuning.capabilities {
+            if let Some((field, value, rule)) = limit.out_of_bounds() {
+                let bound = format!("{rule} (capability `{capability}`)");
+                return Err(BadPool::OutOfBounds { pool: pool.clone(), field, value, bound });
             }
         }
+        let shares = Shares::new(tuning.tenants.clone(), tuning.other_tenants, &tuning.capabilities);
+        let lent = (layout.shards > 1).then(|| Lent::new(&pool, &shares, layout.lending)).transpose();
+        let lent = lent.map_err(|NotLent { whose, reason }| {
+            let (shards, reason) = (layout.shards, reason.reason);
+            BadPool::LimitsOverShards { pool: pool.clone(), shards, whose, reason }
+        })?;
+        check("limits.requests", layout.lending.partitions.into(), 1, 10_000)?;
         check("cancel_grace_ms", tuning.cancel_grace_ms, 0, 86_400_000)?;
         if let Some(timeout) = tuning.progress_timeout_ms {
             check("progress_timeout_ms", timeout, heartbeat_ms, 86_400_000)?;
@@ -267,6 +286,8 @@ impl Pool {
                 .keys()
                 .map(|source| Ok((source.clone(), name(Topic::Outcomes(source.clone()))?)))
                 .collect::<Result<_, BadPool>>()?,
+            grants: name(Topic::PoolGrants(pool()))?,
+            limit_requests: name(Topic::LimitRequests)?,
             snapshots: name(Topic::Snapshots)?,
             shards: name(Topic::Shards)?,
         };
@@ -279,7 +300,8 @@ impl Pool {
                 max_backoff: Duration::from_millis(tuning.max_backoff_ms),
             },
             aging: Duration::from_millis(tuning.aging_ms),
-            shares: Shares::new(tuning.tenants.clone(), tuning.other_tenants),
+            shares,
+            lent,
             cancel_grace: Duration::from_millis(tuning.cancel_grace_ms),
             progress_timeout: tuning.progress_timeout_ms.map(Duration::from_millis),
             delayed_jobs: tuning.delayed_jobs,
@@ -334,7 +356,7 @@ impl Pool {
     }
 
     /// What shard `shard` reads and writes. Inputs in order: its buckets of `approved`, then of `overflow`, then its
-    /// partitions of `reports`, `withdrawals` and `commands`.
+    /// partitions of `reports`, `commands`, `withdrawals`, and in a pool of several shards `grants`.
     ///
     /// # Errors
     /// [`BadPool`] when there is no such shard, or the pool's name makes no sender.
@@ -370,12 +392,23 @@ impl Pool {
             writers: Writers::Stages(&["kernel"]),
             trim: false,
         });
+        if self.lent.is_some() {
+            inputs.push(InputSpec {
+                partition: self.topics.grants.partition(shard),
+                kind: InputKind::Control,
+                writers: Writers::Stages(&["limits"]),
+                trim: false,
+            });
+        }
         let mut outputs: Vec<_> = self.buckets_of(shard).map(|bucket| self.topics.overflow.partition(bucket)).collect();
         outputs.extend((0..self.layout.finished_partitions).map(|n| self.topics.finished.partition(n)));
         outputs.extend(self.layout.sources.iter().flat_map(|(source, partitions)| {
             let topic = self.topics.outcomes.get(source);
             (0..*partitions).filter_map(move |n| topic.map(|topic| topic.partition(n)))
         }));
+        if let Some(lent) = &self.lent {
+            outputs.extend((0..lent.lending.partitions).map(|n| self.topics.limit_requests.partition(n)));
+        }
         Ok(ShardSpec {
             sender: SenderId::new(format!("scheduler.{pool}/{shard}"))
                 .map_err(|source| BadPool::Sender { pool: pool.clone(), source })?,
@@ -405,11 +438,12 @@ mod tests {
             finished_partitions: 2,
             dead_partitions: 1,
             sources: BTreeMap::from([(SourceName::new("jobs.raw").unwrap(), 1)]),
+            lending: Lending { partitions: 2, ..Lending::default() },
         }
     }
 
     #[test]
-    fn a_shard_reads_its_buckets_then_their_overflow_then_its_reports_commands_and_withdrawals() {
+    fn a_shard_reads_its_buckets_then_their_overflow_then_its_reports_commands_withdrawals_and_grants() {
         let pool = Pool::new(layout(), &Tuning::default()).unwrap();
         let spec = pool.shard_spec(1, "p", Pace::default()).unwrap();
         let inputs: Vec<_> = spec.inputs.iter().map(|input| input.partition.to_string()).collect();
@@ -423,6 +457,7 @@ mod tests {
                 "t.reports.bank/1",
                 "t.commands.bank/1",
                 "t.withdrawals.bank/1",
+                "t.grants.bank/1",
             ]
         );
         assert!(
@@ -432,12 +467,20 @@ mod tests {
                 .all(|input| input.writers.sealed() && input.trim && input.kind == InputKind::Jobs)
         );
         let others: Vec<_> = spec.inputs[4..].iter().map(|input| (input.writers.sealed(), input.kind)).collect();
-        assert_eq!(others, [(false, InputKind::Control), (false, InputKind::Control), (true, InputKind::Control)]);
+        assert_eq!(others, [false, false, true, true].map(|sealed| (sealed, InputKind::Control)));
         assert!(spec.inputs[4..].iter().all(|input| !input.trim));
         let outputs: Vec<_> = spec.outputs.iter().map(ToString::to_string).collect();
         assert_eq!(
             outputs,
-            ["t.overflow.bank/1", "t.overflow.bank/3", "t.finished/0", "t.finished/1", "t.outcomes.jobs.raw/0"]
+            [
+                "t.overflow.bank/1",
+                "t.overflow.bank/3",
+                "t.finished/0",
+                "t.finished/1",
+                "t.outcomes.jobs.raw/0",
+                "t.limits.requests/0",
+                "t.limits.requests/1",
+            ]
         );
         assert_eq!((spec.sender.as_str(), spec.facts.to_string().as_str()), ("scheduler.bank/1", "t.leases.bank/1"));
     }

@@ -89,6 +89,8 @@ struct Tenant {
 #[derive(Debug, Default)]
 struct Queue {
     jobs: BTreeMap<u64, BTreeMap<Place, u32>>,
+    /// How many they are.
+    len: usize,
     /// Tenants that are not blocked, by start tag.
     order: BTreeSet<(u64, u64)>,
 }
@@ -163,7 +165,7 @@ impl Ready {
         let queue = self.queues.entry(class).or_default();
         let number = self.entries.insert(Entry { source: source.clone(), class, tenant: id, place, since: at });
         self.by_source.insert(number, source_of(&self.entries));
-        queue.jobs.entry(id).or_default().insert(place, number);
+        queue.len += usize::from(queue.jobs.entry(id).or_default().insert(place, number).is_none());
         if !tenant.blocked {
             queue.order.insert((tenant.start, id));
         }
@@ -182,7 +184,7 @@ impl Ready {
             if let Some(queue) = self.queues.get_mut(&class)
                 && let Some(jobs) = queue.jobs.get_mut(&id)
             {
-                jobs.remove(&place);
+                queue.len -= usize::from(jobs.remove(&place).is_some());
                 if jobs.is_empty() {
                     queue.jobs.remove(&id);
                     queue.order.remove(&(tenant.start, id));
@@ -265,6 +267,16 @@ impl Ready {
         let jobs = self.queues.get(&class).into_iter().flat_map(|queue| queue.jobs.values());
         let entries = jobs.flat_map(BTreeMap::values).filter_map(|number| self.entries.get(*number));
         entries.map(|entry| (entry.source.clone(), entry.since)).collect()
+    }
+
+    /// How many jobs of a tenant there are.
+    pub(crate) fn jobs_of(&self, tenant: &TenantId) -> usize {
+        self.by_name.get(tenant).and_then(|id| self.tenants.get(id)).map_or(0, |tenant| tenant.jobs)
+    }
+
+    /// How many jobs of a class there are.
+    pub(crate) fn jobs_in(&self, class: ClassId) -> usize {
+        self.queues.get(&class).map_or(0, |queue| queue.len)
     }
 
     /// In how many classes a tenant has jobs.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_protocol::facts::SchedulerFact;
-use tidegate_protocol::ids::{TenantId, WorkerId};
+use tidegate_protocol::ids::WorkerId;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
@@ -15,6 +15,7 @@ use crate::aside::{Aside, Entry, Why};
 use crate::clock::Clock;
 use crate::early::Early;
 use crate::fleet::{Fleet, Holding, Present};
+use crate::gate::Gates;
 use crate::gauges::{Counts, Gauges};
 use crate::lines::Lines;
 use crate::measures;
@@ -22,12 +23,11 @@ use crate::placement::Placement;
 use crate::pool::Pool;
 use crate::ready::Ready;
 use crate::reports::Heard;
-use crate::shares::Rates;
 use crate::state::{State, Stopping};
 use crate::transition::{self, Event};
 use crate::transitions::{
     arrived, cancelled, cordoned, delayed, ended, expired, forgotten, granted, moved, overdue, refused, retried,
-    returned, welcomed,
+    returned, slices, welcomed,
 };
 use crate::window::{Origin, Window};
 
@@ -79,9 +79,8 @@ pub(crate) struct Soft {
     pub(crate) forget: Clock<WorkerId>,
     /// Jobs of a key go one after the other.
     pub(crate) lines: Lines,
-    /// When tenants with a rate may start their next job.
-    pub(crate) rates: Rates,
-    pub(crate) gates: Clock<TenantId>,
+    /// Whether jobs of limited tenants and capabilities may be leased.
+    pub(crate) gates: Gates,
     /// Requeued jobs with too many strikes.
     pub(crate) doomed: BTreeSet<SourcePosition>,
     /// What the record being decided was understood as.
@@ -112,8 +111,7 @@ impl Soft {
             silence: Clock::default(),
             forget: Clock::default(),
             lines: Lines::default(),
-            rates: Rates::default(),
-            gates: Clock::default(),
+            gates: Gates::new(&pool.shares),
             doomed: BTreeSet::new(),
             heard: None,
             counts: Counts::default(),
@@ -128,6 +126,7 @@ pub(crate) enum InputIs {
     Reports,
     Commands,
     Withdrawals,
+    Grants,
 }
 
 impl Scheduler {
@@ -136,7 +135,8 @@ impl Scheduler {
     pub fn new(pool: Arc<Pool>, shard: u32) -> Self {
         let buckets: Vec<u32> = pool.buckets_of(shard).collect();
         let soft = Soft::new(&pool, buckets.len());
-        Self { pool, buckets, state: State::default(), soft }
+        let state = State::new(pool.lent.as_ref().map(|lent| lent.lending.bounds()));
+        Self { pool, buckets, state, soft }
     }
 
     /// Present sizes, and counts since this owner began.
@@ -156,6 +156,8 @@ impl Scheduler {
             workers_present: self.soft.fleet.values().filter(counted).count(),
             workers_free: self.soft.placement.free_workers(),
             workers_cordoned: self.state.cordons().len(),
+            slices_awaited: self.soft.gates.unanswered().0,
+            limits_silent: self.soft.gates.unanswered().1,
             free_credit: self.soft.fleet.iter().filter(open).map(room).sum(),
             counts: self.soft.counts.clone(),
         }
@@ -171,8 +173,10 @@ impl Scheduler {
             InputIs::Reports
         } else if number == 2 * buckets + 1 {
             InputIs::Commands
-        } else {
+        } else if number == 2 * buckets + 2 {
             InputIs::Withdrawals
+        } else {
+            InputIs::Grants
         }
     }
 
@@ -265,6 +269,7 @@ impl Scheduler {
         self.soft = Soft::new(&self.pool, self.buckets.len());
         self.soft.epoch = Some(epoch);
         self.soft.unheard_until = at + self.pool.lease;
+        self.begin_gates();
         let (mut requeued, mut leased) = (Vec::new(), Vec::new());
         for (source, line) in self.state.overflow().in_line() {
             self.soft.lines.join(line, source);
@@ -338,9 +343,9 @@ impl Scheduler {
             self.soft.sleepers.stop(&source);
             self.offer(&source, at);
         }
-        let free: Vec<TenantId> = self.soft.gates.due(at).cloned().collect();
-        for tenant in free {
-            self.gate(&tenant, at);
+        for subject in self.soft.gates.due(at) {
+            self.gate(&subject, at);
+            self.say_whether_late(at);
         }
         self.heads(at);
     }
@@ -369,6 +374,9 @@ fn about(fact: &SchedulerFact) -> Option<(&SourcePosition, Event)> {
         | SchedulerFact::WorkerCordoned { .. }
         | SchedulerFact::WorkerUncordoned { .. }
         | SchedulerFact::PoolCommandRefused { .. }
+        | SchedulerFact::SliceRequested { .. }
+        | SchedulerFact::SliceGranted { .. }
+        | SchedulerFact::SliceReturned { .. }
         | SchedulerFact::WorkerForgotten { .. } => None,
     }
 }
@@ -395,6 +403,9 @@ fn back(fact: &SchedulerFact) -> u64 {
         | SchedulerFact::WorkerForgotten { .. }
         | SchedulerFact::WorkerCordoned { .. }
         | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::SliceRequested { .. }
+        | SchedulerFact::SliceGranted { .. }
+        | SchedulerFact::SliceReturned { .. }
         | SchedulerFact::PoolCommandRefused { .. } => 0,
     }
 }
@@ -418,9 +429,13 @@ impl Stage for Scheduler {
                 delayed::tick(self, *fresh, decision);
                 ended::tick(self, *fresh, decision);
                 forgotten::tick(self, *fresh, decision);
+                slices::tick(self, *fresh, (epoch, at), decision);
             }
             Input::Poll => {
-                if !ended::doomed(self, decision) && !granted::next(self, epoch, at, decision) {
+                if !ended::doomed(self, decision)
+                    && !slices::pay(self, epoch, at, decision)
+                    && !granted::next(self, epoch, at, decision)
+                {
                     moved::relieve(self, decision);
                 }
             }
@@ -440,10 +455,10 @@ impl Stage for Scheduler {
             SchedulerFact::WorkerWelcomed { worker, incarnation, lane, .. } => {
                 welcomed::apply(self, worker, *incarnation, *lane, at);
             }
-            SchedulerFact::LeaseGranted { source, worker, incarnation, token, number, work, .. } => {
+            SchedulerFact::LeaseGranted { source, worker, incarnation, token, number, work, spends, .. } => {
                 let (worker, incarnation, number) = (worker.clone(), *incarnation, *number);
                 let lease = crate::state::Lease { worker, incarnation, number, since: Some(at) };
-                granted::apply(self, source, lease, *token, work.as_deref(), at);
+                granted::apply(self, source, lease, *token, (work.as_deref(), spends), at);
             }
             SchedulerFact::LeaseExpired { source, end, until, .. } => expired::apply(self, source, *end, *until, at),
             SchedulerFact::JobRetried { source, by, until, usage, .. } => {
@@ -482,7 +497,12 @@ impl Stage for Scheduler {
             SchedulerFact::PoolCommandRefused { command, at_ms, why, .. } => {
                 cordoned::refused(self, *why, (command, *at_ms), at);
             }
+            SchedulerFact::SliceRequested { request } | SchedulerFact::SliceReturned { request } => {
+                slices::asked(self, request, at);
+            }
+            SchedulerFact::SliceGranted { answer } => slices::granted(self, answer, at),
         }
+        self.state.wallet_mut().forget_due(at);
     }
 
     fn emit(&self, fact: &SchedulerFact, at: Timestamp, input: Option<&Record>, outbox: &mut Outbox) {
@@ -500,7 +520,11 @@ impl Stage for Scheduler {
             SchedulerFact::JobRetried { source, by, .. } => retried::emit(self, source, by, outbox),
             SchedulerFact::CancelAsked { source, to, reason, .. } => cancelled::emit(self, source, to, reason, outbox),
             SchedulerFact::WorkerCordoned { .. } => cordoned::emit(self, fact, outbox),
-            SchedulerFact::LeaseExpired { .. }
+            SchedulerFact::SliceRequested { request } | SchedulerFact::SliceReturned { request } => {
+                slices::emit(self, request, outbox);
+            }
+            SchedulerFact::SliceGranted { .. }
+            | SchedulerFact::LeaseExpired { .. }
             | SchedulerFact::WorkerUncordoned { .. }
             | SchedulerFact::PoolCommandRefused { .. }
             | SchedulerFact::WithdrawalKept { .. }
@@ -531,14 +555,14 @@ impl Stage for Scheduler {
         let soft = &self.soft;
         let jobs = [soft.leases.next(), soft.cancels.next(), soft.deadlines.next(), soft.wakes.next()];
         let others = [soft.sleepers.next(), soft.gates.next(), soft.forget.next(), soft.rests.next()];
-        let overdue = [soft.runtimes.next(), soft.stalls.next()];
+        let overdue = [soft.runtimes.next(), soft.stalls.next(), self.state.wallet().next_due()];
         jobs.into_iter().chain(others).chain(overdue).flatten().min()
     }
 
     fn admits(&self, input: u32) -> bool {
         match self.input(input) {
             InputIs::Jobs(_) => self.soft.window.admits(input) && !self.is_full_of_delayed(),
-            InputIs::Reports | InputIs::Commands | InputIs::Withdrawals => true,
+            InputIs::Reports | InputIs::Commands | InputIs::Withdrawals | InputIs::Grants => true,
         }
     }
 
@@ -555,7 +579,7 @@ impl Stage for Scheduler {
     }
 
     fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
-        self.state = State::restore(snapshot)?;
+        self.state = State::restore(snapshot, self.pool.lent.as_ref().map(|lent| lent.lending.bounds()))?;
         self.soft = Soft::new(&self.pool, self.buckets.len());
         Ok(())
     }

@@ -15,6 +15,7 @@ use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::limits::Usage;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
+use tidegate_wallet::{Wallet, WalletBounds, WalletIn, WalletOut};
 
 use crate::cordons::Cordons;
 use crate::overflow::{Overflow, Parts, Withdrawal};
@@ -115,9 +116,25 @@ pub(crate) struct State {
     leased_of: HashMap<TenantId, usize>,
     overflow: Overflow,
     cordons: Cordons,
+    /// What is lent to this shard of its pool's limits; nothing in a pool of one shard.
+    wallet: Wallet<SourcePosition>,
 }
 
 impl State {
+    /// One of nothing, in a pool whose limits are lent within these bounds.
+    pub(crate) fn new(lent: Option<WalletBounds>) -> Self {
+        Self { wallet: Wallet::new(lent.unwrap_or_default()), ..Self::default() }
+    }
+
+    /// What is lent to this shard.
+    pub(crate) const fn wallet(&self) -> &Wallet<SourcePosition> {
+        &self.wallet
+    }
+
+    pub(crate) const fn wallet_mut(&mut self) -> &mut Wallet<SourcePosition> {
+        &mut self.wallet
+    }
+
     pub(crate) fn phase(&self, source: &SourcePosition) -> Phase {
         match self.jobs.get(source) {
             Some(Job { lease: Some(_), .. }) => Phase::Leased,
@@ -401,6 +418,8 @@ struct SnapshotOut<'a> {
     moved_in_line: Vec<(&'a SourcePosition, &'a TenantId, &'a str)>,
     #[serde(skip_serializing_if = "Cordons::is_empty")]
     cordons: &'a Cordons,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lent: Option<WalletOut<'a, SourcePosition>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -443,6 +462,8 @@ struct SnapshotIn {
     moved_in_line: Vec<(SourcePosition, TenantId, String)>,
     #[serde(default)]
     cordons: Cordons,
+    #[serde(default)]
+    lent: WalletIn<SourcePosition>,
 }
 
 #[derive(Deserialize)]
@@ -488,16 +509,18 @@ impl State {
             moved_in_line: in_line,
             withdrawn,
             cordons: &self.cordons,
+            lent: self.wallet.was_used().then(|| self.wallet.written()),
         })
     }
 
     /// The state of which `text` is the snapshot.
-    pub(crate) fn restore(text: &str) -> Result<Self, serde_json::Error> {
+    pub(crate) fn restore(text: &str, lent: Option<WalletBounds>) -> Result<Self, serde_json::Error> {
         let snapshot: SnapshotIn = serde_json::from_str(text)?;
         if snapshot.v != 1 {
             return Err(serde_json::Error::custom(format!("snapshot version {} is not known here", snapshot.v)));
         }
-        let mut state = Self::default();
+        let mut state = Self::new(lent);
+        state.wallet.replace(snapshot.lent);
         for JobIn { token, strikes, lease, until, answered, used, stopping, work } in snapshot.jobs {
             let work = Work::of(Arc::from(work)).map_err(|no| serde_json::Error::custom(no.detail))?;
             let source = work.source.clone();

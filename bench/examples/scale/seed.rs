@@ -35,6 +35,7 @@ pub(crate) fn layout(buckets: u32) -> anyhow::Result<Layout> {
         finished_partitions: 1,
         dead_partitions: 1,
         sources: BTreeMap::new(),
+        lending: tidegate_scheduler::Lending::default(),
     })
 }
 

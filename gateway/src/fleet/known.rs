@@ -194,6 +194,9 @@ impl Known {
             | SchedulerFact::ResultRepeated { .. }
             | SchedulerFact::ResultRefused { .. }
             | SchedulerFact::JobDuplicate { .. }
+            | SchedulerFact::SliceRequested { .. }
+            | SchedulerFact::SliceGranted { .. }
+            | SchedulerFact::SliceReturned { .. }
             | SchedulerFact::JobMoved { .. }
             | SchedulerFact::WorkRefused { .. } => {}
         }
@@ -423,6 +426,7 @@ mod tests {
             lane: 2,
             work: None,
             moved: 0,
+            spends: Vec::new(),
         }
     }
 

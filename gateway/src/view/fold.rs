@@ -231,6 +231,9 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerForgotten { .. }
         | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::SliceRequested { .. }
+        | SchedulerFact::SliceGranted { .. }
+        | SchedulerFact::SliceReturned { .. }
         | SchedulerFact::WorkerUncordoned { .. }
         | SchedulerFact::PoolCommandRefused { .. } => {}
     }

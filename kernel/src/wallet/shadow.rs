@@ -14,11 +14,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidegate_policy::{LimitView, Standing};
 use tidegate_protocol::ids::TenantId;
-use tidegate_protocol::limits::{Amount, LimitKind, LimitUse, WouldTake};
+use tidegate_protocol::limits::{Amount, LimitId, LimitKind, LimitUse, WouldTake};
 use tidegate_protocol::time::Timestamp;
 
-use super::holding::Holding;
-use super::{Name, WalletBounds};
+use tidegate_wallet::{Holding, WalletBounds};
+
+type Name = (LimitId, Box<str>);
 
 /// Entries forgotten with a fact.
 const AT_ONCE: usize = 8;
@@ -62,12 +63,9 @@ impl Shadow {
             let name: Name = (spend.limit.clone(), spend.key.clone());
             let holding = self.entries.entry(name.clone()).or_insert_with(|| {
                 *self.tenants.entry(tenant.clone()).or_default() += 1;
-                let capacity = definition.effective().0;
-                // The whole limit, for ever.
-                let until = Timestamp(u64::MAX);
-                Holding { number: 1, capacity, until, ..Holding::new(Arc::new(definition.clone()), tenant.clone()) }
+                Holding::whole(Arc::new(definition.clone()), tenant.clone())
             });
-            self.idle.remove(&(holding.last + holding.window(Duration::ZERO), name.clone()));
+            self.idle.remove(&(holding.last() + holding.window(Duration::ZERO), name.clone()));
             holding.spend(at, spend.amount, spend.member, Duration::ZERO);
             self.idle.insert((at + holding.window(Duration::ZERO), name));
         }
@@ -77,10 +75,10 @@ impl Shadow {
             }
             let Some((_, name)) = self.idle.pop_first() else { break };
             let Some(holding) = self.entries.remove(&name) else { continue };
-            if let Some(count) = self.tenants.get_mut(&holding.tenant) {
+            if let Some(count) = self.tenants.get_mut(holding.tenant()) {
                 *count -= 1;
                 if *count == 0 {
-                    self.tenants.remove(&holding.tenant);
+                    self.tenants.remove(holding.tenant());
                 }
             }
         }
@@ -90,8 +88,8 @@ impl Shadow {
     pub(crate) fn replace(&mut self, read: Vec<Entry>) {
         let mut shadow = Self::new(self.bounds);
         for Entry(name, holding) in read {
-            *shadow.tenants.entry(holding.tenant.clone()).or_default() += 1;
-            shadow.idle.insert((holding.last + holding.window(Duration::ZERO), name.clone()));
+            *shadow.tenants.entry(holding.tenant().clone()).or_default() += 1;
+            shadow.idle.insert((holding.last() + holding.window(Duration::ZERO), name.clone()));
             shadow.entries.insert(name, holding);
         }
         *self = shadow;
@@ -140,7 +138,7 @@ impl LimitView for ShadowView<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidegate_protocol::limits::{LimitDefinition, LimitId, Member};
+    use tidegate_protocol::limits::{LimitDefinition, Member};
 
     fn wanted(kind: LimitKind, limit: u64, amount: u64) -> LimitUse {
         let definition = LimitDefinition::new(kind, Amount::units(limit).unwrap(), Duration::from_mins(1));

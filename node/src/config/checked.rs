@@ -89,6 +89,12 @@ impl PoolConfig {
     pub const fn name(&self) -> &PoolName {
         &self.route.name
     }
+
+    /// Whether its shards borrow its limits from the limits stage; one shard keeps them itself.
+    #[must_use]
+    pub const fn borrows(&self) -> bool {
+        self.shards > 1
+    }
 }
 
 /// How topics are made and checked.
@@ -262,6 +268,7 @@ impl Config {
                     tenant_entries: limits.tenant_limit_keys,
                     open: limits.open_spends,
                     skew: Duration::from_millis(limits.escrow.skew_ms),
+                    ..WalletBounds::default()
                 },
                 escrow: limits.escrow.clone(),
                 kept: KeptBounds { jobs: limits.kept_jobs, bytes: limits.kept_bytes },
@@ -355,7 +362,14 @@ fn pool_of(check: &mut Check<'_>, number: usize, written: &PoolWritten, sources:
         finished_partitions: 1,
         dead_partitions: 1,
         sources: BTreeMap::new(),
+        lending: tidegate_scheduler::Lending::default(),
     };
+    let anything = capabilities.iter().any(|capability| capability.as_str() == "*");
+    for limited in written.scheduling.capabilities.keys().filter(|name| !anything && !capabilities.contains(name)) {
+        let reason = format!("pool `{name}` limits capability `{limited}`, which its workers do not have");
+        let path = [Field("pools"), Item(number), Field("scheduling"), Field("capabilities"), Field(limited.as_str())];
+        check.wrong(&path, reason, "correct the name, or list it under the pool's `capabilities`");
+    }
     check.keep(
         &[Field("pools"), Item(number)],
         "correct the number",

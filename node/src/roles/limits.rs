@@ -1,18 +1,26 @@
 //! The role limits: one group for all its shards.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::channel::mpsc;
 use tidegate_limits::{Layout, Limits, LimitsConfig};
 use tidegate_stage::Stage;
 
-use super::shards::{Begun, Hosting, RoleError, Shards, hold};
+use super::shards::{Begun, Hosting, RoleError, Shards, StandsStill, hold};
 use super::{Ground, Role, group};
+use crate::config::Config;
 use crate::topics::source_partitions;
 
 struct Lenders {
     ground: Ground,
-    config: LimitsConfig,
+    /// As it lends from its next owner on.
+    config: RwLock<LimitsConfig>,
+}
+
+impl Lenders {
+    fn config(&self) -> LimitsConfig {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Shards for Lenders {
@@ -20,7 +28,7 @@ impl Shards for Lenders {
     const ROLE: Role = Role::Limits;
 
     fn begin(self: &Arc<Self>, shard: u32) -> Result<Begun<Limits>, String> {
-        let config = self.config.clone();
+        let config = self.config();
         let spec = config
             .shard_spec(shard, &self.ground.process, self.ground.config.pace.clone())
             .map_err(|e| e.to_string())?;
@@ -35,13 +43,43 @@ impl Shards for Lenders {
     fn released(&self, _shard: u32) {}
 }
 
+/// The limits, held.
+pub(crate) struct LimitsHosting {
+    lenders: Arc<Lenders>,
+    hosting: Hosting,
+}
+
+fn made(reason: impl ToString) -> RoleError {
+    RoleError::Made { role: Role::Limits, reason: reason.to_string() }
+}
+
+/// Whom the limits answer by this configuration.
+async fn config_of(ground: &Ground, config: &Config) -> Result<LimitsConfig, RoleError> {
+    let sources = source_partitions(config, &*ground.spine).await.map_err(made)?;
+    let borrowers = config.pools.iter().filter(|pool| pool.borrows());
+    let pools = borrowers.map(|pool| (pool.name().clone(), pool.shards)).collect();
+    let layout = Layout { prefix: config.prefix.clone(), sources, pools };
+    LimitsConfig::new(&layout, &config.limits.escrow).map_err(made)
+}
+
+impl LimitsHosting {
+    /// From now on it lends to the pools of that configuration too: every shard is taken over again.
+    pub(crate) async fn lend_to(&self, config: &Config) -> Result<Vec<StandsStill>, RoleError> {
+        let config = config_of(&self.lenders.ground, config).await?;
+        *self.lenders.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(self.hosting.renew().await)
+    }
+
+    pub(crate) async fn stop(self) {
+        self.hosting.stop().await;
+    }
+}
+
 /// Begins the shards of the limits.
-pub(crate) async fn limits(ground: &Ground) -> Result<Vec<Hosting>, RoleError> {
-    let made = |reason: String| RoleError::Made { role: Role::Limits, reason };
-    let sources = source_partitions(&ground.config, &*ground.spine).await.map_err(|e| made(e.to_string()))?;
-    let layout = Layout { prefix: ground.config.prefix.clone(), sources };
-    let config = LimitsConfig::new(&layout, &ground.config.limits.escrow).map_err(|e| made(e.to_string()))?;
+pub(crate) async fn limits(ground: &Ground) -> Result<LimitsHosting, RoleError> {
+    let config = config_of(ground, &ground.config).await?;
     let (group, facts) = (group(&ground.config.prefix, Role::Limits, None), config.facts().clone());
-    let lenders = Arc::new(Lenders { ground: ground.clone(), config });
-    Ok(vec![hold(ground.clone(), group, facts, lenders).await?])
+    let lenders = Arc::new(Lenders { ground: ground.clone(), config: RwLock::new(config) });
+    let hosting = hold(ground.clone(), group, facts, Arc::clone(&lenders)).await?;
+    Ok(LimitsHosting { lenders, hosting })
 }

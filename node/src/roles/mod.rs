@@ -22,9 +22,8 @@ use crate::readiness::Board;
 
 pub use figures::Left;
 pub(crate) use kernel::{SourceHosting, kernels};
-pub(crate) use limits::limits;
+pub(crate) use limits::{LimitsHosting, limits};
 pub(crate) use scheduler::{PoolHosting, schedulers, sources_of};
-pub(crate) use shards::Hosting;
 pub use shards::{RoleError, StandsStill};
 
 /// A role.
@@ -32,7 +31,7 @@ pub use shards::{RoleError, StandsStill};
 pub enum Role {
     /// Judges jobs.
     Kernel,
-    /// Shares limits out to kernels.
+    /// Shares limits out to kernels, and to the schedulers of pools of several shards.
     Limits,
     /// Hands approved jobs to workers.
     Scheduler,

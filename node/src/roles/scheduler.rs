@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::channel::mpsc;
 use tidegate_protocol::ids::{PoolName, SourceName};
 use tidegate_protocol::topics::Topic;
-use tidegate_scheduler::{Layout, Pool, Scheduler};
+use tidegate_scheduler::{Layout, Lending, Pool, Scheduler};
 use tidegate_stage::Stage;
 use tokio::time::Instant;
 
@@ -72,6 +72,17 @@ fn made(reason: impl ToString) -> RoleError {
     RoleError::Made { role: Role::Scheduler, reason: reason.to_string() }
 }
 
+/// How limits are borrowed of a limits stage with these terms.
+const fn lending(escrow: &tidegate_limits::Tuning) -> Lending {
+    // Whoever was refused asks again after `retry_ms`, and waits for `recall_ms` then.
+    let owed_ms = 2 * (escrow.retry_ms + escrow.recall_ms);
+    Lending {
+        partitions: escrow.shards,
+        skew: Duration::from_millis(escrow.skew_ms),
+        owed_for: Duration::from_millis(owed_ms),
+    }
+}
+
 fn pool_of(ground: &Ground, pool: &PoolConfig, sources: &BTreeMap<SourceName, u32>) -> Result<Arc<Pool>, RoleError> {
     let config = &ground.config;
     let layout = Layout {
@@ -83,6 +94,7 @@ fn pool_of(ground: &Ground, pool: &PoolConfig, sources: &BTreeMap<SourceName, u3
         finished_partitions: config.topics.shared_partitions,
         dead_partitions: config.topics.shared_partitions,
         sources: sources.clone(),
+        lending: lending(&config.limits.escrow),
     };
     let pool = Pool::new(layout, &pool.tuning).map_err(made)?;
     let pool = pool.operated_by(ground.keys.trust(), ground.keys.people());

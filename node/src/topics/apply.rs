@@ -105,6 +105,7 @@ fn sender_of(topic: &Topic) -> Option<String> {
         | Topic::PoolCommands(_)
         | Topic::Outcomes(_)
         | Topic::Grants(_)
+        | Topic::PoolGrants(_)
         | Topic::LimitRequests
         | Topic::Approved(_)
         | Topic::Withdrawals(_)

@@ -92,7 +92,11 @@ pub async fn wanted(config: &Config, spine: &dyn Spine) -> Result<Vec<Wanted>, W
             (Topic::Leases(name()), pool.shards),
             (Topic::PoolCommands(name()), pool.shards),
             (Topic::Overflow(name()), pool.route.buckets),
+            (Topic::PoolGrants(name()), pool.shards),
         ] {
+            if matches!(topic, Topic::PoolGrants(_)) && !pool.borrows() {
+                continue;
+            }
             let full = topic.name(prefix)?;
             add(topic, full, partitions, false);
         }

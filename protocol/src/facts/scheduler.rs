@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::address::{Offset, TopicPartition};
 use crate::ids::{CommandId, JobId, PersonId, TenantId, WorkerId};
 use crate::job::{InputHash, SourcePosition};
-use crate::limits::Usage;
+use crate::limits::{LimitAnswer, LimitRequest, Spend, Usage};
 use crate::outcome::{DeadReason, Outcome};
 use crate::pool_command::{PoolAction, PoolRefusal, Told};
 use crate::time::Timestamp;
@@ -82,6 +82,9 @@ pub enum SchedulerFact {
         /// The number of its move, when the job was read from `overflow.<pool>` and is taken out of it by this; else 0.
         #[serde(default, skip_serializing_if = "is_no_number")]
         moved: u64,
+        /// What it takes of limits that are lent, in a pool of several shards; places of it are free when the lease ends.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        spends: Vec<Spend>,
     },
     /// A lease ended without result; the job is ready again, at once or later.
     LeaseExpired {
@@ -334,6 +337,21 @@ pub enum SchedulerFact {
         why: PoolRefusal,
         /// Why, for people.
         detail: String,
+    },
+    /// The shard asks the limits stage for a slice of a limit, or for longer time. Emits the request.
+    SliceRequested {
+        /// An `Ask`.
+        request: Box<LimitRequest>,
+    },
+    /// The limits stage answered.
+    SliceGranted {
+        /// `Granted` or `Switched`.
+        answer: Box<LimitAnswer>,
+    },
+    /// The shard gives back what it does not use of a limit. Emits the request.
+    SliceReturned {
+        /// A `Return`.
+        request: Box<LimitRequest>,
     },
 }
 

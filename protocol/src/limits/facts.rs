@@ -72,7 +72,7 @@ pub enum LimitsFact {
         /// Which.
         key: Box<str>,
     },
-    /// A record that no kernel shard could have written, or that follows from nothing known. Changes nothing.
+    /// A record that no shard could have written, or that follows from nothing known. Changes nothing.
     RequestRefused {
         /// Who wrote it.
         by: SenderId,

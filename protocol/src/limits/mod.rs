@@ -2,7 +2,7 @@
 //!
 //! # Words
 //! A **limit** bounds what may count within a window for one **key** (a tenant and an actor, say). The limits stage lends
-//! parts of it to kernel shards: a **holding** is the capacity one shard has of one limit and key, until a time; the shard
+//! parts of it to kernel and scheduler shards: a **holding** is the capacity one shard has of one limit and key, until a time; the shard
 //! spends it locally and never lets more count within the window than it holds. A **slice** is what one answer adds to a
 //! holding. What a shard gives back while it still counts elsewhere is a **residue**.
 //!

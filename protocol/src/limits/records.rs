@@ -1,5 +1,5 @@
-//! What kernels and the limits stage write to each other (`limits.requests`, `grants.<source>`), and how the scheduler tells
-//! a kernel of a job's end (`outcomes.<source>`).
+//! What kernels, schedulers and the limits stage write to each other (`limits.requests`, `grants.<source>`, `grants.<pool>`), and
+//! how the scheduler tells a kernel of a job's end (`outcomes.<source>`).
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ pub struct Residue {
     pub last: Timestamp,
 }
 
-/// A kernel shard to the limits stage, on `limits.requests`. `at` is the shard's own time.
+/// A kernel or scheduler shard to the limits stage, on `limits.requests`. `at` is the shard's own time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitRequest {
@@ -140,7 +140,7 @@ impl RefusedFor {
     }
 }
 
-/// The limits stage to a kernel shard, on `grants.<source>`.
+/// The limits stage to a kernel shard, on `grants.<source>`, or a scheduler shard, on `grants.<pool>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitAnswer {
@@ -182,6 +182,10 @@ pub enum LimitAnswer {
         key: Box<str>,
         /// How much.
         amount: Amount,
+        /// So much of it is more than this holder's part while others wait: it is to be given back as it comes free, although
+        /// it is in use. A holder that spends again what came free would let others wait for as long as it is busy.
+        #[serde(default, skip_serializing_if = "Amount::is_zero")]
+        owed: Amount,
     },
     /// A breaker opened or closed: what was granted of it is void, ask again when it is needed, not before `again`.
     Switched {

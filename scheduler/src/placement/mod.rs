@@ -218,6 +218,11 @@ impl Placement {
         }
     }
 
+    /// What jobs of a class need.
+    pub(crate) fn requirement(&self, id: ClassId) -> &[Capability] {
+        self.classes.get(&id).map_or(&[], |class| &class.name.requirement)
+    }
+
     /// Whether a worker that is known serves a class, free or not, its slots lent to children or not.
     pub(crate) fn is_served(&self, id: ClassId) -> bool {
         self.classes.get(&id).is_some_and(|class| !class.kinds.is_empty())

@@ -12,6 +12,7 @@ use tidegate_protocol::facts::SchedulerFact;
 use tidegate_protocol::fleet::Report;
 use tidegate_protocol::headers;
 use tidegate_protocol::ids::WorkerId;
+use tidegate_protocol::limits::LimitAnswer;
 use tidegate_protocol::pool_command::PoolCommand;
 use tidegate_protocol::selector::{MOST_LABELS, is_label};
 use tidegate_protocol::time::Timestamp;
@@ -21,7 +22,7 @@ use tidegate_stage::{Arrival, Decision, InputRef};
 use crate::Scheduler;
 use crate::scheduler::InputIs;
 use crate::transitions::arrived::{self, Fate};
-use crate::transitions::{cordoned, welcomed};
+use crate::transitions::{cordoned, slices, welcomed};
 
 /// Most capabilities a worker may name.
 const MOST_CAPABILITIES: usize = 1_024;
@@ -35,7 +36,9 @@ pub(crate) enum Heard {
     Work(Fate),
     Report(Box<Report>, Standing),
     Command(Box<PoolCommand>),
-    /// Bytes that are no report, or no command that can be believed.
+    /// Of the limits stage.
+    Answer(Box<LimitAnswer>),
+    /// Bytes that are no report, no answer, or no command that can be believed.
     Noise,
 }
 
@@ -120,6 +123,13 @@ impl Scheduler {
                 }
             },
             InputIs::Commands => self.hear_command(arrival, at),
+            InputIs::Grants => match arrival.record.value.as_deref().map(serde_json::from_slice::<LimitAnswer>) {
+                Some(Ok(answer)) => {
+                    self.hear_recall(&answer, at);
+                    Heard::Answer(Box::new(answer))
+                }
+                Some(Err(_)) | None => Heard::Noise,
+            },
         };
         self.soft.heard = Some((arrival.at, heard));
     }
@@ -158,9 +168,13 @@ impl Scheduler {
             Some((at, Heard::Command(command))) if *at == record => {
                 cordoned::decide(self, command, now.1, record, decision);
             }
+            Some((at, Heard::Answer(answer))) if *at == record => slices::decide(self, answer, now, record, decision),
             Some((at, Heard::Noise)) if *at == record => {}
             // Not heard: against the contract of `Stage`. It stays in its log.
-            Some((_, Heard::Work(_) | Heard::Report(..) | Heard::Command(_) | Heard::Noise)) | None => decision.wait(),
+            Some((_, Heard::Work(_) | Heard::Report(..) | Heard::Command(_) | Heard::Answer(_) | Heard::Noise))
+            | None => {
+                decision.wait();
+            }
         }
     }
 

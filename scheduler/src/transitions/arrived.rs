@@ -215,9 +215,9 @@ pub(crate) fn duplicate(
     let of = scheduler.owner_of(source);
     scheduler.state.overflow_mut().leave_line(source);
     if scheduler.soft.epoch.is_some()
-        && let Some((tenant, line)) = of
+        && let Some((_, line)) = of
     {
-        scheduler.leave(source, &tenant, line.as_ref(), at);
+        scheduler.leave(source, line.as_ref(), at);
     }
 }
 
@@ -257,6 +257,9 @@ pub(crate) fn needs_input(fact: &SchedulerFact) -> bool {
         | SchedulerFact::JobMoved { .. }
         | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::SliceRequested { .. }
+        | SchedulerFact::SliceGranted { .. }
+        | SchedulerFact::SliceReturned { .. }
         | SchedulerFact::WorkerUncordoned { .. }
         | SchedulerFact::PoolCommandRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => false,

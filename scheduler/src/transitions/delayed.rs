@@ -164,6 +164,7 @@ mod tests {
             lane: 0,
             work: None,
             moved: 0,
+            spends: Vec::new(),
         };
         shard.stage.apply(&granted, shard.at);
         assert_eq!(shard.stage.snapshot().unwrap(), before);

@@ -202,14 +202,15 @@ pub(crate) fn apply(
     let of = scheduler.owner_of(source);
     scheduler.soft.window.remove(source);
     let by = by.map(|by| (by.worker.clone(), by.token));
+    scheduler.free_places(source, at);
     let worker = scheduler.state.finish(source, by);
     if scheduler.soft.epoch.is_none() {
         return;
     }
     scheduler.unwatch(source);
     *scheduler.soft.counts.finished.entry(outcome).or_default() += 1;
-    if let Some((tenant, line)) = of {
-        scheduler.leave(source, &tenant, line.as_ref(), at);
+    if let Some((_, line)) = of {
+        scheduler.leave(source, line.as_ref(), at);
     }
     if let Some(worker) = worker {
         scheduler.refresh(&worker, at);

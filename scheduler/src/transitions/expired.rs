@@ -39,6 +39,7 @@ pub(crate) fn apply(
     until: Option<Timestamp>,
     at: Timestamp,
 ) {
+    scheduler.free_places(source, at);
     let Some(worker) = scheduler.state.expire(source, end, until) else { return };
     if scheduler.soft.epoch.is_none() {
         return;

@@ -6,16 +6,18 @@ use serde_json::value::RawValue;
 use tidegate_protocol::facts::{SchedulerFact, Token};
 use tidegate_protocol::fleet::Order;
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::limits::Spend;
 use tidegate_protocol::time::Timestamp;
 use tidegate_stage::{Decision, Outbox};
 
-use super::{ended, returned};
+use super::{ended, returned, slices};
 use crate::Scheduler;
+use crate::gate::Takes;
 use crate::state::Lease;
 use crate::transition::Phase;
 use crate::work::Work;
 
-/// One lease, or the end of the job whose turn it is and whose deadline has passed, or its way back when its ticket has; false when nothing can be placed.
+/// One lease, or what must be asked for before it, or the end of the job whose turn it is and whose deadline has passed, or its way back when its ticket has; false when nothing can be placed.
 pub(crate) fn next(scheduler: &Scheduler, epoch: u64, at: Timestamp, decision: &mut Decision<SchedulerFact>) -> bool {
     let soft = &scheduler.soft;
     let Some((class, worker)) = soft.placement.best() else { return false };
@@ -34,6 +36,10 @@ pub(crate) fn next(scheduler: &Scheduler, epoch: u64, at: Timestamp, decision: &
     if present.heard + scheduler.pool.lease <= at {
         return false; // silent, and not swept yet
     }
+    let (spends, asks) = match scheduler.take(&work.alike, epoch, at) {
+        Takes::Spends(spends, asks) => (spends, asks),
+        Takes::Asks(asks) => return slices::ask(asks, decision),
+    };
     let fact = SchedulerFact::LeaseGranted {
         source: source.clone(),
         worker: worker.clone(),
@@ -43,11 +49,13 @@ pub(crate) fn next(scheduler: &Scheduler, epoch: u64, at: Timestamp, decision: &
         lane: present.lane,
         work: if job.is_none() { Some(work.text.as_ref().to_owned()) } else { None },
         moved: if job.is_none() { work.terms().moved } else { 0 },
+        spends,
     };
     match waiting {
         Some(waiting) if job.is_none() => decision.settle(waiting.input, fact),
         Some(_) | None => decision.fact(fact),
     }
+    slices::ask(asks, decision);
     true
 }
 
@@ -56,7 +64,7 @@ pub(crate) fn apply(
     source: &SourcePosition,
     lease: Lease,
     token: Token,
-    work: Option<&RawValue>,
+    (work, spends): (Option<&RawValue>, &[Spend]),
     at: Timestamp,
 ) {
     let of = scheduler.owner_of(source);
@@ -73,12 +81,15 @@ pub(crate) fn apply(
         scheduler.soft.counts.impossible_facts += 1;
         return;
     }
+    if !spends.is_empty() {
+        scheduler.state.wallet_mut().spend(source, spends, at);
+    }
     if scheduler.soft.epoch.is_none() {
         return;
     }
     // The lease is counted: what it means for its tenant's limits can be said.
-    if let Some((tenant, line)) = of {
-        scheduler.serve(source, &tenant, line.as_ref(), at);
+    if let Some((_, line)) = of {
+        scheduler.serve(source, line.as_ref(), at);
     }
     scheduler.withdraw(source, at);
     let soft = &mut scheduler.soft;

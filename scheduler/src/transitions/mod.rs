@@ -14,6 +14,7 @@
 //! | `JobDelayed`, `JobDue` | [`delayed`] |
 //! | `CancelAsked`, `WithdrawalKept`, `WithdrawalMoved` | [`cancelled`], [`overdue`] |
 //! | `WorkerForgotten` | [`forgotten`] |
+//! | `SliceRequested`, `SliceGranted`, `SliceReturned` | [`slices`] |
 //! | `WorkerCordoned`, `WorkerUncordoned`, `PoolCommandRefused` | [`cordoned`] |
 //!
 //! Ordinals of messages (fixed for ever): 0 for the only one a fact emits; of `JobFinished`: `finished` 0, `dead` 1,
@@ -32,6 +33,7 @@ pub(crate) mod overdue;
 pub(crate) mod refused;
 pub(crate) mod retried;
 pub(crate) mod returned;
+pub(crate) mod slices;
 pub(crate) mod welcomed;
 
 use bytes::Bytes;

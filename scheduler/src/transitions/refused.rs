@@ -51,6 +51,9 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
         | SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerCordoned { .. }
+        | SchedulerFact::SliceRequested { .. }
+        | SchedulerFact::SliceGranted { .. }
+        | SchedulerFact::SliceReturned { .. }
         | SchedulerFact::WorkerUncordoned { .. }
         | SchedulerFact::PoolCommandRefused { .. }
         | SchedulerFact::WorkerForgotten { .. } => return,

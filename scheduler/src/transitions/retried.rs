@@ -45,6 +45,7 @@ pub(crate) fn apply(
     usage: Usage,
     at: Timestamp,
 ) {
+    scheduler.free_places(source, at);
     let Some(worker) = scheduler.state.retry(source, by, Some(until), usage) else { return };
     if scheduler.soft.epoch.is_none() {
         return;

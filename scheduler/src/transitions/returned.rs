@@ -71,8 +71,8 @@ pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, at: Time
     scheduler.soft.window.remove(source);
     scheduler.state.release(source);
     scheduler.soft.counts.returned += 1;
-    if let Some((tenant, line)) = of {
-        scheduler.leave(source, &tenant, line.as_ref(), at);
+    if let Some((_, line)) = of {
+        scheduler.leave(source, line.as_ref(), at);
     }
 }
 

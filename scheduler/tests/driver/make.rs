@@ -89,6 +89,7 @@ pub fn layout() -> Layout {
         finished_partitions: 2,
         dead_partitions: 1,
         sources: std::collections::BTreeMap::from([(tidegate_protocol::ids::SourceName::new("jobs.raw").unwrap(), 8)]),
+        lending: tidegate_scheduler::Lending::default(),
     }
 }
 

@@ -42,6 +42,7 @@ pub struct Shard {
     pub pool: Arc<Pool>,
     pub spec: ShardSpec,
     pub stage: Scheduler,
+    number: u32,
     pub at: Timestamp,
     pub epoch: u64,
     /// Facts as their log holds them, with `at`.
@@ -54,19 +55,38 @@ pub struct Shard {
 impl Shard {
     /// Shard 0 of the pool under its first owner, of epoch 1, at second 1.
     pub fn new(layout: Layout, tuning: &Tuning) -> Self {
+        Self::number(0, layout, tuning)
+    }
+
+    /// The same of another shard.
+    pub fn number(shard: u32, layout: Layout, tuning: &Tuning) -> Self {
         let pool = Pool::new(layout, tuning).unwrap().operated_by(Arc::new(Desk), Arc::new(Desk));
         let pool = Arc::new(pool);
-        let spec = pool.shard_spec(0, "test", Pace::default()).unwrap();
-        let stage = Scheduler::new(pool.clone(), 0);
+        let spec = pool.shard_spec(shard, "test", Pace::default()).unwrap();
+        let stage = Scheduler::new(pool.clone(), shard);
         let inputs = spec.inputs.iter().map(|_| Vec::new()).collect();
         let (at, log, kernel) = (Timestamp(1_000_000), Vec::new(), "kernel.jobs/0".to_owned());
-        let mut shard = Self { pool, spec, stage, at, epoch: 1, log, inputs, kernel };
+        let number = shard;
+        let mut shard = Self { pool, spec, stage, number, at, epoch: 1, log, inputs, kernel };
         shard.stage.observe(Signal::Owner { epoch: 1 }, shard.at);
         shard
     }
 
     pub fn reports_input(&self) -> usize {
-        self.inputs.len() - 3
+        self.inputs.len() - 3 - usize::from(self.borrows())
+    }
+
+    /// Whether it reads `grants`: the last input then.
+    fn borrows(&self) -> bool {
+        self.spec.inputs.last().is_some_and(|input| input.partition.topic.as_str().contains("grants"))
+    }
+
+    /// The limits stage answers, read at once.
+    pub fn answer(&mut self, answer: &tidegate_protocol::limits::LimitAnswer) -> Step {
+        assert!(self.borrows());
+        let value = serde_json::to_vec(answer).unwrap();
+        self.append(self.inputs.len() - 1, Some(value.into()), Headers::new());
+        self.read()
     }
 
     /// A record on `commands`, read at once.
@@ -212,7 +232,7 @@ impl Shard {
     /// unread again.
     pub fn takeover(&mut self, way: Way, epoch: u64) {
         let snapshot = self.stage.snapshot().unwrap();
-        let mut stage = Scheduler::new(self.pool.clone(), 0);
+        let mut stage = Scheduler::new(self.pool.clone(), self.number);
         match way {
             Way::Replay => {
                 for (at, fact) in &self.log {
@@ -242,7 +262,7 @@ impl Shard {
 
     fn next_unread(&self) -> Option<InputRef> {
         let reports = self.reports_input();
-        [reports + 2, reports + 1, reports].into_iter().chain(0..reports).find_map(|input| {
+        (reports..self.inputs.len()).rev().chain(0..reports).find_map(|input| {
             let number = u32::try_from(input).unwrap();
             let offset = self.inputs[input].iter().position(|(_, place)| *place == Place::Unread)?;
             self.stage.admits(number).then_some(InputRef { input: number, offset: offset as u64 })

@@ -100,6 +100,9 @@ pub(super) fn fact(fact: &SchedulerFact, name: Name<'_>) -> String {
         SchedulerFact::WorkerUncordoned { worker, by, .. } => {
             format!("WorkerUncordoned {} by {}", worker.as_str(), by.as_str())
         }
+        SchedulerFact::SliceRequested { request } => format!("SliceRequested {:?}", request.about()),
+        SchedulerFact::SliceGranted { answer } => format!("SliceGranted {:?}", answer.about()),
+        SchedulerFact::SliceReturned { request } => format!("SliceReturned {:?}", request.about()),
         SchedulerFact::PoolCommandRefused { worker, action, why, .. } => {
             format!("PoolCommandRefused {} {}: {}", action.word(), worker.as_str(), why.word())
         }

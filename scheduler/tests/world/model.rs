@@ -196,6 +196,9 @@ impl Model {
                 self.cordoned.insert(worker.clone());
             }
             SchedulerFact::WorkerUncordoned { worker, .. } => assert!(self.cordoned.remove(worker)),
+            SchedulerFact::SliceRequested { .. }
+            | SchedulerFact::SliceGranted { .. }
+            | SchedulerFact::SliceReturned { .. } => panic!("one shard keeps its limits itself"),
             SchedulerFact::PoolCommandRefused { worker, action, .. } => {
                 assert!(*action == PoolAction::Uncordon && !self.cordoned.contains(worker));
             }

@@ -95,7 +95,8 @@ impl Lender {
         let kernels = u32::try_from(kernels).unwrap();
         let sources = BTreeMap::from([(SourceName::new("jobs").unwrap(), kernels)]);
         let tuning = Tuning { holding_ms, recall_ms: 100, retry_ms: 20, ..Tuning::default() };
-        let config = LimitsConfig::new(&Layout { prefix: String::new(), sources }, &tuning).unwrap();
+        let config =
+            LimitsConfig::new(&Layout { prefix: String::new(), sources, pools: BTreeMap::new() }, &tuning).unwrap();
         Self { stage: Limits::new(config.clone()).with_bugs(planted), config, planted }
     }
 

@@ -24,6 +24,8 @@ pub enum Plant {
     StrikesForgotten,
     /// A tenant gets more than its share.
     ShareIgnored,
+    /// A new owner does not know what leases have taken of limits that are lent.
+    LostSpend,
     /// A job is leased by a ticket that has expired.
     ExpiredRuns,
     /// A record that is redriven goes on as what it was.
@@ -90,6 +92,7 @@ pub fn bugs() -> Vec<Bug> {
         Bug { plant: Plant::LostCancel, ..bug("a cancel lost at takeover", good) },
         Bug { plant: Plant::StrikesForgotten, ..bug("a retry that forgets strikes", good) },
         Bug { plant: Plant::ShareIgnored, ..bug("a tenant's share ignored", good) },
+        Bug { plant: Plant::LostSpend, ..bug("a spend lost at takeover", good) },
         Bug { plant: Plant::ExpiredRuns, ..bug("an expired ticket runs", good) },
         Bug { plant: Plant::SameLife, ..bug("a redrive is no other life", good) },
     ]

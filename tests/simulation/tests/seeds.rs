@@ -95,6 +95,7 @@ planted! {
     a_cancel_lost_at_takeover_is_found: "a cancel lost at takeover";
     a_retry_that_forgets_strikes_is_found: "a retry that forgets strikes";
     a_share_ignored_is_found: "a tenant's share ignored";
+    a_spend_lost_at_takeover_is_found: "a spend lost at takeover";
     running_by_an_expired_ticket_is_found: "an expired ticket runs";
     a_redrive_that_is_no_other_life_is_found: "a redrive is no other life";
 }

@@ -27,7 +27,7 @@ const CLOCKS: u64 = 700_000;
 /// Most facts of one decision: ticks of some kinds.
 const AT_ONCE: usize = 6_000;
 
-fn shown(fact: &SchedulerFact) -> Vec<Shown> {
+fn shown(fact: &SchedulerFact, sender: &str) -> Vec<Shown> {
     let to = |ordinal, name: &str, fenced, key: &str, source: &SourcePosition| Shown {
         ordinal,
         to: named(name),
@@ -45,10 +45,17 @@ fn shown(fact: &SchedulerFact) -> Vec<Shown> {
         SchedulerFact::JobMoved { source, .. } | SchedulerFact::WithdrawalMoved { source, .. } => {
             vec![to(0, "overflow.p", true, &source.to_string(), source)]
         }
+        SchedulerFact::SliceRequested { request } | SchedulerFact::SliceReturned { request } => {
+            let (limit, key) = request.about();
+            let key = format!("{limit}\n{key}");
+            let header = (headers::SENDER, sender.to_owned());
+            vec![Shown { ordinal: 0, to: named("limits.requests"), fenced: true, key, header, copies: 1 }]
+        }
         // No policy here has limits, so nothing but the job goes back.
         SchedulerFact::JobReturned { source, .. } => vec![to(1, "outcomes.jobs.raw", true, "", source)],
         SchedulerFact::WorkerWelcomed { .. }
         | SchedulerFact::LeaseGranted { .. }
+        | SchedulerFact::SliceGranted { .. }
         | SchedulerFact::LeaseExpired { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
@@ -172,7 +179,14 @@ pub fn scheduler_shard(
             check_fact(&record.fact, moment, &mut jobs, allowed, &beats, verdicts);
         }
     }
-    telling::check(broker, spec, &groups, &[named("dead").partition(0)], shown, verdicts);
+    telling::check(
+        broker,
+        spec,
+        &groups,
+        &[named("dead").partition(0)],
+        |fact| shown(fact, spec.sender.as_str()),
+        verdicts,
+    );
     telling::check_bounds(broker, spec, &groups, AT_ONCE, verdicts);
     let refused = facts(&groups).filter(|fact| is_refused_wrongly(broker, &fact.record.fact)).count();
     verdicts.must(refused == 0, Invariant::I2, || {
@@ -280,6 +294,9 @@ fn check_fact(
         | SchedulerFact::WorkerForgotten { .. }
         | SchedulerFact::WorkerCordoned { .. }
         | SchedulerFact::WorkerUncordoned { .. }
+        | SchedulerFact::SliceRequested { .. }
+        | SchedulerFact::SliceGranted { .. }
+        | SchedulerFact::SliceReturned { .. }
         | SchedulerFact::PoolCommandRefused { .. } => {}
     }
 }

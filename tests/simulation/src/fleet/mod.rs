@@ -18,4 +18,5 @@ pub mod policies;
 pub mod promises;
 pub mod redrives;
 pub mod scenario;
+pub mod shares;
 pub mod worker;

@@ -9,11 +9,12 @@ use tidegate_kernel::{
     DEFAULT_RECORD_BYTES, KeptBounds, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool as Routed, Routes,
     SourceWritten, WindowBounds,
 };
+use tidegate_limits::{Layout as LimitsLayout, Limits, LimitsConfig, Tuning as LimitsTuning};
 use tidegate_policy::Snapshot;
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::ids::{Capability, PoolName, SourceName, TenantId};
 use tidegate_protocol::time::Timestamp;
-use tidegate_scheduler::{Layout, Pool, Scheduler, TenantShare, Tuning};
+use tidegate_scheduler::{CapabilityLimit, Layout, Lending, Pool, Scheduler, TenantShare, Tuning};
 use tidegate_stage::{ShardSpec, Signal, Stage};
 
 use crate::chance::Chance;
@@ -32,6 +33,12 @@ pub const BUCKETS: u32 = 2;
 pub const LEASE_MS: u64 = 2_400;
 /// The tenant whose leases may be limited.
 pub const LIMITED: &str = TENANTS[0];
+/// The capability that may be limited.
+pub const SCARCE: &str = "sum";
+/// With a rate, the most at a time.
+pub const BURST: u32 = 2;
+/// The clocks' allowance: twice what a runner tolerates, and a margin for drift.
+pub const SKEW: Duration = Duration::from_millis(1_000);
 /// Tenants that the source may speak for.
 pub const TENANTS: [&str; 2] = ["acme", "globex"];
 
@@ -106,6 +113,27 @@ pub fn kernel_spec(seed: u64, config: &KernelConfig) -> ShardSpec {
     spec
 }
 
+fn limits_config(shards: u32) -> LimitsConfig {
+    let sources = BTreeMap::from([(SourceName::new("jobs.raw").unwrap(), KERNELS)]);
+    let pools = BTreeMap::from([(pool_name(), shards)]);
+    let skew_ms = u64::try_from(SKEW.as_millis()).unwrap();
+    let tuning =
+        LimitsTuning { shards: 1, holding_ms: 1_500, skew_ms, recall_ms: 60, retry_ms: 30, ..LimitsTuning::default() };
+    LimitsConfig::new(&LimitsLayout { prefix: PREFIX.into(), sources, pools }, &tuning).unwrap()
+}
+
+/// The shard that lends a pool of so many shards its limits.
+#[must_use]
+pub fn limits(shards: u32) -> Limits {
+    Limits::new(limits_config(shards))
+}
+
+/// Its spec.
+#[must_use]
+pub fn limits_spec(seed: u64, shards: u32) -> ShardSpec {
+    limits_config(shards).shard_spec(0, "", pace(seed, "limits")).unwrap()
+}
+
 /// What the pool of a seed promises.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
@@ -113,8 +141,12 @@ pub struct Terms {
     pub shards: u32,
     /// Attempts that may fail.
     pub attempts: u32,
-    /// Most leases of [`LIMITED`] at once.
+    /// Most leases of [`LIMITED`] at once, over all shards.
     pub most_leased: Option<u32>,
+    /// Most leases at once of jobs that need [`SCARCE`], over all tenants and shards.
+    pub most_scarce: Option<u32>,
+    /// Most of [`LIMITED`]'s jobs that begin in a second; [`BURST`] at a time.
+    pub per_second: Option<u32>,
     /// A job that is told to stop has so long, milliseconds.
     pub grace_ms: u64,
     /// A job that makes no progress is stopped after this, milliseconds.
@@ -127,12 +159,18 @@ pub struct Terms {
 #[must_use]
 pub fn terms(seed: u64) -> Terms {
     let mut chance = Chance::new(seed, "terms");
+    let mut own = Chance::new(seed, "limits of the pool");
     let shards = if chance.percent(40) { BUCKETS } else { 1 };
     Terms {
         shards,
         attempts: u32::try_from(chance.within(2..6)).unwrap_or(3),
-        // One shard counts alone.
-        most_leased: (shards == 1 && chance.percent(60)).then_some(1),
+        // One shard counts alone, several are lent their parts.
+        most_leased: match shards {
+            1 => chance.percent(60).then_some(1),
+            _ => own.percent(70).then(|| u32::try_from(own.within(1..4)).unwrap_or(1)),
+        },
+        most_scarce: own.percent(40).then_some(1),
+        per_second: (shards > 1 && own.percent(40)).then_some(5),
         grace_ms: chance.within(200..3_000),
         progress_ms: chance.percent(40).then(|| chance.within(1_000..3_000)),
         // In half of the runs tickets expire while jobs wait.
@@ -148,7 +186,10 @@ pub fn terms(seed: u64) -> Terms {
 pub fn pool(seed: u64, limited: bool) -> Arc<Pool> {
     let mut chance = Chance::new(seed, "pool");
     let terms = terms(seed);
-    let share = TenantShare { max_leased: terms.most_leased, weight: 3, ..TenantShare::default() };
+    let Terms { most_leased: max_leased, per_second, .. } = terms;
+    let share = TenantShare { max_leased, weight: 3, per_second, burst: per_second.and(Some(BURST)) };
+    let scarce = CapabilityLimit { max_leased: terms.most_scarce, ..CapabilityLimit::default() };
+    let capabilities = limited.then(|| (Capability::new(SCARCE).unwrap(), scarce)).into_iter().collect();
     let tenants = limited.then(|| (TenantId::new(LIMITED).unwrap(), share)).into_iter().collect();
     let layout = Layout {
         prefix: PREFIX.into(),
@@ -159,6 +200,7 @@ pub fn pool(seed: u64, limited: bool) -> Arc<Pool> {
         finished_partitions: 1,
         dead_partitions: 1,
         sources: BTreeMap::from([(SourceName::new("jobs.raw").unwrap(), KERNELS)]),
+        lending: Lending { partitions: 1, skew: SKEW, owed_for: Duration::from_millis(200) },
     };
     let tuning = Tuning {
         lease_ms: LEASE_MS,
@@ -169,6 +211,7 @@ pub fn pool(seed: u64, limited: bool) -> Arc<Pool> {
         cancel_grace_ms: terms.grace_ms,
         progress_timeout_ms: terms.progress_ms,
         tenants,
+        capabilities,
         window_jobs: usize::try_from(chance.within(2..20)).unwrap_or(5),
         forget_after_ms: 4_000,
         ..Tuning::default()

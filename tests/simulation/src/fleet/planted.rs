@@ -291,6 +291,8 @@ pub enum Forgets {
     Cancels,
     /// That an attempt which is retried has failed.
     Strikes,
+    /// Before it owns its shard, what leases have taken of limits.
+    Spends,
 }
 
 /// Facts do not all change what they should.
@@ -323,6 +325,13 @@ impl Stage for Forgetful {
                 let (source, until) = (source.clone(), Some(*until));
                 let end = LeaseEnd::GivenBack;
                 self.stage.apply(&SchedulerFact::LeaseExpired { source, token: by.token, end, until }, at);
+            }
+            (Forgets::Spends, SchedulerFact::LeaseGranted { .. }) if !self.owns => {
+                let mut fact = fact.clone();
+                if let SchedulerFact::LeaseGranted { spends, .. } = &mut fact {
+                    spends.clear();
+                }
+                self.stage.apply(&fact, at);
             }
             _ => self.stage.apply(fact, at),
         }

@@ -1,5 +1,5 @@
 //! What a pool promises to submitters and tenants, read from the log of a scheduler's shard: what is called off does not run again,
-//! attempts are bounded, nobody has more than its share, nothing starts beyond its deadline.
+//! attempts are bounded, nothing starts beyond its deadline.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use tidegate_protocol::facts::{LeaseEnd, SchedulerFact};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::time::Timestamp;
 
-use super::parts::{LIMITED, Terms};
+use super::parts::Terms;
 use crate::ledger::facts::{ValidGroup, facts};
 use crate::ledger::verdicts::{Invariant, Verdicts};
 
@@ -52,10 +52,6 @@ pub fn check(groups: &[ValidGroup<SchedulerFact>], terms: Terms, verdicts: &mut 
                 verdicts.must(twins == 1, Invariant::I5, || {
                     format!("job {tenant}/{id} has {twins} leases at once, with that of {source}")
                 });
-                let theirs = jobs.values().filter(|job| job.leased && job.tenant == LIMITED).count();
-                verdicts.must(terms.most_leased.is_none_or(|most| theirs <= most as usize), Invariant::Share, || {
-                    format!("{LIMITED} has {theirs} leases, its share is {:?}", terms.most_leased)
-                });
             }
             SchedulerFact::LeaseExpired { source, end, .. } => {
                 let job = jobs.entry(source.clone()).or_default();
@@ -90,6 +86,9 @@ pub fn check(groups: &[ValidGroup<SchedulerFact>], terms: Terms, verdicts: &mut 
             | SchedulerFact::JobReturned { .. }
             | SchedulerFact::WorkRefused { .. }
             | SchedulerFact::WorkerCordoned { .. }
+            | SchedulerFact::SliceRequested { .. }
+            | SchedulerFact::SliceGranted { .. }
+            | SchedulerFact::SliceReturned { .. }
             | SchedulerFact::WorkerUncordoned { .. }
             | SchedulerFact::PoolCommandRefused { .. }
             | SchedulerFact::WorkerForgotten { .. } => {}

@@ -11,7 +11,7 @@ use super::leases::scheduler_shard;
 use super::parts::{self, BUCKETS, KERNELS, LANES, named};
 use super::planted::{AnyToken, FailOpen, Forgetful, Forgets, OtherInput, RevokedLives, RunsExpired, SameLife};
 use super::policies::Policies;
-use super::{forgers, liars, lives, load, people, redrives, worker};
+use super::{forgers, liars, lives, load, people, redrives, shares, worker};
 use crate::plants::Plant;
 use crate::run::{CALM_US, Judged, LOAD_US, Stand, run_of, run_told};
 use crate::seeds::Outcome;
@@ -36,6 +36,9 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         ("withdrawals.p", terms.shards),
         ("commands.p", terms.shards),
         ("leases.p", terms.shards),
+        ("grants.p", terms.shards),
+        ("limits.requests", 1),
+        ("limits.facts", 1),
         ("work.p", LANES),
         ("denied", 1),
         ("finished", 1),
@@ -73,6 +76,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
                 | Plant::LostCancel
                 | Plant::StrikesForgotten
                 | Plant::ShareIgnored
+                | Plant::LostSpend
                 | Plant::ExpiredRuns => run_told(launch, rules, hearing.signals, make),
             }
         });
@@ -80,6 +84,11 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
     }
     for (shard, spec) in &leases {
         shards.push(Shard { spec: spec.clone(), launch: scheduling(&pool, *shard, rules, plant) });
+    }
+    let lender = parts::limits_spec(seed, terms.shards);
+    if terms.shards > 1 {
+        let launch: Launcher = Box::new(move |launch| run_of(launch, rules, move || parts::limits(terms.shards)));
+        shards.push(Shard { spec: lender.clone(), launch });
     }
     for (shard, (_, spec)) in (0..).zip(&kernels) {
         load::submit(seed, shard, &stand.core, &stand.spine, &spec.inputs[0].partition, LOAD_US);
@@ -114,6 +123,10 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             judged.snapshots += compared;
             groups.extend(of_shard);
         }
+        if terms.shards > 1 {
+            judged.snapshots += shares::lender(broker, &lender, terms.shards, verdicts);
+        }
+        shares::check(&groups, terms, verdicts);
         let executions = executions.all();
         lives::check(decisions.iter().map(Vec::as_slice), &groups, verdicts);
         judge::check_executions(&executions, &allowed, verdicts);
@@ -142,6 +155,10 @@ fn scheduling(pool: &Arc<Pool>, shard: u32, rules: Rules, plant: Plant) -> Launc
         Plant::StrikesForgotten => Box::new(move |launch| {
             let make = make.clone();
             run_of(launch, rules, move || Forgetful::new(make(), Forgets::Strikes))
+        }),
+        Plant::LostSpend => Box::new(move |launch| {
+            let make = make.clone();
+            run_of(launch, rules, move || Forgetful::new(make(), Forgets::Spends))
         }),
         Plant::Nothing
         | Plant::FailOpen

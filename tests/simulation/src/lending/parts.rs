@@ -82,7 +82,7 @@ pub fn limits_config() -> LimitsConfig {
         retry_ms: 30,
         ..LimitsTuning::default()
     };
-    LimitsConfig::new(&LimitsLayout { prefix: fleet::PREFIX.into(), sources }, &tuning).unwrap()
+    LimitsConfig::new(&LimitsLayout { prefix: fleet::PREFIX.into(), sources, pools: BTreeMap::new() }, &tuning).unwrap()
 }
 
 /// A limits shard, with what is planted.
@@ -109,6 +109,7 @@ pub fn pool() -> Arc<Pool> {
         finished_partitions: 1,
         dead_partitions: 1,
         sources: BTreeMap::from([(SourceName::new("jobs.raw").unwrap(), KERNELS)]),
+        lending: tidegate_scheduler::Lending::default(),
     };
     Arc::new(Pool::new(layout, &Tuning { window_jobs: 1_000, ..Tuning::default() }).unwrap())
 }

@@ -223,6 +223,7 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
             | Plant::LostCancel
             | Plant::StrikesForgotten
             | Plant::ShareIgnored
+            | Plant::LostSpend
             | Plant::ExpiredRuns
             | Plant::SameLife => Box::new(move |launch| run_of(launch, rules, make.clone())),
         };

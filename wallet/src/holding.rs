@@ -9,51 +9,51 @@ use tidegate_protocol::ids::TenantId;
 use tidegate_protocol::limits::{Amount, LimitDefinition, LimitKind, Member, Residue};
 use tidegate_protocol::time::Timestamp;
 
-use super::window::{Peaks, Spent};
+use crate::window::{Peaks, Spent};
 
 /// A request on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Asked {
-    pub(super) number: u64,
-    pub(super) at: Timestamp,
+pub(crate) struct Asked {
+    pub(crate) number: u64,
+    pub(crate) at: Timestamp,
 }
 
-/// See the module.
+/// What a shard has of one key of one limit, and what it spent of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Holding {
-    pub(super) definition: Arc<LimitDefinition>,
+pub struct Holding {
+    pub(crate) definition: Arc<LimitDefinition>,
     /// The tenant that asked first: entries are bounded by tenant.
-    pub(super) tenant: TenantId,
+    pub(crate) tenant: TenantId,
     /// Number of the request that began it; 0: nothing is held.
-    pub(super) number: u64,
-    pub(super) capacity: Amount,
+    pub(crate) number: u64,
+    pub(crate) capacity: Amount,
     /// It may be spent from here,
-    pub(super) from: Timestamp,
+    pub(crate) from: Timestamp,
     /// to before here.
-    pub(super) until: Timestamp,
+    pub(crate) until: Timestamp,
     /// When its time was last prolonged.
-    pub(super) since: Timestamp,
+    pub(crate) since: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) asked: Option<Asked>,
+    pub(crate) asked: Option<Asked>,
     /// Nothing more can be had before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) again: Option<Timestamp>,
-    pub(super) spent: Spent,
-    pub(super) peaks: Peaks,
+    pub(crate) again: Option<Timestamp>,
+    pub(crate) spent: Spent,
+    pub(crate) peaks: Peaks,
     /// Of `count_distinct_within`: values by their last use.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) members: BTreeMap<Member, Timestamp>,
+    pub(crate) members: BTreeMap<Member, Timestamp>,
     /// Stamp of the last spend.
-    pub(super) last: Timestamp,
+    pub(crate) last: Timestamp,
     /// Jobs whose end is awaited.
-    pub(super) open: u32,
+    pub(crate) open: u32,
     /// Of a breaker: only probes pass, as many as its capacity.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) probe: bool,
+    pub(crate) probe: bool,
 }
 
 impl Holding {
-    pub(super) fn new(definition: Arc<LimitDefinition>, tenant: TenantId) -> Self {
+    pub(crate) fn new(definition: Arc<LimitDefinition>, tenant: TenantId) -> Self {
         Self {
             definition,
             tenant,
@@ -73,10 +73,36 @@ impl Holding {
         }
     }
 
+    /// The whole limit, for ever: of an account that nobody else shares.
+    #[must_use]
+    pub fn whole(definition: Arc<LimitDefinition>, tenant: TenantId) -> Self {
+        let capacity = definition.effective().0;
+        Self { number: 1, capacity, until: Timestamp(u64::MAX), ..Self::new(definition, tenant) }
+    }
+
+    /// The tenant that asked first.
+    #[must_use]
+    pub const fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// How much is held.
+    #[must_use]
+    pub const fn capacity(&self) -> Amount {
+        self.capacity
+    }
+
+    /// Stamp of the last spend.
+    #[must_use]
+    pub const fn last(&self) -> Timestamp {
+        self.last
+    }
+
     /// How long a spend counts here. A place is free again when its job has ended; where that is not told it is time that
     /// frees it, and a shard's time may jump by the clocks' allowance (`skew`) when its owner changes, so it waits as
     /// much longer. Windows of stamps alone need no allowance.
-    pub(super) fn window(&self, skew: Duration) -> Duration {
+    #[must_use]
+    pub fn window(&self, skew: Duration) -> Duration {
         let window = self.definition.effective().1;
         match self.definition.kind {
             LimitKind::Concurrency => window + skew,
@@ -90,12 +116,13 @@ impl Holding {
     }
 
     /// Whether it may be spent at `at`.
-    pub(super) fn is_live(&self, at: Timestamp) -> bool {
+    pub(crate) fn is_live(&self, at: Timestamp) -> bool {
         self.number != 0 && self.from <= at && at < self.until
     }
 
     /// What counts at `at`; `window` is the limit's, or shorter where a bug is planted.
-    pub(super) fn counted(&self, at: Timestamp, window: Duration) -> Amount {
+    #[must_use]
+    pub fn counted(&self, at: Timestamp, window: Duration) -> Amount {
         match self.definition.kind {
             LimitKind::CountDistinctWithin => {
                 let used = self.members.values().filter(|last| at < **last + window).count();
@@ -110,13 +137,21 @@ impl Holding {
         }
     }
 
+    /// When the next of what counts at `at` does no longer.
+    pub(crate) fn next_to_pass(&self, at: Timestamp, window: Duration) -> Option<Timestamp> {
+        let values = self.members.values().map(|last| *last + window).filter(|passes| *passes > at).min();
+        let spent = self.spent.next_to_pass(at, window);
+        [values, spent].into_iter().flatten().min()
+    }
+
     /// Whether a spend at `at` adds nothing: the value is counted already.
-    pub(super) fn is_member(&self, member: Option<Member>, at: Timestamp, window: Duration) -> bool {
+    #[must_use]
+    pub fn is_member(&self, member: Option<Member>, at: Timestamp, window: Duration) -> bool {
         member.and_then(|member| self.members.get(&member)).is_some_and(|last| at < *last + window)
     }
 
     /// Takes a spend in. `skew` is the clocks' allowance.
-    pub(super) fn spend(&mut self, at: Timestamp, amount: Amount, member: Option<Member>, skew: Duration) {
+    pub fn spend(&mut self, at: Timestamp, amount: Amount, member: Option<Member>, skew: Duration) {
         let window = self.window(skew);
         self.last = at;
         if self.definition.kind == LimitKind::Breaker {
@@ -140,7 +175,7 @@ impl Holding {
     }
 
     /// What must stay here: used within any window of late.
-    pub(super) fn bound(&self, at: Timestamp, skew: Duration) -> Amount {
+    pub(crate) fn bound(&self, at: Timestamp, skew: Duration) -> Amount {
         let now = self.counted(at, self.window(skew));
         match self.definition.kind {
             // A released place was free before anybody else takes it.
@@ -155,7 +190,7 @@ impl Holding {
     }
 
     /// What can be given back.
-    pub(super) fn free(&self, at: Timestamp, skew: Duration) -> Amount {
+    pub(crate) fn free(&self, at: Timestamp, skew: Duration) -> Amount {
         match self.definition.kind {
             // It holds no capacity, only leave.
             LimitKind::Breaker => Amount::ZERO,
@@ -169,7 +204,7 @@ impl Holding {
     }
 
     /// From which stamp on others may spend what is given back at `at`.
-    pub(super) fn freed_from(&self, at: Timestamp, skew: Duration) -> Timestamp {
+    pub(crate) fn freed_from(&self, at: Timestamp, skew: Duration) -> Timestamp {
         match self.definition.kind {
             LimitKind::Concurrency => Timestamp(0),
             LimitKind::CountWithin
@@ -182,12 +217,12 @@ impl Holding {
     }
 
     /// What still counts when it is given up.
-    pub(super) fn residue(&self, at: Timestamp, skew: Duration) -> Residue {
+    pub(crate) fn residue(&self, at: Timestamp, skew: Duration) -> Residue {
         Residue { amount: self.bound(at, skew), last: self.last }
     }
 
     /// Nothing is held any more.
-    pub(super) fn empty(&mut self) {
+    pub(crate) fn empty(&mut self) {
         self.number = 0;
         self.capacity = Amount::ZERO;
         self.spent.clear();
@@ -198,7 +233,7 @@ impl Holding {
     }
 
     /// When time alone changes something: its time is over, or nothing is left to remember.
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
         match (self.number, self.asked) {
             (0, Some(_)) => None,
             (0, None) => Some(self.again.unwrap_or(Timestamp(0))),

@@ -15,24 +15,23 @@
 //! that is told first, by the verdict that replaces it, or by time.
 
 use serde::{Deserialize, Serialize};
-use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::limits::{Amount, BudgetOf, LimitKind, LimitRequest, OutcomeTold, RequestId, Spend};
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 
-use super::{Life, OPEN_AT_MOST, Wallet};
+use crate::{JobName, Wallet};
 
 /// A job whose end is awaited.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenJob {
     /// Stamp of its spends.
-    pub(super) at: Timestamp,
-    pub(super) spends: Vec<OpenSpend>,
+    pub(crate) at: Timestamp,
+    pub(crate) spends: Vec<OpenSpend>,
     /// Then its end is not waited for any longer.
-    pub(super) until: Timestamp,
+    pub(crate) until: Timestamp,
     /// How often its record was redriven before.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub(super) redrive: u32,
+    pub(crate) redrive: u32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -42,17 +41,17 @@ fn is_zero(number: &u32) -> bool {
 
 /// One of its spends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct OpenSpend {
-    pub(super) spend: Spend,
+pub(crate) struct OpenSpend {
+    pub(crate) spend: Spend,
     /// Of which holding.
-    pub(super) holding: u64,
+    pub(crate) holding: u64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) probe: bool,
+    pub(crate) probe: bool,
 }
 
 /// How the wait for a job's end is over.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum End<'a> {
+pub(crate) enum End<'a> {
     /// The scheduler has told it.
     Told(&'a OutcomeTold),
     /// Another verdict stands in place of the one that spent; the job never ran by that.
@@ -99,12 +98,12 @@ const fn failed(told: &OutcomeTold) -> Option<bool> {
     }
 }
 
-impl Wallet {
-    /// What the end of a job leads to; nothing when nobody waits for it (told before, or too late).
+impl<J: JobName> Wallet<J> {
+    /// What is to be passed on of the end of a job; `None` when nobody waits for it (told before, or too late).
     #[must_use]
-    pub fn told(&self, told: &OutcomeTold, at: Timestamp, epoch: u64) -> Vec<KernelFact> {
-        let Some(job) = self.open.get(&Life::of(&told.source)) else { return Vec::new() };
-        let mut facts = Vec::new();
+    pub fn told(&self, job: &J, told: &OutcomeTold, at: Timestamp, epoch: u64) -> Option<Vec<LimitRequest>> {
+        let job = self.open.get(job)?;
+        let mut requests = Vec::new();
         let mut number = self.number;
         for OpenSpend { spend, holding, probe } in &job.spends {
             let Some(entry) = self.entry(&spend.limit, &spend.key) else { continue };
@@ -124,38 +123,38 @@ impl Wallet {
                 probe: *probe,
                 at,
             };
-            facts.push(KernelFact::OutcomePassedOn { request: Box::new(request) });
+            requests.push(request);
         }
-        facts.push(KernelFact::SpendSettled { told: Box::new(told.clone()) });
-        facts
+        Some(requests)
     }
 
-    pub(super) fn settled(&mut self, told: &OutcomeTold, at: Timestamp) {
-        self.close(Life::of(&told.source), at, End::Told(told));
+    /// A job's end was told.
+    pub fn settled(&mut self, job: &J, told: &OutcomeTold, at: Timestamp) {
+        self.close(job, at, End::Told(told));
     }
 
-    /// A job gets another verdict: what the one before took is given back.
-    pub(super) fn replaced(&mut self, life: Life, at: Timestamp) {
-        self.close(life, at, End::Replaced);
+    /// A job has not what it took any more, another verdict on it stands or its lease is over: that is given back.
+    pub fn replaced(&mut self, job: &J, at: Timestamp) {
+        self.close(job, at, End::Replaced);
     }
 
     /// Remembers a job whose end is awaited.
-    pub(super) fn await_end(&mut self, life: Life, at: Timestamp, spends: Vec<OpenSpend>) {
+    pub(crate) fn await_end(&mut self, job: &J, at: Timestamp, spends: Vec<OpenSpend>) {
         let taken = spends.iter().filter_map(|open| self.entry(&open.spend.limit, &open.spend.key));
         let Some(longest) = taken.map(|holding| holding.window(self.bounds.skew)).max() else { return };
-        let until = at + longest.min(OPEN_AT_MOST);
-        self.open.insert(life, OpenJob { at, spends, until, redrive: life.1 });
-        self.forget.insert((until, life));
+        let until = at + longest.min(self.bounds.open_for);
+        self.open.insert(job.clone(), OpenJob { at, spends, until, redrive: job.written().1 });
+        self.forget.insert((until, job.clone()));
     }
 
     /// Ends the wait for a job, if it is waited for.
-    pub(super) fn close(&mut self, life: Life, at: Timestamp, end: End<'_>) {
+    pub(crate) fn close(&mut self, name: &J, at: Timestamp, end: End<'_>) {
         let skew = self.bounds.skew;
         let twice = self.bugs.settle_twice && matches!(end, End::Told(_));
-        let job = if twice { self.open.get(&life).cloned() } else { self.open.remove(&life) };
+        let job = if twice { self.open.get(name).cloned() } else { self.open.remove(name) };
         let Some(OpenJob { at: stamp, spends, until, .. }) = job else { return };
         if !twice {
-            self.forget.remove(&(until, life));
+            self.forget.remove(&(until, name.clone()));
         }
         for OpenSpend { spend, holding: number, .. } in spends {
             self.change(&spend.limit, &spend.key, |holding| {

@@ -21,17 +21,23 @@ fn micros(time: Duration) -> u64 {
 /// Spends by their stamp, oldest first. A spend at `t` counts while `at < t + window`; exactly so while there are few.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Spent(VecDeque<(Timestamp, Amount)>);
+pub(crate) struct Spent(VecDeque<(Timestamp, Amount)>);
 
 impl Spent {
     /// What counts at `at`.
-    pub(super) fn counted(&self, at: Timestamp, window: Duration) -> Amount {
+    pub(crate) fn counted(&self, at: Timestamp, window: Duration) -> Amount {
         let counts = self.0.iter().rev().take_while(|(stamp, _)| at < *stamp + window);
         counts.fold(Amount::ZERO, |sum, (_, amount)| sum.plus(*amount))
     }
 
+    /// When the next of what counts at `at` does no longer.
+    pub(crate) fn next_to_pass(&self, at: Timestamp, window: Duration) -> Option<Timestamp> {
+        let counts = self.0.iter().find(|(stamp, amount)| at < *stamp + window && !amount.is_zero());
+        counts.map(|(stamp, _)| *stamp + window)
+    }
+
     /// Adds a spend; `at` never goes back.
-    pub(super) fn add(&mut self, at: Timestamp, amount: Amount, window: Duration) {
+    pub(crate) fn add(&mut self, at: Timestamp, amount: Amount, window: Duration) {
         while self.0.front().is_some_and(|(stamp, _)| *stamp + window <= at) {
             self.0.pop_front();
         }
@@ -59,14 +65,14 @@ impl Spent {
     }
 
     /// Replaces what a spend of stamp `stamp` counts, `was`, by `now`; nothing when it counts no longer.
-    pub(super) fn replace(&mut self, stamp: Timestamp, was: Amount, now: Amount) {
+    pub(crate) fn replace(&mut self, stamp: Timestamp, was: Amount, now: Amount) {
         let at = self.0.partition_point(|(end, _)| *end < stamp);
         if let Some((_, spent)) = self.0.get_mut(at) {
             *spent = spent.less(was).plus(now);
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 }
@@ -74,11 +80,11 @@ impl Spent {
 /// The largest sums within a window, by when they were, for as long as they keep what is returned down.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Peaks(VecDeque<(Timestamp, Amount)>);
+pub(crate) struct Peaks(VecDeque<(Timestamp, Amount)>);
 
 impl Peaks {
     /// The window summed up to `sum` at `at`; it matters for `memory`.
-    pub(super) fn add(&mut self, at: Timestamp, sum: Amount, memory: Duration) {
+    pub(crate) fn add(&mut self, at: Timestamp, sum: Amount, memory: Duration) {
         let grain = (micros(memory) / PEAK_PARTS).max(1);
         let until = Timestamp((at + memory).0.div_ceil(grain).saturating_mul(grain));
         while self.0.front().is_some_and(|(until, _)| *until <= at) {
@@ -93,11 +99,11 @@ impl Peaks {
     }
 
     /// The largest that still matters at `at`.
-    pub(super) fn highest(&self, at: Timestamp) -> Amount {
+    pub(crate) fn highest(&self, at: Timestamp) -> Amount {
         self.0.iter().find(|(until, _)| *until > at).map_or(Amount::ZERO, |(_, peak)| *peak)
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 }

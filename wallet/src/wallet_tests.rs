@@ -8,8 +8,28 @@ use tidegate_protocol::outcome::Outcome;
 
 const SECOND: u64 = 1_000_000;
 
+/// A record's offset, and how often it was redriven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Life(u64, u32);
+
+impl JobName for Life {
+    type Written = u64;
+
+    fn written(&self) -> (u64, u32) {
+        (self.0, self.1)
+    }
+
+    fn read(offset: u64, redrive: u32) -> Self {
+        Self(offset, redrive)
+    }
+}
+
+fn awaits(shard: &Shard, offset: u64) -> bool {
+    shard.wallet.awaits(Life(offset, 0)..=Life(offset, u32::MAX))
+}
+
 struct Shard {
-    wallet: Wallet,
+    wallet: Wallet<Life>,
     tenant: TenantId,
     at: Timestamp,
 }
@@ -34,7 +54,7 @@ impl Shard {
         Self { wallet, tenant: TenantId::new("acme").unwrap(), at: Timestamp(1_000 * SECOND) }
     }
 
-    fn look(&self, wanted: &LimitUse) -> (Here, Vec<KernelFact>) {
+    fn look(&self, wanted: &LimitUse) -> (Here, Vec<LimitRequest>) {
         let mut view = self.wallet.view(&self.tenant, self.at, 7);
         (view.look(wanted), view.into_requests())
     }
@@ -43,9 +63,8 @@ impl Shard {
     fn granted(&mut self, wanted: &LimitUse) {
         let (_, asks) = self.look(wanted);
         for ask in asks {
-            self.wallet.apply(&ask, self.at);
-            let KernelFact::SliceRequested { request } = ask else { panic!("{ask:?}") };
-            let LimitRequest::Ask { id, holding, limit, key, want, .. } = *request else { panic!("{request:?}") };
+            self.wallet.requested(&ask, self.at);
+            let LimitRequest::Ask { id, holding, limit, key, want, .. } = ask else { panic!("{ask:?}") };
             let answer = LimitAnswer::Granted {
                 request: id,
                 holding,
@@ -58,23 +77,23 @@ impl Shard {
                 probe: false,
                 refused: None,
             };
-            self.wallet.apply(&KernelFact::SliceGranted { answer: Box::new(answer) }, self.at);
+            self.wallet.granted(&answer, self.at);
         }
     }
 
-    fn spend(&mut self, offset: Offset, wanted: &LimitUse) {
-        self.wallet.spend(Life(offset, 0), &[wanted.spend()], self.at);
+    fn spend(&mut self, offset: u64, wanted: &LimitUse) {
+        self.wallet.spend(&Life(offset, 0), &[wanted.spend()], self.at);
     }
 
-    fn told(&mut self, offset: Offset, attempts: u32, tokens: Option<u64>) -> usize {
+    fn told(&mut self, offset: u64, attempts: u32, tokens: Option<u64>) -> usize {
         let source = SourcePosition::new(SourceName::new("jobs.raw").unwrap(), 0, offset);
         let usage = Usage { tokens: tokens.and_then(Amount::units), money: None };
         let told = OutcomeTold { v: 1, source, outcome: Outcome::Succeeded, attempts, usage, at: self.at };
-        let facts = self.wallet.told(&told, self.at, 7);
-        for fact in &facts {
-            self.wallet.apply(fact, self.at);
-        }
-        facts.len()
+        let name = Life(told.source.offset, told.source.redrive);
+        let Some(passed_on) = self.wallet.told(&name, &told, self.at, 7) else { return 0 };
+        self.wallet.settled(&name, &told, self.at);
+        self.wallet.forget_due(self.at);
+        passed_on.len() + 1
     }
 
     fn counted(&self, wanted: &LimitUse) -> u64 {
@@ -88,7 +107,7 @@ fn a_job_waits_for_its_first_slice_and_then_spends_up_to_the_limit_and_no_furthe
     let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::CountWithin, 3, 1));
     let (here, asks) = shard.look(&wanted);
     assert_eq!((here, asks.len()), (Here::Unknown, 1));
-    shard.wallet.apply(&asks[0], shard.at);
+    shard.wallet.requested(&asks[0], shard.at);
     assert_eq!(shard.look(&wanted), (Here::Unknown, Vec::new()), "one request at a time");
     let mut shard = Shard::new();
     shard.granted(&wanted);
@@ -139,13 +158,11 @@ fn a_place_is_free_when_its_job_has_ended_and_the_holding_stays_until_the_last_h
     shard.at = shard.at + Duration::from_secs(31);
     assert_eq!((shard.wallet.next_due(), shard.look(&wanted).0), (None, Here::Unknown), "its time is over");
     shard.told(2, 1, None);
-    let facts = shard.wallet.tick(shard.at, shard.at, 7);
-    let [KernelFact::SliceReturned { request }] = &*facts else { panic!("{facts:?}") };
-    assert!(
-        matches!(&**request, LimitRequest::Return { rest: Some(rest), .. } if rest.amount.is_zero()),
-        "{request:?}"
-    );
-    shard.wallet.apply(&facts[0], shard.at);
+    let returns = shard.wallet.tick(shard.at, shard.at, 7);
+    let [request] = &*returns else { panic!("{returns:?}") };
+    assert!(matches!(request, LimitRequest::Return { rest: Some(rest), .. } if rest.amount.is_zero()), "{request:?}");
+    shard.wallet.requested(request, shard.at);
+    shard.wallet.forget_due(shard.at);
     assert!(shard.wallet.is_empty());
 }
 
@@ -158,9 +175,11 @@ fn what_was_used_of_late_is_not_given_back() {
     }
     let recall = |shard: &Shard| {
         let (limit, key, amount) = (wanted.limit.clone(), wanted.key.clone(), Amount::units(9).unwrap());
-        let answer = LimitAnswer::Recalled { holding: 1, limit, key, amount };
-        let Some(KernelFact::SliceReturned { request }) = shard.wallet.answered(answer, shard.at, 7) else { panic!() };
-        let LimitRequest::Return { free, .. } = *request else { panic!() };
+        let answer = LimitAnswer::Recalled { holding: 1, limit, key, amount, owed: Amount::ZERO };
+        let Some(Heard::Returned(LimitRequest::Return { free, .. })) = shard.wallet.answered(answer, shard.at, 7)
+        else {
+            panic!()
+        };
         free.0 / Amount::ONE.0
     };
     assert_eq!(recall(&shard), 5);
@@ -174,7 +193,7 @@ fn what_was_used_of_late_is_not_given_back() {
 fn what_cannot_be_had_is_exceeded_for_a_while_and_wakes_nobody() {
     let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::CountWithin, 3, 1));
     let (_, asks) = shard.look(&wanted);
-    shard.wallet.apply(&asks[0], shard.at);
+    shard.wallet.requested(&asks[0], shard.at);
     let answer = LimitAnswer::Granted {
         request: RequestId { epoch: 7, number: 1 },
         holding: 0,
@@ -187,7 +206,7 @@ fn what_cannot_be_had_is_exceeded_for_a_while_and_wakes_nobody() {
         probe: false,
         refused: None,
     };
-    shard.wallet.apply(&KernelFact::SliceGranted { answer: Box::new(answer) }, shard.at);
+    shard.wallet.granted(&answer, shard.at);
     assert_eq!((shard.look(&wanted), shard.wallet.next_due()), ((Here::Exceeded, Vec::new()), None));
     shard.at = shard.at + Duration::from_secs(1);
     assert_eq!(shard.look(&wanted).0, Here::Unknown, "it asks again");
@@ -221,9 +240,9 @@ fn an_answer_to_another_request_changes_nothing_and_a_snapshot_is_read_back() {
         probe: false,
         refused: None,
     };
-    shard.wallet.apply(&KernelFact::SliceGranted { answer: Box::new(answer) }, shard.at);
+    shard.wallet.granted(&answer, shard.at);
     assert_eq!(shard.wallet.to_text().unwrap(), before);
-    let mut other = Wallet::new(WalletBounds::default());
+    let mut other = Wallet::<Life>::new(WalletBounds::default());
     other.read_text(&before).unwrap();
     assert_eq!(other.to_text().unwrap(), before);
     assert_eq!((other.len(), other.open(), other.next_due()), (1, 1, shard.wallet.next_due()));
@@ -240,16 +259,16 @@ fn another_verdict_on_a_record_gives_back_what_the_one_before_took_once() {
         shard.at = shard.at + Duration::from_secs(1);
         shard.spend(1, &wanted);
         assert_eq!((shard.counted(&wanted), shard.wallet.open()), (200, 2), "allowed again");
-        shard.wallet.spend(Life(1, 0), &[], shard.at);
+        shard.wallet.spend(&Life(1, 0), &[], shard.at);
         assert_eq!((shard.counted(&wanted), shard.wallet.open()), (100, 1), "denied");
-        shard.wallet.spend(Life(1, 0), &[], shard.at);
+        shard.wallet.spend(&Life(1, 0), &[], shard.at);
         assert_eq!((shard.counted(&wanted), shard.told(1, 0, None)), (100, 0), "once");
         // What was awaited of the first verdict ends nothing of a later one.
         shard.spend(1, &wanted);
         shard.at = shard.at + Duration::from_secs(59);
-        shard.wallet.spend(Life(9, 0), &[], shard.at);
+        shard.wallet.spend(&Life(9, 0), &[], shard.at);
         assert_eq!(shard.told(1, 0, None), 1);
-        let mut other = Wallet::new(WalletBounds::default());
+        let mut other = Wallet::<Life>::new(WalletBounds::default());
         other.read_text(&shard.wallet.to_text().unwrap()).unwrap();
         assert_eq!(format!("{other:?}"), format!("{:?}", shard.wallet), "what is derived is derived again");
     }
@@ -260,18 +279,18 @@ fn what_one_life_of_a_record_took_is_settled_by_its_own_end_alone() {
     let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::Concurrency, 1_000, 100));
     shard.granted(&wanted);
     shard.spend(1, &wanted);
-    assert!(shard.wallet.awaits(1) && !shard.wallet.awaits(0) && !shard.wallet.awaits(2));
-    shard.wallet.spend(Life(1, 2), &[wanted.spend()], shard.at);
+    assert!(awaits(&shard, 1) && !awaits(&shard, 0) && !awaits(&shard, 2));
+    shard.wallet.spend(&Life(1, 2), &[wanted.spend()], shard.at);
     assert_eq!((shard.counted(&wanted), shard.wallet.open()), (200, 2));
     let before = shard.wallet.to_text().unwrap();
-    let mut other = Wallet::new(WalletBounds::default());
+    let mut other = Wallet::<Life>::new(WalletBounds::default());
     other.read_text(&before).unwrap();
     assert_eq!((format!("{other:?}"), other.to_text().unwrap()), (format!("{:?}", shard.wallet), before));
     assert_eq!((shard.told(1, 1, None), shard.counted(&wanted)), (1, 100));
-    assert!(shard.wallet.awaits(1), "the second is open");
+    assert!(awaits(&shard, 1), "the second is open");
     assert_eq!(shard.told(1, 1, None), 0, "the first has ended");
-    shard.wallet.spend(Life(1, 2), &[], shard.at);
-    assert_eq!((shard.counted(&wanted), shard.wallet.awaits(1)), (0, false));
+    shard.wallet.spend(&Life(1, 2), &[], shard.at);
+    assert_eq!((shard.counted(&wanted), awaits(&shard, 1)), (0, false));
 }
 
 #[test]
@@ -306,11 +325,9 @@ fn a_breaker_hears_of_failures_and_of_probes_that_ran_and_of_nothing_else() {
             let source = SourcePosition::new(SourceName::new("jobs.raw").unwrap(), 0, 5);
             let told = OutcomeTold { v: 1, source, outcome, attempts, usage: Usage::default(), at: shard.at };
             let mut passed_on = None;
-            for fact in shard.wallet.told(&told, shard.at, 7) {
-                if let KernelFact::OutcomePassedOn { request } = fact {
-                    let LimitRequest::Ended { failed, .. } = *request else { panic!("{request:?}") };
-                    passed_on = Some(failed);
-                }
+            for request in shard.wallet.told(&Life(5, 0), &told, shard.at, 7).unwrap() {
+                let LimitRequest::Ended { failed, .. } = request else { panic!("{request:?}") };
+                passed_on = Some(failed);
             }
             assert_eq!(passed_on, expected, "{outcome:?} after {attempts}, a probe: {probe}");
         }

@@ -9,12 +9,12 @@
 //! | no | | told so for now, or as many entries as may be | | exceeded | |
 //! | no | | | | unknown | for what it needs, unless it has asked |
 
-use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::ids::TenantId;
 use tidegate_protocol::limits::{Amount, LimitKind, LimitRequest, LimitUse, RequestId};
 use tidegate_protocol::time::Timestamp;
 
-use super::{MOST_SPENDS, PATIENCE, Wallet, doubled};
+use crate::holding::{Asked, Holding};
+use crate::{JobName, MOST_SPENDS, PATIENCE, Wallet, doubled};
 
 /// How a limit stands for a job, here and now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,32 +27,52 @@ pub enum Here {
     Unknown,
 }
 
+/// What is wanted of a limit beyond what one job takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What others here would take next: so much more is asked for, and no more. Not told: what a few such jobs take, or a
+    /// part of the limit.
+    pub demand: Option<Amount>,
+    /// What others were promised of what is held here: it is not spent, and nothing is asked for.
+    pub owed: Amount,
+}
+
 /// One judgement's look at the wallet; collects what should be asked for.
 #[derive(Debug)]
-pub struct View<'a> {
-    wallet: &'a Wallet,
+pub struct View<'a, J: JobName> {
+    wallet: &'a Wallet<J>,
     tenant: &'a TenantId,
     at: Timestamp,
     epoch: u64,
     asks: Vec<LimitRequest>,
 }
 
-impl Wallet {
+impl<J: JobName> Wallet<J> {
     /// A look at `at`, for a job of `tenant`, by the owner of `epoch`.
     #[must_use]
-    pub const fn view<'a>(&'a self, tenant: &'a TenantId, at: Timestamp, epoch: u64) -> View<'a> {
+    pub const fn view<'a>(&'a self, tenant: &'a TenantId, at: Timestamp, epoch: u64) -> View<'a, J> {
         View { wallet: self, tenant, at, epoch, asks: Vec::new() }
     }
 }
 
-impl View<'_> {
+impl<'a, J: JobName> View<'a, J> {
+    /// Whose keys those that are looked at from now on count as.
+    pub const fn counts_as(&mut self, tenant: &'a TenantId) {
+        self.tenant = tenant;
+    }
+
     /// How the limit stands.
     pub fn look(&mut self, wanted: &LimitUse) -> Here {
+        self.look_with(wanted, Terms::default())
+    }
+
+    /// The same on terms of the stage's own.
+    pub fn look_with(&mut self, wanted: &LimitUse, terms: Terms) -> Here {
         let (wallet, at) = (self.wallet, self.at);
         let (whole, _) = wanted.definition.effective();
         let breaker = wanted.definition.kind == LimitKind::Breaker;
         // A retry of what was asked and never answered counts as not asked.
-        let asked = |at: Timestamp, asked: super::Asked| at.since(asked.at) < PATIENCE;
+        let asked = |at: Timestamp, asked: Asked| at.since(asked.at) < PATIENCE;
         if !breaker && wanted.amount > whole {
             return Here::Exceeded;
         }
@@ -65,7 +85,7 @@ impl View<'_> {
             if full {
                 return Here::Exceeded;
             }
-            return self.ask(wanted, 0, wanted.amount, first(wanted.amount, whole));
+            return self.ask(wanted, 0, wanted.amount, first(wanted.amount, whole, terms.demand));
         };
         let denied = holding.again.is_some_and(|again| at < again);
         let waiting = holding.asked.is_some_and(|request| asked(at, request));
@@ -77,7 +97,7 @@ impl View<'_> {
                 (_, true) => Here::Unknown,
                 (false, false) => {
                     let (need, want) = if holding.number == 0 || breaker {
-                        (wanted.amount, first(wanted.amount, whole))
+                        (wanted.amount, first(wanted.amount, whole, terms.demand))
                     } else {
                         (Amount::ZERO, Amount::ZERO)
                     };
@@ -100,17 +120,18 @@ impl View<'_> {
         let counted = holding.counted(at, window);
         let takes = if holding.is_member(wanted.member, at, window) { Amount::ZERO } else { wanted.amount };
         let after = counted.plus(takes);
-        if after <= holding.capacity {
-            let low = holding.capacity.less(after) < Amount(holding.capacity.0 / 4);
-            let more = if low && !denied && holding.capacity < whole {
-                doubled(holding.capacity).min(whole).less(holding.capacity)
-            } else {
-                Amount::ZERO
+        if after <= holding.capacity.less(terms.owed) {
+            let goal = match terms.demand {
+                Some(demand) => after.plus(demand),
+                None if holding.capacity.less(after) < Amount(holding.capacity.0 / 4) => doubled(holding.capacity),
+                None => Amount::ZERO,
             };
+            let more =
+                if denied || !terms.owed.is_zero() { Amount::ZERO } else { goal.min(whole).less(holding.capacity) };
             self.renew(wanted, holding, more, waiting);
             return Here::Within;
         }
-        if holding.capacity >= whole || (denied && !waiting) {
+        if holding.capacity >= whole || (denied && !waiting) || !terms.owed.is_zero() {
             return Here::Exceeded;
         }
         if waiting {
@@ -120,17 +141,18 @@ impl View<'_> {
         if need > whole.less(holding.capacity) {
             return Here::Exceeded;
         }
-        self.ask(wanted, holding.number, need, need.max(holding.capacity))
+        let want = terms.demand.map_or(holding.capacity, |demand| need.plus(demand));
+        self.ask(wanted, holding.number, need, want.min(whole.less(holding.capacity)))
     }
 
-    /// What the judgement asks the limits stage for, as facts, whatever its outcome.
+    /// What the look asks the limits stage for, whatever its outcome.
     #[must_use]
-    pub fn into_requests(self) -> Vec<KernelFact> {
-        self.asks.into_iter().map(|request| KernelFact::SliceRequested { request: Box::new(request) }).collect()
+    pub fn into_requests(self) -> Vec<LimitRequest> {
+        self.asks
     }
 
     /// Asks ahead: for more, or because the last third of its time has come.
-    fn renew(&mut self, wanted: &LimitUse, holding: &super::Holding, more: Amount, waiting: bool) {
+    fn renew(&mut self, wanted: &LimitUse, holding: &Holding, more: Amount, waiting: bool) {
         let term = holding.until.since(holding.since);
         let late = holding.until.since(self.at) < term / 3;
         // What is needed goes first.
@@ -161,9 +183,12 @@ impl View<'_> {
     }
 }
 
-/// What is wanted at first: enough for some more jobs like this one, or a sixteenth.
-fn first(amount: Amount, whole: Amount) -> Amount {
+/// What is wanted at first: what is in demand; when that is not told, enough for some more jobs like this one, or a sixteenth.
+fn first(amount: Amount, whole: Amount, demand: Option<Amount>) -> Amount {
     const JOBS: u64 = 8;
+    if let Some(demand) = demand {
+        return amount.plus(demand).min(whole).max(amount);
+    }
     let sixteenth = Amount(whole.0 / 16 - (whole.0 / 16) % Amount::ONE.0);
     Amount(amount.0.saturating_mul(JOBS)).max(sixteenth).min(whole).max(amount)
 }

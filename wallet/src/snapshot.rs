@@ -1,32 +1,38 @@
 //! The wallet in a snapshot: equal states give equal bytes.
 
 use serde::{Deserialize, Serialize};
-use tidegate_protocol::address::Offset;
 use tidegate_protocol::limits::LimitId;
 
-use super::holding::Holding;
-use super::{Life, OpenJob, Wallet};
+use crate::holding::Holding;
+use crate::{JobName, OpenJob, Wallet};
 
 /// As written.
-#[derive(Serialize)]
-pub(crate) struct WalletOut<'a> {
+#[derive(Debug, Serialize)]
+pub struct WalletOut<'a, J: JobName> {
     number: u64,
     entries: Vec<(&'a LimitId, &'a str, &'a Holding)>,
-    open: Vec<(Offset, &'a OpenJob)>,
+    open: Vec<(J::Written, &'a OpenJob)>,
 }
 
 /// As read.
-#[derive(Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct WalletIn {
+pub struct WalletIn<J: JobName> {
     number: u64,
     entries: Vec<(LimitId, Box<str>, Holding)>,
-    open: Vec<(Offset, OpenJob)>,
+    open: Vec<(J::Written, OpenJob)>,
 }
 
-impl Wallet {
+impl<J: JobName> Default for WalletIn<J> {
+    fn default() -> Self {
+        Self { number: 0, entries: Vec::new(), open: Vec::new() }
+    }
+}
+
+impl<J: JobName> Wallet<J> {
     /// For a snapshot.
-    pub(crate) fn written(&self) -> WalletOut<'_> {
+    #[must_use]
+    pub fn written(&self) -> WalletOut<'_, J> {
         let entries = self
             .entries
             .iter()
@@ -34,12 +40,12 @@ impl Wallet {
         WalletOut {
             number: self.number,
             entries: entries.collect(),
-            open: self.open.iter().map(|(Life(offset, _), job)| (*offset, job)).collect(),
+            open: self.open.iter().map(|(name, job)| (name.written().0, job)).collect(),
         }
     }
 
     /// Replaces everything by what was written.
-    pub(crate) fn replace(&mut self, read: WalletIn) {
+    pub fn replace(&mut self, read: WalletIn<J>) {
         let mut wallet = Self::new(self.bounds).with_bugs(self.bugs);
         wallet.number = read.number;
         for (limit, key, holding) in read.entries {
@@ -49,8 +55,8 @@ impl Wallet {
             set.extend(holding.next_due().map(|due| (due, (limit.clone(), key.clone()))));
             wallet.entries.entry(limit).or_default().insert(key, holding);
         }
-        wallet.open = read.open.into_iter().map(|(offset, job)| (Life(offset, job.redrive), job)).collect();
-        wallet.forget.extend(wallet.open.iter().map(|(life, job)| (job.until, *life)));
+        wallet.open = read.open.into_iter().map(|(name, job)| (J::read(name, job.redrive), job)).collect();
+        wallet.forget.extend(wallet.open.iter().map(|(name, job)| (job.until, name.clone())));
         *self = wallet;
     }
 

@@ -1,0 +1,347 @@
+//! Whether the jobs of a tenant, and those that need a capability, may be leased by their limits.
+//!
+//! What may not go now stays where it is and heads no class, so that nobody waits for it: a tenant's jobs are blocked in the ready
+//! queues ([`crate::ready`]), a capability shuts the classes that need it. One shard counts for itself; several spend what they are
+//! lent ([`crate::lent`]): then a gate is open too where something could be asked for, and the asking is done when the
+//! turn of such a job has come and a worker is there for it ([`take`](Scheduler::take)).
+//!
+//! Soft: a new owner knows by the state what is leased, held and spent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tidegate_protocol::ids::Capability;
+use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::limits::{Amount, LimitAnswer, LimitId, LimitRequest, LimitUse, Spend};
+use tidegate_protocol::time::Timestamp;
+use tidegate_wallet::{Here, Terms};
+
+use crate::Scheduler;
+use crate::clock::Clock;
+use crate::lent::{Lent, subject_of};
+use crate::placement::ClassId;
+use crate::shares::{Rates, Shares, Subject};
+use crate::work::{Alike, Requirement};
+
+/// A key for which there is no room is looked at again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
+/// An answer that is not there after so long is worth a word.
+const LATE: Duration = Duration::from_secs(5);
+
+type Key = (LimitId, Box<str>);
+
+/// What another shard waits for.
+#[derive(Debug, Clone, Copy)]
+struct Owed {
+    amount: Amount,
+    until: Timestamp,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Gates {
+    /// When those with a rate may start their next, by this shard's own count.
+    rates: Rates,
+    /// When to look again.
+    clocks: Clock<Subject>,
+    /// Capabilities of which no more may be leased now.
+    shut: BTreeSet<Capability>,
+    /// Classes with jobs that need a limited capability.
+    classes: BTreeMap<Capability, BTreeSet<ClassId>>,
+    /// Leases that need a limited capability.
+    leased: BTreeMap<Capability, usize>,
+    /// Whose leases have ended since gates were looked at.
+    freed: BTreeSet<Subject>,
+    owed: BTreeMap<Key, Owed>,
+    /// What was asked for and is not answered, since when.
+    asked: BTreeMap<Key, Timestamp>,
+    /// It was said that the limits stage does not answer.
+    late: bool,
+}
+
+/// What the lease of a job means for its limits.
+pub(crate) enum Takes {
+    /// It may be: it takes this, and this is to be asked for ahead.
+    Spends(Vec<Spend>, Vec<LimitRequest>),
+    /// Not yet: this is to be asked for first, be it nothing.
+    Asks(Vec<LimitRequest>),
+}
+
+impl Gates {
+    pub(crate) fn new(shares: &Shares) -> Self {
+        let classes = shares.limited().map(|capability| (capability.clone(), BTreeSet::new()));
+        Self { classes: classes.collect(), ..Self::default() }
+    }
+
+    /// When the next is to be looked at again.
+    pub(crate) fn next(&self) -> Option<Timestamp> {
+        self.clocks.next()
+    }
+
+    /// Those that are to be looked at again by now.
+    pub(crate) fn due(&self, at: Timestamp) -> Vec<Subject> {
+        self.clocks.due(at).cloned().collect()
+    }
+
+    /// A class with this need has jobs, or has none any more; whether a capability that it needs is shut.
+    pub(crate) fn note(&mut self, class: ClassId, needs: &[Capability], busy: bool) -> bool {
+        if self.classes.is_empty() {
+            return false;
+        }
+        for capability in needs {
+            let Some(classes) = self.classes.get_mut(capability) else { continue };
+            if busy {
+                classes.insert(class);
+            } else {
+                classes.remove(&class);
+            }
+        }
+        needs.iter().any(|capability| self.shut.contains(capability))
+    }
+
+    /// Requests that are not answered, and whether one has not been for long.
+    pub(crate) fn unanswered(&self) -> (usize, bool) {
+        (self.asked.len(), self.late)
+    }
+
+    fn owed(&self, wanted: &LimitUse, at: Timestamp) -> Option<Owed> {
+        let owed = self.owed.get(&(wanted.limit.clone(), wanted.key.clone()));
+        owed.copied().filter(|owed| owed.until > at)
+    }
+}
+
+impl Scheduler {
+    /// Shuts or opens the gate of a tenant or a capability.
+    pub(crate) fn gate(&mut self, subject: &Subject, at: Timestamp) {
+        if self.pool.shares.limit_of(subject).is_none() {
+            return;
+        }
+        let (open, again) = match (&self.pool.lent, self.soft.epoch) {
+            (_, None) => return,
+            (None, Some(_)) => self.by_own_count(subject, at),
+            (Some(lent), Some(epoch)) => self.by_what_is_lent(lent, subject, epoch, at),
+        };
+        match again {
+            Some(again) => self.soft.gates.clocks.set(subject, again),
+            None => self.soft.gates.clocks.stop(subject),
+        }
+        match subject {
+            Subject::Tenant(tenant) => self.soft.ready.block(tenant, !open),
+            Subject::Capability(capability) => {
+                let gates = &mut self.soft.gates;
+                let changed = if open { gates.shut.remove(capability) } else { gates.shut.insert(capability.clone()) };
+                let classes = gates.classes.get(capability).filter(|_| changed);
+                for class in classes.cloned().unwrap_or_default() {
+                    self.soft.head(class);
+                }
+            }
+        }
+    }
+
+    /// Looks at the gates of those whose leases have ended.
+    pub(crate) fn gate_freed(&mut self, at: Timestamp) {
+        for subject in std::mem::take(&mut self.soft.gates.freed) {
+            self.gate(&subject, at);
+        }
+    }
+
+    fn by_own_count(&mut self, subject: &Subject, at: Timestamp) -> (bool, Option<Timestamp>) {
+        let Some(limit) = self.pool.shares.limit_of(subject) else { return (true, None) };
+        let leased = match subject {
+            Subject::Tenant(tenant) => self.state.leased_of(tenant),
+            Subject::Capability(capability) => self.soft.gates.leased.get(capability).copied().unwrap_or(0),
+        };
+        let full = limit.max_leased.is_some_and(|most| leased >= most as usize);
+        let free_at = self.soft.gates.rates.free_at(subject, limit, at);
+        let soon = free_at > at;
+        (!full && !soon, soon.then_some(free_at))
+    }
+
+    /// Open: a job would pass, or something could be asked for. And when time alone changes that.
+    fn by_what_is_lent(&self, lent: &Lent, subject: &Subject, epoch: u64, at: Timestamp) -> (bool, Option<Timestamp>) {
+        let (wallet, gates) = (self.state.wallet(), &self.soft.gates);
+        if self.waits_of(subject) == 0 {
+            return (true, None);
+        }
+        let (mut open, mut again) = (true, None::<Timestamp>);
+        for wanted in lent.uses(subject) {
+            let mut view = wallet.view(lent.tenant_of(subject), at, epoch);
+            let owed = gates.owed(&wanted, at);
+            let here = view.look_with(&wanted, self.terms(subject, &wanted, at));
+            open &= here == Here::Within || !view.into_requests().is_empty();
+            let key = (&wanted.limit, &*wanted.key);
+            let asked = gates.asked.get(&(wanted.limit.clone(), wanted.key.clone())).map(|asked| *asked + LATE);
+            let times = [wallet.changes_at(key, at), owed.map(|owed| owed.until), asked.filter(|late| *late > at)];
+            again = times.into_iter().flatten().chain(again).min();
+        }
+        (open, if open { again } else { again.or(Some(at + AGAIN)) })
+    }
+
+    /// Ready jobs that this limits.
+    fn waits_of(&self, subject: &Subject) -> usize {
+        let soft = &self.soft;
+        match subject {
+            Subject::Tenant(tenant) => soft.ready.jobs_of(tenant),
+            Subject::Capability(capability) => {
+                let classes = soft.gates.classes.get(capability).into_iter().flatten();
+                classes.map(|class| soft.ready.jobs_in(*class)).sum()
+            }
+        }
+    }
+
+    /// So much is wanted beyond a job: what waits here, as far as workers have room or it is no more than twice of what is in use.
+    fn terms(&self, subject: &Subject, wanted: &LimitUse, at: Timestamp) -> Terms {
+        let held = self.state.wallet().holding(&wanted.limit, &wanted.key);
+        let held = held.map_or(0, |held| usize::try_from(held.capacity().0 / Amount::ONE.0).unwrap_or(usize::MAX));
+        let room = self.soft.placement.free_workers().max(held);
+        let more = self.waits_of(subject).min(room).saturating_sub(1);
+        let demand = Amount::units(u64::try_from(more).unwrap_or(u64::MAX)).unwrap_or(Amount::ZERO);
+        let owed = self.soft.gates.owed(wanted, at).map_or(Amount::ZERO, |owed| owed.amount);
+        Terms { demand: Some(demand), owed }
+    }
+
+    /// What the lease of a job takes of what is lent.
+    pub(crate) fn take(&self, alike: &Alike, epoch: u64, at: Timestamp) -> Takes {
+        let Some(lent) = &self.pool.lent else { return Takes::Spends(Vec::new(), Vec::new()) };
+        let subjects = self.pool.shares.subjects(&alike.tenant, &alike.requirement);
+        let mut view = self.state.wallet().view(&alike.tenant, at, epoch);
+        let (mut spends, mut within) = (Vec::new(), true);
+        for subject in &subjects {
+            view.counts_as(lent.tenant_of(subject));
+            for wanted in lent.uses(subject) {
+                within &= view.look_with(&wanted, self.terms(subject, &wanted, at)) == Here::Within;
+                spends.push(wanted.spend());
+            }
+        }
+        let asks = view.into_requests();
+        if within { Takes::Spends(spends, asks) } else { Takes::Asks(asks) }
+    }
+
+    /// What is to be given back to shards that wait for it, of what came free.
+    pub(crate) fn pays(&self, epoch: u64, at: Timestamp) -> Option<LimitRequest> {
+        let wallet = self.state.wallet();
+        let owed = self.soft.gates.owed.iter().filter(|(_, owed)| owed.until > at);
+        let mut unused = owed.filter(|((limit, key), _)| !wallet.unused((limit, key), at).is_zero());
+        let ((limit, key), owed) = unused.next()?;
+        wallet.returned((limit, key), owed.amount, at, epoch)
+    }
+
+    /// Another shard waits: what this one owes it.
+    pub(crate) fn hear_recall(&mut self, answer: &LimitAnswer, at: Timestamp) {
+        let LimitAnswer::Recalled { limit, key, owed, .. } = answer else { return };
+        let Some(lent) = &self.pool.lent else { return };
+        let until = at + lent.lending.owed_for;
+        let known = self.state.wallet().holding(limit, key).is_some();
+        let name = (limit.clone(), key.clone());
+        self.soft.gates.owed.retain(|_, owed| owed.until > at);
+        if known && !owed.is_zero() {
+            self.soft.gates.owed.insert(name, Owed { amount: *owed, until });
+        } else {
+            self.soft.gates.owed.remove(&name);
+        }
+        self.gate_key(limit, key, at);
+    }
+
+    /// A fact about a key of a limit was applied.
+    pub(crate) fn told_of(&mut self, request: Option<&LimitRequest>, answer: Option<&LimitAnswer>, at: Timestamp) {
+        if self.soft.epoch.is_none() {
+            return;
+        }
+        let about = request.map(LimitRequest::about).or_else(|| answer.map(LimitAnswer::about));
+        let Some((limit, key)) = about else { return };
+        let name = (limit.clone(), Box::from(key));
+        let gates = &mut self.soft.gates;
+        match request {
+            Some(LimitRequest::Ask { .. }) => {
+                gates.asked.insert(name, at);
+            }
+            Some(LimitRequest::Return { free, rest, .. }) => {
+                if let Some(owed) = gates.owed.get_mut(&name) {
+                    owed.amount = owed.amount.less(*free);
+                    if owed.amount.is_zero() || rest.is_some() {
+                        gates.owed.remove(&name);
+                    }
+                }
+            }
+            Some(LimitRequest::Ended { .. }) => {}
+            None => {
+                gates.asked.remove(&name);
+            }
+        }
+        self.gate_key(limit, key, at);
+        self.say_whether_late(at);
+    }
+
+    fn gate_key(&mut self, limit: &LimitId, key: &str, at: Timestamp) {
+        if let Some(subject) = subject_of(&self.pool.layout.pool, limit, key) {
+            self.gate(&subject, at);
+            self.heads(at);
+        }
+    }
+
+    /// Says once that the limits stage does not answer, and once that it does again.
+    pub(crate) fn say_whether_late(&mut self, at: Timestamp) {
+        let gates = &mut self.soft.gates;
+        let oldest = gates.asked.values().min().map(|asked| at.since(*asked));
+        let late = oldest.is_some_and(|waits| waits >= LATE);
+        if late == gates.late {
+            return;
+        }
+        gates.late = late;
+        let pool = &self.pool.layout.pool;
+        if late {
+            let (waits, asked) = (oldest.unwrap_or_default().as_secs(), gates.asked.len());
+            tracing::warn!(%pool, asked, waits, "the limits stage does not answer: jobs of limited tenants and capabilities wait for it, all others run; see that a process has the role limits");
+        } else {
+            tracing::info!(%pool, "the limits stage answers");
+        }
+    }
+
+    /// A job was leased: what it takes is counted.
+    pub(crate) fn count_lease(&mut self, alike: &Alike, at: Timestamp) {
+        for subject in self.pool.shares.subjects(&alike.tenant, &alike.requirement) {
+            if let Some(limit) = self.pool.shares.limit_of(&subject)
+                && self.pool.lent.is_none()
+            {
+                self.soft.gates.rates.start(&subject, limit, at);
+                if let Subject::Capability(capability) = &subject {
+                    *self.soft.gates.leased.entry(capability.clone()).or_default() += 1;
+                }
+            }
+            self.gate(&subject, at);
+        }
+    }
+
+    /// The lease of a job, when it has one, is about to end: its places are free.
+    pub(crate) fn free_places(&mut self, source: &SourcePosition, at: Timestamp) {
+        let Some(job) = self.state.job(source).filter(|job| job.lease.is_some()) else { return };
+        let alike = job.work.alike.clone();
+        self.state.wallet_mut().replaced(source, at);
+        if self.soft.epoch.is_none() {
+            return;
+        }
+        for subject in self.pool.shares.subjects(&alike.tenant, &alike.requirement) {
+            if let Subject::Capability(capability) = &subject
+                && let Some(leased) = self.soft.gates.leased.get_mut(capability)
+            {
+                *leased = leased.saturating_sub(1);
+            }
+            self.soft.gates.freed.insert(subject);
+        }
+    }
+
+    /// What a new owner knows of its limits.
+    pub(crate) fn begin_gates(&mut self) {
+        let asked = self.state.wallet().asked().map(|(limit, key, at)| ((limit.clone(), Box::from(key)), at));
+        self.soft.gates.asked = asked.collect();
+        let limited = |capability: &&Capability| self.soft.gates.classes.contains_key(*capability);
+        let mut leased: BTreeMap<Capability, usize> = BTreeMap::new();
+        for job in self.state.jobs().filter(|job| job.lease.is_some()) {
+            let needs: &Requirement = &job.work.alike.requirement;
+            for capability in needs.iter().filter(limited) {
+                *leased.entry(capability.clone()).or_default() += 1;
+            }
+        }
+        self.soft.gates.leased = leased;
+    }
+}
