@@ -61,7 +61,8 @@ impl Ground {
         let schedulers = vec![scheduler("scheduler-1")?, scheduler("scheduler-2")?];
         // One short append is one line, whoever else writes.
         let command = format!("echo $TIDEGATE_SOURCE >> {HELD_LOG}; exec flock --shared {HELD} true");
-        let holder = worker(Role::Auditor, "hold", plan.running, &["--", "sh", "-c", &command])?;
+        // A worker leaves each shard a slot to ask with, whatever waits elsewhere: enough for all of them in whichever shard.
+        let holder = worker(Role::Auditor, "hold", plan.running * plan.shards, &["--", "sh", "-c", &command])?;
         let worker = worker(Role::Worker, "work", plan.concurrency, &["--builtin", plan.builtin])?;
         let made = home.run(&["topics", "apply", "--config", "kernel.yaml"])?;
         anyhow::ensure!(made.code == Some(0), "`topics apply` ended with {:?}:\n{}{}", made.code, made.out, made.err);
