@@ -254,7 +254,7 @@ mod tests {
         let named = |id: &str| Work::read(Some(&driver::approved(&driver::job(id, 7), r#"{"b":1}"#))).unwrap();
         for id in ["a", "v", "job", "j-1", "größe", "a b:c"] {
             let work = named(id);
-            assert_eq!((work.name(), work.id().as_str(), work.terms == None), (id, id, true));
+            assert_eq!((work.name(), work.id().as_str(), work.terms.is_none()), (id, id, true));
         }
         let work = named(r#"a"b\c"#);
         assert_eq!((work.name(), work.id().as_str()), (r#"a"b\c"#, r#"a"b\c"#));

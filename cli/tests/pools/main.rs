@@ -1,11 +1,6 @@
 //! `tidegate serve` and `tidegate dev` read their pools again at SIGHUP, and say in their log what changed or why nothing did.
 
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that meets what it does not expect must fail"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that meets what it does not expect must fail")]
 
 mod dev;
 #[path = "../dev/mod.rs"]
