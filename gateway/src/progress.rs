@@ -112,6 +112,8 @@ struct Watched {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Where reports of pools stand.
+    reports: BTreeMap<PoolName, TopicName>,
     jobs: HashMap<SourcePosition, Watched>,
     /// Pools that are followed.
     followed: BTreeSet<PoolName>,
@@ -122,7 +124,6 @@ struct State {
 /// See the module. Shared as `Arc`.
 pub struct Progress {
     spine: Arc<dyn Spine>,
-    reports: BTreeMap<PoolName, TopicName>,
     state: Mutex<State>,
     places: Arc<Semaphore>,
     /// Something was read.
@@ -131,7 +132,7 @@ pub struct Progress {
 
 impl std::fmt::Debug for Progress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Progress").field("pools", &self.reports.keys()).finish_non_exhaustive()
+        f.debug_struct("Progress").field("pools", &self.state().reports.keys()).finish_non_exhaustive()
     }
 }
 
@@ -141,11 +142,15 @@ impl Progress {
     pub fn new(spine: Arc<dyn Spine>, reports: BTreeMap<PoolName, TopicName>) -> Arc<Self> {
         Arc::new(Self {
             spine,
-            reports,
-            state: Mutex::default(),
+            state: Mutex::new(State { reports, ..State::default() }),
             places: Arc::new(Semaphore::new(FOLLOWING)),
             turned: watch::Sender::new(()),
         })
+    }
+
+    /// From now on of these pools. Jobs of a pool that is gone say nothing more.
+    pub fn follows(&self, reports: BTreeMap<PoolName, TopicName>) {
+        self.state().reports = reports;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -197,7 +202,7 @@ impl Progress {
             };
             let ended = job.state.is_ended();
             // Nothing follows of an ended job: it takes no place among the watched.
-            let watched = |pool: &&PoolName| self.reports.contains_key(*pool) && (!ended || self.watches(&job.source));
+            let watched = |pool: &&PoolName| self.has(pool) && (!ended || self.watches(&job.source));
             let pool = job.pool.as_ref().filter(watched);
             let mut signs = match pool {
                 Some(pool) => Some(self.watch(&job.source, pool).await?),
@@ -256,6 +261,11 @@ impl Progress {
     /// A place among those who follow a job for long; it is free again when what is returned is dropped.
     pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, NotWatched> {
         Arc::clone(&self.places).try_acquire_owned().map_err(|_| NotWatched::TooManyFollow)
+    }
+
+    /// Whether reports of that pool can be followed.
+    fn has(&self, pool: &PoolName) -> bool {
+        self.state().reports.contains_key(pool)
     }
 
     fn watches(&self, job: &SourcePosition) -> bool {
@@ -318,8 +328,8 @@ impl Progress {
 
     /// Where the pool's reports end now.
     async fn open(&self, pool: &PoolName) -> Result<Opened, SpineError> {
-        let Some(topic) = self.reports.get(pool) else { return Ok(Vec::new()) };
-        let states = self.spine.describe(std::slice::from_ref(topic)).await?;
+        let Some(topic) = self.state().reports.get(pool).cloned() else { return Ok(Vec::new()) };
+        let states = self.spine.describe(std::slice::from_ref(&topic)).await?;
         let state = states.into_iter().next().flatten();
         let state = state.ok_or_else(|| SpineError::UnknownTopic { topic: topic.clone() })?;
         let partitions: Vec<_> = (0..state.partitions).map(|partition| topic.partition(partition)).collect();
@@ -368,8 +378,9 @@ impl Progress {
 
     fn leave(&self, state: &mut State, pool: &PoolName) {
         state.followed.remove(pool);
-        if let Some(topic) = self.reports.get(pool) {
-            state.read.retain(|partition, _| partition.topic != *topic);
+        let State { reports, read, .. } = state;
+        if let Some(topic) = reports.get(pool) {
+            read.retain(|partition, _| partition.topic != *topic);
         }
     }
 

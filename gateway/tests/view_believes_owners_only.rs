@@ -128,7 +128,7 @@ async fn a_zombie_a_forger_and_what_follows_a_gap_are_not_believed() {
         dead: dead.clone(),
         trust: Some(trust()),
     };
-    let reading = tokio::spawn(run(Arc::clone(&spine), topics, Arc::clone(&view)));
+    let reading = tokio::spawn(run(Arc::clone(&spine), tokio::sync::watch::channel(topics).1, Arc::clone(&view)));
     tokio::time::timeout(Duration::from_secs(30), view.caught_up()).await.unwrap();
     let mut known: Vec<String> =
         view.list(&Filter::default(), 10).jobs.iter().map(|job| job.id.clone().unwrap().to_string()).collect();

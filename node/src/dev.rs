@@ -26,6 +26,7 @@ use tidegate_worker::agent::Builtin;
 use crate::config::{
     Config, KeysError, PoolWritten, SigningWritten, TrustedWritten, WorkerKeyWritten, Written, trusted_line,
 };
+use crate::pools::{ReloadRefused, Reloaded};
 use crate::process::{Node, StartError, start};
 use crate::roles::Role;
 use crate::topics::{apply, plan, wanted};
@@ -74,6 +75,7 @@ impl Dev {
 
 /// A running `tidegate dev`.
 pub struct DevNode {
+    how: Dev,
     node: Node,
     workers: Workers,
     address: PathBuf,
@@ -99,6 +101,20 @@ impl DevNode {
         self.workers.start(worker, &spine, &prefix);
     }
 
+    /// As [`Node::reload`], with `written` in place of the configuration it was started with.
+    ///
+    /// # Errors
+    /// [`ReloadRefused`]; also when it was started without a configuration.
+    pub async fn reload_written(&mut self, written: Written) -> Result<Reloaded, ReloadRefused> {
+        if self.how.config.is_none() {
+            let reason =
+                "`tidegate dev` was started without a configuration: it has one pool, of what its workers can do";
+            return Err(StartError::Data { reason: reason.into() }.into());
+        }
+        let config = settled(&self.how, written)?;
+        self.node.reload(&config).await
+    }
+
     /// Drains the workers, then stops everything.
     pub async fn stop(self) {
         // While the scheduler still settles results.
@@ -112,23 +128,50 @@ impl DevNode {
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn dev(dev: Dev) -> Result<DevNode, StartError> {
-    let data = |what: &str, path: &Path, error: std::io::Error| StartError::Data {
-        reason: format!("`{}` cannot be {what}: {error}", path.display()),
-    };
-    std::fs::create_dir_all(&dev.data).map_err(|e| data("made", &dev.data, e))?;
+pub async fn dev(mut dev: Dev) -> Result<DevNode, StartError> {
+    std::fs::create_dir_all(&dev.data).map_err(|e| unusable("made", &dev.data, &e))?;
     let written_by_user = dev.config.is_some();
-    let workers = if written_by_user { last_of_each(dev.workers) } else { with_builtins(dev.workers) };
+    let given = std::mem::take(&mut dev.workers);
+    let workers = if written_by_user { last_of_each(given) } else { with_builtins(given) };
     if written_by_user && !dev.capabilities.is_empty() {
         let reason = "capabilities of workers outside were given beside a configuration; write them under its `pools`";
         return Err(StartError::Data { reason: reason.into() });
     }
-    let mut written = dev.config.unwrap_or_else(|| default_config(&workers, dev.capabilities));
-    if let Some(policy) = dev.policy {
-        written.policy = policy;
-    } else if !written_by_user {
+    let written = match &dev.config {
+        Some(written) => written.clone(),
+        None => default_config(&workers, std::mem::take(&mut dev.capabilities)),
+    };
+    let config = settled(&dev, written)?;
+    let keys = config.keys.read()?;
+    let trusted = dev.data.join("trusted.yaml");
+    let lines: String = keys.trust.iter().map(|key| trusted_line(key) + "\n").collect();
+    std::fs::write(&trusted, lines).map_err(|e| unusable("written", &trusted, &e))?;
+    let spine = crate::spine::open(&config.spine).await?;
+    let plan = plan(wanted(&config, &*spine).await?, &*spine).await.map_err(StartError::Look)?;
+    apply(&plan, &*spine).await?;
+    let pool = config.pools.first().map(|pool| pool.name().clone());
+    let node = start(config, spine, keys, Role::ALL.into_iter().collect()).await?;
+    let mut running = Workers::default();
+    if let Err(error) = start_workers(&mut running, &node, pool, &workers, dev.concurrency) {
+        node.stop().await;
+        return Err(error);
+    }
+    let address = dev.data.join("address");
+    std::fs::write(&address, format!("http://{}\n", node.address())).map_err(|e| unusable("written", &address, &e))?;
+    Ok(DevNode { how: dev, node, workers: running, address })
+}
+
+fn unusable(what: &str, path: &Path, error: &std::io::Error) -> StartError {
+    StartError::Data { reason: format!("`{}` cannot be {what}: {error}", path.display()) }
+}
+
+/// The configuration with what is always so here: the spine and everything else in the folder, and its keys.
+fn settled(dev: &Dev, mut written: Written) -> Result<Config, StartError> {
+    if let Some(policy) = &dev.policy {
+        written.policy.clone_from(policy);
+    } else if dev.config.is_none() {
         written.policy = dev.data.join("policy");
-        write_example(&written.policy).map_err(|e| data("written", &written.policy, e))?;
+        write_example(&written.policy).map_err(|e| unusable("written", &written.policy, &e))?;
     }
     written.spine.url = format!("embedded:{}?durability={}", dev.data.join("spine").display(), dev.durability);
     written.spine.settings = crate::config::Settings::default();
@@ -144,24 +187,7 @@ pub async fn dev(dev: Dev) -> Result<DevNode, StartError> {
     }
     trust_approver(&mut written, &dev.data)?;
     admit_workers(&mut written, &dev.data)?;
-    let config = Config::of(&written).map_err(|e| StartError::Data { reason: e.to_string() })?;
-    let keys = config.keys.read()?;
-    let trusted = dev.data.join("trusted.yaml");
-    let lines: String = keys.trust.iter().map(|key| trusted_line(key) + "\n").collect();
-    std::fs::write(&trusted, lines).map_err(|e| data("written", &trusted, e))?;
-    let spine = crate::spine::open(&config.spine).await?;
-    let plan = plan(wanted(&config, &*spine).await?, &*spine).await.map_err(StartError::Look)?;
-    apply(&plan, &*spine).await?;
-    let pool = config.pools.first().map(|pool| pool.name().clone());
-    let node = start(config, spine, keys, Role::ALL.into_iter().collect()).await?;
-    let mut running = Workers::default();
-    if let Err(error) = start_workers(&mut running, &node, pool, &workers, dev.concurrency) {
-        node.stop().await;
-        return Err(error);
-    }
-    let address = dev.data.join("address");
-    std::fs::write(&address, format!("http://{}\n", node.address())).map_err(|e| data("written", &address, e))?;
-    Ok(DevNode { node, workers: running, address })
+    Config::of(&written).map_err(|e| StartError::Data { reason: e.to_string() })
 }
 
 fn start_workers(

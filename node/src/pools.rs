@@ -11,7 +11,7 @@
 //! A kernel may write only to what its claim names, and a scheduler's terms are those it began with; so a change is a change of
 //! owner of the shards it is about, within the process: nothing is lost or doubled by it, and it takes as long as any.
 //!
-//! The HTTP API goes on with the pools it began with: [`Reloaded::gateway_wants_restart`].
+//! The HTTP API knows the new pools at once: it reads the facts of one that is added from their start.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -81,8 +81,6 @@ pub struct Reloaded {
     pub removed: Vec<PoolName>,
     /// Whether kernels send otherwise.
     pub rerouted: bool,
-    /// Whether this process has an HTTP API, which goes on with the pools it began with.
-    pub gateway_wants_restart: bool,
     /// Shards that were let go and cannot be taken over again as the configuration is now.
     pub stand_still: Vec<StandsStill>,
 }
@@ -112,11 +110,11 @@ impl fmt::Display for Reloaded {
     }
 }
 
-/// How `new` differs from what a process of these roles runs with.
+/// How `new` differs from what a process runs with.
 ///
 /// # Errors
 /// [`ReloadRefused`], but for what the spine says.
-fn difference(old: &Config, new: &Config, roles: &Roles) -> Result<Reloaded, ReloadRefused> {
+fn difference(old: &Config, new: &Config) -> Result<Reloaded, ReloadRefused> {
     let sections = elsewhere(&old.written, &new.written);
     if !sections.is_empty() {
         return Err(ReloadRefused::Elsewhere { sections: sections.join(", ") });
@@ -151,10 +149,6 @@ fn difference(old: &Config, new: &Config, roles: &Roles) -> Result<Reloaded, Rel
     change.added = after.keys().filter(|name| !before.contains_key(*name)).cloned().collect();
     let routes = |config: &Config| config.pools.iter().map(|pool| pool.route.clone()).collect::<Vec<_>>();
     change.rerouted = routes(old) != routes(new);
-    let terms = |pool: &PoolConfig| (pool.tuning.lease_ms, pool.tuning.heartbeat_ms);
-    let shown =
-        |all: &BTreeMap<PoolName, PoolConfig>| all.iter().map(|(n, p)| (n.clone(), terms(p))).collect::<Vec<_>>();
-    change.gateway_wants_restart = roles.contains(&Role::Gateway) && shown(&before) != shown(&after);
     Ok(change)
 }
 
@@ -184,7 +178,7 @@ pub(crate) struct Hosted<'a> {
 impl Hosted<'_> {
     /// Takes the pools of `new` over from those of `old`.
     pub(crate) async fn reload(self, old: &Config, new: &Config) -> Result<Reloaded, ReloadRefused> {
-        let mut change = difference(old, new, self.roles)?;
+        let mut change = difference(old, new)?;
         if change.is_nothing() {
             return Ok(change);
         }
@@ -280,16 +274,12 @@ mod tests {
         Config::parse("test", &format!("prefix: t.\n{pools}")).unwrap()
     }
 
-    fn roles(all: &[Role]) -> Roles {
-        all.iter().copied().collect()
-    }
-
     const A: &str = "pools:\n  - { name: a, capabilities: [x] }\n";
 
     #[test]
     fn what_differs_is_told_and_what_cannot_change_is_refused_with_its_reason() {
         let before = config(A);
-        let tells = |pools: &str| difference(&before, &config(pools), &roles(&[Role::Kernel, Role::Scheduler]));
+        let tells = |pools: &str| difference(&before, &config(pools));
         assert!(tells(A).unwrap().is_nothing());
         let added = tells(&format!("{A}  - {{ name: b, capabilities: [x] }}\n")).unwrap();
         assert_eq!(added.to_string(), "added: b; kernels send by the new pools");
@@ -307,7 +297,7 @@ mod tests {
         assert!(other.to_string().starts_with("`listen`, `policy` differ"), "{other}");
         let drained =
             config("pools:\n  - { name: a, capabilities: [x], draining: true }\n  - { name: b, capabilities: [x] }\n");
-        let gone = difference(&drained, &config("pools: [{ name: b, capabilities: [x] }]\n"), &roles(&[])).unwrap();
+        let gone = difference(&drained, &config("pools: [{ name: b, capabilities: [x] }]\n")).unwrap();
         assert_eq!(gone.to_string(), "removed: a; kernels send by the new pools");
     }
 
@@ -317,13 +307,5 @@ mod tests {
         let change = Reloaded { rerouted: true, stand_still: vec![still], ..Reloaded::default() };
         let told = "kernels send by the new pools; shard 3 of role kernel stands still: no key";
         assert_eq!(change.to_string(), told);
-    }
-
-    #[test]
-    fn a_process_with_an_http_api_says_that_it_shows_what_it_began_with() {
-        let wants = |pools: &str| difference(&config(A), &config(pools), &roles(&[Role::Gateway])).unwrap();
-        assert!(wants(&format!("{A}  - {{ name: b, capabilities: [x] }}\n")).gateway_wants_restart);
-        let drains = wants("pools:\n  - { name: a, capabilities: [x], draining: true }\n");
-        assert!(!drains.gateway_wants_restart && drains.rerouted);
     }
 }

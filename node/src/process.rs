@@ -8,19 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_gateway::claim_check::ClaimCheck;
-use tidegate_gateway::commands::{CommandTopic, Commands};
-use tidegate_gateway::fleet::{Fleet, FleetPool};
-use tidegate_gateway::http::{self, Api, Health};
+use tidegate_gateway::http::{self, Health};
 use tidegate_gateway::key::{Key, KeyError};
-use tidegate_gateway::leasing::{Leasing, Place, Terms};
-use tidegate_gateway::progress::Progress;
-use tidegate_gateway::submit::{SubmitSource, Submitter};
-use tidegate_gateway::view::tail::ViewTopics;
-use tidegate_gateway::view::{Bounds, View, tail};
-use tidegate_kernel::{Format, ParentTickets};
+use tidegate_gateway::view::View;
 use tidegate_protocol::ids::PoolName;
-use tidegate_protocol::topics::Topic;
 use tidegate_spine::{Spine, SpineError};
 use tidegate_telemetry::Metrics;
 use tokio::net::TcpListener;
@@ -35,8 +26,10 @@ use crate::policy_signature::Demand;
 use crate::pools::{Hosted, ReloadRefused, Reloaded};
 use crate::readiness::Board;
 use crate::roles::{
-    Ground, LimitsHosting, PoolHosting, Role, RoleError, Roles, SourceHosting, kernels, limits, schedulers,
+    GatewayHosting, Ground, Hosting, LimitsHosting, PoolHosting, Role, RoleError, Roles, SourceHosting, kernels, limits,
+    schedulers,
 };
+pub use crate::roles::{commands, fleet, follow_view, progress, submitters, view_of};
 use crate::topics::{Named, Plan, WantedError, plan, wanted};
 
 /// How often the spine is asked whether it is there.
@@ -115,9 +108,7 @@ pub struct Node {
     config: Arc<Config>,
     spine: Arc<dyn Spine>,
     board: Arc<Board>,
-    view: Option<Arc<View>>,
-    fleet: Option<Arc<Fleet>>,
-    leasing: Option<Arc<Leasing>>,
+    gateway: Option<GatewayHosting>,
     ground: Ground,
     roles: Roles,
     kernels: Vec<SourceHosting>,
@@ -217,26 +208,10 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
     if roles.contains(&Role::Scheduler) {
         pools = schedulers(&ground).await?;
     }
-    let mut view = None;
-    let mut asked = None;
-    let mut leasing = None;
-    let mut api = None;
+    let (mut gateway, mut api) = (None, None);
     if roles.contains(&Role::Gateway) {
-        let made = view_of(&config);
-        tasks.push(follow_view(&config, &spine, &keys, &made)?);
-        let reading = Arc::clone(&made);
-        board.ask(
-            move || {
-                if reading.is_caught_up() { Vec::new() } else { vec!["the view of jobs is being read".to_owned()] }
-            },
-        );
-        let leases = leasing_of(&config, &spine, &keys, address)?;
-        let fleet = fleet(&config, &spine, &made)?;
-        api = Some(api_of(&config, &spine, (&made, &fleet), &key, &leases).await?);
-        asked = Some(fleet);
-        leasing = Some(leases);
-        tasks.push(tokio::spawn(crate::payloads::sweep(Arc::clone(&config))));
-        view = Some(made);
+        let (hosting, made) = GatewayHosting::begin(&ground, &key, address).await?;
+        (gateway, api) = (Some(hosting), Some(made));
     }
     let looked_at = Arc::clone(&board);
     let health = Health { readiness: Box::new(move || looked_at.look()), metrics: Box::new(move || metrics.render()) };
@@ -258,9 +233,7 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
         config,
         spine,
         board,
-        view,
-        fleet: asked,
-        leasing,
+        gateway,
         ground,
         roles,
         kernels: source_hostings,
@@ -304,8 +277,8 @@ impl Node {
 
     /// The jobs, where the role gateway is.
     #[must_use]
-    pub const fn view(&self) -> Option<&Arc<View>> {
-        self.view.as_ref()
+    pub fn view(&self) -> Option<&Arc<View>> {
+        self.gateway.as_ref().map(GatewayHosting::view)
     }
 
     /// What `/readyz` says.
@@ -319,9 +292,13 @@ impl Node {
     /// # Errors
     /// [`ReloadRefused`]; then it goes on as it was.
     pub async fn reload(&mut self, new: &Config) -> Result<Reloaded, ReloadRefused> {
+        let shown = self.gateway.as_ref().map(|gateway| gateway.pools_of(new)).transpose()?;
         let (ground, roles, kernels) = (&self.ground, &self.roles, &*self.kernels);
         let hosted = Hosted { ground, roles, kernels, limits: self.limits.as_ref(), pools: &mut self.pools };
         let change = hosted.reload(&self.config, new).await?;
+        if let (Some(gateway), Some(shown)) = (&self.gateway, shown) {
+            gateway.goes_on_with(shown);
+        }
         let (pools, written) = (new.pools.clone(), Arc::clone(&new.written));
         self.config = Arc::new(Config { pools, written, ..(*self.config).clone() });
         Ok(change)
@@ -334,8 +311,8 @@ impl Node {
 
     /// Stops everything in order; at most some 20 seconds.
     pub async fn stop(mut self) {
-        if let Some(leasing) = &self.leasing {
-            leasing.close();
+        if let Some(gateway) = &self.gateway {
+            gateway.close();
         }
         if let Some((stop, mut serving)) = self.http.take() {
             let _ = stop.send(());
@@ -343,12 +320,9 @@ impl Node {
                 serving.abort();
             }
         }
-        if let Some(leasing) = &self.leasing {
+        if let Some(gateway) = self.gateway.take() {
             // While the scheduler still takes jobs back.
-            leasing.stop().await;
-        }
-        if let Some(fleet) = &self.fleet {
-            fleet.stop().await;
+            gateway.stop().await;
         }
         let kernels = futures::future::join_all(self.kernels.drain(..).map(SourceHosting::stop));
         let pools = futures::future::join_all(std::mem::take(&mut self.pools).into_values().map(PoolHosting::stop));
@@ -367,154 +341,6 @@ impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node").field("address", &self.address).field("spine", &self.spine.url()).finish_non_exhaustive()
     }
-}
-
-/// An empty view with the configuration's bounds.
-#[must_use]
-pub fn view_of(config: &Config) -> Arc<View> {
-    let limits = &config.limits;
-    let bounds = Bounds { jobs: limits.view_jobs, output_bytes: limits.view_output_bytes, ..Bounds::default() };
-    Arc::new(View::new(bounds))
-}
-
-/// Feeds a view from the spine until the task is aborted.
-///
-/// # Errors
-/// [`StartError::Wanted`] when a topic has no name.
-pub fn follow_view(
-    config: &Config,
-    spine: &Arc<dyn Spine>,
-    keys: &Keys,
-    view: &Arc<View>,
-) -> Result<JoinHandle<()>, StartError> {
-    if !keys.knows_stages() {
-        tracing::warn!("no key is trusted for `stage`: what is shown of jobs is not verified");
-    }
-    let named = Named::of(config).map_err(WantedError::Name)?;
-    let topics = ViewTopics {
-        decisions: named.sources.into_iter().map(|source| (source.name, source.decisions)).collect(),
-        leases: named.pools.into_iter().map(|pool| (pool.name, pool.leases)).collect(),
-        limits: Some(Topic::LimitFacts.name(&config.prefix).map_err(WantedError::Name)?),
-        dead: named.dead,
-        trust: keys.knows_stages().then(|| keys.trust()),
-    };
-    Ok(tokio::spawn(tail::run(Arc::clone(spine), topics, Arc::clone(view))))
-}
-
-/// One submitter per source, in the order of the configuration.
-///
-/// # Errors
-/// [`StartError`] when a topic has no name or the spine does not answer.
-pub async fn submitters(config: &Config, spine: &Arc<dyn Spine>) -> Result<Vec<Submitter>, StartError> {
-    let named = Named::of(config).map_err(WantedError::Name)?;
-    let raws: Vec<_> = named.sources.iter().map(|source| source.raw.clone()).collect();
-    let states = spine.describe(&raws).await.map_err(StartError::Look)?;
-    let above = config.payloads.above_bytes;
-    let store = crate::payloads::store(config)?;
-    let mut submitters = Vec::new();
-    for ((source, topics), state) in config.sources.iter().zip(named.sources).zip(states) {
-        let unknown = || StartError::Look(SpineError::UnknownTopic { topic: topics.raw.clone() });
-        let partitions = state.ok_or_else(unknown)?.partitions;
-        // Of a foreign record nobody here knows where its payload is.
-        let store = store.clone().filter(|_| matches!(source.format(), Format::TidegateJson));
-        let claim_check = store.map(|store| ClaimCheck::new(store, above, source.max_depth()));
-        let source = SubmitSource { name: topics.name, topic: topics.raw, partitions, max_bytes: source.max_bytes() };
-        submitters.push(Submitter::new(Arc::clone(spine), source).claim_check(claim_check));
-    }
-    Ok(submitters)
-}
-
-/// What passes commands on to the kernels of every source of `config`.
-///
-/// # Errors
-/// [`StartError`] when a topic has no name.
-pub fn commands(config: &Config, spine: &Arc<dyn Spine>) -> Result<Commands, StartError> {
-    let named = Named::of(config).map_err(WantedError::Name)?;
-    let topics = config.sources.iter().zip(named.sources).map(|(source, topics)| CommandTopic {
-        source: topics.name,
-        topic: topics.commands,
-        delegates: source.parent_tickets() != ParentTickets::Refused,
-    });
-    let topics = topics.collect();
-    Ok(Commands::new(Arc::clone(spine), topics))
-}
-
-/// What answers questions about the pools of `config`, from `view` and from what workers say.
-///
-/// # Errors
-/// [`StartError`] when a topic has no name.
-pub fn fleet(config: &Config, spine: &Arc<dyn Spine>, view: &Arc<View>) -> Result<Arc<Fleet>, StartError> {
-    let named = Named::of(config).map_err(WantedError::Name)?;
-    let pools = config.pools.iter().zip(named.pools).map(|(pool, topics)| FleetPool {
-        pool: topics.name,
-        shards: pool.shards,
-        lanes: pool.lanes,
-        reports: topics.reports,
-        commands: topics.commands,
-        backlog: vec![topics.approved, topics.overflow],
-        lease: Duration::from_millis(pool.tuning.lease_ms),
-        heartbeat: Duration::from_millis(pool.tuning.heartbeat_ms.unwrap_or(pool.tuning.lease_ms / 4)),
-    });
-    Ok(Fleet::new(Arc::clone(spine), Arc::clone(view), pools.collect(), config.keys.workers.clone()))
-}
-
-/// What running jobs of every pool of `config` say of themselves.
-///
-/// # Errors
-/// [`StartError`] when a topic has no name.
-pub fn progress(config: &Config, spine: &Arc<dyn Spine>) -> Result<Arc<Progress>, StartError> {
-    let named = Named::of(config).map_err(WantedError::Name)?;
-    let reports = named.pools.into_iter().map(|pool| (pool.name, pool.reports)).collect();
-    Ok(Progress::new(Arc::clone(spine), reports))
-}
-
-/// Workers that pull over HTTP, where keys are made for some.
-fn leasing_of(
-    config: &Config,
-    spine: &Arc<dyn Spine>,
-    keys: &Keys,
-    address: SocketAddr,
-) -> Result<Arc<Leasing>, StartError> {
-    let workers = config.keys.workers.clone();
-    let trust = if workers.is_empty() { keys.trust() } else { keys.trust_in_stages()? };
-    let terms = |pool: &crate::config::PoolConfig| {
-        let lease = pool.tuning.lease_ms;
-        let heartbeat = pool.tuning.heartbeat_ms.unwrap_or(lease / 4);
-        let [lease, heartbeat] = [lease, heartbeat].map(Duration::from_millis);
-        let terms = Terms { lease, heartbeat, shards: pool.shards };
-        (pool.name().clone(), terms)
-    };
-    let place = Place {
-        spine: Arc::clone(spine),
-        prefix: config.prefix.clone(),
-        trust,
-        name: config.membership.instance.clone().unwrap_or_else(|| format!("{}:{}", host_name(), address.port())),
-        pools: config.pools.iter().map(terms).collect(),
-        payloads: crate::payloads::store(config)?,
-    };
-    Ok(Leasing::new(place, workers))
-}
-
-async fn api_of(
-    config: &Config,
-    spine: &Arc<dyn Spine>,
-    (view, fleet): (&Arc<View>, &Arc<Fleet>),
-    key: &Key,
-    leasing: &Arc<Leasing>,
-) -> Result<Api, StartError> {
-    Ok(Api {
-        key: key.clone(),
-        submitters: submitters(config, spine).await?,
-        commands: commands(config, spine)?,
-        view: Arc::clone(view),
-        fleet: Arc::clone(fleet),
-        progress: progress(config, spine)?,
-        spine: Arc::clone(spine),
-        dead: Named::of(config).map_err(WantedError::Name)?.dead,
-        leasing: Arc::clone(leasing),
-        body_bytes: config.limits.body_bytes,
-        longest_wait: config.limits.wait,
-    })
 }
 
 /// Readiness follows the spine: asked now and then whether it answers.
@@ -536,7 +362,7 @@ async fn feel_pulse(spine: Arc<dyn Spine>, config: Arc<Config>, board: Arc<Board
     }
 }
 
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::job::SourcePosition;
+
 /// A name that is not allowed for its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} `{name}` {rule}")]
@@ -117,6 +119,13 @@ macro_rules! names {
             }
         }
     )*};
+}
+
+impl From<&SourcePosition> for JobId {
+    /// The id of a job that its submitter gave none. A position is text, and short enough.
+    fn from(position: &SourcePosition) -> Self {
+        Self(Arc::from(position.to_string()))
+    }
 }
 
 names! {

@@ -37,7 +37,7 @@ impl Early {
     /// Why a job that has just been read is called off.
     pub(crate) fn of(&self, work: &Work) -> Option<String> {
         let Withdrawn { tenant, id, cause, by, reason, .. } = self.by_source.get(&work.source)?;
-        (*tenant == work.alike.tenant && *id == work.id).then(|| cause.sentence(by, reason))
+        (*tenant == work.alike.tenant && id.as_str() == work.name()).then(|| cause.sentence(by, reason))
     }
 }
 

@@ -144,7 +144,7 @@ impl Overflow {
     /// Why a job that has just been read is called off.
     pub(crate) fn withdrawn(&self, work: &Work) -> Option<&str> {
         let (tenant, id, reason) = &self.withdrawn.get(&work.source)?.withdrawal;
-        (*tenant == work.alike.tenant && *id == work.id).then_some(reason)
+        (*tenant == work.alike.tenant && id.as_str() == work.name()).then_some(reason)
     }
 
     /// For a snapshot.

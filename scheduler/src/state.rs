@@ -239,7 +239,7 @@ impl State {
             job.answered = None;
         } else {
             let Some(work) = work else { return false };
-            self.live.insert((work.alike.tenant.clone(), work.id.clone()), source.clone());
+            self.live.insert((work.alike.tenant.clone(), work.id()), source.clone());
             let (until, answered, used, stopping) = (None, None, Usage::default(), None);
             let strikes = work.terms().strikes;
             let job = Job { work, token, strikes, lease: Some(lease), until, answered, used, stopping };
@@ -292,7 +292,7 @@ impl State {
     pub(crate) fn delay(&mut self, work: Work, until: Timestamp) {
         let source = work.source.clone();
         self.overflow.leave_line(&source);
-        self.live.insert((work.alike.tenant.clone(), work.id.clone()), source.clone());
+        self.live.insert((work.alike.tenant.clone(), work.id()), source.clone());
         // No owner's epoch is 0: it was not leased, but its tokens go on where those of its earlier tickets ended.
         let token = Token { epoch: 0, attempt: work.terms().leases };
         let job = Job {
@@ -334,7 +334,7 @@ impl State {
         self.overflow.leave_line(source);
         self.wake(source);
         let Some(job) = self.jobs.remove(source) else { return };
-        let name = (job.work.alike.tenant.clone(), job.work.id);
+        let name = (job.work.alike.tenant.clone(), job.work.id());
         if self.live.get(&name) == Some(source) {
             self.live.remove(&name);
         }
@@ -352,7 +352,7 @@ impl State {
         }
         self.wake(source);
         let job = self.jobs.remove(source)?;
-        let name = (job.work.alike.tenant.clone(), job.work.id);
+        let name = (job.work.alike.tenant.clone(), job.work.id());
         if self.live.get(&name) == Some(source) {
             self.live.remove(&name);
         }
@@ -524,7 +524,7 @@ impl State {
         for JobIn { token, strikes, lease, until, answered, used, stopping, work } in snapshot.jobs {
             let work = Work::of(Arc::from(work)).map_err(|no| serde_json::Error::custom(no.detail))?;
             let source = work.source.clone();
-            state.live.insert((work.alike.tenant.clone(), work.id.clone()), source.clone());
+            state.live.insert((work.alike.tenant.clone(), work.id()), source.clone());
             if let Some(lease) = &lease {
                 state.held.entry(lease.worker.clone()).or_default().insert(source.clone());
                 state.leased += 1;

@@ -104,8 +104,8 @@ fn input_of(jobs: &Jobs) -> impl Fn(u32) -> Option<InputRef> {
     move |number| jobs.get(number).map(|waiting| waiting.input)
 }
 
-fn name_of<'a>(jobs: &'a Jobs) -> impl Fn(u32) -> Option<(&'a TenantId, &'a JobId)> {
-    move |number| jobs.get(number).map(|waiting| (&waiting.work.alike.tenant, &waiting.work.id))
+fn name_of<'a>(jobs: &'a Jobs) -> impl Fn(u32) -> Option<(&'a TenantId, &'a str)> {
+    move |number| jobs.get(number).map(|waiting| (&waiting.work.alike.tenant, waiting.work.name()))
 }
 
 impl Window {
@@ -169,7 +169,7 @@ impl Window {
 
     /// The waiting job of that name.
     pub(crate) fn live(&self, (tenant, id): &(TenantId, JobId)) -> Option<&SourcePosition> {
-        let number = self.by_name.find((tenant, id), name_of(&self.jobs))?;
+        let number = self.by_name.find((tenant, id.as_str()), name_of(&self.jobs))?;
         self.jobs.get(number).map(|waiting| &waiting.work.source)
     }
 

@@ -25,10 +25,13 @@ pub(crate) type Requirement = Arc<[Capability]>;
 pub(crate) struct Work {
     pub(crate) source: SourcePosition,
     pub(crate) alike: Arc<Alike>,
-    pub(crate) id: JobId,
     terms: Option<Box<Terms>>,
     /// When its ticket expires; the end of time when it does not.
     pub(crate) expires: Timestamp,
+    /// Where its id stands in the text, unless its terms have it.
+    id_at: u32,
+    /// How long it is there.
+    id_len: u16,
     pub(crate) priority: u8,
     /// The kernel waits for its end.
     pub(crate) settles: bool,
@@ -45,6 +48,8 @@ pub(crate) struct Alike {
 /// What a job may say, and most do not.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Terms {
+    /// Its id, when the text has it in escapes alone.
+    id: Option<JobId>,
     /// What it says of its worker's labels.
     pub(crate) wish: Option<Arc<Wish>>,
     pub(crate) deadline: Option<Timestamp>,
@@ -70,6 +75,7 @@ pub(crate) struct Terms {
 
 /// Those of a job that says nothing.
 static USUAL: Terms = Terms {
+    id: None,
     wish: None,
     deadline: None,
     not_before: None,
@@ -170,7 +176,11 @@ impl Work {
         let LeanDecision { settles, leases, strikes, constraints: LeanConstraints { budgets }, .. } = lean.decision;
         let (requirement, max_retries) = (requires.into(), budgets.max_retries);
         let max_runtime = budgets.max_runtime_ms.map(Duration::from_millis);
+        // The same characters anywhere in the text do: it stands at the beginning of what a kernel writes.
+        let place = place(text.get(), id.as_str());
+        let (id_at, id_len) = place.unwrap_or_default();
         let terms = Terms {
+            id: place.is_none().then_some(id),
             wish: (!select.is_empty() || !prefer.is_empty()).then(|| Arc::new(Wish { select, prefer })),
             deadline,
             not_before,
@@ -186,13 +196,29 @@ impl Work {
         Ok(Self {
             source,
             alike: Arc::new(Alike { tenant, requirement }),
-            id,
+            id_at,
+            id_len,
             terms: (terms != USUAL).then(|| Box::new(terms)),
             expires: expires.unwrap_or(Timestamp(u64::MAX)),
             priority,
             settles,
             text,
         })
+    }
+
+    /// The job's id as text.
+    pub(crate) fn name(&self) -> &str {
+        let (at, len) = (self.id_at as usize, usize::from(self.id_len));
+        match &self.terms().id {
+            Some(id) => id.as_str(),
+            None => self.text.get().get(at..at + len).unwrap_or_default(),
+        }
+    }
+
+    /// The job's id.
+    pub(crate) fn id(&self) -> JobId {
+        // These characters were read as an id, and the text does not change; a job without one is named by its position.
+        JobId::new(self.name()).unwrap_or_else(|_| JobId::from(&self.source))
     }
 
     /// It was read from `overflow`, as the job of that number; 0: it was not.
@@ -213,10 +239,34 @@ impl Work {
     }
 }
 
+/// Where `id` stands in `text`, and how long it is.
+fn place(text: &str, id: &str) -> Option<(u32, u16)> {
+    Some((u32::try_from(text.find(id)?).ok()?, u16::try_from(id.len()).ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::driver;
+
+    #[test]
+    fn the_id_is_read_from_the_text_and_held_apart_when_it_stands_there_in_escapes() {
+        let named = |id: &str| Work::read(Some(&driver::approved(&driver::job(id, 7), r#"{"b":1}"#))).unwrap();
+        for id in ["a", "v", "job", "j-1", "größe", "a b:c"] {
+            let work = named(id);
+            assert_eq!((work.name(), work.id().as_str(), work.terms.is_none()), (id, id, true));
+        }
+        let work = named(r#"a"b\c"#);
+        assert_eq!((work.name(), work.id().as_str()), (r#"a"b\c"#, r#"a"b\c"#));
+        let mut back = work.clone();
+        back.came_back(3);
+        assert_eq!((back.name(), back.terms().moved), (work.name(), 3));
+    }
+
+    #[test]
+    fn a_job_that_says_nothing_of_its_own_is_small() {
+        assert!(size_of::<Work>() <= 80, "{} bytes", size_of::<Work>());
+    }
 
     #[test]
     fn an_allowed_job_is_read_and_its_text_kept_exactly() {
@@ -226,7 +276,7 @@ mod tests {
         let work = Work::read(Some(&value)).unwrap();
         assert_eq!(work.alike.requirement.iter().map(Capability::as_str).collect::<Vec<_>>(), ["echo", "gpu"]);
         assert_eq!(work.text.get().as_bytes(), &value[..]);
-        assert_eq!((work.id.as_str(), work.source.offset), ("a", 7));
+        assert_eq!((work.name(), work.source.offset), ("a", 7));
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! `tidegate dev`.
+//! `tidegate dev`. SIGHUP has it read its configuration again, for its pools ([`super::reloading`]).
 
 use std::time::Duration;
 
 use tidegate_node::workers::offered;
-use tidegate_node::{Dev, dev};
+use tidegate_node::{Dev, DevNode, dev};
 
+use super::reloading::{self, Hangups};
 use super::{runtime, told_to_stop, written_of};
 use crate::args::{DevArgs, Global, Output};
 use crate::exit::{Exit, Failure};
@@ -34,7 +35,8 @@ pub(crate) fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure> {
                 tools = offered(server, None, MCP_ANSWER) => tools?,
             });
         }
-        let node = tokio::select! {
+        let mut hangups = Hangups::listen();
+        let mut node = tokio::select! {
             biased;
             () = &mut stop => return Ok(Exit::Done),
             node = dev(how) => node?,
@@ -45,14 +47,42 @@ pub(crate) fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure> {
         };
         if ready {
             say(global, &args.data, &node);
-            stop.await;
+            follow(&mut node, global, &mut hangups, stop).await;
         }
         node.stop().await;
         Ok(Exit::Done)
     })
 }
 
-fn say(global: &Global, data: &std::path::Path, node: &tidegate_node::DevNode) {
+/// Until it is told to stop. With much to take over a reload takes a while; what is under way then ends with the process.
+async fn follow(
+    node: &mut DevNode,
+    global: &Global,
+    hangups: &mut Hangups,
+    mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stop => return,
+            () = hangups.next() => {}
+        }
+        tokio::select! {
+            biased;
+            () = &mut stop => return,
+            () = reload(node, global) => {}
+        }
+    }
+}
+
+async fn reload(node: &mut DevNode, global: &Global) {
+    reloading::say(match written_of(global) {
+        Ok(written) => Ok(node.reload_written(written.unwrap_or_default()).await),
+        Err(failure) => Err(failure),
+    });
+}
+
+fn say(global: &Global, data: &std::path::Path, node: &DevNode) {
     let url = format!("http://{}", node.address());
     if global.output == Output::Json {
         output::json(&serde_json::json!({

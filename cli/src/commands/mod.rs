@@ -12,6 +12,7 @@ mod jobs;
 mod keys;
 mod limits;
 mod policy;
+mod reloading;
 mod saying;
 mod serve;
 mod sources;

@@ -1,8 +1,8 @@
-//! `tidegate serve`. SIGHUP has it read its configuration again, for its pools ([`tidegate_node::pools`]).
+//! `tidegate serve`. SIGHUP has it read its configuration again, for its pools ([`super::reloading`]).
 
 use tidegate_node::{Config, Node, serve};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::reloading::{self, Hangups};
 use super::{config_of, on_spine, runtime, told_to_stop};
 use crate::args::{Global, Output, ServeArgs};
 use crate::exit::{Exit, Failure};
@@ -23,42 +23,11 @@ fn config(global: &Global, args: &ServeArgs) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// Every SIGHUP from now on; none where they cannot be listened for.
-async fn hung_up(signals: &mut Option<Signal>) {
-    let heard = match signals {
-        Some(signals) => signals.recv().await,
-        None => None,
-    };
-    if heard.is_none() {
-        std::future::pending::<()>().await;
-    }
-}
-
 async fn reload(node: &mut Node, global: &Global, args: &ServeArgs) {
-    let config = match config(global, args) {
-        Ok(config) => config,
-        Err(failure) => {
-            let reason = format!("{:#}", failure.error);
-            return tracing::error!(reason, "the configuration is not taken over; this process goes on as it was");
-        }
-    };
-    match node.reload(&config).await {
-        Ok(change) => {
-            tracing::info!(%change, "the configuration was read again");
-            for shard in &change.stand_still {
-                tracing::error!(%shard, "the configuration was taken over, but this shard stands still: mend it and restart the process");
-            }
-            if change.gateway_wants_restart {
-                tracing::warn!(
-                    "the HTTP API of this process shows and leases the pools it began with: restart it for the others"
-                );
-            }
-        }
-        Err(refused) => {
-            let cause = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
-            tracing::error!(%refused, cause, "the configuration is not taken over; this process goes on as it was");
-        }
-    }
+    reloading::say(match config(global, args) {
+        Ok(config) => Ok(node.reload(&config).await),
+        Err(failure) => Err(failure),
+    });
 }
 
 pub(crate) fn run(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
@@ -66,7 +35,7 @@ pub(crate) fn run(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
     let roles = args.roles.iter().copied().collect();
     runtime()?.block_on(async {
         let mut stop = std::pin::pin!(told_to_stop());
-        let mut hangups = signal(SignalKind::hangup()).ok();
+        let mut hangups = Hangups::listen();
         let node = tokio::select! {
             biased;
             () = &mut stop => return Ok(Exit::Done),
@@ -85,7 +54,7 @@ pub(crate) fn run(global: &Global, args: &ServeArgs) -> Result<Exit, Failure> {
             tokio::select! {
                 biased;
                 () = &mut stop => break,
-                () = hung_up(&mut hangups) => {}
+                () = hangups.next() => {}
             }
             // With a broker away a reload takes long; what is under way then ends with the process.
             tokio::select! {

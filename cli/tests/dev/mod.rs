@@ -116,6 +116,12 @@ impl Dev {
         self.key = std::fs::read_to_string(data.join("key")).unwrap().trim().to_owned();
     }
 
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let sent = Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// What it logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.home.path().join("dev.log")).unwrap_or_default()

@@ -1,6 +1,10 @@
-//! `tidegate serve` reads its pools again when it gets SIGHUP, and says in its log what changed or why nothing did.
+//! `tidegate serve` and `tidegate dev` read their pools again at SIGHUP, and say in their log what changed or why nothing did.
 
-#![expect(clippy::unwrap_used, reason = "a test that meets what it does not expect must fail")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that meets what it does not expect must fail")]
+
+mod dev;
+#[path = "../dev/mod.rs"]
+mod process;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -53,7 +53,8 @@ pub struct FleetPool {
 pub struct Fleet {
     pub(super) spine: Arc<dyn Spine>,
     pub(super) view: Arc<View>,
-    pub(super) pools: Vec<FleetPool>,
+    /// Told of when they change.
+    pools: watch::Sender<Arc<[FleetPool]>>,
     /// How many jobs crews may have.
     keys: WorkerKeys,
     heard: Mutex<Heard>,
@@ -66,7 +67,7 @@ pub struct Fleet {
 
 impl std::fmt::Debug for Fleet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Fleet").field("pools", &self.pools.len()).finish_non_exhaustive()
+        f.debug_struct("Fleet").field("pools", &self.all().len()).finish_non_exhaustive()
     }
 }
 
@@ -89,7 +90,7 @@ impl Fleet {
         Arc::new(Self {
             spine,
             view,
-            pools,
+            pools: watch::Sender::new(pools.into()),
             keys,
             heard: Mutex::default(),
             asked: Mutex::default(),
@@ -103,10 +104,20 @@ impl Fleet {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From now on about these pools.
+    pub fn shows(&self, pools: Vec<FleetPool>) {
+        self.pools.send_replace(pools.into());
+    }
+
+    /// The pools as they are now.
+    pub(super) fn all(&self) -> Arc<[FleetPool]> {
+        Arc::clone(&self.pools.borrow())
+    }
+
     /// Whether there is such a pool.
     #[must_use]
     pub fn has(&self, pool: &PoolName) -> bool {
-        self.pools.iter().any(|one| one.pool == *pool)
+        self.all().iter().any(|one| one.pool == *pool)
     }
 
     /// All pools, or that one.
@@ -116,7 +127,7 @@ impl Fleet {
     pub async fn pools(self: &Arc<Self>, only: Option<&PoolName>) -> Result<Vec<PoolStanding>, SpineError> {
         self.listen().await;
         let mut all = Vec::new();
-        for of in self.pools.iter().filter(|of| only.is_none_or(|only| of.pool == *only)) {
+        for of in self.all().iter().filter(|of| only.is_none_or(|only| of.pool == *only)) {
             let waiting = self.waiting(of).await?;
             let now = now_ms();
             let heard = self.heard();
@@ -132,7 +143,8 @@ impl Fleet {
     pub async fn workers(self: &Arc<Self>, only: Option<&PoolName>) -> Vec<WorkerStanding> {
         self.listen().await;
         let (now, heard) = (now_ms(), self.heard());
-        let asked = self.pools.iter().filter(|of| only.is_none_or(|only| of.pool == *only));
+        let pools = self.all();
+        let asked = pools.iter().filter(|of| only.is_none_or(|only| of.pool == *only));
         let workers =
             asked.map(|of| self.view.fleet(&of.pool, |pool| standing::workers(of, pool, &heard, &self.keys, now)));
         workers.flatten().collect()
@@ -153,7 +165,7 @@ impl Fleet {
 
     /// Begins to listen, or goes on; waits until every worker that speaks has had the time to.
     async fn listen(self: &Arc<Self>) {
-        let longest = self.pools.iter().map(|of| enough(of.heartbeat)).max().unwrap_or_default();
+        let longest = self.all().iter().map(|of| enough(of.heartbeat)).max().unwrap_or_default();
         let begin = {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
             let begin = asked.replace(Instant::now()).is_none();
@@ -169,7 +181,12 @@ impl Fleet {
             let task = tokio::spawn(async move {
                 while let Some(fleet) = listening.upgrade() {
                     match follow(&fleet, &*spine).await {
-                        Ok(()) => return,
+                        Ok(Ended::Unasked) => return,
+                        Ok(Ended::PoolsChanged) => {
+                            // Those of further pools are to be heard first.
+                            fleet.settled.send_replace(false);
+                            continue;
+                        }
                         Err(error) => tracing::warn!(%error, "workers' reports cannot be read; it is tried again"),
                     }
                     if fleet.idle() {
@@ -263,11 +280,21 @@ enum FollowError {
     Read(#[from] ReadError),
 }
 
-/// Reads until nobody asks any more.
-async fn follow(fleet: &Arc<Fleet>, spine: &dyn Spine) -> Result<(), FollowError> {
+/// Why reading is over.
+enum Ended {
+    /// Nobody asks any more.
+    Unasked,
+    /// Others are to be read.
+    PoolsChanged,
+}
+
+/// Reads the pools as they are now.
+async fn follow(fleet: &Arc<Fleet>, spine: &dyn Spine) -> Result<Ended, FollowError> {
+    let mut pools = fleet.pools.subscribe();
+    let now = Arc::clone(&pools.borrow_and_update());
     let began = (Instant::now(), i64::try_from(now_ms()).unwrap_or(i64::MAX));
     let (mut all, mut places) = (Vec::new(), Vec::new());
-    for of in &fleet.pools {
+    for of in &*now {
         let partitions: Vec<_> = (0..of.shards).map(|shard| of.reports.partition(shard)).collect();
         for (partition, Ends { start, end }) in partitions.iter().zip(spine.ends(&partitions).await?) {
             let from = end.saturating_sub(BACK).max(start);
@@ -302,7 +329,10 @@ async fn follow(fleet: &Arc<Fleet>, spine: &dyn Spine) -> Result<(), FollowError
         if looked.elapsed() >= LOOK {
             looked = Instant::now();
             if fleet.idle() {
-                return Ok(());
+                return Ok(Ended::Unasked);
+            }
+            if pools.has_changed().unwrap_or(false) {
+                return Ok(Ended::PoolsChanged);
             }
             let mut heard = fleet.heard();
             heard.retain(|pool, worker| fleet.view.fleet(pool, |pool| pool.workers.contains_key(worker)));

@@ -96,7 +96,8 @@ impl Fleet {
     /// [`NotTold`].
     pub async fn tell(self: &Arc<Self>, value: Bytes) -> Result<Told, NotTold> {
         let command = read(&value)?;
-        let of = self.pools.iter().find(|of| of.pool == command.pool);
+        let pools = self.all();
+        let of = pools.iter().find(|of| of.pool == command.pool);
         let of = of.ok_or_else(|| NotTold::NoSuchPool { pool: command.pool.to_string() })?;
         if command.at_ms.saturating_add(UNANSWERED_MS) < now_ms() {
             let reason =

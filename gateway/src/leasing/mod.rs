@@ -34,7 +34,7 @@ pub mod key;
 pub mod lease;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidegate_blobs::Store;
@@ -128,8 +128,6 @@ pub struct Place {
     pub trust: Arc<dyn Trust>,
     /// This process, the same over restarts and its own among gateways: begins the crews' names.
     pub name: String,
-    /// The pools.
-    pub pools: BTreeMap<PoolName, Terms>,
     /// Where payloads are that are kept beside the log: workers get them with their leases.
     pub payloads: Option<Arc<dyn Store>>,
 }
@@ -138,6 +136,7 @@ pub struct Place {
 pub struct Leasing {
     pub(crate) place: Place,
     keys: WorkerKeys,
+    pools: Mutex<BTreeMap<PoolName, Terms>>,
     desk: Arc<Desk>,
     crews: Mutex<BTreeMap<CrewName, Arc<Crew>>>,
     closed: tokio::sync::watch::Sender<bool>,
@@ -150,16 +149,27 @@ impl std::fmt::Debug for Leasing {
 }
 
 impl Leasing {
-    /// For the holders of these keys.
+    /// In these pools, for the holders of these keys.
     #[must_use]
-    pub fn new(place: Place, keys: WorkerKeys) -> Arc<Self> {
+    pub fn new(place: Place, pools: BTreeMap<PoolName, Terms>, keys: WorkerKeys) -> Arc<Self> {
         Arc::new(Self {
             place,
             keys,
+            pools: Mutex::new(pools),
             desk: Arc::new(Desk::default()),
             crews: Mutex::default(),
             closed: tokio::sync::watch::channel(false).0,
         })
+    }
+
+    /// From now on in these pools, on these terms. Leases that there are keep theirs, and so does a crew as long as it works: a shorter
+    /// lease of the scheduler's is kept up by the crew itself, which hears of it from the scheduler.
+    pub fn serves(&self, pools: BTreeMap<PoolName, Terms>) {
+        *self.pools() = pools;
+    }
+
+    fn pools(&self) -> MutexGuard<'_, BTreeMap<PoolName, Terms>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who may pull.
@@ -181,7 +191,7 @@ impl Leasing {
     pub async fn lease(self: &Arc<Self>, key: &WorkerKey, ask: Ask) -> Result<Vec<Taken>, NotLeased> {
         let terms = key.covers(&ask.pool, &ask.capabilities).and_then(|()| {
             let unknown = || NotLeased::NotCovered { what: format!("pool `{}`", ask.pool) };
-            self.place.pools.get(&ask.pool).copied().ok_or_else(unknown)
+            self.pools().get(&ask.pool).copied().ok_or_else(unknown)
         })?;
         // Looked at again when a job is taken: others of the key may take some meanwhile.
         if self.desk.room_for(1, &key.id, key.max_leases) == 0 {

@@ -4,6 +4,7 @@
 //! warning, the view then knows less. Nothing here can stop a stage.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,6 +14,7 @@ use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
 use tidegate_protocol::ids::{PoolName, SourceName};
 use tidegate_protocol::signature::Trust;
 use tidegate_spine::{Ends, ReadError, ReadHandle, Reader, Record, Spine, SpineError, Start};
+use tokio::sync::watch;
 
 use super::View;
 use super::believe::Follower;
@@ -66,19 +68,30 @@ impl ViewTopics {
     }
 }
 
-/// Feeds `view` for ever; dropped to stop. Failures are logged and tried again.
-pub async fn run(spine: Arc<dyn Spine>, topics: ViewTopics, view: Arc<View>) {
+/// Feeds `view` for ever; dropped to stop. Failures are logged and tried again. Topics that come are read from their start, and of
+/// those that go nothing more is read; what is known stays.
+pub async fn run(spine: Arc<dyn Spine>, mut topics: watch::Receiver<ViewTopics>, view: Arc<View>) {
     let mut known: BTreeMap<TopicPartition, Followed> = BTreeMap::new();
     loop {
-        match look_up(&*spine, &topics, &mut known).await {
-            Ok(()) => {
-                if let Err(error) = follow(&*spine, &view, &mut known).await {
+        let now = topics.borrow_and_update().clone();
+        match look_up(&*spine, &now, &mut known).await {
+            Ok(()) => tokio::select! {
+                Err(error) = follow(&*spine, &view, &mut known) => {
                     tracing::warn!(error = %error, "the view of jobs stopped reading; it starts again");
                 }
-            }
+                () = changed(&mut topics) => continue,
+            },
             Err(error) => tracing::warn!(error = %error, "the view of jobs cannot read its topics; it tries again"),
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Resolves when other topics are to be read.
+async fn changed(topics: &mut watch::Receiver<ViewTopics>) {
+    if topics.changed().await.is_err() {
+        // Nobody is left who could say so.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -91,6 +104,7 @@ async fn look_up(
     let all = topics.all();
     let names: Vec<TopicName> = all.iter().map(|(_, topic, _)| topic.clone()).collect();
     let states = spine.describe(&names).await?;
+    known.retain(|partition, _| names.contains(&partition.topic));
     for ((sender, topic, holds), state) in all.into_iter().zip(states) {
         let state = state.ok_or_else(|| SpineError::UnknownTopic { topic: topic.clone() })?;
         let partitions: Vec<TopicPartition> = (0..state.partitions).map(|p| topic.partition(p)).collect();
@@ -112,7 +126,7 @@ async fn follow(
     spine: &dyn Spine,
     view: &View,
     known: &mut BTreeMap<TopicPartition, Followed>,
-) -> Result<(), FollowError> {
+) -> Result<Infallible, FollowError> {
     let mut reader = spine.reader("view").await.map_err(FollowError::Open)?;
     for followed in known.values_mut() {
         let start = followed.position.map_or(Start::Earliest, Start::At);

@@ -133,7 +133,7 @@ impl Draft {
         let id = match self.id.or(made_id) {
             Some(id) => id,
             // The same in every life of the record.
-            None => named("id", JobId::new(position.redriven(0).to_string()))?,
+            None => JobId::from(&position.redriven(0)),
         };
         let Times { not_before, deadline } = self.timing.at(at_ms)?;
         let job = Job {

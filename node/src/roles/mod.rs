@@ -1,6 +1,7 @@
 //! What a process does: roles, each in charge of the shards its group gives it.
 
 mod figures;
+mod gateway;
 mod kernel;
 mod lag;
 mod limits;
@@ -21,6 +22,8 @@ use crate::policy_folder;
 use crate::readiness::Board;
 
 pub use figures::Left;
+pub(crate) use gateway::GatewayHosting;
+pub use gateway::{commands, fleet, follow_view, progress, submitters, view_of};
 pub(crate) use kernel::{SourceHosting, kernels};
 pub(crate) use limits::{LimitsHosting, limits};
 pub(crate) use scheduler::{PoolHosting, schedulers, sources_of};

@@ -76,7 +76,7 @@ pub(crate) fn hear(scheduler: &mut Scheduler, arrival: &Arrival<'_>, origin: Ori
     if bytes > most {
         return Fate::Ends(Box::new(SchedulerFact::JobFinished {
             source: work.source.clone(),
-            job_id: work.id.clone(),
+            job_id: work.id(),
             tenant: work.alike.tenant.clone(),
             outcome: Outcome::Dead,
             reason: format!("its record of {bytes} bytes is over the limit of {most}"),
@@ -195,7 +195,7 @@ fn live(scheduler: &Scheduler, work: &Work) -> Option<SourcePosition> {
         Phase::Leased | Phase::Requeued | Phase::Delayed | Phase::Ended => return Some(work.source.clone()),
         Phase::Waiting => {}
     }
-    let name = (work.alike.tenant.clone(), work.id.clone());
+    let name = (work.alike.tenant.clone(), work.id());
     scheduler.state.live(&name).or_else(|| scheduler.soft.window.live(&name)).cloned()
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn decide(
 ) {
     let Withdrawn { source, tenant, id, cause, by, reason } = withdrawn;
     let sentence = cause.sentence(by, reason);
-    let meant = |work: &Work| work.alike.tenant == *tenant && work.id == *id;
+    let meant = |work: &Work| work.alike.tenant == *tenant && work.name() == id.as_str();
     if let Some(job) = scheduler.state.job(source) {
         if meant(&job.work) && job.ending().is_none() {
             decision.settle(record, call_off(scheduler, job, (Outcome::Cancelled, sentence), at));

@@ -31,7 +31,7 @@ pub(crate) fn by_result(
     let fits = bytes <= most;
     SchedulerFact::JobFinished {
         source: job.work.source.clone(),
-        job_id: job.work.id.clone(),
+        job_id: job.work.id(),
         tenant: job.work.alike.tenant.clone(),
         outcome: if fits { outcome } else { Outcome::Dead },
         reason: if fits {
@@ -58,7 +58,7 @@ pub(crate) fn by_last_failure(job: &Job, by: Holder, (reason, usage): (&str, Usa
     let (failures, attempts) = (job.strikes.saturating_add(1), job.token.attempt);
     SchedulerFact::JobFinished {
         source: job.work.source.clone(),
-        job_id: job.work.id.clone(),
+        job_id: job.work.id(),
         tenant: job.work.alike.tenant.clone(),
         outcome: Outcome::Dead,
         reason: format!("failed in {failures} of {attempts} attempts, at last: {reason}"),
@@ -91,7 +91,7 @@ pub(crate) fn called_off(
 ) -> SchedulerFact {
     SchedulerFact::JobFinished {
         source: job.work.source.clone(),
-        job_id: job.work.id.clone(),
+        job_id: job.work.id(),
         tenant: job.work.alike.tenant.clone(),
         outcome,
         reason,
@@ -110,7 +110,7 @@ pub(crate) fn called_off(
 pub(crate) fn called_off_unleased(work: &Work, outcome: Outcome, reason: String) -> SchedulerFact {
     SchedulerFact::JobFinished {
         source: work.source.clone(),
-        job_id: work.id.clone(),
+        job_id: work.id(),
         tenant: work.alike.tenant.clone(),
         outcome,
         reason,
@@ -130,7 +130,7 @@ pub(crate) fn called_off_unleased(work: &Work, outcome: Outcome, reason: String)
 pub(crate) fn spent(work: &Work) -> SchedulerFact {
     SchedulerFact::JobFinished {
         source: work.source.clone(),
-        job_id: work.id.clone(),
+        job_id: work.id(),
         tenant: work.alike.tenant.clone(),
         outcome: Outcome::Dead,
         reason: format!(
@@ -175,7 +175,7 @@ pub(crate) fn doomed(scheduler: &Scheduler, decision: &mut Decision<SchedulerFac
     }
     decision.fact(SchedulerFact::JobFinished {
         source: job.work.source.clone(),
-        job_id: job.work.id.clone(),
+        job_id: job.work.id(),
         tenant: job.work.alike.tenant.clone(),
         outcome: Outcome::Dead,
         reason: format!("leased {} times without a result, {} of them ended badly", job.token.attempt, job.strikes),

@@ -36,7 +36,7 @@ pub(crate) fn expired(scheduler: &Scheduler, source: &SourcePosition, decision: 
         }
         SchedulerFact::JobFinished {
             source: source.clone(),
-            job_id: work.id.clone(),
+            job_id: work.id(),
             tenant: work.alike.tenant.clone(),
             outcome: Outcome::Dead,
             reason: "its ticket expired before it could run, and its source is no longer configured: nobody can judge it again"

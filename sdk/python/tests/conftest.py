@@ -43,6 +43,7 @@ rules:
 
 CAPABILITIES = [
     "greet", "count", "fail", "bytes", "slow", "stubborn", "drained", "pay", "pay-async", "approve", "unserved", "nan", "again", "tell", "outer", "inner",
+    "nest", "nest-async",
 ]  # fmt: skip
 
 

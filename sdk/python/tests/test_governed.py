@@ -32,6 +32,22 @@ def ask(what: str) -> str:
     return what.upper()
 
 
+@tidegate.governed(topic="job.demo.nest", capability="nest", tenant="acme", timeout=60)
+def nest(depth: int) -> int:
+    return 1 + nest(depth - 1) if depth else 0
+
+
+@tidegate.governed(topic="job.demo.nest", capability="nest-async", tenant="acme", timeout=60)
+async def nest_later(depth: int) -> int:
+    return 1 + await nest_later(depth - 1) if depth else 0
+
+
+def test_bodies_that_call_governed_functions_keep_no_place_from_them() -> None:
+    # More than run at once.
+    assert nest(40) == 40
+    assert asyncio.run(nest_later(40)) == 40
+
+
 def test_an_allowed_call_runs_its_body_and_returns_its_value() -> None:
     assert pay("bob", amount=7) == "bob got 7"
     assert pay("eve") == "eve got 5"

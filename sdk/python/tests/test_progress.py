@@ -98,3 +98,21 @@ def test_who_watches_a_job_that_is_forgotten_is_told_so(seen: bool, monkeypatch:
         with pytest.raises(tidegate.Unknown):
             notes.extend(sign.note for sign in tidegate.BlockingJob(blocking, "here/0/1", "one", "acme").progress())
     assert notes[:1] == (["here"] if seen else [])
+
+
+def test_who_waits_for_a_job_that_is_forgotten_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_client, "_UNKNOWN_S", 0.2)
+    forgotten = httpx.MockTransport(lambda request: httpx.Response(404, json={}))
+
+    async def main() -> None:
+        async with tidegate.Client("http://played", "key", transport=forgotten) as client:
+            await tidegate.Job(client, "here/0/1", "one", "acme").result()
+
+    with pytest.raises(tidegate.Unknown, match=r"nothing of job one \(here/0/1\)"):
+        asyncio.run(asyncio.wait_for(main(), 30))
+    with tidegate.BlockingClient("http://played", "key", transport=forgotten) as blocking:
+        job = tidegate.BlockingJob(blocking, "here/0/1", "one", "acme")
+        with pytest.raises(tidegate.Unknown):
+            job.result()
+        with pytest.raises(tidegate.NotFinished):
+            job.result(0)

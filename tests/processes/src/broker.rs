@@ -159,6 +159,20 @@ impl Broker {
         Ok(Tail { broker: self.clone(), consumer: self.reading(&next)?, next })
     }
 
+    /// Reads all partitions of these topics from their ends as they are now on.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or the client refuses.
+    pub fn tail_from_the_ends(&self, topics: &BTreeMap<String, u32>) -> anyhow::Result<Tail> {
+        let mut next = BTreeMap::new();
+        for (topic, count) in topics {
+            for partition in 0..*count {
+                next.insert((topic.clone(), partition), Some(self.ends(topic, partition)?.1));
+            }
+        }
+        Ok(Tail { broker: self.clone(), consumer: self.reading(&next)?, next })
+    }
+
     /// A consumer that goes on at these offsets, or at the beginning.
     fn reading(&self, next: &BTreeMap<(String, u32), Option<u64>>) -> anyhow::Result<BaseConsumer> {
         let consumer = self.consumer()?;

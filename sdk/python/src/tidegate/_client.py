@@ -117,20 +117,25 @@ class Job:
         """Waits for it to succeed, and returns its output.
 
         Raises `Denied`, `Held` (unless `wait_if_held`), `Failed`, `Cancelled`, `TimedOut` or `Dead` when it ends
-        otherwise, `NotFinished` when it has not ended after `timeout` seconds.
+        otherwise, `NotFinished` when it has not ended after `timeout` seconds, `Unknown` when the gateway has known nothing of
+        it for a minute.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = 0.05
+        unknown: float | None = None
         while True:
             left = _left(deadline)
             # A held job answers nobody's wait until people spoke: look for that state now and then.
             story = await self._client.story(self.source, wait_s=min(left, pause))
             if story is not None:
+                unknown = None
                 ended, output = concluded(story, wait_if_held=wait_if_held)
                 if ended:
                     return output
             if deadline is not None and time.monotonic() >= deadline:
                 raise NotFinished(f"job {self.id} ({self.source}) had not ended after {timeout} s")
+            if story is None:
+                unknown = _unknown(self.id, self.source, unknown)
             pause = min(pause * 2, 2.0)
 
     async def story(self) -> Story | None:
@@ -257,14 +262,18 @@ class BlockingJob:
         """As `Job.result`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = 0.05
+        unknown: float | None = None
         while True:
             story = self._client.story(self.source, wait_s=min(_left(deadline), pause))
             if story is not None:
+                unknown = None
                 ended, output = concluded(story, wait_if_held=wait_if_held)
                 if ended:
                     return output
             if deadline is not None and time.monotonic() >= deadline:
                 raise NotFinished(f"job {self.id} ({self.source}) had not ended after {timeout} s")
+            if story is None:
+                unknown = _unknown(self.id, self.source, unknown)
             pause = min(pause * 2, 2.0)
 
     def story(self) -> Story | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
+import contextvars
 import functools
 import inspect
 import os
@@ -14,10 +16,13 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from ._client import BlockingClient, Client
 from ._errors import NotFinished, TidegateError
-from ._worker import Worker
+from ._worker import Context, Worker
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_body_of: contextvars.ContextVar[Context | None] = contextvars.ContextVar("tidegate_body_of", default=None)
+"""The job whose body runs here: a governed function that it calls is a job it waits for."""
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -44,7 +49,8 @@ def governed(
     result, must be JSON. The body runs where a worker has leased the job: in this process by itself, unless `serve` is
     false; any process with the same function may take it. A call raises `Denied(reason, rule_id, remediations)`,
     `Held(approval_ref)` unless `wait_if_held`, or what else ends the job; an unknown verdict counts as denied. An
-    `async def` function stays one.
+    `async def` function stays one. A body may call governed functions: it lends its place
+    meanwhile (`Context.waiting`).
     """
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
@@ -71,11 +77,12 @@ def governed(
                 _begin()
                 async with Client(url, key, data=data) as client:
                     job = await client.submit(payload=body, **submitted)
-                    for slice_s in _slices(timeout):
-                        try:
-                            return await job.result(slice_s, wait_if_held=wait_if_held)
-                        except NotFinished:
-                            _begin()
+                    with _lent():
+                        for slice_s in _slices(timeout):
+                            try:
+                                return await job.result(slice_s, wait_if_held=wait_if_held)
+                            except NotFinished:
+                                _begin()
                     raise NotFinished(f"job {job.id} ({job.source}) had not ended after {timeout} s")
 
             return cast(Callable[P, R], call)
@@ -86,16 +93,23 @@ def governed(
             _begin()
             with BlockingClient(url, key, data=data) as client:
                 job = client.submit(payload=body, **submitted)
-                for slice_s in _slices(timeout):
-                    try:
-                        return job.result(slice_s, wait_if_held=wait_if_held)
-                    except NotFinished:
-                        _begin()
+                with _lent():
+                    for slice_s in _slices(timeout):
+                        try:
+                            return job.result(slice_s, wait_if_held=wait_if_held)
+                        except NotFinished:
+                            _begin()
                 raise NotFinished(f"job {job.id} ({job.source}) had not ended after {timeout} s")
 
         return cast(Callable[P, R], blocking)
 
     return wrap
+
+
+def _lent() -> contextlib.AbstractContextManager[None]:
+    """Within this the job whose body calls, if any, lends its place."""
+    body_of = _body_of.get()
+    return contextlib.nullcontext() if body_of is None else body_of.waiting()
 
 
 def _slices(timeout: float | None) -> Iterator[float]:
@@ -132,12 +146,23 @@ def _serve(place: _Place, capability: str, function: Callable[..., Any]) -> None
         place = _places.setdefault(place.name, place)
         if inspect.iscoroutinefunction(function):
 
-            async def handle(payload: Mapping[str, Any]) -> Any:
+            async def handle_async(payload: Mapping[str, Any], context: Context) -> Any:
+                # In a task of the job's own, with which it goes.
+                _body_of.set(context)
                 return await function(**payload)
 
-            place.worker.capability(capability)(handle)
+            place.worker.capability(capability)(handle_async)
         else:
-            place.worker.capability(capability)(lambda payload: function(**payload))
+
+            def handle(payload: Mapping[str, Any], context: Context) -> Any:
+                # The thread runs other jobs later.
+                before = _body_of.set(context)
+                try:
+                    return function(**payload)
+                finally:
+                    _body_of.reset(before)
+
+            place.worker.capability(capability)(handle)
 
 
 def _begin() -> None:

@@ -1,15 +1,25 @@
 //! `make faults`: kills, pauses and stops real processes on a real Kafka under load. The last line is the ledger's verdict;
 //! the exit code is 0 only when nothing is broken. An argument names a scenario ([`Scenario`]); without one it is `full`.
+//! `scheduler-backlog` is a run of its own ([`backlog`]).
 
 use std::process::ExitCode;
 
 use tidegate_processes::broker::Broker;
+use tidegate_processes::faults::backlog;
 use tidegate_processes::faults::plan::Scenario;
 use tidegate_processes::faults::run::run;
 use tidegate_processes::say;
 
+/// Kills the scheduler that owns a pool with a great backlog.
+const BACKLOG: &str = "scheduler-backlog";
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [name, further @ ..] = arguments.as_slice()
+        && name == BACKLOG
+    {
+        return ended(backlog::plan(further).and_then(|plan| backlog::run(&Broker::from_environment()?, plan)));
+    }
     let named = match arguments.as_slice() {
         [] => Some(Scenario::Full),
         [name] => Scenario::ALL.into_iter().find(|scenario| scenario.word() == name.trim_start_matches("--")),
@@ -18,10 +28,16 @@ fn main() -> ExitCode {
     let Some(scenario) = named else {
         let words: Vec<&str> = Scenario::ALL.into_iter().map(Scenario::word).collect();
         let names = words.join("|");
-        say(&format!("usage: faults [{names}]   (TIDEGATE_TEST_KAFKA names the broker; see deploy/ci/with-kafka)"));
+        say(&format!(
+            "usage: faults [{names}]\n       faults {BACKLOG} [--waiting N]\n(TIDEGATE_TEST_KAFKA names the broker; see deploy/ci/with-kafka)"
+        ));
         return ExitCode::from(2);
     };
-    match Broker::from_environment().and_then(|broker| run(&broker, scenario)) {
+    ended(Broker::from_environment().and_then(|broker| run(&broker, scenario)))
+}
+
+fn ended(how: anyhow::Result<()>) -> ExitCode {
+    match how {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("{error:#}"));

@@ -83,7 +83,7 @@ impl Fleet {
                 let start = fleet.start_of(role, &name);
                 let serves = matches!(role, Role::Kernel | Role::Scheduler);
                 let http = serves.then(|| Http::new(&format!("http://127.0.0.1:{port}"), None));
-                fleet.members.push(Member { role, start, http, process: None });
+                fleet.members.push(Member::new(role, start, http));
             }
         }
         let made = fleet.home.run(&["topics", "apply", "--config", "kernel-1.yaml"])?;
@@ -185,16 +185,33 @@ membership: {{ session_timeout_ms: {session} }}
     /// # Errors
     /// When one does not stop or ends with an error.
     pub fn stop(&mut self) -> anyhow::Result<()> {
-        for member in self.members.iter_mut().rev() {
-            let Some(mut process) = member.process.take() else { continue };
-            let status = process.terminate(STOP)?;
-            anyhow::ensure!(status.success(), "{} ended with {status}:\n{}", process.name(), process.last_words());
-        }
-        Ok(())
+        self.members.iter_mut().rev().try_for_each(Member::stop)
     }
 }
 
 impl Member {
+    /// One that is to be started; `http` when it says whether it is ready.
+    pub(super) fn new(role: Role, start: Start, http: Option<Http>) -> Self {
+        Self { role, start, http, process: None }
+    }
+
+    /// Shards that it owns.
+    pub(super) fn owns(&self) -> f64 {
+        let asked = self.http.as_ref().map(|http| http.metric("tidegate_node_shards_owned", &["scheduler"]));
+        asked.and_then(Result::ok).unwrap_or(0.0)
+    }
+
+    /// Stops it in order.
+    ///
+    /// # Errors
+    /// When it does not stop or ends with an error.
+    pub(super) fn stop(&mut self) -> anyhow::Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        let status = process.terminate(STOP)?;
+        anyhow::ensure!(status.success(), "{} ended with {status}:\n{}", process.name(), process.last_words());
+        Ok(())
+    }
+
     /// What it is called.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -248,7 +265,11 @@ impl Member {
         self.process.as_mut().context("it does not run")
     }
 
-    fn check(&mut self) -> anyhow::Result<()> {
+    /// It still runs, if it was started.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
         let Some(process) = &mut self.process else { return Ok(()) };
         match process.ended()? {
             None => Ok(()),

@@ -7,9 +7,11 @@
 //! | [`fleet`] | the processes |
 //! | [`plan`] | the blows |
 //! | [`run`] | one after the other; the verdict |
+//! | [`backlog`] | a run of its own: the scheduler that owns a pool with a great backlog is killed |
 //!
 //! Failure behaviour: whatever goes wrong ends the run with an error, and with the story of the first jobs concerned.
 
+pub mod backlog;
 pub mod fleet;
 pub mod load;
 pub mod plan;

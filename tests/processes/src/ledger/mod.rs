@@ -120,6 +120,7 @@ pub struct Ledger {
     leases: u64,
     expired: u64,
     refused: u64,
+    approved: u64,
     done: u64,
 }
 
@@ -188,6 +189,12 @@ impl Ledger {
         self.done
     }
 
+    /// Messages on `approved` that are believed.
+    #[must_use]
+    pub const fn approved(&self) -> u64 {
+        self.approved
+    }
+
     /// The totals so far.
     #[must_use]
     pub fn totals(&self) -> Totals {
@@ -244,6 +251,7 @@ impl Ledger {
                 if part == Part::Approved {
                     account.approved_at_all += 1;
                     account.approved += u32::from(believed);
+                    self.approved += u64::from(believed);
                 } else if believed {
                     let value = met.value.as_deref().unwrap_or_default();
                     let ending: Ending = serde_json::from_slice(value).context("`finished` cannot be read")?;

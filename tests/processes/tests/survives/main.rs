@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `dev_killed` | `tidegate dev`, under load, again and again on one folder |
 //! | `faults_short` | roles on a real Kafka: the short variant of `make faults` |
+//! | `shards_killed` | one of two schedulers that have a pool's shards between them |
 //! | `static_member` | a process with a name of its own, in order, and it is back in time |
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod dev_killed;
 mod faults_short;
+mod shards_killed;
 mod static_member;
