@@ -29,9 +29,10 @@ pub(crate) struct Flow(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Appends handed to librdkafka and not ended.
+    /// Appends given out as waves and not ended. With none, librdkafka has taken, and told of, every record of them, although
+    /// who handed them over may not have returned.
     sent: usize,
-    /// Threads that are handing over right now; nobody else may come between.
+    /// Threads that are handing over right now; nobody may come between with more while `sent` is above 0.
     senders: usize,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
@@ -67,7 +68,8 @@ impl Flow {
         let mut state = self.state();
         state.waiting_bytes += append.1.bytes();
         state.waiting.push_back(append);
-        if state.senders == 0 && (state.sent == 0 || state.waiting_bytes >= MANY_BYTES) {
+        // Not for senders where all has landed: nobody would come for what waits once they return.
+        if state.sent == 0 || (state.senders == 0 && state.waiting_bytes >= MANY_BYTES) {
             return state.wave();
         }
         Vec::new()
@@ -137,6 +139,18 @@ mod tests {
         assert!(flow.ended().is_empty());
         assert!(flow.ended().is_empty());
         assert_eq!(names(&flow.ended()), [3]);
+    }
+
+    #[test]
+    fn what_comes_when_all_has_landed_goes_at_once_although_who_sent_that_has_not_returned() {
+        let flow = Arc::new(Flow::default());
+        assert_eq!(names(&flow.enter(append(&flow, 0, 1))), [0]);
+        assert!(flow.ended().is_empty());
+        assert_eq!(names(&flow.enter(append(&flow, 1, 1))), [1]);
+        flow.handed_over();
+        assert!(flow.enter(append(&flow, 2, MANY_BYTES)).is_empty(), "the second still hands over");
+        flow.handed_over();
+        assert_eq!(names(&flow.ended()), [2]);
     }
 
     #[test]
