@@ -224,6 +224,7 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
             | Plant::StrikesForgotten
             | Plant::ShareIgnored
             | Plant::ExpiredRuns
+            | Plant::ExpiredStarts
             | Plant::SameLife => Box::new(move |launch| run_of(launch, rules, make.clone())),
         };
         shards.push(Shard { spec: spec.clone(), launch });
