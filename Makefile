@@ -6,7 +6,7 @@ PAIRS ?= 5000000
 # Where `make setup` puts Rust when it has to install it; behind everything else.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: list setup demo test python lint sim hammer faults abuse fuzz-policy bombs bench-policy deny
+.PHONY: list setup demo test python lint sim hammer faults abuse tamper fuzz-policy bombs bench-policy deny
 
 list: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
@@ -45,6 +45,9 @@ abuse: ## the abuse matrices: forged, foreign, altered, replayed, unsigned ticke
 	$(CARGO) test -p tidegate-processes --test bad_input -- forged_on_dev
 	$(CARGO) test -p tidegate-processes --test approvals
 	$(CARGO) test -p tidegate-cli --test leases
+
+tamper: ## the tamper matrix: an audit log edited, cut, swapped, restamped, forged, each kind at each place; and verifying from a checkpoint
+	$(CARGO) test -p tidegate-audit
 
 fuzz-policy: ## the policy evaluator against the naive reference: PAIRS=n random (policy, job) pairs from SEED=s
 	$(CARGO) run --release -p tidegate-policy --example fuzz -- --pairs $(PAIRS) --seed $(or $(SEED),1)

@@ -12,8 +12,9 @@
 //! | deny | | `JobDecided` | `JobDecided` |
 //!
 //! A new job is taken by pools that do not drain. A draining one also takes, where no other does, what was released before and
-//! what people were asked about ([`Case::is_no_new_one`]): so draining ends nothing that a pool has. A job that is throttled or
-//! waits for its limits is new for as long as it has not been released; so is what a running job submits, and what is redriven.
+//! what people were asked about ([`Case::is_no_new_one`]), and the children of its own jobs, without which these could not
+//! end: so draining ends nothing that a pool has. A job that is throttled or waits for its limits is new for as long as it has
+//! not been released; so is a child of another pool's job, and what is redriven.
 //!
 //! Facts on a kept job, but `HoldRenewed`, name what they replace. What is too large to be kept is rejected (`too_large`).
 
@@ -30,6 +31,7 @@ use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
 
 use crate::approvals::{self, can_be_given};
+use crate::delegation::parents_topic;
 use crate::kept::{Deferral, KeptJob, MAX_KEPT_RECORD_BYTES, keep};
 use crate::kernel::Kernel;
 use crate::messages;
@@ -99,9 +101,15 @@ impl Kernel {
     /// The pool it goes to when it may run.
     fn pool(&self, case: &Case<'_>, held: bool) -> Option<PoolName> {
         let routes = &self.config.routes;
-        let takes = routes.route(&case.job);
-        let draining = || routes.draining(&case.job).filter(|_| held || case.is_no_new_one());
-        takes.or_else(draining).cloned()
+        if let Some(open) = routes.route(&case.job) {
+            return Some(open.clone());
+        }
+        let draining = routes.draining(&case.job)?;
+        if held || case.is_no_new_one() {
+            return Some(draining.clone());
+        }
+        case.job.delegation.as_ref()?;
+        routes.draining_at(&parents_topic(case.record)?, &case.job).cloned()
     }
 
     /// The fact of a job that was judged.

@@ -136,6 +136,12 @@ impl Routes {
         draining.find(|routed| routed.pool.takes(job)).map(|routed| &routed.pool.name)
     }
 
+    /// The draining pool whose jobs come by `approved`, if it takes this job: for what a running job of its spawned.
+    pub(crate) fn draining_at(&self, approved: &TopicName, job: &Job) -> Option<&PoolName> {
+        let mut draining = self.pools.iter().filter(|routed| routed.pool.draining && routed.approved == *approved);
+        draining.find(|routed| routed.pool.takes(job)).map(|routed| &routed.pool.name)
+    }
+
     /// The bucket of a job in a pool: the tenant has `tenant_buckets` neighbouring ones from the hash of its name on,
     /// and the job's ordering key, else its id, chooses among them, so that one scheduler shard sees all jobs of a key. `None` when there is no such pool any more.
     pub(crate) fn bucket(&self, pool: &PoolName, job: &Job) -> Option<TopicPartition> {

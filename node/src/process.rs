@@ -26,7 +26,7 @@ use crate::policy_signature::Demand;
 use crate::pools::{Hosted, ReloadRefused, Reloaded};
 use crate::readiness::Board;
 use crate::roles::{
-    GatewayHosting, Ground, Hosting, LimitsHosting, PoolHosting, Role, RoleError, Roles, SourceHosting, kernels, limits,
+    GatewayHosting, Ground, LimitsHosting, PoolHosting, Role, RoleError, Roles, SourceHosting, kernels, limits,
     schedulers,
 };
 pub use crate::roles::{commands, fleet, follow_view, progress, submitters, view_of};

@@ -32,6 +32,7 @@ mod tokens;
 
 pub(crate) use attenuation::attenuated;
 pub(crate) use families::{Families, Revocation};
+pub(crate) use presented::parents_topic;
 pub(crate) use tokens::tokens;
 
 /// Bounds of delegation.

@@ -1,11 +1,14 @@
 //! The ticket that a record presents as its parent's.
 
+use serde::Deserialize;
+use tidegate_protocol::address::TopicName;
 use tidegate_protocol::delegation::{Ancestor, Delegation, Scope};
 use tidegate_protocol::job::Job;
 use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::proof::{Checker, Ticket};
 use tidegate_protocol::returned::Work;
 use tidegate_protocol::time::Timestamp;
+use tidegate_spine::Record;
 
 use crate::kernel::Kernel;
 use crate::reading::{Refusal, quoted};
@@ -77,6 +80,22 @@ impl Kernel {
         }
         Ok(work)
     }
+}
+
+/// Where the job was sent whose ticket this record presents: which pool runs it. The ticket was proven when the record was
+/// read, which is the same for as long as the record is kept.
+pub(crate) fn parents_topic(record: &Record) -> Option<TopicName> {
+    #[derive(Deserialize)]
+    struct Presents {
+        parent_ticket: String,
+    }
+    #[derive(Deserialize)]
+    struct Ticketed {
+        ticket: Ticket,
+    }
+    let presents: Presents = serde_json::from_slice(record.value.as_deref()?).ok()?;
+    let parent: Ticketed = serde_json::from_str(&presents.parent_ticket).ok()?;
+    Some(parent.ticket.to.topic)
 }
 
 /// What the parent hands on to this child; the child's deadline is no later than its parent's.

@@ -97,7 +97,7 @@ pub(crate) fn planner(shard: &mut Shard, more: &str) -> String {
 }
 
 /// The limits stage grants every request in full.
-fn grant(shard: &mut Shard, outcome: &Outcome, units: Option<u64>) -> Outcome {
+pub(crate) fn grant(shard: &mut Shard, outcome: &Outcome, units: Option<u64>) -> Outcome {
     let mut last = Outcome::default();
     for fact in &outcome.facts {
         let KernelFact::SliceRequested { request } = fact else { continue };

@@ -11,6 +11,7 @@
 mod approvals;
 mod chains;
 mod delegation;
+mod draining;
 mod kept;
 mod limits;
 mod messages;

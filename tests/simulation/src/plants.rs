@@ -28,6 +28,8 @@ pub enum Plant {
     LostSpend,
     /// A job is leased by a ticket that has expired.
     ExpiredRuns,
+    /// A worker runs a job whose ticket expired on its way there.
+    ExpiredStarts,
     /// A record that is redriven goes on as what it was.
     SameLife,
 }
@@ -94,6 +96,7 @@ pub fn bugs() -> Vec<Bug> {
         Bug { plant: Plant::ShareIgnored, ..bug("a tenant's share ignored", good) },
         Bug { plant: Plant::LostSpend, ..bug("a spend lost at takeover", good) },
         Bug { plant: Plant::ExpiredRuns, ..bug("an expired ticket runs", good) },
+        Bug { plant: Plant::ExpiredStarts, ..bug("a worker that looks at no ticket's time", good) },
         Bug { plant: Plant::SameLife, ..bug("a redrive is no other life", good) },
     ]
 }

@@ -97,5 +97,6 @@ planted! {
     a_share_ignored_is_found: "a tenant's share ignored";
     a_spend_lost_at_takeover_is_found: "a spend lost at takeover";
     running_by_an_expired_ticket_is_found: "an expired ticket runs";
+    a_worker_that_looks_at_no_tickets_time_is_found: "a worker that looks at no ticket's time";
     a_redrive_that_is_no_other_life_is_found: "a redrive is no other life";
 }

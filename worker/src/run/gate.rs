@@ -15,7 +15,7 @@ use tidegate_protocol::time::Timestamp;
 use tidegate_spine::Record;
 
 /// A ticket counts for this long beyond its time here: the scheduler looked at it by another clock just before.
-const GRACE: Duration = Duration::from_secs(5);
+const LEEWAY: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub struct Gate {
@@ -24,6 +24,7 @@ pub struct Gate {
     approved: TopicName,
     /// `scheduler.<pool>`.
     scheduler: String,
+    leeway: Duration,
 }
 
 /// Whose an order is.
@@ -71,7 +72,14 @@ impl Gate {
     /// Of a worker of `pool`, whose lanes are in `work` and whose jobs come from `approved`.
     #[must_use]
     pub fn new(trust: Arc<dyn Trust>, pool: &PoolName, work: TopicName, approved: TopicName) -> Self {
-        Self { checker: Checker::new(trust), work, approved, scheduler: format!("scheduler.{pool}") }
+        Self { checker: Checker::new(trust), work, approved, scheduler: format!("scheduler.{pool}"), leeway: LEEWAY }
+    }
+
+    /// Where clocks are known to be nearer to each other than 5 s: a ticket counts for `leeway` beyond its time.
+    #[must_use]
+    pub const fn with_leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = leeway;
+        self
     }
 
     /// Whose order the record in that lane is.
@@ -115,7 +123,7 @@ impl Gate {
         if !judged.decision.verdict.permits() {
             return Err(NotOurs::Verdict(judged.decision.verdict));
         }
-        let over = |ms: u64| Timestamp(ms.saturating_mul(1_000)) + GRACE < now;
+        let over = |ms: u64| Timestamp(ms.saturating_mul(1_000)) + self.leeway < now;
         if judged.decision.expires_ms.is_some_and(over) { Err(NotOurs::Expired) } else { Ok(()) }
     }
 }

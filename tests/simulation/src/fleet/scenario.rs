@@ -77,7 +77,8 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
                 | Plant::StrikesForgotten
                 | Plant::ShareIgnored
                 | Plant::LostSpend
-                | Plant::ExpiredRuns => run_told(launch, rules, hearing.signals, make),
+                | Plant::ExpiredRuns
+                | Plant::ExpiredStarts => run_told(launch, rules, hearing.signals, make),
             }
         });
         shards.push(Shard { spec: spec.clone(), launch });
@@ -94,14 +95,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         load::submit(seed, shard, &stand.core, &stand.spine, &spec.inputs[0].partition, LOAD_US);
     }
     let executions = Arc::new(Executions::default());
-    worker::start_all(
-        (seed, terms.shards),
-        &stand.core,
-        &stand.spine,
-        &executions,
-        plant != Plant::TicketUnchecked,
-        CALM_US,
-    );
+    worker::start_all((seed, terms.shards), &stand.core, &stand.spine, &executions, plant, CALM_US);
     people::attend(seed, &stand.core, &stand.spine, CALM_US + 2_000_000);
     liars::tell(seed, &stand.core, &stand.spine, 500_000, CALM_US + 1_000_000);
     forgers::forge(seed, &stand.core, &stand.spine, 300_000..CALM_US + 1_000_000);
@@ -164,6 +158,7 @@ fn scheduling(pool: &Arc<Pool>, shard: u32, rules: Rules, plant: Plant) -> Launc
         | Plant::FailOpen
         | Plant::OtherInput
         | Plant::TicketUnchecked
+        | Plant::ExpiredStarts
         | Plant::RevokedLives
         | Plant::SameLife
         | Plant::ShareIgnored => Box::new(move |launch| run_of(launch, rules, make.clone())),

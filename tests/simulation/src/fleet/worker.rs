@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -16,16 +17,18 @@ use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::inbox::Inbox;
 use tidegate_spine::{Headers, Landing, NewRecord, Producer, ProducerOptions, Record, Spine};
-use tidegate_worker::run::gate::Gate;
+use tidegate_worker::run::gate::{Gate, NotOurs};
 use tidegate_worker::session::{Action, Ended, Identity, Incarnation, JobKey, Retry, Session};
 
 use super::executions::{Execution, Executions};
 use super::families;
+use super::judge::LEEWAY;
 use super::parts::{named, pool_name};
 use crate::chance::Chance;
 use crate::clock::broker_us;
 use crate::executor::{Core, Process};
 use crate::keys;
+use crate::plants::Plant;
 use crate::spine::SimSpine;
 
 /// One worker, over all its lives.
@@ -39,8 +42,8 @@ pub struct Member {
     pub capacity: u32,
     /// Where executions are noted.
     pub executions: Arc<Executions>,
-    /// Whether it asks who wrote an order, and for a job's ticket; not to is a planted bug.
-    pub checks: bool,
+    /// What it does not check, if anything.
+    pub plant: Plant,
     /// What its jobs do is drawn from.
     pub seed: u64,
     /// Shards of the pool.
@@ -51,6 +54,11 @@ pub struct Member {
 const FIRST_PROCESS: u32 = 1_000;
 
 impl Member {
+    /// Whether it asks who wrote an order, and for a job's ticket.
+    fn checks(&self) -> bool {
+        self.plant != Plant::TicketUnchecked
+    }
+
     /// Starts a life of it; the process it lives in.
     pub fn start(&self, seed: u64, core: &Core, spine: &SimSpine, life: u32, number: u32) -> Process {
         let process = Process(FIRST_PROCESS + number * 100 + life);
@@ -90,7 +98,12 @@ impl Member {
                 links: (0..).zip(producers).map(link).collect(),
                 core: core.clone(),
                 spine: spine.clone(),
-                gate: Gate::new(keys::stages(), &pool_name(), work.clone(), named("approved.p")),
+                gate: Gate::new(keys::stages(), &pool_name(), work.clone(), named("approved.p")).with_leeway(
+                    match self.plant {
+                        Plant::ExpiredStarts => Duration::from_secs(86_400),
+                        _ => LEEWAY,
+                    },
+                ),
                 lane,
                 inbox,
                 running: BTreeMap::new(),
@@ -239,7 +252,7 @@ impl Life<'_> {
 
     /// Takes an order; true when another life of this worker is newer.
     fn order(&mut self, record: &Record, now: Timestamp) -> bool {
-        let (shard, epoch) = if self.member.checks {
+        let (shard, epoch) = if self.member.checks() {
             let wall = Timestamp(broker_us(now.0));
             let Ok(from) = self.gate.order(self.lane, record, wall) else { return false };
             (from.shard, Some(from.epoch))
@@ -281,11 +294,15 @@ impl Life<'_> {
     fn begin(&mut self, shard: usize, job: JobKey, work: &str) {
         if let Ok(judged) = serde_json::from_str::<Judged>(work) {
             let wall = Timestamp(broker_us(self.core.now()));
-            if self.member.checks
+            if self.member.checks()
                 && let Err(why) = self.gate.job(work, &judged, wall)
             {
                 if let Some(link) = self.links.get_mut(shard) {
-                    link.session.finished(&job, Ended::failed(why.to_string()));
+                    if why == NotOurs::Expired {
+                        link.session.give_back(&job);
+                    } else {
+                        link.session.finished(&job, Ended::failed(why.to_string()));
+                    }
                 }
                 return;
             }
@@ -315,7 +332,7 @@ pub fn start_all(
     core: &Core,
     spine: &SimSpine,
     executions: &Arc<Executions>,
-    checks: bool,
+    plant: Plant,
     until: u64,
 ) {
     let mut chance = Chance::new(seed, "workers");
@@ -328,7 +345,7 @@ pub fn start_all(
             capabilities,
             capacity,
             executions: executions.clone(),
-            checks,
+            plant,
             seed,
             shards,
         };

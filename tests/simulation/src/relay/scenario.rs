@@ -225,6 +225,7 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
             | Plant::ShareIgnored
             | Plant::LostSpend
             | Plant::ExpiredRuns
+            | Plant::ExpiredStarts
             | Plant::SameLife => Box::new(move |launch| run_of(launch, rules, make.clone())),
         };
         shards.push(Shard { spec: spec.clone(), launch });
