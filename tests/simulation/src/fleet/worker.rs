@@ -54,6 +54,11 @@ pub struct Member {
 const FIRST_PROCESS: u32 = 1_000;
 
 impl Member {
+    /// For how long beyond its time a ticket counts.
+    fn leeway(&self) -> Duration {
+        if self.plant == Plant::ExpiredStarts { Duration::from_secs(86_400) } else { LEEWAY }
+    }
+
     /// Whether it asks who wrote an order, and for a job's ticket.
     fn checks(&self) -> bool {
         self.plant != Plant::TicketUnchecked
@@ -98,12 +103,8 @@ impl Member {
                 links: (0..).zip(producers).map(link).collect(),
                 core: core.clone(),
                 spine: spine.clone(),
-                gate: Gate::new(keys::stages(), &pool_name(), work.clone(), named("approved.p")).with_leeway(
-                    match self.plant {
-                        Plant::ExpiredStarts => Duration::from_secs(86_400),
-                        _ => LEEWAY,
-                    },
-                ),
+                gate: Gate::new(keys::stages(), &pool_name(), work.clone(), named("approved.p"))
+                    .with_leeway(self.leeway()),
                 lane,
                 inbox,
                 running: BTreeMap::new(),
