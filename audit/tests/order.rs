@@ -116,3 +116,32 @@ fn where_a_checkpoint_says_a_group_stands_there_is_none_but_further_on_even_if_i
         }
     }
 }
+
+#[test]
+fn a_gap_of_the_owner_before_hides_none_of_the_next_owners() {
+    for (behind, first_is_there) in [(0, true), (1, false), (8, false), (9, false), (20, false), (20, true)] {
+        // One group of the first owner never landed; the next owner's first group would say so.
+        let (mut log, epoch, head) = begun();
+        log.group(epoch, 2, "of group 1");
+        let next = log.claim();
+        log.barrier(next);
+        let at = log.end();
+        let mut previous = if first_is_there { log.group(next, 0, &head) } else { "of group 0".to_owned() };
+        for sequence in 1..=behind {
+            previous = log.group(next, sequence, &previous);
+        }
+        let row = (behind, first_is_there);
+        match found(&log, Anchors::default(), true) {
+            Ok((_, doubt)) => {
+                assert!(first_is_there || behind <= 8, "{row:?}");
+                let open = Doubt::OpenGap { offset: 3, epoch, expected: 1 };
+                assert_eq!(doubt, (!first_is_there).then_some(open), "{row:?}");
+            }
+            Err(damage) => {
+                assert!(!first_is_there && behind > 8, "{row:?}: {damage}");
+                assert_eq!((damage.offset, damage.wrong), (at, Wrong::Missing), "{damage}");
+                assert!(damage.detail.contains(&format!("group 0 of epoch {next} was taken out")), "{damage}");
+            }
+        }
+    }
+}
