@@ -413,7 +413,8 @@ impl Verifier {
                 } else {
                     (Wrong::Moved, "stands before it")
                 };
-                let gap = self.gap.as_ref().filter(|gap| gap.epoch == epoch && gap.expected <= sequence);
+                let mut gaps = self.gap.iter().chain(&self.present_gap);
+                let gap = gaps.find(|gap| gap.epoch == epoch && gap.expected <= sequence);
                 let first = gap.map_or(offset, |gap| gap.offset);
                 return Err(Damage::new(
                     first,

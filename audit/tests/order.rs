@@ -145,3 +145,20 @@ fn a_gap_of_the_owner_before_hides_none_of_the_next_owners() {
         }
     }
 }
+
+#[test]
+fn a_group_moved_behind_its_own_gap_is_missed_where_the_gap_begins() {
+    for gap_before in [false, true] {
+        let (mut log, epoch, head) = begun();
+        if gap_before {
+            log.group(epoch, 2, "of group 1");
+        }
+        let next = log.claim();
+        log.barrier(next);
+        let at = log.end();
+        log.group(next, 1, "of group 0");
+        log.group(next, 0, &head);
+        let damage = log.verified().unwrap_err();
+        assert_eq!((damage.offset, damage.wrong), (at, Wrong::Moved), "{gap_before}: {damage}");
+    }
+}
