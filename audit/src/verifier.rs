@@ -146,7 +146,7 @@ pub enum Met<F> {
     },
 }
 
-/// A gap among the groups of the present owner.
+/// A gap among the groups of one owner.
 #[derive(Debug, Clone)]
 struct Gap {
     offset: Offset,
@@ -169,7 +169,10 @@ pub struct Verifier {
     former_terms: u64,
     owners: Owners,
     anchors: Anchors,
+    /// The first one that is not settled.
     gap: Option<Gap>,
+    /// That of the present owner, when it has one: a former owner's does not excuse what stands behind it.
+    present_gap: Option<Gap>,
     counts: Counts,
 }
 
@@ -217,6 +220,7 @@ impl Verifier {
             owners,
             anchors,
             gap: None,
+            present_gap: None,
             counts,
         })
     }
@@ -320,7 +324,7 @@ impl Verifier {
             Found::Barrier { epoch } => self.meet_barrier(record, epoch),
             Found::Group(group) => {
                 self.note(offset, group.epoch, group.sequence, hash_of(record));
-                self.gap = None;
+                (self.gap, self.present_gap) = (None, None);
                 self.counts.groups += 1;
                 self.counts.facts += group.facts.len() as u64;
                 Ok(Met::Group(group))
@@ -409,7 +413,8 @@ impl Verifier {
                 } else {
                     (Wrong::Moved, "stands before it")
                 };
-                let gap = self.gap.as_ref().filter(|gap| gap.epoch == epoch && gap.expected <= sequence);
+                let mut gaps = self.gap.iter().chain(&self.present_gap);
+                let gap = gaps.find(|gap| gap.epoch == epoch && gap.expected <= sequence);
                 let first = gap.map_or(offset, |gap| gap.offset);
                 return Err(Damage::new(
                     first,
@@ -426,11 +431,14 @@ impl Verifier {
         self.note(offset, epoch, sequence, hash_of(record));
         self.counts.void += 1;
         if why == Void::Gap {
-            let gap = self.gap.get_or_insert(Gap { offset, epoch, expected: expected.unwrap_or(0), behind: 0 });
-            gap.behind += u64::from(gap.epoch == epoch);
-            if gap.behind > MOST_BEHIND_A_GAP {
-                return Err(missing(gap));
+            let own = self.present_gap.take().filter(|gap| gap.epoch == epoch);
+            let mut own = own.unwrap_or(Gap { offset, epoch, expected: expected.unwrap_or(0), behind: 0 });
+            own.behind += 1;
+            if own.behind > MOST_BEHIND_A_GAP {
+                return Err(missing(&own));
             }
+            self.gap.get_or_insert_with(|| own.clone());
+            self.present_gap = Some(own);
         }
         Ok(Met::Void { epoch, sequence, why })
     }

@@ -8,12 +8,16 @@ use tidegate_protocol::decision::Decision;
 use tidegate_protocol::delegation::Scope;
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::job::Job;
+use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::time::Timestamp;
 use tidegate_stage::{Signal, Stage};
 
-use crate::delegation::{ACCEPTS, POLICY, child, configured, run, same_after_replay, ticket};
+use crate::delegation::{
+    ACCEPTS, POLICY, SEARCH, SEARCHER, child, configured, decided, envelope, planner, run, same_after_replay, shard,
+    ticket,
+};
 use crate::shard::Shard;
-use crate::tickets::STAMP;
+use crate::tickets::{SENDER, STAMP, signed};
 
 /// Any subset of these.
 fn some(of: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
@@ -124,4 +128,32 @@ fn along_a_chain_nothing_grows() {
     });
     result.unwrap();
     assert!(deepest.get() >= 4, "no chain was longer than {}", deepest.get());
+}
+
+#[test]
+fn a_childs_time_ends_with_whatever_of_its_parents_ends_first() {
+    // A kernel lets no ticket outlast its job's chain; the next one takes nobody's word for it, an older version's neither.
+    for (ticket_s, deadline_s, chain_s) in [(20, 30, 40), (30, 20, 40), (40, 30, 20), (40, 20, 30), (20, 20, 20)] {
+        let mut shard = shard();
+        let root = planner(&mut shard, "");
+        let (.., message) = decided(&run(&mut shard, &child(&root, &envelope("m", SEARCHER))));
+        let message = message.unwrap();
+        let at = |seconds| (shard.at + Duration::from_secs(seconds)).millis();
+        let mut text: serde_json::Value = serde_json::from_slice(message.value.as_ref().unwrap()).unwrap();
+        text["decision"]["expires_ms"] = at(ticket_s).into();
+        text["job"]["deadline"] = at(deadline_s).into();
+        text["job"]["delegation"]["expires_ms"] = at(chain_s).into();
+        let (ends, deadline) = (at(ticket_s.min(deadline_s).min(chain_s)), at(deadline_s));
+        let middle = signed(text.to_string().as_bytes(), &message.to, "node", SENDER);
+        let (job, decision, _) = decided(&run(&mut shard, &child(&middle, &envelope("c", SEARCH))));
+        let row = (ticket_s, deadline_s, chain_s);
+        assert!(decision.verdict.permits(), "{row:?}: {}", decision.reason);
+        assert_eq!((job.delegation.unwrap().expires_ms, decision.expires_ms), (ends, Some(ends)), "{row:?}");
+        assert_eq!(job.deadline, Some(deadline), "{row:?}");
+        // And then it is over.
+        shard.at = Timestamp(ends * 1_000);
+        let late = shard.job(&child(&middle, &envelope("late", SEARCH)));
+        let Some(KernelFact::RecordRejected { reason, .. }) = late.facts.last() else { panic!("{late:?}") };
+        assert_eq!(*reason, DeadReason::ParentTicketExpired, "{row:?}");
+    }
 }

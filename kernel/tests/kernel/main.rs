@@ -17,6 +17,7 @@ mod limits;
 mod messages;
 mod people;
 mod properties;
+mod quorum;
 mod redrive;
 mod returned;
 mod revoking;

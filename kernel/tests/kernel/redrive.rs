@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use tidegate_kernel::{INPUT_COMMANDS, Kernel};
+use tidegate_kernel::{INPUT_COMMANDS, INPUT_OUTCOMES, Kernel};
 use tidegate_protocol::command::{Action, Command};
 use tidegate_protocol::decision::Verdict;
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::ids::{CommandId, JobId, PersonId, TenantId};
 use tidegate_protocol::job::{InputHash, SourcePosition};
 use tidegate_protocol::kept::{ExactJson, KeptAs, KeptBytes};
-use tidegate_protocol::outcome::DeadReason;
+use tidegate_protocol::limits::{OutcomeTold, Usage};
+use tidegate_protocol::outcome::{DeadReason, Outcome as Ends};
 use tidegate_protocol::redrive::{RawRecord, Redriven};
 use tidegate_spine::Headers;
 use tidegate_stage::Stage;
 
+use crate::delegation::grant;
 use crate::people::Ring;
 use crate::shard::{Outcome, PLAIN, POLICY, Shard, config, pool, record, source, trusting};
 use crate::tickets::{SENDER, sent};
@@ -245,4 +247,31 @@ fn two_lives_of_a_record_wait_side_by_side() {
     assert_eq!(live.matches(r#""deferral""#).count(), 2, "neither takes the other's place: {live}");
     same_after_replay(&shard);
     assert_eq!(refusal(&redrive(&mut shard, "jobs.raw/0@0~1", raw(GOOD))), "id_taken", "both wait");
+}
+
+#[test]
+fn what_a_life_has_taken_of_limits_is_settled_before_the_next_one_takes() {
+    let mut shard = shard();
+    shard.policy(
+        "id: bank\nrevision: 2\nrules:\n  - { id: pay, match: { topics: [job.pay.>] }, decision: allow }\n  - { id: few, match: {}, state: [{ concurrency: jobs, key: [tenant], gt: 9 }], decision: deny }",
+    );
+    let waits = shard.job(GOOD);
+    let released = grant(&mut shard, &waits, Some(9));
+    assert!(matches!(released.facts.last(), Some(KernelFact::JobDecided { spends, .. }) if spends.len() == 1));
+    for (life, source) in ["jobs.raw/0@0", "jobs.raw/0@0~1", "jobs.raw/0@0~2"].into_iter().enumerate() {
+        // The next life does not begin, while another record's may.
+        assert_eq!(refusal(&redrive(&mut shard, source, raw(GOOD))), "not_now", "{source}");
+        let (other, id) = (format!("jobs.raw/0@{}", 900 + life), format!("other-{life}"));
+        let taken = redrive(&mut shard, &other, raw(&GOOD.replace("j1", &id)));
+        assert!(matches!(taken.facts.last(), Some(KernelFact::JobDecided { spends, .. }) if spends.len() == 1));
+        let (usage, at) = (Usage::default(), shard.at);
+        let told = OutcomeTold { v: 1, source: source.parse().unwrap(), outcome: Ends::Dead, attempts: 1, usage, at };
+        let told = serde_json::to_vec(&told).unwrap();
+        let settled = shard.feed(INPUT_OUTCOMES, record(Some(&told), Headers::new()));
+        assert!(matches!(&settled.facts[..], [KernelFact::SpendSettled { .. }]), "{settled:?}");
+        let next = redrive(&mut shard, source, raw(GOOD));
+        let Some(KernelFact::JobDecided { decision, spends, .. }) = next.facts.last() else { panic!("{next:?}") };
+        assert_eq!((decision.verdict, spends.len()), (Verdict::Allow, 1), "{source}");
+        same_after_replay(&shard);
+    }
 }
