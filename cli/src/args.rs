@@ -58,7 +58,8 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run everything in one process on the embedded spine, in one folder; SIGHUP has it read its configuration's pools again
+    /// Run everything in one process on the embedded spine, in one folder; SIGHUP has it read its configuration's pools again,
+    /// or, without a configuration, stops it in order as SIGTERM does
     Dev(DevArgs),
     /// Run roles on the spine of the configuration; SIGHUP has it read the configuration's pools again, SIGTERM stops it in order
     Serve(ServeArgs),

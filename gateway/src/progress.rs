@@ -7,7 +7,7 @@
 //! Reports are workers' own words and not signed: a sign is told only if the scheduler's facts say that this worker had this very
 //! lease. It is for people; nothing is decided by it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque, btree_map};
 use std::convert::Infallible;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -115,8 +115,8 @@ struct State {
     /// Where reports of pools stand.
     reports: BTreeMap<PoolName, TopicName>,
     jobs: HashMap<SourcePosition, Watched>,
-    /// Pools that are followed.
-    followed: BTreeSet<PoolName>,
+    /// Pools that are followed, with where their reports stood then: a pool may be gone when it is left.
+    followed: BTreeMap<PoolName, TopicName>,
     /// How far their reports are read.
     read: HashMap<TopicPartition, Offset>,
 }
@@ -298,7 +298,16 @@ impl Progress {
                 state.jobs.insert(job.clone(), watched);
                 signs
             };
-            (state.followed.insert(pool.clone()), signs)
+            let State { reports, followed, .. } = &mut *state;
+            let begin = match (reports.get(pool), followed.entry(pool.clone())) {
+                (Some(topic), btree_map::Entry::Vacant(place)) => {
+                    place.insert(topic.clone());
+                    true
+                }
+                // A pool that has just gone says nothing more.
+                (None, _) | (_, btree_map::Entry::Occupied(_)) => false,
+            };
+            (begin, signs)
         };
         if begin {
             // In a task of its own: whoever asked may hang up meanwhile.
@@ -377,10 +386,8 @@ impl Progress {
     }
 
     fn leave(&self, state: &mut State, pool: &PoolName) {
-        state.followed.remove(pool);
-        let State { reports, read, .. } = state;
-        if let Some(topic) = reports.get(pool) {
-            read.retain(|partition, _| partition.topic != *topic);
+        if let Some(topic) = state.followed.remove(pool) {
+            state.read.retain(|partition, _| partition.topic != topic);
         }
     }
 
@@ -511,6 +518,19 @@ mod tests {
         assert!(!progress.watches(&position()));
         let waits = progress.of(&view, &key(), seen(0), LAST).await;
         assert!(matches!(waits, Err(NotWatched::Waits(_))), "the view has no place");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_pool_that_is_gone_leaves_nothing_when_it_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let (progress, view, pool) = progress(&folder).await;
+        decided(&view);
+        leased(&view, &pool);
+        assert!(progress.of(&view, &key(), seen(0), NOW).await.unwrap().is_some());
+        assert_eq!(progress.state().read.len(), 1, "it is followed");
+        progress.follows(BTreeMap::new());
+        progress.leave(&mut progress.state(), &pool);
+        assert!(progress.state().read.is_empty() && progress.state().followed.is_empty());
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@
 //! A new job is taken by pools that do not drain. A draining one also takes, where no other does, what was released before and
 //! what people were asked about ([`Case::is_no_new_one`]), and the children of its own jobs, without which these could not
 //! end: so draining ends nothing that a pool has. A job that is throttled or waits for its limits is new for as long as it has
-//! not been released; so is a child of another pool's job, and what is redriven.
+//! not been released, unless it is a child of the pool's own job; so is a child of another pool's job, and what is redriven.
 //!
 //! Facts on a kept job, but `HoldRenewed`, name what they replace. What is too large to be kept is rejected (`too_large`).
 

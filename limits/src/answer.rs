@@ -8,14 +8,19 @@
 //! | others hold or wait | what it needs, and up to half of what is free |
 //! | less free than it needs, others hold some | kept: they are asked to give back, it is answered when they have |
 //! | less free than it needs, nobody can give | nothing until the next amount stops counting, or for `retry_ms` |
+//!
+//! *Free* is what is left beside the needs of the requests that wait before it: else a busy shard that gives a place back and asks
+//! at once would be given it again, each time, before the one that waits is looked at.
 
 use tidegate_protocol::ids::{SenderId, TenantId};
-use tidegate_protocol::limits::{Amount, LimitAnswer, LimitDefinition, LimitId, LimitRequest, RefusedFor, RequestId};
+use tidegate_protocol::limits::{
+    Amount, LimitAnswer, LimitDefinition, LimitId, LimitKind, LimitRequest, RefusedFor, RequestId,
+};
 use tidegate_protocol::time::Timestamp;
 
 use crate::breaker::Phase;
 use crate::config::LimitsConfig;
-use crate::key::{Key, KeyName};
+use crate::key::{Holding, Key, KeyName};
 use crate::state::State;
 
 /// An `Ask`, taken apart.
@@ -30,13 +35,15 @@ pub(crate) struct Ask<'a> {
     pub(crate) tenant: &'a TenantId,
     pub(crate) need: Amount,
     pub(crate) want: Amount,
+    /// Its shard's stamp.
+    pub(crate) at: Timestamp,
 }
 
 impl<'a> Ask<'a> {
     /// Of a request; `None` when it is another.
     pub(crate) fn of(to: &'a SenderId, request: &'a LimitRequest) -> Option<Self> {
         match request {
-            LimitRequest::Ask { id, holding, limit, key, definition, tenant, need, want, .. } => Some(Self {
+            LimitRequest::Ask { id, holding, limit, key, definition, tenant, need, want, at } => Some(Self {
                 to,
                 id: *id,
                 holding: *holding,
@@ -46,9 +53,22 @@ impl<'a> Ask<'a> {
                 tenant,
                 need: *need,
                 want: (*want).max(*need),
+                at: *at,
             }),
             LimitRequest::Return { .. } | LimitRequest::Ended { .. } => None,
         }
+    }
+
+    /// Whether it shows that its shard has nothing of `held`: the answers that would have made it the shard's met a later
+    /// request and were put aside (it asks anew when none came for long, and takes the answer to its last request alone).
+    ///
+    /// A shard begins a holding only when it has none, its requests come in order, each once, with numbers that rise: one
+    /// with a lower number waited here meanwhile, or its shard's log was lost. What else ends a holding a `Return` has told
+    /// before, unless that was refused (its source was not configured). Of places nothing is in use then. What was spent in
+    /// a window may still count; but such a holding ended with its time, so before that it cannot be.
+    fn supersedes(&self, held: &Holding) -> bool {
+        let begins = self.holding == self.id.number && self.id.number > held.number;
+        begins && (self.definition.kind == LimitKind::Concurrency || self.at < held.until)
     }
 
     fn granted(&self, holding: u64, amount: Amount, until: Timestamp, from: Timestamp) -> Grant<'a> {
@@ -114,24 +134,30 @@ pub(crate) fn answer(state: &State, config: &LimitsConfig, ask: Ask<'_>, at: Tim
     if key.breaker.is_some() {
         return pass(key, config, ask, at);
     }
-    let held = key.holders.get(ask.to);
+    let recorded = key.holders.get(ask.to);
+    let (former, held) = match recorded {
+        Some(held) if ask.supersedes(held) => (recorded, None),
+        _ => (None, recorded),
+    };
     if held.is_some_and(|held| held.number != ask.holding) {
         return refuse(RefusedFor::Invalid);
     }
-    let free = key.free(at);
+    let ahead = ahead(key, ask.to, last);
+    let free = key.free(at).plus(former.map_or(Amount::ZERO, |former| former.capacity)).less(ahead);
     let waiting = key.asks.iter().any(|kept| kept.to != *ask.to);
     let alone = key.holders.keys().all(|holder| holder == ask.to) && !waiting;
     let fits = free >= ask.need;
     let give = if fits { ask.want.min(if alone { free } else { half(key, free).max(ask.need) }) } else { Amount::ZERO };
     if !fits && !last && ask.need <= key.whole().0 {
-        let recalls = recalls(key, ask, free);
+        let recalls = recalls(key, ask, held, free);
         if !recalls.is_empty() {
             return Said::Keep(at + config.recall, recalls);
         }
     }
     let holding = match held {
         Some(held) => held.number,
-        None if give.is_zero() => 0,
+        // An empty one in the former's place ends that too.
+        None if give.is_zero() && former.is_none() => 0,
         None => ask.id.number,
     };
     let mut grant = ask.granted(holding, give, at + config.holding, key.from(at, config));
@@ -140,6 +166,12 @@ pub(crate) fn answer(state: &State, config: &LimitsConfig, ask: Ask<'_>, at: Tim
         grant.again = Some(if alone { key.residue.next().unwrap_or(retry).max(retry) } else { retry });
     }
     Said::Answer(grant.answer())
+}
+
+/// What the requests of others that wait before one of `to` need; when that is the `last` look at it, it waits itself.
+fn ahead(key: &Key, to: &SenderId, last: bool) -> Amount {
+    let before = key.asks.iter().take_while(|kept| !last || kept.to != *to).filter(|kept| kept.to != *to);
+    before.fold(Amount::ZERO, |sum, kept| sum.plus(Key::need_of(kept)))
 }
 
 /// Half of what is free, in whole units where only these are of use.
@@ -151,11 +183,11 @@ fn half(key: &Key, free: Amount) -> Amount {
 /// Who is asked to give back for `ask`: what is missing, and what is more than an equal share. What of it is owed although
 /// it is in use is what the one who asks wants, as far as the other has more than a share; and where shares are less than one
 /// job takes, one job's worth of whoever has most, for somebody who has nothing.
-fn recalls(key: &Key, ask: Ask<'_>, free: Amount) -> Vec<(SenderId, LimitAnswer)> {
+fn recalls(key: &Key, ask: Ask<'_>, held: Option<&Holding>, free: Amount) -> Vec<(SenderId, LimitAnswer)> {
     let holders = u64::try_from(key.holders.len()).unwrap_or(u64::MAX);
     let share = Amount(key.whole().0.0 / holders.saturating_add(1));
     let others = || key.holders.iter().filter(|(holder, held)| *holder != ask.to && !held.capacity.is_zero());
-    let asks_first = key.holders.get(ask.to).is_none_or(|held| held.capacity.is_zero());
+    let asks_first = held.is_none_or(|held| held.capacity.is_zero());
     let most = others().map(|(_, held)| held.capacity).max().filter(|_| asks_first);
     let most = most.and_then(|most| others().find(|(_, held)| held.capacity == most).map(|(holder, _)| holder));
     // Of those that have a holding, the one who asks included.

@@ -296,7 +296,10 @@ impl Node {
         let (ground, roles, kernels) = (&self.ground, &self.roles, &*self.kernels);
         let hosted = Hosted { ground, roles, kernels, limits: self.limits.as_ref(), pools: &mut self.pools };
         let change = hosted.reload(&self.config, new).await?;
-        if let (Some(gateway), Some(shown)) = (&self.gateway, shown) {
+        // The view is read on from a new reader: not for nothing.
+        if !change.is_nothing()
+            && let (Some(gateway), Some(shown)) = (&self.gateway, shown)
+        {
             gateway.goes_on_with(shown);
         }
         let (pools, written) = (new.pools.clone(), Arc::clone(&new.written));

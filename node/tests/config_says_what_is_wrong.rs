@@ -132,3 +132,21 @@ fn secrets_are_neither_shown_nor_debugged_and_are_read_from_their_place() {
     let error = absent.spine.settings.resolve().unwrap_err().to_string();
     assert_eq!(error, "setting `a`: environment variable `TIDEGATE_TEST_NOT_SET` is not set, or not UTF-8; set it");
 }
+
+#[test]
+fn a_limit_of_a_capability_that_would_limit_nothing_is_refused() {
+    let with = |has: &str, limited: &str| {
+        format!(
+            "pools:\n  - name: bank\n    capabilities: ['{has}']\n    scheduling: {{ capabilities: {{ '{limited}': {{ max_leased: 1 }} }} }}\n"
+        )
+    };
+    for has in ["*", "pay"] {
+        let star = refusal(&with(has, "*"));
+        assert!(star.contains("limits capability `*`, which no job needs by that name; name each"), "{star}");
+    }
+    let unknown = refusal(&with("pay", "pai"));
+    assert!(unknown.contains("limits capability `pai`, which its workers do not have; correct the name"), "{unknown}");
+    for has in ["*", "pay"] {
+        Config::parse("t.yaml", &with(has, "pay")).unwrap();
+    }
+}

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use tidegate_protocol::ids::Capability;
 use tidegate_protocol::job::SourcePosition;
-use tidegate_protocol::limits::{Amount, LimitAnswer, LimitId, LimitRequest, LimitUse, Spend};
+use tidegate_protocol::limits::{Amount, LimitAnswer, LimitId, LimitKind, LimitRequest, LimitUse, Spend};
 use tidegate_protocol::time::Timestamp;
 use tidegate_wallet::{Here, Terms};
 
 use crate::Scheduler;
 use crate::clock::Clock;
+use crate::debts::{Debts, Key, Owed};
 use crate::lent::{Lent, subject_of};
 use crate::placement::ClassId;
 use crate::shares::{Rates, Shares, Subject};
@@ -27,15 +28,6 @@ use crate::work::{Alike, Requirement};
 const AGAIN: Duration = Duration::from_secs(1);
 /// An answer that is not there after so long is worth a word.
 const LATE: Duration = Duration::from_secs(5);
-
-type Key = (LimitId, Box<str>);
-
-/// What another shard waits for.
-#[derive(Debug, Clone, Copy)]
-struct Owed {
-    amount: Amount,
-    until: Timestamp,
-}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -52,9 +44,9 @@ pub(crate) struct Gates {
     leased: BTreeMap<Capability, usize>,
     /// Whose leases have ended since gates were looked at.
     freed: BTreeSet<Subject>,
-    owed: BTreeMap<Key, Owed>,
-    /// What was asked for and is not answered, since when.
-    asked: BTreeMap<Key, Timestamp>,
+    debts: Debts,
+    /// What was asked for and is not answered, and when that is late.
+    asked: Clock<Key>,
     /// It was said that the limits stage does not answer.
     late: bool,
 }
@@ -75,7 +67,9 @@ impl Gates {
 
     /// When the next is to be looked at again.
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        self.clocks.next()
+        // Once it was said that answers are late, there is nothing more to say of it.
+        let late = self.asked.next().filter(|_| !self.late);
+        self.clocks.next().into_iter().chain(late).min()
     }
 
     /// Those that are to be looked at again by now.
@@ -103,11 +97,6 @@ impl Gates {
     pub(crate) fn unanswered(&self) -> (usize, bool) {
         (self.asked.len(), self.late)
     }
-
-    fn owed(&self, wanted: &LimitUse, at: Timestamp) -> Option<Owed> {
-        let owed = self.owed.get(&(wanted.limit.clone(), wanted.key.clone()));
-        owed.copied().filter(|owed| owed.until > at)
-    }
 }
 
 impl Scheduler {
@@ -116,6 +105,7 @@ impl Scheduler {
         if self.pool.shares.limit_of(subject).is_none() {
             return;
         }
+        self.find_payable(subject, at);
         let (open, again) = match (&self.pool.lent, self.soft.epoch) {
             (_, None) => return,
             (None, Some(_)) => self.by_own_count(subject, at),
@@ -166,12 +156,11 @@ impl Scheduler {
         let (mut open, mut again) = (true, None::<Timestamp>);
         for wanted in lent.uses(subject) {
             let mut view = wallet.view(lent.tenant_of(subject), at, epoch);
-            let owed = gates.owed(&wanted, at);
+            let owed = gates.debts.of(&wanted.limit, &wanted.key, at);
             let here = view.look_with(&wanted, self.terms(subject, &wanted, at));
             open &= here == Here::Within || !view.into_requests().is_empty();
             let key = (&wanted.limit, &*wanted.key);
-            let asked = gates.asked.get(&(wanted.limit.clone(), wanted.key.clone())).map(|asked| *asked + LATE);
-            let times = [wallet.changes_at(key, at), owed.map(|owed| owed.until), asked.filter(|late| *late > at)];
+            let times = [wallet.changes_at(key, at), owed.map(|owed| owed.until)];
             again = times.into_iter().flatten().chain(again).min();
         }
         (open, if open { again } else { again.or(Some(at + AGAIN)) })
@@ -196,7 +185,7 @@ impl Scheduler {
         let room = self.soft.placement.free_workers().max(held);
         let more = self.waits_of(subject).min(room).saturating_sub(1);
         let demand = Amount::units(u64::try_from(more).unwrap_or(u64::MAX)).unwrap_or(Amount::ZERO);
-        let owed = self.soft.gates.owed(wanted, at).map_or(Amount::ZERO, |owed| owed.amount);
+        let owed = self.soft.gates.debts.of(&wanted.limit, &wanted.key, at).map_or(Amount::ZERO, |owed| owed.amount);
         Terms { demand: Some(demand), owed }
     }
 
@@ -217,29 +206,42 @@ impl Scheduler {
         if within { Takes::Spends(spends, asks) } else { Takes::Asks(asks) }
     }
 
+    /// Something about a subject has changed: whether what it owes came free.
+    fn find_payable(&mut self, subject: &Subject, at: Timestamp) {
+        let Some(lent) = self.pool.lent.as_ref().filter(|_| !self.soft.gates.debts.is_empty()) else { return };
+        for wanted in lent.uses(subject) {
+            let unused = self.state.wallet().unused((&wanted.limit, &wanted.key), at);
+            // Starts pass out of their window by time alone, and no clock here tells when: those are always looked at.
+            let free = !unused.is_zero() || wanted.definition.kind == LimitKind::Rate;
+            self.soft.gates.debts.came_free((wanted.limit, wanted.key), free);
+        }
+    }
+
     /// What is to be given back to shards that wait for it, of what came free.
     pub(crate) fn pays(&self, epoch: u64, at: Timestamp) -> Option<LimitRequest> {
         let wallet = self.state.wallet();
-        let owed = self.soft.gates.owed.iter().filter(|(_, owed)| owed.until > at);
-        let mut unused = owed.filter(|((limit, key), _)| !wallet.unused((limit, key), at).is_zero());
-        let ((limit, key), owed) = unused.next()?;
+        let mut payable = self.soft.gates.debts.payable(at);
+        let ((limit, key), owed) = payable.find(|((limit, key), _)| !wallet.unused((limit, key), at).is_zero())?;
         wallet.returned((limit, key), owed.amount, at, epoch)
     }
 
     /// Another shard waits: what this one owes it.
     pub(crate) fn hear_recall(&mut self, answer: &LimitAnswer, at: Timestamp) {
-        let LimitAnswer::Recalled { limit, key, owed, .. } = answer else { return };
-        let Some(lent) = &self.pool.lent else { return };
-        let until = at + lent.lending.owed_for;
-        let known = self.state.wallet().holding(limit, key).is_some();
-        let name = (limit.clone(), key.clone());
-        self.soft.gates.owed.retain(|_, owed| owed.until > at);
-        if known && !owed.is_zero() {
-            self.soft.gates.owed.insert(name, Owed { amount: *owed, until });
-        } else {
-            self.soft.gates.owed.remove(&name);
+        let LimitAnswer::Recalled { holding, limit, key, owed, .. } = answer else { return };
+        let (Some(lent), Some(epoch)) = (&self.pool.lent, self.soft.epoch) else { return };
+        let debts = &mut self.soft.gates.debts;
+        debts.forget(at);
+        // Of what is no longer held nothing is owed.
+        if !owed.is_zero() && self.state.wallet().answered(answer.clone(), at, epoch).is_some() {
+            let owed = Owed { amount: *owed, until: at + lent.lending.owed_for, holding: *holding };
+            debts.owe((limit.clone(), key.clone()), owed, at);
         }
         self.gate_key(limit, key, at);
+    }
+
+    /// Whether another shard waits for what this one has of a key.
+    pub(crate) fn owes(&self, limit: &LimitId, key: &str, at: Timestamp) -> bool {
+        self.soft.gates.debts.of(limit, key, at).is_some()
     }
 
     /// A fact about a key of a limit was applied.
@@ -252,20 +254,14 @@ impl Scheduler {
         let name = (limit.clone(), Box::from(key));
         let gates = &mut self.soft.gates;
         match request {
-            Some(LimitRequest::Ask { .. }) => {
-                gates.asked.insert(name, at);
-            }
-            Some(LimitRequest::Return { free, rest, .. }) => {
-                if let Some(owed) = gates.owed.get_mut(&name) {
-                    owed.amount = owed.amount.less(*free);
-                    if owed.amount.is_zero() || rest.is_some() {
-                        gates.owed.remove(&name);
-                    }
-                }
-            }
+            Some(LimitRequest::Ask { .. }) => gates.asked.set(&name, at + LATE),
+            Some(LimitRequest::Return { free, rest, .. }) => gates.debts.pay(&name, *free, rest.is_some()),
             Some(LimitRequest::Ended { .. }) => {}
             None => {
-                gates.asked.remove(&name);
+                gates.asked.stop(&name);
+                if let Some(LimitAnswer::Granted { holding, refused: None, .. }) = answer {
+                    gates.debts.holds(&name, *holding);
+                }
             }
         }
         self.gate_key(limit, key, at);
@@ -282,15 +278,16 @@ impl Scheduler {
     /// Says once that the limits stage does not answer, and once that it does again.
     pub(crate) fn say_whether_late(&mut self, at: Timestamp) {
         let gates = &mut self.soft.gates;
-        let oldest = gates.asked.values().min().map(|asked| at.since(*asked));
-        let late = oldest.is_some_and(|waits| waits >= LATE);
+        let oldest = gates.asked.next().filter(|late| *late <= at);
+        let late = oldest.is_some();
         if late == gates.late {
             return;
         }
         gates.late = late;
         let pool = &self.pool.layout.pool;
         if late {
-            let (waits, asked) = (oldest.unwrap_or_default().as_secs(), gates.asked.len());
+            let waits = oldest.map_or(LATE, |late| at.since(late) + LATE).as_secs();
+            let asked = gates.asked.len();
             tracing::warn!(%pool, asked, waits, "the limits stage does not answer: jobs of limited tenants and capabilities wait for it, all others run; see that a process has the role limits");
         } else {
             tracing::info!(%pool, "the limits stage answers");
@@ -332,8 +329,9 @@ impl Scheduler {
 
     /// What a new owner knows of its limits.
     pub(crate) fn begin_gates(&mut self) {
-        let asked = self.state.wallet().asked().map(|(limit, key, at)| ((limit.clone(), Box::from(key)), at));
-        self.soft.gates.asked = asked.collect();
+        for (limit, key, asked) in self.state.wallet().asked() {
+            self.soft.gates.asked.set(&(limit.clone(), Box::from(key)), asked + LATE);
+        }
         let limited = |capability: &&Capability| self.soft.gates.classes.contains_key(*capability);
         let mut leased: BTreeMap<Capability, usize> = BTreeMap::new();
         for job in self.state.jobs().filter(|job| job.lease.is_some()) {

@@ -36,6 +36,7 @@ mod aside;
 mod clock;
 mod commands;
 mod cordons;
+mod debts;
 mod early;
 mod fleet;
 mod gate;

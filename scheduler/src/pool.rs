@@ -209,6 +209,10 @@ pub(crate) struct Topics {
 }
 
 impl Pool {
+    /// Most capabilities that a pool of several shards may limit: places and starts of each, and of the tenant, are no more
+    /// limits than a job may take of ([`tidegate_wallet::MOST_SPENDS`]).
+    pub const MOST_LENT_CAPABILITIES: usize = tidegate_wallet::MOST_SPENDS / 2 - 1;
+
     /// Checks layout and tuning.
     ///
     /// # Errors
@@ -249,6 +253,13 @@ impl Pool {
             }
         }
         let shares = Shares::new(tuning.tenants.clone(), tuning.other_tenants, &tuning.capabilities);
+        // A job may need them all, and what it takes of them stands in the fact of its lease.
+        let (limited, most) = (shares.limited().count(), Self::MOST_LENT_CAPABILITIES);
+        if layout.shards > 1 && limited > most {
+            let (field, value) = ("capabilities", limited as u64);
+            let bound = format!("at most {most} that are limited in a pool of several shards; divide them over pools");
+            return Err(BadPool::OutOfBounds { pool, field, value, bound });
+        }
         let lent = (layout.shards > 1).then(|| Lent::new(&pool, &shares, layout.lending)).transpose();
         let lent = lent.map_err(|NotLent { whose, reason }| {
             let (shards, reason) = (layout.shards, reason.reason);

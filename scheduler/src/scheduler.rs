@@ -345,8 +345,8 @@ impl Scheduler {
         }
         for subject in self.soft.gates.due(at) {
             self.gate(&subject, at);
-            self.say_whether_late(at);
         }
+        self.say_whether_late(at);
         self.heads(at);
     }
 }

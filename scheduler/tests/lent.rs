@@ -200,6 +200,37 @@ fn what_is_owed_goes_back_as_it_comes_free_instead_of_being_taken_again_and_not_
 }
 
 #[test]
+fn what_one_shard_is_owed_is_not_taken_back_by_the_recalls_of_others() {
+    let (mut shard, ask, _) = with_places(4, 4);
+    // For three others: the first wants two of what is in use, the next one, the last only what is not in use.
+    for owed in [2, 1, 0] {
+        assert!(returns(&shard.answer(&recalled(&ask, 2, owed))).is_empty(), "all are in use, and two are owed");
+    }
+    for offset in 6..=9 {
+        shard.approved(of("a", offset));
+    }
+    for offset in [1, 2] {
+        ends(&mut shard, offset);
+        let step = shard.poll();
+        assert_eq!((returns(&step), leased(&step)), (vec![1], Vec::new()), "{offset}");
+    }
+    ends(&mut shard, 3);
+    assert_eq!(leased(&shard.poll()), [6], "all is paid");
+}
+
+#[test]
+fn a_recall_of_a_former_holding_is_no_debt_of_the_present_one() {
+    let (mut shard, ask, _) = with_places(2, 2);
+    let mut stale = recalled(&ask, 1, 1);
+    if let LimitAnswer::Recalled { holding, .. } = &mut stale {
+        *holding += 1;
+    }
+    assert!(returns(&shard.answer(&stale)).is_empty());
+    ends(&mut shard, 1);
+    assert_eq!(leased(&shard.poll()), [3]);
+}
+
+#[test]
 fn a_limits_stage_that_does_not_answer_is_said_and_everybody_else_runs() {
     let mut shard = begin(&at_once(2));
     shard.approved(of("a", 1));
@@ -306,4 +337,20 @@ fn a_limit_that_shards_cannot_share_is_refused_with_its_reason() {
         "pool `p` has 2 shards, which cannot share a limit of tenant `a`: a burst of 1 at this rate lasts less than 1 ms; raise `burst`"
     );
     assert!(Pool::new(layout(), &tuning(share)).is_ok(), "one shard can");
+}
+
+#[test]
+fn more_limited_capabilities_than_a_job_may_take_of_are_refused_by_name() {
+    let limit = CapabilityLimit { max_leased: Some(1), ..CapabilityLimit::default() };
+    let limits = |n: usize| {
+        let named = (0..n).map(|n| (Capability::new(&format!("c{n}")).unwrap(), limit));
+        Tuning { capabilities: named.collect(), ..Tuning::default() }
+    };
+    assert!(Pool::new(two_shards(), &limits(Pool::MOST_LENT_CAPABILITIES)).is_ok());
+    let error = Pool::new(two_shards(), &limits(Pool::MOST_LENT_CAPABILITIES + 1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "pool `p`: `capabilities` is 32, but must be at most 31 that are limited in a pool of several shards; divide them over pools"
+    );
+    assert!(Pool::new(layout(), &limits(100)).is_ok(), "one shard counts for itself");
 }

@@ -114,17 +114,23 @@ async fn of_a_long_stderr_the_last_whole_lines_are_the_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_is_sigterm_and_a_command_may_still_end_well_or_not() {
     let table = [
-        ("trap 'echo last words; exit 0' TERM; sleep 60 & wait", Outcome::Succeeded, ""),
+        (
+            "trap 'echo last words; exit 0' TERM; sleep 60 & wait",
+            rig::once_started as fn() -> u64,
+            Outcome::Succeeded,
+            "",
+        ),
         (
             "sleep 60",
+            rig::soon,
             Outcome::TimedOut,
             "its deadline passed: stopped because its deadline passed (killed by signal 15)",
         ),
     ];
-    for (script, outcome, reason) in table {
+    for (script, deadline, outcome, reason) in table {
         let (mut rig, _running) = agent(sh(script)).await;
         let mut soon = job(1, "run");
-        soon.deadline = Some(rig::soon());
+        soon.deadline = Some(deadline());
         rig.assign(0, 5, &soon, "1").await;
         let said = rig.result(0).await;
         assert_eq!((said.outcome, said.reason.as_str()), (outcome, reason), "{script}");
@@ -138,7 +144,7 @@ async fn who_ignores_sigterm_is_killed_after_the_grace_with_all_its_children() {
     let script = format!("trap '' TERM; sleep 600 & echo $! >>{0}; echo $$ >>{0}; wait; sleep 600", pids.display());
     let (mut rig, _running) = agent(sh(&script).grace(Duration::from_millis(100))).await;
     let mut soon = job(1, "run");
-    soon.deadline = Some(rig::soon());
+    soon.deadline = Some(rig::once_started());
     rig.assign(0, 5, &soon, "1").await;
     let said = rig.result(0).await;
     assert_eq!(said.outcome, Outcome::TimedOut);

@@ -21,7 +21,8 @@ fn process(body: &str) -> LoopHandler {
          for line in iter(sys.stdin.readline, ''):\n    told = json.loads(line); seq = told['seq']; job = told.get('payload')\n    {}\n",
         body.replace('\n', "\n    ")
     );
-    LoopHandler::new(["python3", "-c", &script]).unwrap().grace(Duration::from_secs(1))
+    // Longer than any answer takes on a machine that is busy.
+    LoopHandler::new(["python3", "-c", &script]).unwrap().grace(Duration::from_secs(30))
 }
 
 async fn agent(handler: LoopHandler, at_once: u32) -> (Rig, Running) {
@@ -165,7 +166,7 @@ async fn told_to_stop_a_process_may_answer_and_lives_on_or_is_stopped_and_then_k
 
     for (deaf, signal) in [("", 15), ("signal.signal(signal.SIGTERM, signal.SIG_IGN); ", 9)] {
         let body = format!("{deaf}job == 'wait' and time.sleep(60); say('result', seq, output=1)");
-        let (mut rig, _running) = agent(process(&body), 1).await;
+        let (mut rig, _running) = agent(process(&body).grace(Duration::from_secs(1)), 1).await;
         assert_eq!(output(&run(&mut rig, 1, "1").await), 1, "by now it is as deaf as it will be");
         let mut soon = job(2, "run");
         soon.deadline = Some(rig::soon());

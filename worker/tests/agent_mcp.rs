@@ -94,7 +94,7 @@ async fn keeps_the_contract(server: McpServer) -> (Rig, Running) {
 
 async fn is_told_to_stop(rig: &mut Rig, number: u64) {
     let mut soon = call(number, "slow");
-    soon.deadline = Some(rig::soon());
+    soon.deadline = Some(rig::once_started());
     rig.assign(0, 5, &soon, "{}").await;
     let progress = |report: &Report| match report {
         Report::Progress { fraction, note, .. } => Some((*fraction, note.clone())),

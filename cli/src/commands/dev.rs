@@ -1,4 +1,4 @@
-//! `tidegate dev`. SIGHUP has it read its configuration again, for its pools ([`super::reloading`]).
+//! `tidegate dev`. SIGHUP has it read its configuration again, for its pools, and without one ends it ([`super::reloading`]).
 
 use std::time::Duration;
 
@@ -25,9 +25,16 @@ pub(crate) fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure> {
         capabilities: args.capabilities,
         durability: args.durability,
     };
+    let reloads = how.config.is_some();
     runtime()?.block_on(async {
         // Before anything starts, so that a signal during the start is not lost.
-        let mut stop = std::pin::pin!(told_to_stop());
+        let mut hangups = if reloads { Hangups::listen() } else { Hangups::none() };
+        let mut stop = std::pin::pin!(async {
+            tokio::select! {
+                () = told_to_stop() => {}
+                () = reloading::terminal_closed(), if !reloads => {}
+            }
+        });
         for server in args.mcp {
             how.workers.extend(tokio::select! {
                 biased;
@@ -35,7 +42,6 @@ pub(crate) fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure> {
                 tools = offered(server, None, MCP_ANSWER) => tools?,
             });
         }
-        let mut hangups = Hangups::listen();
         let mut node = tokio::select! {
             biased;
             () = &mut stop => return Ok(Exit::Done),

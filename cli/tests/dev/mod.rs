@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "every test file uses another part")]
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -120,6 +120,12 @@ impl Dev {
     pub(crate) fn hang_up(&self) {
         let sent = Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let process = &mut self.process;
+        until("it ends", || process.try_wait().unwrap())
     }
 
     /// What it logged.

@@ -115,7 +115,20 @@ fn sighup_has_it_take_over_other_pools_or_say_why_not_and_sigterm_ends_it_as_bef
         assert!(begun.elapsed() < PATIENCE, "it is not drained: {}", serve.log());
         std::thread::sleep(Duration::from_millis(20));
     }
-    serve.becomes(&format!("pools:\n{b}"), "removed: a; kernels send by the new pools");
+    // Refused for as long as it cannot be seen that nothing is left.
+    let refusals = |serve: &Serve| serve.log().matches("the configuration is not taken over").count();
+    let (begun, mut refused) = (Instant::now(), refusals(&serve));
+    write(serve.home.path(), &format!("pools:\n{b}"));
+    serve.signal("-HUP");
+    while !serve.log().contains("removed: a; kernels send by the new pools") {
+        let now = refusals(&serve);
+        if now > refused {
+            refused = now;
+            serve.signal("-HUP");
+        }
+        assert!(begun.elapsed() < PATIENCE, "it is not taken out: {}", serve.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     serve.signal("-TERM");
     let begun = Instant::now();
     let status = loop {

@@ -107,6 +107,10 @@ impl Fleet {
     /// From now on about these pools.
     pub fn shows(&self, pools: Vec<FleetPool>) {
         self.pools.send_replace(pools.into());
+        if self.asked.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            // Those of further pools are to be heard first, by whoever asks from now on.
+            self.settled.send_replace(false);
+        }
     }
 
     /// The pools as they are now.
@@ -183,7 +187,7 @@ impl Fleet {
                     match follow(&fleet, &*spine).await {
                         Ok(Ended::Unasked) => return,
                         Ok(Ended::PoolsChanged) => {
-                            // Those of further pools are to be heard first.
+                            // It may have been said of the pools before.
                             fleet.settled.send_replace(false);
                             continue;
                         }
@@ -320,7 +324,7 @@ async fn follow(fleet: &Arc<Fleet>, spine: &dyn Spine) -> Result<Ended, FollowEr
         if let Ok(read) = tokio::time::timeout(LOOK, some).await {
             read?;
         }
-        if !*fleet.settled.borrow() {
+        if !*fleet.settled.borrow() && !pools.has_changed().unwrap_or(false) {
             let mut read = all.iter().zip(reading.positions());
             if read.all(|(one, (_, position))| one.is_settled(position, began)) {
                 fleet.settled.send_replace(true);

@@ -55,6 +55,9 @@ struct Followed {
     position: Option<Offset>,
     /// What was there when reading began.
     goal: Offset,
+    /// Whether its topic is read now. What is not is kept: read from its start again it would be counted twice.
+    wanted: bool,
+    /// `None` where it is not wanted.
     handle: Option<ReadHandle>,
 }
 
@@ -69,7 +72,7 @@ impl ViewTopics {
 }
 
 /// Feeds `view` for ever; dropped to stop. Failures are logged and tried again. Topics that come are read from their start, and of
-/// those that go nothing more is read; what is known stays.
+/// those that go nothing more is read; what is known stays, and one that comes back is read on from where it was left.
 pub async fn run(spine: Arc<dyn Spine>, mut topics: watch::Receiver<ViewTopics>, view: Arc<View>) {
     let mut known: BTreeMap<TopicPartition, Followed> = BTreeMap::new();
     loop {
@@ -104,19 +107,23 @@ async fn look_up(
     let all = topics.all();
     let names: Vec<TopicName> = all.iter().map(|(_, topic, _)| topic.clone()).collect();
     let states = spine.describe(&names).await?;
-    known.retain(|partition, _| names.contains(&partition.topic));
+    for (partition, followed) in known.iter_mut() {
+        followed.wanted &= names.contains(&partition.topic);
+    }
     for ((sender, topic, holds), state) in all.into_iter().zip(states) {
         let state = state.ok_or_else(|| SpineError::UnknownTopic { topic: topic.clone() })?;
         let partitions: Vec<TopicPartition> = (0..state.partitions).map(|p| topic.partition(p)).collect();
         for (partition, Ends { start, end }) in partitions.iter().zip(spine.ends(&partitions).await?) {
             let sender = format!("{sender}/{}", partition.partition);
-            known.entry(partition.clone()).or_insert_with(|| Followed {
-                partition: partition.clone(),
-                follower: Follower::new(holds.clone(), &sender, partition.clone(), topics.trust.as_ref(), start > 0),
-                position: None,
-                goal: end,
-                handle: None,
-            });
+            if let Some(followed) = known.get_mut(partition) {
+                followed.wanted = true;
+                continue;
+            }
+            let follower = Follower::new(holds.clone(), &sender, partition.clone(), topics.trust.as_ref(), start > 0);
+            let (partition, handle) = (partition.clone(), None);
+            let followed =
+                Followed { partition: partition.clone(), follower, position: None, goal: end, wanted: true, handle };
+            known.insert(partition, followed);
         }
     }
     Ok(())
@@ -130,13 +137,13 @@ async fn follow(
     let mut reader = spine.reader("view").await.map_err(FollowError::Open)?;
     for followed in known.values_mut() {
         let start = followed.position.map_or(Start::Earliest, Start::At);
-        followed.handle = Some(reader.open(&followed.partition, start));
+        followed.handle = followed.wanted.then(|| reader.open(&followed.partition, start));
     }
     let mut batch: Vec<Record> = Vec::with_capacity(TURN);
     loop {
         poll_fn(|cx| read_some(&mut *reader, view, known, &mut batch, cx)).await?;
         metrics::gauge!(crate::metrics::VIEW_JOBS).set(count(view.len()));
-        if !view.is_caught_up() && known.values().all(|f| f.position.unwrap_or(0) >= f.goal) {
+        if !view.is_caught_up() && known.values().all(|f| !f.wanted || f.position.unwrap_or(0) >= f.goal) {
             view.caught_up.send_replace(true);
         }
         // A view that has much to read must not keep a thread from a shard.

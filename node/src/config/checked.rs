@@ -365,10 +365,15 @@ fn pool_of(check: &mut Check<'_>, number: usize, written: &PoolWritten, sources:
         lending: tidegate_scheduler::Lending::default(),
     };
     let anything = capabilities.iter().any(|capability| capability.as_str() == "*");
-    for limited in written.scheduling.capabilities.keys().filter(|name| !anything && !capabilities.contains(name)) {
-        let reason = format!("pool `{name}` limits capability `{limited}`, which its workers do not have");
+    for limited in written.scheduling.capabilities.keys() {
         let path = [Field("pools"), Item(number), Field("scheduling"), Field("capabilities"), Field(limited.as_str())];
-        check.wrong(&path, reason, "correct the name, or list it under the pool's `capabilities`");
+        if limited.as_str() == "*" {
+            let reason = format!("pool `{name}` limits capability `*`, which no job needs by that name");
+            check.wrong(&path, reason, "name each capability that is limited; to limit all jobs, limit tenants under `scheduling.other_tenants`");
+        } else if !anything && !capabilities.contains(limited) {
+            let reason = format!("pool `{name}` limits capability `{limited}`, which its workers do not have");
+            check.wrong(&path, reason, "correct the name, or list it under the pool's `capabilities`");
+        }
     }
     check.keep(
         &[Field("pools"), Item(number)],

@@ -37,7 +37,8 @@ pub(crate) fn decide(
         }
         Some(Heard::Returned(request)) => {
             let nothing = matches!(&request, LimitRequest::Return { free, .. } if free.is_zero());
-            let owes = matches!(answer, LimitAnswer::Recalled { owed, .. } if !owed.is_zero());
+            let (limit, key) = answer.about();
+            let owes = scheduler.owes(limit, key, at);
             // What is owed is given back as it comes free: whoever waits for it waits a little for that.
             if !(nothing && owes) {
                 decision.settle(record, SchedulerFact::SliceReturned { request: Box::new(request) });

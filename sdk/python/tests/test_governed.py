@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -32,12 +33,12 @@ def ask(what: str) -> str:
     return what.upper()
 
 
-@tidegate.governed(topic="job.demo.nest", capability="nest", tenant="acme", timeout=60)
+@tidegate.governed(topic="job.demo.nest", capability="nest", tenant="acme", timeout=300)
 def nest(depth: int) -> int:
     return 1 + nest(depth - 1) if depth else 0
 
 
-@tidegate.governed(topic="job.demo.nest", capability="nest-async", tenant="acme", timeout=60)
+@tidegate.governed(topic="job.demo.nest", capability="nest-async", tenant="acme", timeout=300)
 async def nest_later(depth: int) -> int:
     return 1 + await nest_later(depth - 1) if depth else 0
 
@@ -95,6 +96,42 @@ def test_a_verdict_this_version_does_not_know_counts_as_denied(state: str | None
 
     with pytest.raises(tidegate.Denied, match="unknown verdict"):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_wait_in_short_parts_ends_when_nothing_is_known_of_its_job_for_a_minute(
+    blocking: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, known = 1000.0, False
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"source": "jobs.raw/0@1", "state": "running"}) if known else httpx.Response(404)
+
+    def part() -> None:
+        transport = httpx.MockTransport(answer)
+        if blocking:
+            with tidegate.BlockingClient("http://x", "k", tenant="t", transport=transport) as client:
+                one._client = client
+                one.result(0)
+        else:
+
+            async def main() -> None:
+                async with tidegate.Client("http://x", "k", tenant="t", transport=transport) as client:
+                    other._client = client
+                    await other.result(0)
+
+            asyncio.run(main())
+
+    monkeypatch.setattr("tidegate._client.time", SimpleNamespace(monotonic=lambda: now))
+    one = tidegate.BlockingJob(cast(Any, None), "jobs.raw/0@1", "1", "t")
+    other = tidegate.Job(cast(Any, None), "jobs.raw/0@1", "1", "t")
+    for at, known in [(0, False), (50, False), (59, True), (61, False), (120, False)]:
+        now = 1000.0 + at
+        with pytest.raises(tidegate.NotFinished):
+            part()
+    now = 1000.0 + 121
+    with pytest.raises(tidegate.Unknown):
+        part()
 
 
 def test_what_is_sent_again_after_an_error_is_the_same_job() -> None:

@@ -115,4 +115,4 @@ def test_who_waits_for_a_job_that_is_forgotten_is_told_so(monkeypatch: pytest.Mo
         with pytest.raises(tidegate.Unknown):
             job.result()
         with pytest.raises(tidegate.NotFinished):
-            job.result(0)
+            tidegate.BlockingJob(blocking, "here/0/1", "one", "acme").result(0)

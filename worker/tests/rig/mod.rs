@@ -84,9 +84,14 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
 
-/// A deadline that passes soon, but not before a process has started on a machine that is busy.
+/// A deadline that passes soon.
 pub(crate) fn soon() -> u64 {
     now_ms() + 2_000
+}
+
+/// One that does not pass before a process has started, or has heard of the job, on a machine that is busy.
+pub(crate) fn once_started() -> u64 {
+    now_ms() + 10_000
 }
 
 pub(crate) fn worker() -> Builder {

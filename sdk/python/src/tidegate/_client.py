@@ -112,6 +112,8 @@ class Job:
         """Its record's position: its identity."""
         self.id = id
         self.tenant = tenant
+        # Over calls: one that waits in short parts is to hear of it too.
+        self._unknown_since: float | None = None
 
     async def result(self, timeout: float | None = None, *, wait_if_held: bool = False) -> Any:
         """Waits for it to succeed, and returns its output.
@@ -122,20 +124,19 @@ class Job:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = 0.05
-        unknown: float | None = None
         while True:
             left = _left(deadline)
             # A held job answers nobody's wait until people spoke: look for that state now and then.
             story = await self._client.story(self.source, wait_s=min(left, pause))
-            if story is not None:
-                unknown = None
+            if story is None:
+                self._unknown_since = _unknown(self.id, self.source, self._unknown_since)
+            else:
+                self._unknown_since = None
                 ended, output = concluded(story, wait_if_held=wait_if_held)
                 if ended:
                     return output
             if deadline is not None and time.monotonic() >= deadline:
                 raise NotFinished(f"job {self.id} ({self.source}) had not ended after {timeout} s")
-            if story is None:
-                unknown = _unknown(self.id, self.source, unknown)
             pause = min(pause * 2, 2.0)
 
     async def story(self) -> Story | None:
@@ -149,15 +150,14 @@ class Job:
         Raises `Unknown` when the gateway has known nothing of the job for a minute.
         """
         since = 0
-        unknown: float | None = None
         while True:
             said = await self._client._said(self.source, since)
             if said is None:
                 # Not judged yet, or forgotten.
-                unknown = _unknown(self.id, self.source, unknown)
+                self._unknown_since = _unknown(self.id, self.source, self._unknown_since)
                 await asyncio.sleep(_MOMENT_S)
                 continue
-            unknown = None
+            self._unknown_since = None
             for sign in signs(said):
                 yield sign
             if not goes_on(said):
@@ -257,23 +257,23 @@ class BlockingJob:
         self.source = source
         self.id = id
         self.tenant = tenant
+        self._unknown_since: float | None = None
 
     def result(self, timeout: float | None = None, *, wait_if_held: bool = False) -> Any:
         """As `Job.result`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = 0.05
-        unknown: float | None = None
         while True:
             story = self._client.story(self.source, wait_s=min(_left(deadline), pause))
-            if story is not None:
-                unknown = None
+            if story is None:
+                self._unknown_since = _unknown(self.id, self.source, self._unknown_since)
+            else:
+                self._unknown_since = None
                 ended, output = concluded(story, wait_if_held=wait_if_held)
                 if ended:
                     return output
             if deadline is not None and time.monotonic() >= deadline:
                 raise NotFinished(f"job {self.id} ({self.source}) had not ended after {timeout} s")
-            if story is None:
-                unknown = _unknown(self.id, self.source, unknown)
             pause = min(pause * 2, 2.0)
 
     def story(self) -> Story | None:
@@ -283,14 +283,13 @@ class BlockingJob:
     def progress(self) -> Iterator[Progress]:
         """As `Job.progress`."""
         since = 0
-        unknown: float | None = None
         while True:
             said = self._client._said(self.source, since)
             if said is None:
-                unknown = _unknown(self.id, self.source, unknown)
+                self._unknown_since = _unknown(self.id, self.source, self._unknown_since)
                 time.sleep(_MOMENT_S)
                 continue
-            unknown = None
+            self._unknown_since = None
             yield from signs(said)
             if not goes_on(said):
                 return
