@@ -46,7 +46,7 @@ fn start(arguments: &[String]) -> Dev {
 
 impl Dev {
     /// Submits jobs, waits for them, and gives back each as it ended.
-    fn ended(&self, jobs: &[Value]) -> Vec<Value> {
+    fn how_they_ended(&self, jobs: &[Value]) -> Vec<Value> {
         let mut submit = tidegate(self.home.path());
         submit.args(["submit", "-", "--wait", "--output", "json"]).stdin(Stdio::piped());
         let mut submit = submit.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -116,7 +116,7 @@ fn a_process_kept_alive_an_endpoint_and_an_mcp_server_run_jobs_of_dev() {
     unlabelled.as_object_mut().unwrap().remove("labels");
     let mut disguised = call("m5", "fail", json!({}));
     disguised["labels"]["mcp.tool"] = json!("echo");
-    let ended = dev.ended(&[
+    let ended = dev.how_they_ended(&[
         job("c1", "count", json!({"text": "a b c"})),
         job("c2", "count", json!({"text": ""})),
         job("c3", "count", json!(7)),
