@@ -343,7 +343,7 @@ fn a_limit_that_shards_cannot_share_is_refused_with_its_reason() {
 fn more_limited_capabilities_than_a_job_may_take_of_are_refused_by_name() {
     let limit = CapabilityLimit { max_leased: Some(1), ..CapabilityLimit::default() };
     let limits = |n: usize| {
-        let named = (0..n).map(|n| (Capability::new(&format!("c{n}")).unwrap(), limit));
+        let named = (0..n).map(|n| (Capability::new(format!("c{n}")).unwrap(), limit));
         Tuning { capabilities: named.collect(), ..Tuning::default() }
     };
     assert!(Pool::new(two_shards(), &limits(Pool::MOST_LENT_CAPABILITIES)).is_ok());
