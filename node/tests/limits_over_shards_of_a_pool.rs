@@ -2,13 +2,16 @@
 //! added while it runs.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod dev_node;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use dev_node::{PATIENCE, ready, start};
 use serde_json::json;
 use tidegate_node::config::PoolWritten;
-use tidegate_node::{Config, Dev, DevNode, Written, dev};
+use tidegate_node::{Config, DevNode, Written};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::ids::{Capability, PoolName, TenantId, WorkerId};
 use tidegate_scheduler::{CapabilityLimit, TenantShare};
@@ -16,9 +19,6 @@ use tidegate_spine::{Headers, NewRecord, ProducerOptions};
 use tidegate_worker::handler::Ending;
 use tidegate_worker::{Context, Worker};
 use tokio::sync::Semaphore;
-
-/// Generous: machines that run tests are busy. Nothing waits for it when all is well.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Leases of `acme` at once.
 const MOST: usize = 3;
@@ -40,25 +40,6 @@ fn pool(name: &str, capability: &str) -> PoolWritten {
     let limit = CapabilityLimit { max_leased: Some(2), ..CapabilityLimit::default() };
     pool.scheduling.capabilities.insert(Capability::new("rare").unwrap(), limit);
     pool
-}
-
-async fn start(folder: &std::path::Path) -> DevNode {
-    let mut how = Dev::new(folder);
-    how.listen = Some("127.0.0.1:0".parse().unwrap());
-    let mut config = Written { pools: vec![pool("a", "greet")], ..Written::default() };
-    config.topics.source_partitions = 1;
-    let policy = folder.join("rules");
-    std::fs::create_dir_all(&policy).unwrap();
-    let rules = "id: p\nrevision: 1\nrules:\n  - { id: ok, match: { topics: [job.>] }, decision: allow }\n";
-    std::fs::write(policy.join("p.yaml"), rules).unwrap();
-    (how.config, how.policy) = (Some(config), Some(policy));
-    let node = dev(how).await.unwrap();
-    ready(&node).await;
-    node
-}
-
-async fn ready(node: &DevNode) {
-    tokio::time::timeout(PATIENCE, node.ready()).await.unwrap_or_else(|_| panic!("not ready: {:?}", node.readiness()));
 }
 
 /// What runs: names of jobs begin with what they are of, a tenant or `rare`.
@@ -153,7 +134,7 @@ async fn burst(node: &mut DevNode, pool: &str, capability: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_of_a_pool_hold_over_its_shards_and_nobody_else_waits_for_them() {
     let folder = tempfile::tempdir().unwrap();
-    let mut node = start(folder.path()).await;
+    let mut node = start(folder.path(), pool("a", "greet")).await;
     burst(&mut node, "a", "greet").await;
     // The limits lend to a pool that comes later, too.
     let mut first = pool("a", "greet");

@@ -1,16 +1,19 @@
 //! Pools of a process that runs: added, scheduled otherwise, drained and taken out, with jobs on their way all the time.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod dev_node;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use dev_node::{PATIENCE, ready, start};
 use serde_json::json;
 use tidegate_node::config::PoolWritten;
 use tidegate_node::pools::ReloadRefused;
-use tidegate_node::{Config, Dev, DevNode, Written, dev};
+use tidegate_node::{Config, DevNode, Written};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::headers;
 use tidegate_protocol::ids::{PoolName, WorkerId};
@@ -18,9 +21,6 @@ use tidegate_spine::{Headers, NewRecord, ProducerOptions, Start};
 use tidegate_worker::handler::Ending;
 use tidegate_worker::{Context, Worker};
 use tokio::sync::Semaphore;
-
-/// Generous: machines that run tests are busy. Nothing waits for it when all is well.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn pool(name: &str, capability: &str) -> PoolWritten {
     PoolWritten {
@@ -31,25 +31,6 @@ fn pool(name: &str, capability: &str) -> PoolWritten {
         lanes: 1,
         ..PoolWritten::default()
     }
-}
-
-async fn start(folder: &std::path::Path) -> DevNode {
-    let mut how = Dev::new(folder);
-    how.listen = Some("127.0.0.1:0".parse().unwrap());
-    let mut config = Written { pools: vec![pool("a", "greet")], ..Written::default() };
-    config.topics.source_partitions = 1;
-    let policy = folder.join("rules");
-    std::fs::create_dir_all(&policy).unwrap();
-    let rules = "id: p\nrevision: 1\nrules:\n  - { id: ok, match: { topics: [job.>] }, decision: allow }\n";
-    std::fs::write(policy.join("p.yaml"), rules).unwrap();
-    (how.config, how.policy) = (Some(config), Some(policy));
-    let node = dev(how).await.unwrap();
-    ready(&node).await;
-    node
-}
-
-async fn ready(node: &DevNode) {
-    tokio::time::timeout(PATIENCE, node.ready()).await.unwrap_or_else(|_| panic!("not ready: {:?}", node.readiness()));
 }
 
 fn with(node: &DevNode, pools: Vec<PoolWritten>) -> Config {
@@ -148,7 +129,7 @@ async fn dead_are(node: &DevNode, many: usize) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pools_are_added_changed_drained_and_taken_out_and_every_job_ends_once() {
     let folder = tempfile::tempdir().unwrap();
-    let mut node = start(folder.path()).await;
+    let mut node = start(folder.path(), pool("a", "greet")).await;
     let (gate, seen) = (Arc::new(Semaphore::new(0)), Arc::new(Seen::default()));
     let ended = |many: usize| {
         let seen = Arc::clone(&seen);
