@@ -163,7 +163,8 @@ const fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// What changed of a shard's place in one input partition since the group before.
+/// What changed of a shard's place in one input partition since the group before. The first group of an owner that began from a snapshot tells
+/// all of it again: the next owner may replay without that snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Number of the input in the group's `inputs`.

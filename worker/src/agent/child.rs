@@ -77,7 +77,7 @@ impl LineChild {
             }
         };
         let how = status.map_or_else(|error| error.to_string(), how_it_ended);
-        // Its last words may still be on their way; a grandchild that keeps the pipe is not waited for.
+        // Its last words may still be on their way; a grandchild that keeps the pipe is waited for no longer than this.
         let _ = timeout(LAST_BREATH, &mut self.reader).await;
         let tail = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         let said = output::as_reason(&tail, tail.len() >= STDERR_TAIL);
