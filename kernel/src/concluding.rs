@@ -170,7 +170,7 @@ impl Kernel {
         let asked = case.kept.is_some_and(|kept| kept.asks_for().is_some());
         if let Some(hold) = hold.filter(|_| enough || asked) {
             if enough {
-                let by: Vec<PersonId> = hold.given.iter().map(|given| given.by.clone()).collect();
+                let by = hold.counting(approval);
                 return self.conclude(case, approved(decision, by));
             }
             let until = hold.until.min(approvals::end(approval, case.job.latest_ms(), case.at));

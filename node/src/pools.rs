@@ -6,7 +6,7 @@
 //! | a pool is added | its topics are looked for; the limits lend to it, when it has several shards; its schedulers begin, then kernels send to it |
 //! | capabilities, topics, `draining`, the order of pools | kernels send otherwise |
 //! | anything under `scheduling` | its shards are taken over again and scheduled so |
-//! | a pool that was draining, and of which nothing is left here, is taken out | kernels know it no longer, then its schedulers end |
+//! | a pool that was draining, and of which nothing is left here, is taken out | kernels know it no longer, still nothing is left, then its schedulers end |
 //!
 //! A kernel may write only to what its claim names, and a scheduler's terms are those it began with; so a change is a change of
 //! owner of the shards it is about, within the process: nothing is lost or doubled by it, and it takes as long as any.
@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use serde_json::Value;
+use tidegate_kernel::Routes;
 use tidegate_protocol::ids::PoolName;
 
 use crate::config::{Config, PoolConfig, Written};
@@ -166,6 +167,12 @@ fn elsewhere(old: &Written, new: &Written) -> Vec<String> {
     new.iter().filter_map(differs).collect()
 }
 
+/// Where kernels send by this configuration.
+fn routes_of(config: &Config) -> Result<Arc<Routes>, StartError> {
+    let made = |reason: String| crate::roles::RoleError::Made { role: Role::Kernel, reason };
+    Ok(Arc::new(config.routes().map_err(|error| StartError::Role(made(error.to_string())))?))
+}
+
 /// What of a running process follows its pools.
 pub(crate) struct Hosted<'a> {
     pub(crate) ground: &'a Ground,
@@ -184,8 +191,10 @@ impl Hosted<'_> {
         }
         self.are_empty(old, &change.removed).await?;
         self.topics(new).await?;
-        let made = |reason: String| crate::roles::RoleError::Made { role: Role::Kernel, reason };
-        let routes = Arc::new(new.routes().map_err(|error| StartError::Role(made(error.to_string())))?);
+        let routes = routes_of(new)?;
+        if !change.removed.is_empty() {
+            self.close(old, &change.removed).await?;
+        }
         let pool = |name: &PoolName| new.pools.iter().find(|pool| pool.name() == name);
         // First: what a shard asks of limits that do not know its pool is refused, and it waits for long before it asks again.
         if let Some(limits) = self.limits
@@ -220,8 +229,7 @@ impl Hosted<'_> {
             change.stand_still.extend(join_all(retuned).await.into_iter().flatten());
         }
         if change.rerouted {
-            let rerouted = self.kernels.iter().map(|hosting| hosting.reroute(&routes));
-            change.stand_still.extend(join_all(rerouted).await.into_iter().flatten());
+            change.stand_still.extend(self.reroute(&routes).await);
         }
         for name in &change.removed {
             if let Some(hosting) = self.pools.remove(name) {
@@ -229,6 +237,27 @@ impl Hosted<'_> {
             }
         }
         Ok(change)
+    }
+
+    /// Kernels send to these pools no longer. A child of a job that has ended there meanwhile may have been judged into one between the
+    /// look before and this: so what is there is looked at once more, and where it is something the kernels send as before.
+    async fn close(&self, old: &Config, removed: &[PoolName]) -> Result<(), ReloadRefused> {
+        let mut without = old.clone();
+        without.pools.retain(|pool| !removed.contains(pool.name()));
+        self.reroute(&routes_of(&without)?).await;
+        let empty = self.are_empty(old, removed).await;
+        if empty.is_err() {
+            for still in self.reroute(&routes_of(old)?).await {
+                tracing::error!(%still, "after a pool could not be taken out");
+            }
+        }
+        empty
+    }
+
+    /// Kernels send by these routes.
+    async fn reroute(&self, routes: &Arc<Routes>) -> Vec<StandsStill> {
+        let rerouted = self.kernels.iter().map(|hosting| hosting.reroute(routes));
+        join_all(rerouted).await.into_iter().flatten().collect()
     }
 
     /// Nothing is left in these pools, as far as this process sees it: other processes may have shards of them, and what is on

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::command::{Given, Person};
 use tidegate_protocol::decision::{Approval, Decision};
+use tidegate_protocol::ids::PersonId;
 use tidegate_protocol::job::Job;
 use tidegate_protocol::time::Timestamp;
 
@@ -64,16 +65,17 @@ impl Hold {
         self.approval().is_some_and(|approval| counts(approval, &self.escalated, roles))
     }
 
-    /// How many people's approvals count towards `approval`.
-    fn counting(&self, approval: &Approval) -> usize {
+    /// Whose approvals count towards `approval`, each once, in the order in which they were given.
+    pub(crate) fn counting(&self, approval: &Approval) -> Vec<PersonId> {
+        let mut seen = BTreeSet::new();
         let counting = self.given.iter().filter(|given| counts(approval, &self.escalated, &given.roles));
-        counting.map(|given| &given.by).collect::<BTreeSet<_>>().len()
+        counting.map(|given| &given.by).filter(|by| seen.insert(*by)).cloned().collect()
     }
 
     /// Whether as many people as `approval` asks for have given it.
     pub(crate) fn satisfies(&self, approval: &Approval) -> bool {
         // A quorum of nobody is no approval.
-        self.counting(approval) >= usize::try_from(approval.quorum.max(1)).unwrap_or(usize::MAX)
+        self.counting(approval).len() >= usize::try_from(approval.quorum.max(1)).unwrap_or(usize::MAX)
     }
 
     /// Whether enough people have approved it.

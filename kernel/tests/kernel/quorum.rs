@@ -145,6 +145,20 @@ fn an_approval_counts_under_a_later_policy_where_that_takes_one_of_its_roles() {
 }
 
 #[test]
+fn it_is_approved_by_those_whose_approval_counts_alone() {
+    let escalating = "escalate: [{ after: 10s, to: cfo }]";
+    for (later, by) in [(format!(", {escalating}"), "carol, alice"), (String::new(), "alice")] {
+        let terms = format!("approval: {{ approvers: [finance], quorum: 3, ttl: 1h, {escalating} }}");
+        let (mut asked, _) = Asked::new(&terms);
+        asked.shard.pass(Duration::from_secs(11));
+        assert_eq!(asked.approve("carol"), ["given by carol"]);
+        assert_eq!(asked.approve("alice"), ["given by alice"]);
+        let said = asked.terms(&format!("approval: {{ approvers: [finance], quorum: 1, ttl: 1h{later} }}"));
+        assert_eq!(said, [format!("allow: approved by {by}: paid")], "{later}");
+    }
+}
+
+#[test]
 fn an_approval_holds_for_the_constraints_it_was_given_under_and_no_others() {
     let terms = |constraints: &str, quorum: u32| {
         format!("{constraints}approval: {{ approvers: [finance], quorum: {quorum}, ttl: 1h }}")
