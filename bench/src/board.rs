@@ -232,15 +232,21 @@ impl Board {
 }
 
 fn figures(latency: &Mutex<Histogram<u64>>) -> Option<Latency> {
-    let latency = latency.lock().unwrap_or_else(PoisonError::into_inner);
-    if latency.is_empty() {
-        return None;
+    Latency::of(&latency.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+impl Latency {
+    /// Of microseconds; none when there are none.
+    pub(crate) fn of(latency: &Histogram<u64>) -> Option<Self> {
+        if latency.is_empty() {
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench run")]
+        let at = |q: f64| latency.value_at_quantile(q) as f64 / 1_000.0;
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench run")]
+        let max = latency.max() as f64 / 1_000.0;
+        Some(Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max })
     }
-    #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench run")]
-    let at = |q: f64| latency.value_at_quantile(q) as f64 / 1_000.0;
-    #[expect(clippy::cast_precision_loss, reason = "microseconds of a bench run")]
-    let max = latency.max() as f64 / 1_000.0;
-    Some(Latency { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::channel::{mpsc, oneshot};
@@ -14,11 +15,11 @@ use tidegate_limits::{Limits, LimitsConfig};
 use tidegate_node::clock::TokioClock;
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::command::Nobody;
-use tidegate_protocol::ids::{Capability, KeyId, PoolName, SenderId, SourceName, WorkerId};
+use tidegate_protocol::ids::{Capability, KeyId, PoolName, SenderId, SourceName, TenantId, WorkerId};
 use tidegate_protocol::signature::{Role, Sign, Trust};
 use tidegate_protocol::time::Timestamp;
 use tidegate_protocol::topics::Topic;
-use tidegate_scheduler::{Layout, Scheduler, Tuning};
+use tidegate_scheduler::{Layout, Lending, Scheduler, TenantShare, Tuning};
 use tidegate_spine::{Cleanup, Spine, TopicSpec};
 use tidegate_stage::{Clock, Pace, Rules, Run, ShardEvent, Signal, Stage, Watch};
 use tidegate_worker::{Context, Ending, Worker};
@@ -31,8 +32,14 @@ use crate::policy::{Weight, policy};
 pub(crate) const SHARED: u32 = 4;
 /// Buckets of the pool.
 pub(crate) const BUCKETS: u32 = 4;
+/// The tenant of every job.
+pub(crate) const TENANT: &str = "bench";
 /// Lanes of the pool.
 const LANES: u32 = 4;
+
+/// As a node has it with the default terms of the limits stage.
+const LENDING: Lending =
+    Lending { partitions: SHARED, skew: Duration::from_secs(5), owed_for: Duration::from_millis(1_500) };
 
 struct Log;
 
@@ -71,7 +78,7 @@ impl Names {
     }
 
     /// Every topic of the run.
-    pub(crate) fn specs(&self, partitions: u32) -> anyhow::Result<Vec<TopicSpec>> {
+    pub(crate) fn specs(&self, partitions: u32, shards: u32) -> anyhow::Result<Vec<TopicSpec>> {
         let (source, pool) = (&self.source, &self.pool);
         let all = [
             (Topic::Raw(source.clone()), partitions),
@@ -83,13 +90,14 @@ impl Names {
             (Topic::LimitFacts, SHARED),
             (Topic::Approved(pool.clone()), BUCKETS),
             (Topic::Overflow(pool.clone()), BUCKETS),
-            (Topic::Withdrawals(pool.clone()), 1),
+            (Topic::Withdrawals(pool.clone()), shards),
             (Topic::Denied, SHARED),
             (Topic::Held, SHARED),
             (Topic::Work(pool.clone()), LANES),
-            (Topic::Reports(pool.clone()), 1),
-            (Topic::Leases(pool.clone()), 1),
-            (Topic::PoolCommands(pool.clone()), 1),
+            (Topic::Reports(pool.clone()), shards),
+            (Topic::Leases(pool.clone()), shards),
+            (Topic::PoolCommands(pool.clone()), shards),
+            (Topic::PoolGrants(pool.clone()), shards),
             (Topic::Finished, SHARED),
             (Topic::Dead, SHARED),
             (Topic::Snapshots, 1),
@@ -116,6 +124,27 @@ impl Names {
 pub(crate) struct Workers {
     pub(crate) slots: u32,
     pub(crate) board: Board,
+    pub(crate) pool: PoolTerms,
+}
+
+/// What the pool is.
+#[derive(Clone, Copy)]
+pub(crate) struct PoolTerms {
+    pub(crate) shards: u32,
+    /// Leases at once over all shards, of the one tenant that the load speaks for.
+    pub(crate) max_leased: Option<u32>,
+}
+
+impl PoolTerms {
+    /// Whether its shards borrow of the limits stage.
+    const fn borrows(self) -> bool {
+        self.shards > 1 && self.max_leased.is_some()
+    }
+
+    fn tuning(self) -> anyhow::Result<Tuning> {
+        let share = TenantShare { max_leased: self.max_leased, ..TenantShare::default() };
+        Ok(Tuning { tenants: BTreeMap::from([(TenantId::new(TENANT)?, share)]), ..Tuning::default() })
+    }
 }
 
 /// The roles at work.
@@ -149,6 +178,7 @@ impl Governed {
         let written: SourceWritten =
             serde_json::from_value(serde_json::json!({ "name": "jobs.raw", "tenants": "any" }))?;
         let source = Arc::new(written.checked()?);
+        let terms = workers.as_ref().map_or(PoolTerms { shards: 1, max_leased: None }, |workers| workers.pool);
         let pool = Pool {
             name: names.pool.clone(),
             capabilities: BTreeSet::from([Capability::new("noop")?]),
@@ -156,7 +186,7 @@ impl Governed {
             buckets: BUCKETS,
             tenant_buckets: BUCKETS,
             draining: false,
-            shards: 1,
+            shards: terms.shards,
         };
         let routes = Arc::new(Routes::new(vec![pool], &names.prefix)?);
         let shared = PartitionCounts { denied: SHARED, held: SHARED, finished: SHARED, dead: SHARED, limits: SHARED };
@@ -198,9 +228,10 @@ impl Governed {
             };
             governed.run(spine, &clock, spec, make);
         }
-        if weight.limits > 0 {
+        if weight.limits > 0 || terms.borrows() {
             let sources = BTreeMap::from([(names.source.clone(), partitions)]);
-            let layout = tidegate_limits::Layout { prefix: names.prefix.clone(), sources, pools: BTreeMap::new() };
+            let pools = terms.borrows().then(|| (names.pool.clone(), terms.shards)).into_iter().collect();
+            let layout = tidegate_limits::Layout { prefix: names.prefix.clone(), sources, pools };
             let tuning = tidegate_limits::Tuning { shards: SHARED, ..tidegate_limits::Tuning::default() };
             let limits = LimitsConfig::new(&layout, &tuning)?;
             for shard in 0..SHARED {
@@ -208,21 +239,23 @@ impl Governed {
                 governed.run(spine, &clock, spec, move || Limits::new(limits.clone()));
             }
         }
-        let Some(Workers { slots, board }) = workers else { return Ok(governed) };
+        let Some(Workers { slots, board, .. }) = workers else { return Ok(governed) };
         let layout = Layout {
             prefix: names.prefix.clone(),
             pool: names.pool.clone(),
-            shards: 1,
+            shards: terms.shards,
             buckets: BUCKETS,
             lanes: LANES,
             finished_partitions: SHARED,
             dead_partitions: SHARED,
             sources: BTreeMap::from([(names.source.clone(), partitions)]),
-            lending: tidegate_scheduler::Lending::default(),
+            lending: LENDING,
         };
-        let pool = Arc::new(tidegate_scheduler::Pool::new(layout, &Tuning::default())?);
-        let spec = pool.shard_spec(0, "bench", pace.clone())?;
-        governed.run(spine, &clock, spec, move || Scheduler::new(pool.clone(), 0));
+        let pool = Arc::new(tidegate_scheduler::Pool::new(layout, &terms.tuning()?)?);
+        for shard in 0..terms.shards {
+            let (spec, pool) = (pool.shard_spec(shard, "bench", pace.clone())?, pool.clone());
+            governed.run(spine, &clock, spec, move || Scheduler::new(pool.clone(), shard));
+        }
         let trust = governed.keys.1.clone();
         let worker = Worker::builder(names.pool.clone(), WorkerId::new("bench-worker")?, trust)
             .capability("noop", move |context: Context| {

@@ -9,6 +9,7 @@ mod board;
 mod features;
 mod floor;
 mod governed;
+mod lending;
 mod load;
 mod machine;
 mod noting;
@@ -21,6 +22,7 @@ mod unsigned;
 
 pub use board::Latency;
 pub use features::{Features, Row};
+pub use lending::Asked;
 pub use options::{BenchArgs, Rate, Scenario};
 pub use report::{Ratio, Report, Side};
 pub use run::{features, run};

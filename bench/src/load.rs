@@ -9,6 +9,7 @@ use tidegate_protocol::address::TopicName;
 use tidegate_spine::{Headers, NewRecord, Producer};
 
 use crate::board::Board;
+use crate::governed::TENANT;
 use crate::options::Rate;
 
 /// Most records handed over in one go, so that a late generator catches up in slices.
@@ -54,7 +55,7 @@ impl Load {
 
     fn job(&self, number: u64) -> Bytes {
         let mut text = format!(
-            r#"{{"id":"{}-{number}","tenant":"bench","topic":"job.bench.call","actor":{{"id":"agent-{}","type":"agent"}},"capability":"noop","labels":{{"run":"bench"}},"payload":{{"number":{number},"text":""#,
+            r#"{{"id":"{}-{number}","tenant":"{TENANT}","topic":"job.bench.call","actor":{{"id":"agent-{}","type":"agent"}},"capability":"noop","labels":{{"run":"bench"}},"payload":{{"number":{number},"text":""#,
             self.run,
             number % 97,
         );

@@ -100,6 +100,12 @@ pub struct BenchArgs {
     /// Worker processes' worth of slots, for `jobs`.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub slots: u32,
+    /// Shards of the pool, for `jobs`.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::governed::BUCKETS)))]
+    pub shards: u32,
+    /// Leases at once over all shards, for `jobs`: one shard counts by itself, several share it by the limits stage.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_leased: Option<u32>,
     /// Groups of facts a shard may have on their way at once.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
     pub groups_in_flight: u32,

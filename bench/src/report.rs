@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::board::{Board, Latency, Milestone};
+use crate::lending::Asked;
 use crate::options::{BenchArgs, Scenario};
 use crate::policy::Weight;
 
@@ -65,6 +66,12 @@ pub struct Report {
     pub rules: u32,
     /// See `rules`.
     pub limits: u32,
+    /// Shards of the pool, and leases at once over all of them (jobs only).
+    pub shards: u32,
+    /// See `shards`.
+    pub max_leased: Option<u32>,
+    /// What the shards asked of the limits stage, when they share a limit.
+    pub asked: Option<Asked>,
     /// Jobs sent to the Tidegate side, warm-up included.
     pub sent: u64,
     /// Of those, never seen at the end.
@@ -102,7 +109,14 @@ pub(crate) fn side(board: &Board, spent: Spent) -> Side {
     }
 }
 
-pub(crate) fn report(args: &BenchArgs, spine: String, board: &Board, tidegate: Side, floor: Option<Side>) -> Report {
+pub(crate) fn report(
+    args: &BenchArgs,
+    spine: String,
+    board: &Board,
+    tidegate: Side,
+    floor: Option<Side>,
+    asked: Option<Asked>,
+) -> Report {
     let (sent, lost, doubled) = board.counts();
     let over = |f: fn(&Side) -> Option<f64>| Some(f(&tidegate)? / floor.as_ref().and_then(f)?);
     let ratio = floor.as_ref().map(|floor| Ratio {
@@ -118,7 +132,24 @@ pub(crate) fn report(args: &BenchArgs, spine: String, board: &Board, tidegate: S
     });
     let rate = args.rate.written();
     let (scenario, size, Weight { rules, limits, .. }) = (args.scenario, args.size, args.weight());
-    Report { scenario, spine, rate, size, rules, limits, sent, lost, doubled, tidegate, floor, ratio }
+    let (shards, max_leased) = (args.shards, args.max_leased);
+    Report {
+        scenario,
+        spine,
+        rate,
+        size,
+        rules,
+        limits,
+        shards,
+        max_leased,
+        asked,
+        sent,
+        lost,
+        doubled,
+        tidegate,
+        floor,
+        ratio,
+    }
 }
 
 impl Report {
@@ -144,6 +175,10 @@ impl Report {
             "p99.9",
             "max"
         );
+        if self.shards > 1 || self.max_leased.is_some() {
+            let most = self.max_leased.map_or("no limit".to_owned(), |most| format!("at most {most} leased at once"));
+            text.push_str(&format!("pool      {} shards, {most}\n", self.shards));
+        }
         let sides = [("tidegate", Some(&self.tidegate)), ("floor", self.floor.as_ref())];
         for (name, side) in sides.into_iter().filter_map(|(n, s)| Some((n, s?))) {
             for (what, latency) in [
@@ -166,6 +201,9 @@ impl Report {
                 side.jobs_per_group.unwrap_or_default(),
                 side.cpu_s_per_1000
             ));
+        }
+        if let Some(asked) = &self.asked {
+            text.push_str(&asked.text());
         }
         if let Some(ratio) = &self.ratio {
             let show = |r: Option<f64>| r.map_or("-".to_owned(), |r| format!("{r:.2}"));

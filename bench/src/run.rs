@@ -19,7 +19,7 @@ use crate::floor::bare::Bare;
 use crate::floor::chain::{Link, Marks, Sizes, spawn};
 use crate::floor::kafka::BareKafka;
 use crate::floor::spine::BareSpine;
-use crate::governed::{Governed, Names, Workers};
+use crate::governed::{Governed, Names, PoolTerms, Workers};
 use crate::load::Load;
 use crate::noting::Noting;
 use crate::options::{BenchArgs, Rate, Scenario};
@@ -151,6 +151,8 @@ async fn measured(
     bare: &Arc<dyn Bare>,
     prefix: &str,
 ) -> anyhow::Result<Report> {
+    let plain = args.shards == 1 && args.max_leased.is_none();
+    anyhow::ensure!(plain || args.scenario == Scenario::Jobs, "`--shards` and `--max-leased` are of whole jobs");
     let names = Names::new(prefix.to_owned())?;
     let began = Instant::now();
     let last = if args.scenario == Scenario::Jobs { Milestone::Finished } else { Milestone::Released };
@@ -178,13 +180,15 @@ async fn measured(
     }
     stop.store(true, Ordering::Relaxed);
     governed.stop().await;
+    let shared = args.shards > 1 && args.max_leased.is_some() && args.scenario == Scenario::Jobs;
+    let asked = if shared { Some(crate::lending::asked(spine, &names, args.shards).await?) } else { None };
     let floor = theirs.map(|floor| {
         floor.tasks.iter().for_each(JoinHandle::abort);
         side(&floor.board, floor.spent)
     });
     ours.tasks.iter().for_each(JoinHandle::abort);
     let tidegate = side(&ours.board, ours.spent);
-    Ok(report(args, spine.url().to_owned(), &ours.board, tidegate, floor))
+    Ok(report(args, spine.url().to_owned(), &ours.board, tidegate, floor, asked))
 }
 
 /// The Tidegate side, on topics of its own that are made here. What it weighs, and whether it signs.
@@ -196,7 +200,7 @@ async fn governed_side(
     began: Instant,
     last: Milestone,
 ) -> anyhow::Result<(Loaded, Governed)> {
-    for spec in names.specs(args.partitions)? {
+    for spec in names.specs(args.partitions, args.shards)? {
         spine.create(&spec).await.with_context(|| format!("topic `{}` could not be made", spec.name))?;
     }
     let slots = (args.scenario == Scenario::Jobs).then_some(args.slots);
@@ -207,7 +211,11 @@ async fn governed_side(
     let noted = slots.is_some().then(|| approved.clone());
     let noting = Noting { spine: spine.clone(), decisions, approved: noted, board: board.clone() };
     let noting: Arc<dyn Spine> = Arc::new(noting);
-    let workers = slots.map(|slots| Workers { slots, board: board.clone() });
+    let workers = slots.map(|slots| Workers {
+        slots,
+        board: board.clone(),
+        pool: PoolTerms { shards: args.shards, max_leased: args.max_leased },
+    });
     let pace = Pace { groups_in_flight: args.groups_in_flight as usize, ..Pace::default() };
     let governed = Governed::start(&noting, names, args.partitions, weight, workers, &pace, signed)?;
     let finished = names.topic(&Topic::Finished)?;

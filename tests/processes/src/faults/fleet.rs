@@ -31,6 +31,8 @@ rules:
 pub enum Role {
     /// `serve --roles kernel`.
     Kernel,
+    /// `serve --roles limits`; [`Fleet`] has it beside the kernel.
+    Limits,
     /// `serve --roles scheduler`.
     Scheduler,
     /// `worker --builtin noop`.
@@ -40,9 +42,10 @@ pub enum Role {
 }
 
 impl Role {
-    const fn word(self) -> &'static str {
+    pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Kernel => "kernel",
+            Self::Limits => "limits",
             Self::Scheduler => "scheduler",
             Self::Worker => "worker",
             Self::Auditor => "auditor",
@@ -119,7 +122,7 @@ membership: {{ session_timeout_ms: {session} }}
         let config = format!("{name}.yaml");
         let arguments: Vec<&str> = match role {
             Role::Kernel => vec!["serve", "--config", &config, "--roles", "kernel,limits"],
-            Role::Scheduler => vec!["serve", "--config", &config, "--roles", "scheduler"],
+            Role::Limits | Role::Scheduler => vec!["serve", "--config", &config, "--roles", role.word()],
             Role::Worker => vec![
                 "worker",
                 "--config",

@@ -8,6 +8,7 @@
 //! | [`plan`] | the blows |
 //! | [`run`] | one after the other; the verdict |
 //! | [`backlog`] | a run of its own: the scheduler that owns a pool with a great backlog is killed |
+//! | [`shared_limits`] | a run of its own: limits that two shards of a pool share, and whoever keeps them killed |
 //!
 //! Failure behaviour: whatever goes wrong ends the run with an error, and with the story of the first jobs concerned.
 
@@ -16,4 +17,5 @@ pub mod fleet;
 pub mod load;
 pub mod plan;
 pub mod run;
+pub mod shared_limits;
 mod watch;

@@ -84,7 +84,10 @@ pub enum Fact {
     /// Scheduler: a job that is elsewhere is called off.
     WithdrawalKept(IgnoredAny),
     /// Scheduler: an attempt failed, another follows.
-    JobRetried(IgnoredAny),
+    JobRetried {
+        /// The job.
+        source: Position,
+    },
     /// Scheduler: a later start.
     JobDelayed(IgnoredAny),
     /// Scheduler.

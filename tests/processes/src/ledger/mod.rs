@@ -355,7 +355,7 @@ impl Ledger {
             | Fact::CancelAsked(_)
             | Fact::WithdrawalKept(_)
             | Fact::WithdrawalMoved(_)
-            | Fact::JobRetried(_)
+            | Fact::JobRetried { .. }
             | Fact::JobDelayed(_)
             | Fact::JobDue(_)
             | Fact::SliceRequested(_)

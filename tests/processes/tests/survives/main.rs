@@ -5,10 +5,12 @@
 //! | `dev_killed` | `tidegate dev`, under load, again and again on one folder |
 //! | `faults_short` | roles on a real Kafka: the short variant of `make faults` |
 //! | `shards_killed` | one of two schedulers that have a pool's shards between them |
+//! | `shared_limits` | in turn a scheduler, the limits stage and a worker of a pool whose shards share limits |
 //! | `static_member` | a process with a name of its own, in order, and it is back in time |
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod dev_killed;
 mod faults_short;
 mod shards_killed;
+mod shared_limits;
 mod static_member;

@@ -215,7 +215,7 @@ impl Run {
 }
 
 /// By the clock that the broker on this machine stamps with.
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
