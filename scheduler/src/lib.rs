@@ -52,6 +52,7 @@ mod ready;
 mod reports;
 mod retry;
 mod scheduler;
+mod sequence;
 mod shares;
 mod slab;
 mod state;

@@ -25,6 +25,7 @@ use tidegate_protocol::time::Timestamp;
 
 use crate::aside::MOST_NEEDS;
 use crate::placement::ClassId;
+use crate::sequence::Sequence;
 use crate::slab::{Index, Slab};
 
 /// Virtual time that a job of a tenant of weight 1 takes; divisible by all small weights, and 2^64 of it are never used up.
@@ -88,7 +89,8 @@ struct Tenant {
 
 #[derive(Debug, Default)]
 struct Queue {
-    jobs: BTreeMap<u64, BTreeMap<Place, u32>>,
+    /// By tenant.
+    jobs: BTreeMap<u64, Sequence<Place>>,
     /// How many they are.
     len: usize,
     /// Tenants that are not blocked, by start tag.
@@ -107,6 +109,10 @@ struct Entry {
 
 fn source_of<'a>(entries: &'a Slab<Entry>) -> impl Fn(u32) -> Option<&'a SourcePosition> {
     move |number| entries.get(number).map(|entry| &entry.source)
+}
+
+fn place_of(entries: &Slab<Entry>) -> impl Fn(u32) -> Option<Place> + Copy {
+    move |number| entries.get(number).map(|entry| entry.place)
 }
 
 /// See the module.
@@ -165,7 +171,8 @@ impl Ready {
         let queue = self.queues.entry(class).or_default();
         let number = self.entries.insert(Entry { source: source.clone(), class, tenant: id, place, since: at });
         self.by_source.insert(number, source_of(&self.entries));
-        queue.len += usize::from(queue.jobs.entry(id).or_default().insert(place, number).is_none());
+        queue.jobs.entry(id).or_default().insert(number, place, place_of(&self.entries));
+        queue.len += 1;
         if !tenant.blocked {
             queue.order.insert((tenant.start, id));
         }
@@ -174,17 +181,16 @@ impl Ready {
 
     /// Takes a job out that is not served; whether it was in.
     pub(crate) fn remove(&mut self, source: &SourcePosition) -> bool {
-        let number = self.by_source.remove(source, source_of(&self.entries));
-        let Some(Entry { class, tenant: id, place, .. }) = number.and_then(|number| self.entries.remove(number)) else {
-            return false;
-        };
+        let Some(number) = self.by_source.remove(source, source_of(&self.entries)) else { return false };
+        let Some(Entry { class, tenant: id, place, .. }) = self.entries.get(number) else { return false };
+        let (class, id) = (*class, *id);
         self.touched.insert(class);
         if let Some(tenant) = self.tenants.get_mut(&id) {
             tenant.jobs -= 1;
             if let Some(queue) = self.queues.get_mut(&class)
                 && let Some(jobs) = queue.jobs.get_mut(&id)
             {
-                queue.len -= usize::from(jobs.remove(&place).is_some());
+                queue.len -= usize::from(jobs.remove(number, place, place_of(&self.entries)));
                 if jobs.is_empty() {
                     queue.jobs.remove(&id);
                     queue.order.remove(&(tenant.start, id));
@@ -198,6 +204,7 @@ impl Ready {
                 }
             }
         }
+        self.entries.remove(number);
         if self.entries.len() == 0 {
             // Nobody waits, so nobody is behind.
             self.virtual_time = self.tenants.values().map(|tenant| tenant.start).fold(self.virtual_time, u64::max);
@@ -249,8 +256,8 @@ impl Ready {
     pub(crate) fn head(&self, class: ClassId) -> Option<(Rank, &SourcePosition)> {
         let queue = self.queues.get(&class)?;
         let (start, tenant) = queue.order.first()?;
-        let (place, number) = queue.jobs.get(tenant)?.first_key_value()?;
-        Some((Rank { start: *start, tenant: *tenant, place: *place }, &self.entries.get(*number)?.source))
+        let Entry { place, source, .. } = self.entries.get(queue.jobs.get(tenant)?.first()?)?;
+        Some((Rank { start: *start, tenant: *tenant, place: *place }, source))
     }
 
     /// The jobs of a tenant, in their order, and since when each was ready.
@@ -265,7 +272,7 @@ impl Ready {
     /// The jobs of a class, each tenant's in their order, and since when each was ready.
     pub(crate) fn of_class(&self, class: ClassId) -> Vec<(SourcePosition, Timestamp)> {
         let jobs = self.queues.get(&class).into_iter().flat_map(|queue| queue.jobs.values());
-        let entries = jobs.flat_map(BTreeMap::values).filter_map(|number| self.entries.get(*number));
+        let entries = jobs.flat_map(Sequence::numbers).filter_map(|number| self.entries.get(number));
         entries.map(|entry| (entry.source.clone(), entry.since)).collect()
     }
 

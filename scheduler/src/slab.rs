@@ -10,8 +10,9 @@ use hashbrown::HashTable;
 /// No number.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// Values of a piece.
-const PIECE: usize = 1_024;
+/// Bytes of a piece, at most: nine of them fill 512 KiB, which is how allocators portion out what is of this size (of twice as many
+/// bytes four would, and an eighth were lost).
+const PIECE_BYTES: usize = 56 << 10;
 
 /// Values by number.
 #[derive(Debug)]
@@ -28,6 +29,12 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
+    /// Values of a piece.
+    const PIECE: usize = {
+        let values = PIECE_BYTES / size_of::<Option<T>>();
+        if values == 0 { 1 } else { values }
+    };
+
     /// Takes a value in; its number. There is room for less than [`NONE`] values.
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         self.len += 1;
@@ -37,10 +44,10 @@ impl<T> Slab<T> {
             *place = Some(value);
             return number;
         }
-        if self.pieces.last().is_none_or(|piece| piece.len() == PIECE) {
-            self.pieces.push(Vec::with_capacity(PIECE));
+        if self.pieces.last().is_none_or(|piece| piece.len() == Self::PIECE) {
+            self.pieces.push(Vec::with_capacity(Self::PIECE));
         }
-        let before = (self.pieces.len() - 1) * PIECE;
+        let before = (self.pieces.len() - 1) * Self::PIECE;
         let Some(piece) = self.pieces.last_mut() else { return NONE };
         piece.push(Some(value));
         u32::try_from(before + piece.len() - 1).unwrap_or(NONE)
@@ -56,12 +63,12 @@ impl<T> Slab<T> {
 
     fn place(&mut self, number: u32) -> Option<&mut Option<T>> {
         let number = number as usize;
-        self.pieces.get_mut(number / PIECE)?.get_mut(number % PIECE)
+        self.pieces.get_mut(number / Self::PIECE)?.get_mut(number % Self::PIECE)
     }
 
     pub(crate) fn get(&self, number: u32) -> Option<&T> {
         let number = number as usize;
-        self.pieces.get(number / PIECE)?.get(number % PIECE)?.as_ref()
+        self.pieces.get(number / Self::PIECE)?.get(number % Self::PIECE)?.as_ref()
     }
 
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut T> {

@@ -314,6 +314,11 @@ mod tests {
         Work::read(Some(&driver::approved(&job, "1"))).unwrap()
     }
 
+    #[test]
+    fn a_waiting_job_has_its_place_in_little_more_than_what_is_read_of_it() {
+        assert!(size_of::<Option<Waiting>>() <= 112, "{} bytes", size_of::<Option<Waiting>>());
+    }
+
     /// Fills a share by jobs of these tenants in turn; how many it took.
     fn fill(window: &mut Window, input: u32, tenants: &[&str]) -> usize {
         let mut taken = 0;
