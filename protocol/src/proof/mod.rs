@@ -67,7 +67,6 @@ impl Proof {
         header.extend_from_slice(self.path.as_flattened());
         header
     }
-
 }
 
 /// A proof as it stands in a header or a ticket.
