@@ -84,8 +84,7 @@ impl Keyring {
     }
 
     fn get(&self, key: &str) -> Result<&Trusted, Distrust> {
-        let id = KeyId::new(key).map_err(|_| Distrust::UnknownKey)?;
-        self.keys.get(&id).ok_or(Distrust::UnknownKey)
+        self.keys.get(key).ok_or(Distrust::UnknownKey)
     }
 }
 

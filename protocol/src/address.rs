@@ -3,13 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The full name of a broker topic, prefix included. Cheap to clone.
 ///
 /// 1 to 249 characters of `[A-Za-z0-9._-]`, not `.` or `..`: Kafka's rule, which every adapter can keep.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicName(Arc<str>);
 
 /// A topic name that no broker would take.
@@ -45,6 +44,18 @@ impl TopicName {
     #[must_use]
     pub fn partition(&self, partition: u32) -> TopicPartition {
         TopicPartition { topic: self.clone(), partition }
+    }
+}
+
+impl Serialize for TopicName {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for TopicName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        crate::text::deserialize(from, |name| Self::new(name))
     }
 }
 

@@ -2,8 +2,12 @@
 //! `format!` takes longer than the SHA-256 of a short message.
 
 /// Appends `number`.
-pub(crate) fn push(text: &mut String, mut number: u64) {
-    let mut digits = [b'0'; 20];
+pub(crate) fn push(text: &mut String, number: u64) {
+    text.push_str(digits(number, &mut [b'0'; 20]));
+}
+
+/// The digits of `number`, which stand in `digits`.
+pub(crate) fn digits(mut number: u64, digits: &mut [u8; 20]) -> &str {
     let mut from = digits.len();
     for digit in digits.iter_mut().rev() {
         *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
@@ -13,7 +17,7 @@ pub(crate) fn push(text: &mut String, mut number: u64) {
             break;
         }
     }
-    text.push_str(digits.get(from..).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default());
+    digits.get(from..).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

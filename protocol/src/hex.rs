@@ -50,10 +50,33 @@ const DIGITS: [[u8; 2]; 256] = {
 pub fn encode(bytes: impl AsRef<[u8]>) -> String {
     let bytes = bytes.as_ref();
     let mut text = vec![0; bytes.len() * 2];
+    write(bytes, &mut text);
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Serializes a value of few bytes as hex text, which takes no memory of its own. `M` is twice `N`.
+pub(crate) fn serialize<const N: usize, const M: usize, S: serde::Serializer>(
+    bytes: &[u8; N],
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    const { assert!(M == 2 * N, "two digits a byte") };
+    let mut text = [0; M];
+    write(bytes, &mut text);
+    to.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
+}
+
+fn write(bytes: &[u8], text: &mut [u8]) {
     for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
         *pair = DIGITS.get(usize::from(*byte)).copied().unwrap_or_default();
     }
-    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Deserializes exactly so many bytes from hex text, straight from where it stands.
+pub(crate) fn deserialize<'de, const N: usize, D: serde::Deserializer<'de>>(from: D) -> Result<[u8; N], D::Error> {
+    crate::text::deserialize(from, |text| {
+        let mut bytes = [0; N];
+        decode_to_slice(text, &mut bytes).map(|()| bytes)
+    })
 }
 
 /// Reads exactly as many digits as `bytes` needs.

@@ -1,12 +1,13 @@
 //! A type per kind of name. Constructors refuse bad values, so later code need not check.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::job::SourcePosition;
+use crate::text::deserialize;
 
 /// A name that is not allowed for its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,21 +33,6 @@ fn is_text(name: &str) -> bool {
         false => !name.chars().any(char::is_control),
     };
     !name.is_empty() && name.len() <= 256 && plain(name)
-}
-
-/// Reads a name straight from the text it stands in, without a copy between: a record has a dozen.
-struct Named<T>(fn(&str) -> Result<T, BadName>);
-
-impl<T> Visitor<'_> for Named<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<T, E> {
-        (self.0)(name).map_err(E::custom)
-    }
 }
 
 macro_rules! names {
@@ -84,7 +70,7 @@ macro_rules! names {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                from.deserialize_str(Named(|name| Self::new(name)))
+                deserialize(from, |name| Self::new(name))
             }
         }
 
@@ -115,6 +101,12 @@ macro_rules! names {
 
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
                 &self.0
             }
         }

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::address::Offset;
-use crate::decimal;
 use crate::delegation::{Delegation, Scope};
 use crate::hex;
 use crate::ids::{Capability, JobId, SourceName, TenantId};
 use crate::selector::Selector;
+use crate::text::{self, Short};
 
 /// Who asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,9 @@ impl SourcePosition {
     }
 }
 
+/// The longest text of a position: a source's name has at most 100 bytes, numbers of 32 and 64 bits 10 and 20 digits.
+const LONGEST_POSITION: usize = 100 + 10 + 20 + 10 + 3;
+
 /// Text that is not `source/partition@offset`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a source position (`source/partition@offset`)")]
@@ -66,16 +69,19 @@ impl SourcePosition {
     /// As shown. Faster than through `Display`.
     #[must_use]
     pub fn text(&self) -> String {
-        let source = self.source.as_str();
-        let mut text = String::with_capacity(source.len() + 24);
-        text.push_str(source);
-        text.push('/');
-        decimal::push(&mut text, self.partition.into());
-        text.push('@');
-        decimal::push(&mut text, self.offset);
+        self.short().as_str().to_owned()
+    }
+
+    fn short(&self) -> Short<LONGEST_POSITION> {
+        let mut text = Short::new();
+        text.push(self.source.as_str());
+        text.push("/");
+        text.push_number(self.partition.into());
+        text.push("@");
+        text.push_number(self.offset);
         if self.redrive > 0 {
-            text.push('~');
-            decimal::push(&mut text, self.redrive.into());
+            text.push("~");
+            text.push_number(self.redrive.into());
         }
         text
     }
@@ -113,14 +119,13 @@ impl FromStr for SourcePosition {
 
 impl Serialize for SourcePosition {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&self.text())
+        to.serialize_str(self.short().as_str())
     }
 }
 
 impl<'de> Deserialize<'de> for SourcePosition {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-        text.parse().map_err(serde::de::Error::custom)
+        text::deserialize(from, str::parse)
     }
 }
 
@@ -165,16 +170,13 @@ impl fmt::Debug for InputHash {
 
 impl Serialize for InputHash {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&hex::encode(self.0))
+        hex::serialize::<32, 64, S>(&self.0, to)
     }
 }
 
 impl<'de> Deserialize<'de> for InputHash {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-        let mut hash = [0; 32];
-        hex::decode_to_slice(text.as_bytes(), &mut hash).map_err(serde::de::Error::custom)?;
-        Ok(Self(hash))
+        hex::deserialize(from).map(Self)
     }
 }
 

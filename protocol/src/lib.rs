@@ -30,6 +30,7 @@ pub mod returned;
 pub mod selector;
 pub mod signature;
 pub mod statements;
+mod text;
 pub mod time;
 pub mod topic_glob;
 pub mod topics;

@@ -38,15 +38,12 @@ impl fmt::Debug for PayloadHash {
 
 impl Serialize for PayloadHash {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&hex::encode(self.0))
+        hex::serialize::<32, 64, S>(&self.0, to)
     }
 }
 
 impl<'de> Deserialize<'de> for PayloadHash {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-        let mut hash = [0; 32];
-        hex::decode_to_slice(text.as_bytes(), &mut hash).map_err(serde::de::Error::custom)?;
-        Ok(Self(hash))
+        hex::deserialize(from).map(Self)
     }
 }

@@ -1,36 +1,44 @@
 //! What is appended and what is read.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tidegate_protocol::address::Offset;
 
-/// Headers of a record, in order. Few, so a plain list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(Cow<'static, str>, Bytes)>);
+/// Headers of a record, in order. Few, so a plain list. A clone shares it: a record in memory is handed to each reader, and
+/// nobody changes it then.
+#[derive(Debug, Clone, Default)]
+pub struct Headers(Option<Arc<List>>);
+
+type List = Vec<(Cow<'static, str>, Bytes)>;
 
 impl Headers {
     /// No headers.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self(None)
     }
 
     /// No headers yet, room for `n`.
     #[must_use]
     pub fn with_capacity(n: usize) -> Self {
-        Self(Vec::with_capacity(n))
+        Self(Some(Arc::new(Vec::with_capacity(n))))
     }
 
     /// Adds a header behind the others; names may repeat.
     pub fn push(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) {
-        self.0.push((name.into(), value.into()));
+        Arc::make_mut(self.0.get_or_insert_default()).push((name.into(), value.into()));
+    }
+
+    fn list(&self) -> &[(Cow<'static, str>, Bytes)] {
+        self.0.as_ref().map_or(&[], |list| list)
     }
 
     /// The value of the *last* header of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Bytes> {
-        self.0.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v)
+        self.list().iter().rev().find(|(n, _)| n == name).map(|(_, v)| v)
     }
 
     /// [`Self::get`], when it is UTF-8.
@@ -41,33 +49,41 @@ impl Headers {
 
     /// All headers in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
-        self.0.iter().map(|(n, v)| (n.as_ref(), v))
+        self.list().iter().map(|(n, v)| (n.as_ref(), v))
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.list().len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list().is_empty()
     }
 
     /// Bytes of names and values.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.iter().map(|(n, v)| n.len() + v.len()).sum()
+        self.list().iter().map(|(n, v)| n.len() + v.len()).sum()
     }
 }
 
 impl<N: Into<Cow<'static, str>>, V: Into<Bytes>> FromIterator<(N, V)> for Headers {
     fn from_iter<T: IntoIterator<Item = (N, V)>>(iter: T) -> Self {
-        Self(iter.into_iter().map(|(n, v)| (n.into(), v.into())).collect())
+        Self(Some(Arc::new(iter.into_iter().map(|(n, v)| (n.into(), v.into())).collect())))
     }
 }
+
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.list() == other.list()
+    }
+}
+
+impl Eq for Headers {}
 
 /// A record to append. `value: None` is a tombstone (keyed topics) or a null value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -19,7 +19,7 @@ pub mod runner;
 pub mod spec;
 pub mod stage;
 
-pub use message::{Delivery, Message, Outbox};
+pub use message::{ADDED_HEADERS, Delivery, Message, Outbox};
 pub use rules::Rules;
 pub use runner::{Clock, Ended, Run, ShardEvent, Watch};
 pub use spec::{InputKind, InputSpec, Pace, ShardSpec, Writers};

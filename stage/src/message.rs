@@ -35,6 +35,9 @@ pub struct Message {
     pub value: Option<Bytes>,
 }
 
+/// Headers that the runner adds to a stage's own: room to be kept for them.
+pub const ADDED_HEADERS: usize = 4;
+
 impl Message {
     /// Size for bounds: key, value and headers, and about what the runner's stamp and proof add. Never 0.
     #[must_use]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Proof, Ticket, content, leaf, statement};
+use super::{Shown, Ticket, content, leaf, statement};
 use crate::address::{Offset, TopicPartition};
 use crate::control::Stamp;
 use crate::merkle::{Hash, Way};
@@ -100,17 +100,17 @@ impl Checker {
         at_ms: u64,
     ) -> Result<(), Refused> {
         let Stamp { sequence, index, .. } = said.stamp;
-        let (proof, of) = if let Some(header) = header {
-            let proof = Proof::from_header(header).ok_or(Distrust::Unsigned)?;
-            (proof, leaf(said.to, sequence, index, &content(key, value)))
-        } else {
-            let (ticket, content) = value.and_then(Ticket::read).ok_or(Distrust::Unsigned)?;
-            if ticket.sender.as_str() != said.sender || ticket.stamp() != said.stamp || ticket.to != *said.to {
-                return Err(Refused::Replayed);
-            }
-            ticket.into_proof(&content)
-        };
-        self.proof(&proof, of, said.sender, said.stamp, at_ms)
+        if let Some(header) = header {
+            let proof = Shown::in_header(header).ok_or(Distrust::Unsigned)?;
+            let of = leaf(said.to, sequence, index, &content(key, value));
+            return self.proof(proof, of, said.sender, said.stamp, at_ms);
+        }
+        let (ticket, content) = value.and_then(Ticket::read).ok_or(Distrust::Unsigned)?;
+        if ticket.sender.as_str() != said.sender || ticket.stamp() != said.stamp || ticket.to != *said.to {
+            return Err(Refused::Replayed);
+        }
+        let (proof, of) = ticket.shown(&content);
+        self.proof(proof, of, said.sender, said.stamp, at_ms)
     }
 
     /// Checks a record's text by its ticket alone; whether the ticket is for this reader is the caller's to see.
@@ -119,40 +119,40 @@ impl Checker {
     /// [`Refused`], never `Replayed`.
     pub fn ticket(&mut self, text: &[u8], at_ms: u64) -> Result<Ticket, Refused> {
         let (ticket, content) = Ticket::read(text).ok_or(Distrust::Unsigned)?;
-        let (proof, of) = ticket.clone().into_proof(&content);
-        self.proof(&proof, of, ticket.sender.as_str(), ticket.stamp(), at_ms)?;
+        let (proof, of) = ticket.shown(&content);
+        self.proof(proof, of, ticket.sender.as_str(), ticket.stamp(), at_ms)?;
         Ok(ticket)
     }
 
-    fn proof(&mut self, proof: &Proof, of: Hash, sender: &str, stamp: Stamp, at_ms: u64) -> Result<(), Refused> {
-        self.trust.entitled(proof.key.as_str(), Capacity::of_sender(sender), at_ms)?;
+    fn proof(&mut self, proof: Shown<'_>, of: Hash, sender: &str, stamp: Stamp, at_ms: u64) -> Result<(), Refused> {
+        self.trust.entitled(proof.key, Capacity::of_sender(sender), at_ms)?;
         let (leaf, leaves) = (proof.leaf.into(), proof.leaves.into());
         let is_known = |k: &&mut Known| {
-            k.signature == proof.signature
-                && k.root == proof.root
-                && (k.epoch, k.group) == (stamp.epoch, stamp.group)
-                && (&*k.key, &*k.sender) == (proof.key.as_str(), sender)
+            (k.epoch, k.group) == (stamp.epoch, stamp.group)
+                && k.signature == *proof.signature
+                && k.root == *proof.root
+                && (&*k.key, &*k.sender) == (proof.key, sender)
         };
         let mut known = self.known.iter_mut().find(is_known);
         if let Some(known) = &mut known
-            && known.way.joins(leaf, leaves, of, &proof.path)
+            && known.way.joins(leaf, leaves, of, proof.path)
         {
             return Ok(());
         }
-        let way = Way::follow(leaf, leaves, of, &proof.path).filter(|way| *way.root() == proof.root);
+        let way = Way::follow(leaf, leaves, of, proof.path).filter(|way| way.root() == proof.root);
         let way = way.ok_or(Refused::Altered)?;
         if known.is_some() {
             return Ok(());
         }
-        let statement = statement(sender, stamp.epoch, stamp.group, &proof.root);
-        self.trust.verify(proof.key.as_str(), &statement, &proof.signature)?;
+        let statement = statement(sender, stamp.epoch, stamp.group, proof.root);
+        self.trust.verify(proof.key, &statement, proof.signature)?;
         self.known.truncate(REMEMBERED - 1);
         self.known.push_front(Known {
-            signature: proof.signature,
-            root: proof.root,
+            signature: *proof.signature,
+            root: *proof.root,
             epoch: stamp.epoch,
             group: stamp.group,
-            key: proof.key.as_str().into(),
+            key: proof.key.into(),
             sender: sender.into(),
             way,
         });

@@ -67,10 +67,22 @@ impl Proof {
         header.extend_from_slice(self.path.as_flattened());
         header
     }
+}
 
+/// A proof as it stands in a header or a ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shown<'a> {
+    key: &'a str,
+    root: &'a Hash,
+    leaf: u32,
+    leaves: u32,
+    path: &'a [Hash],
+    signature: &'a Signature,
+}
+
+impl<'a> Shown<'a> {
     /// Reads a header; `None` when it is no proof of version 1.
-    #[must_use]
-    pub fn from_header(header: &[u8]) -> Option<Self> {
+    fn in_header(header: &'a [u8]) -> Option<Self> {
         let (version, rest) = header.split_first()?;
         let (length, rest) = rest.split_first()?;
         let (key, rest) = rest.split_at_checked(usize::from(*length))?;
@@ -82,14 +94,8 @@ impl Proof {
         if *version != VERSION || !left.is_empty() || path.len() > LONGEST_PATH {
             return None;
         }
-        Some(Self {
-            key: KeyId::new(std::str::from_utf8(key).ok()?).ok()?,
-            root: *root,
-            leaf: u32::from_le_bytes(*leaf),
-            leaves: u32::from_le_bytes(*leaves),
-            path: path.to_vec(),
-            signature: *signature,
-        })
+        let (leaf, leaves) = (u32::from_le_bytes(*leaf), u32::from_le_bytes(*leaves));
+        Some(Self { key: std::str::from_utf8(key).ok()?, root, leaf, leaves, path, signature })
     }
 }
 
@@ -197,11 +203,19 @@ mod tests {
                 signature: [4; 64],
             };
             let header = proof.to_header();
-            assert_eq!(Proof::from_header(&header), Some(proof));
-            let cut = |at| Proof::from_header(&header[..at]).filter(|p| p.path.len() == n);
+            let shown = Shown {
+                key: proof.key.as_str(),
+                root: &proof.root,
+                leaf: proof.leaf,
+                leaves: proof.leaves,
+                path: &proof.path,
+                signature: &proof.signature,
+            };
+            assert_eq!(Shown::in_header(&header), Some(shown));
+            let cut = |at| Shown::in_header(&header[..at]).filter(|p| p.path.len() == n);
             assert!((0..header.len()).all(|at| cut(at).is_none()));
-            assert_eq!(Proof::from_header(&[&header[..], &[0]].concat()), None);
-            assert_eq!(Proof::from_header(&[&[2], &header[1..]].concat()), None);
+            assert_eq!(Shown::in_header(&[&header[..], &[0]].concat()), None);
+            assert_eq!(Shown::in_header(&[&[2], &header[1..]].concat()), None);
         }
     }
 }

@@ -3,18 +3,21 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use super::{Proof, leaf, stamp};
+use super::{Proof, Shown, leaf, stamp};
 use crate::address::{Offset, TopicPartition};
 use crate::control::Stamp;
 use crate::hex;
 use crate::ids::{KeyId, SenderId};
 use crate::merkle::{Hash, LONGEST_PATH};
+use crate::text;
 
 /// No ticket is longer: names of the longest kind, every byte of the sender's escaped, and the longest path.
 pub const MOST_BYTES: usize = 6 << 10;
 
 /// Where the ticket begins in a record's text.
 const FIELD: &[u8] = br#","ticket":"#;
+/// Where its `k` stands.
+const K: usize = 5;
 
 /// The field `ticket` at the end of a record on `approved.<pool>`: who sent the record, where to, and the proof of it. It
 /// stays with the job: the scheduler checks it before a lease, the worker before it runs.
@@ -72,7 +75,9 @@ impl Ticket {
     /// # Errors
     /// Never in practice: it has plain names and numbers.
     pub fn splice(&self, text: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
-        let mut whole = Vec::with_capacity(text.len() + 1_024);
+        // Names and numbers aside, which are short: root and path, the signature.
+        let hashes = 2 * (size_of::<Hash>() * (self.path.len() + 1) + self.signature.len());
+        let mut whole = Vec::with_capacity(text.len() + 512 + hashes);
         whole.extend_from_slice(text.strip_suffix(b"}").unwrap_or(text));
         whole.extend_from_slice(FIELD);
         serde_json::to_writer(&mut whole, self)?;
@@ -84,10 +89,7 @@ impl Ticket {
     /// can be read, or it is of another version.
     #[must_use]
     pub fn read(text: &[u8]) -> Option<(Self, Hash)> {
-        let from = text.len().saturating_sub(MOST_BYTES);
-        let tail = text.get(from..)?;
-        let at = from + memchr::memmem::rfind(tail, FIELD)?;
-        let (open, field) = text.split_at_checked(at)?;
+        let (open, field) = text.split_at_checked(last_field(text)?)?;
         let ticket = field.strip_prefix(FIELD)?.strip_suffix(b"}")?;
         let ticket: Self = serde_json::from_slice(ticket).ok()?;
         if ticket.v != 1 {
@@ -104,11 +106,20 @@ impl Ticket {
     }
 
     /// Its proof, and the leaf of a message with that content.
-    pub(super) fn into_proof(self, content: &Hash) -> (Proof, Hash) {
+    pub(super) fn shown(&self, content: &Hash) -> (Shown<'_>, Hash) {
         let of = leaf(&self.to, self.sequence, self.index, content);
         let Self { key, root, leaf, leaves, path, signature, .. } = self;
-        (Proof { key, root, leaf, leaves, path, signature }, of)
+        (Shown { key: key.as_str(), root, leaf: *leaf, leaves: *leaves, path, signature }, of)
     }
+}
+
+/// Where the last [`FIELD`] begins that may be a ticket's. Most of what is passed over are hex digits: a `k` is rare, and
+/// looked for many bytes at a time.
+fn last_field(text: &[u8]) -> Option<usize> {
+    let from = text.len().saturating_sub(MOST_BYTES);
+    let tail = text.get(from..)?;
+    let begins = |at: usize| at.checked_sub(K).filter(|at| tail.get(*at..).is_some_and(|t| t.starts_with(FIELD)));
+    memchr::memrchr_iter(b'k', tail).find_map(begins).map(|at| from + at)
 }
 
 /// Hashes as hex text.
@@ -120,24 +131,28 @@ mod hashes {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Hash>, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-        let bytes = hex::decode(text.as_bytes()).map_err(serde::de::Error::custom)?;
-        let (path, left) = bytes.as_chunks();
-        if !left.is_empty() || path.len() > LONGEST_PATH {
-            return Err(serde::de::Error::custom("no path of a tree"));
-        }
-        Ok(path.to_vec())
+        text::deserialize(from, |digits| {
+            let each = digits.as_bytes().chunks(2 * size_of::<Hash>());
+            if each.len() > LONGEST_PATH {
+                return Err(hex::NotHex);
+            }
+            let mut path = vec![Hash::default(); each.len()];
+            for (hash, digits) in path.iter_mut().zip(each) {
+                hex::decode_to_slice(digits, hash)?;
+            }
+            Ok(path)
+        })
     }
 
     pub(super) mod one {
         use super::*;
 
         pub(in super::super) fn serialize<S: Serializer>(hash: &Hash, to: S) -> Result<S::Ok, S::Error> {
-            to.serialize_str(&hex::encode(hash))
+            hex::serialize::<32, 64, S>(hash, to)
         }
 
         pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Hash, D::Error> {
-            sized(from)
+            hex::deserialize(from)
         }
     }
 
@@ -145,18 +160,11 @@ mod hashes {
         use super::*;
 
         pub(in super::super) fn serialize<S: Serializer>(signature: &[u8; 64], to: S) -> Result<S::Ok, S::Error> {
-            to.serialize_str(&hex::encode(signature))
+            hex::serialize::<64, 128, S>(signature, to)
         }
 
         pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 64], D::Error> {
-            sized(from)
+            hex::deserialize(from)
         }
-    }
-
-    fn sized<'de, D: Deserializer<'de>, const N: usize>(from: D) -> Result<[u8; N], D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-        let mut bytes = [0; N];
-        hex::decode_to_slice(text.as_bytes(), &mut bytes).map_err(serde::de::Error::custom)?;
-        Ok(bytes)
     }
 }

@@ -11,7 +11,7 @@ use tidegate_protocol::outcome::{DeadReason, Finished, Outcome};
 use tidegate_protocol::time::Timestamp;
 use tidegate_protocol::topics::partition_of;
 use tidegate_spine::{Headers, Record};
-use tidegate_stage::{Decision, Delivery, Message, Outbox};
+use tidegate_stage::{ADDED_HEADERS, Decision, Delivery, Message, Outbox};
 
 use super::Dead;
 use super::expired::AT_ONCE;
@@ -257,7 +257,8 @@ pub(crate) fn emit(
     // A record of plain strings, numbers and raw JSON can always be written.
     let Ok(value) = serde_json::to_vec(&finished) else { return };
     let key = job_id.as_str().as_bytes();
-    let mut headers = Headers::from_iter([(headers::SOURCE, source.text())]);
+    let mut headers = Headers::with_capacity(1 + ADDED_HEADERS);
+    headers.push(headers::SOURCE, source.text());
     if scheduler.pool.cloudevents {
         for (name, value) in cloudevents::headers(Kind::Finished, source, job_id, tenant, at) {
             headers.push(name, value);
@@ -320,14 +321,9 @@ pub(super) fn tell(
     let told = OutcomeTold { v: 1, source: source.clone(), outcome, attempts, usage, at };
     // A record of plain strings and numbers can always be written.
     let Ok(value) = serde_json::to_vec(&told) else { return };
-    out.send(Message {
-        ordinal,
-        delivery: Delivery::Fenced,
-        to,
-        key: None,
-        headers: Headers::from_iter([(headers::SOURCE, source.text())]),
-        value: Some(value.into()),
-    });
+    let mut headers = Headers::with_capacity(1 + ADDED_HEADERS);
+    headers.push(headers::SOURCE, source.text());
+    out.send(Message { ordinal, delivery: Delivery::Fenced, to, key: None, headers, value: Some(value.into()) });
 }
 
 #[cfg(test)]

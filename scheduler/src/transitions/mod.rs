@@ -44,9 +44,12 @@ use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::topics::partition_of;
 use tidegate_spine::Headers;
-use tidegate_stage::{Delivery, Message, Outbox};
+use tidegate_stage::{ADDED_HEADERS, Delivery, Message, Outbox};
 
 use crate::Scheduler;
+
+/// About what an order takes beside the job it carries, bytes.
+const ORDER: usize = 256;
 
 impl Scheduler {
     /// Sends an order to a worker's lane.
@@ -60,9 +63,16 @@ impl Scheduler {
         out: &mut Outbox,
     ) {
         // A record of plain strings, numbers and raw JSON can always be written.
-        let Ok(value) = serde_json::to_vec(order) else { return };
+        let carried = match order {
+            Order::Assignment { work, .. } => work.get().len(),
+            Order::Welcome { .. } | Order::Cancel { .. } | Order::Drain { .. } | Order::Settled { .. } => 0,
+        };
+        let mut value = Vec::with_capacity(ORDER + carried);
+        if serde_json::to_writer(&mut value, order).is_err() {
+            return;
+        }
         let to = Bytes::copy_from_slice(to.as_str().as_bytes());
-        let mut headers = Headers::with_capacity(4);
+        let mut headers = Headers::with_capacity(2 + ADDED_HEADERS);
         headers.push(headers::TO, to.clone());
         if let Some(source) = about {
             headers.push(headers::SOURCE, source.text());

@@ -3,7 +3,7 @@
 //! What is handed to the client at once is bounded: a page ends where the bound is met, and the rest of the group waits
 //! until something has landed. A takeover may find far more unreleased than an owner at work ever has on its way.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -26,9 +26,16 @@ pub(crate) struct Sender {
     epoch: u64,
     epoch_text: Bytes,
     signer: Arc<dyn Sign>,
-    claimed: HashSet<TopicPartition>,
-    /// Messages handed over per output partition in this epoch.
-    sequences: HashMap<TopicPartition, u64>,
+    outputs: HashMap<TopicPartition, Output>,
+}
+
+/// An output partition in this epoch.
+#[derive(Default)]
+struct Output {
+    /// It may get messages that are fenced.
+    claimed: bool,
+    /// Messages handed over.
+    sequence: u64,
 }
 
 /// A message with its stamp; its proof follows when all of the group are known.
@@ -54,8 +61,7 @@ impl Sender {
             epoch,
             epoch_text: Bytes::from(epoch.to_string()),
             signer,
-            claimed: claimed.iter().cloned().collect(),
-            sequences: HashMap::new(),
+            outputs: claimed.iter().map(|to| (to.clone(), Output { claimed: true, sequence: 0 })).collect(),
         }
     }
 
@@ -94,15 +100,16 @@ impl Sender {
 
     fn stamp(&mut self, group: Offset, fact: u64, message: Message, emission: &mut Emission) -> Result<Stamped, Ended> {
         let Message { ordinal, delivery, to, key, mut headers, value } = message;
-        if matches!(delivery, Delivery::Fenced | Delivery::Ticketed) && !self.claimed.contains(&to) {
+        let output = match self.outputs.get_mut(&to) {
+            Some(output) => output,
+            None => self.outputs.entry(to.clone()).or_default(),
+        };
+        if matches!(delivery, Delivery::Fenced | Delivery::Ticketed) && !output.claimed {
             return Err(Ended::Unclaimed { to });
         }
-        let sequence = match self.sequences.get_mut(&to) {
-            Some(next) => next,
-            None => self.sequences.entry(to.clone()).or_insert(0),
-        };
-        let stamp = Stamp { epoch: self.epoch, sequence: *sequence, group, index: fact * 256 + u64::from(ordinal) };
-        *sequence += 1;
+        let index = fact * 256 + u64::from(ordinal);
+        let stamp = Stamp { epoch: self.epoch, sequence: output.sequence, group, index };
+        output.sequence += 1;
         stamp_headers(&mut headers, &self.name, &self.epoch_text, stamp);
         let mut push = |content| emission.push(&to, stamp.sequence, stamp.index, &content);
         let proof = match delivery {

@@ -134,9 +134,13 @@ fn open(spine: Arc<dyn Spine>, to: &TopicPartition) -> BoxFuture<'static, Result
     Box::pin(async move { spine.producer(ProducerOptions { name, ..ProducerOptions::default() }).await })
 }
 
+/// Most reports are results, and most results are no longer than this, bytes.
+const REPORT: usize = 384;
+
 fn encode(report: &Report, key: &Bytes) -> Option<NewRecord> {
-    match serde_json::to_vec(report) {
-        Ok(value) => Some(NewRecord { key: Some(key.clone()), value: Some(value.into()), ..NewRecord::default() }),
+    let mut value = Vec::with_capacity(REPORT);
+    match serde_json::to_writer(&mut value, report) {
+        Ok(()) => Some(NewRecord { key: Some(key.clone()), value: Some(value.into()), ..NewRecord::default() }),
         Err(error) => {
             error!(%error, "a report could not be written as JSON and is left out");
             None

@@ -312,7 +312,7 @@ impl Loop {
         match action {
             Action::Run { job, work } => {
                 self.shares.came(shard, self.clock.now());
-                self.start(shard, job, &work);
+                self.start(shard, job, work);
             }
             Action::LeaseLost { job } => self.lease_lost(shard, job),
             Action::Cancel { job, reason } => {
@@ -354,7 +354,7 @@ impl Loop {
         Ok(())
     }
 
-    fn start(&mut self, shard: usize, key: JobKey, work: &serde_json::value::RawValue) {
+    fn start(&mut self, shard: usize, key: JobKey, work: Box<serde_json::value::RawValue>) {
         let judged = match serde_json::from_str::<Judged>(work.get()) {
             Ok(judged) => judged,
             Err(error) => {
@@ -414,7 +414,7 @@ impl Loop {
             }
         };
         let (signal, cancel) = CancelSignal::new();
-        let origin = Origin { record: work.to_owned(), children: self.worker.children.clone() };
+        let origin = Origin { record: work, children: self.worker.children.clone() };
         let lender = Lender::new(self.lending.clone(), (shard, key.clone()));
         match Context::new(shard, key.clone(), judged, (origin, lender), cancel, self.signs.0.clone()) {
             Ok(context) => {
