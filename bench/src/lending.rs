@@ -21,11 +21,13 @@ use tidegate_spine::{Spine, Start};
 use crate::board::Latency;
 use crate::governed::Names;
 
-/// What the shards of a pool asked of the limits stage, warm-up included.
+/// What the shards of a pool leased, and asked of the limits stage for it; warm-up included.
 #[derive(Debug, Clone, Serialize)]
 pub struct Asked {
     /// Leases of the pool.
     pub leases: u64,
+    /// Groups of facts with leases in them.
+    pub groups: u64,
     /// Requests for more of a limit, or for more time.
     pub asks: u64,
     /// Of those, answered with nothing.
@@ -41,6 +43,7 @@ pub struct Asked {
 struct Counting {
     asked: HashMap<RequestId, Timestamp>,
     leases: u64,
+    groups: u64,
     asks: u64,
     in_vain: u64,
     returns: u64,
@@ -53,7 +56,7 @@ impl Counting {
         // Up to a minute, in microseconds.
         let empty = Histogram::new_with_bounds(1, 60_000_000, 3)?;
         let (all, granted) = (empty.clone(), empty);
-        Ok(Self { asked: HashMap::new(), leases: 0, asks: 0, in_vain: 0, returns: 0, all, granted })
+        Ok(Self { asked: HashMap::new(), leases: 0, groups: 0, asks: 0, in_vain: 0, returns: 0, all, granted })
     }
 
     fn take(&mut self, fact: FactRecord<SchedulerFact>) {
@@ -120,15 +123,17 @@ pub(crate) async fn asked(spine: &Arc<dyn Spine>, names: &Names, shards: u32) ->
                 let group = record.headers.text(headers::KIND) == Some(Kind::Group.word());
                 if let Some(value) = record.value.filter(|_| group) {
                     let group: Group<FactRecord<SchedulerFact>> = serde_json::from_slice(&value)?;
+                    let before = counting.leases;
                     group.facts.into_iter().for_each(|fact| counting.take(fact));
+                    counting.groups += u64::from(counting.leases > before);
                 }
             }
         }
         reader.close(handle);
     }
-    let Counting { leases, asks, in_vain, returns, all, granted, .. } = counting;
+    let Counting { leases, groups, asks, in_vain, returns, all, granted, .. } = counting;
     let (round_trip_ms, granted_ms) = (Latency::of(&all), Latency::of(&granted));
-    Ok(Asked { leases, asks, in_vain, returns, round_trip_ms, granted_ms })
+    Ok(Asked { leases, groups, asks, in_vain, returns, round_trip_ms, granted_ms })
 }
 
 impl Asked {
@@ -137,10 +142,13 @@ impl Asked {
         let shown = |latency: Option<Latency>| {
             latency.map_or("-".to_owned(), |l| format!("{:.2} / {:.2} (p50 / p99 ms)", l.p50, l.p99))
         };
+        #[expect(clippy::cast_precision_loss, reason = "counts of a bench run")]
+        let together = self.leases as f64 / self.groups.max(1) as f64;
         format!(
-            "limits    {} asks for {} leases, {} in vain, {} times places given back; round trip {}, when something was given {}\n",
-            self.asks,
+            "limits    {} leases, {:.1} in a group; {} asks, {} in vain, {} times places given back; round trip {}, when something was given {}\n",
             self.leases,
+            together,
+            self.asks,
             self.in_vain,
             self.returns,
             shown(self.round_trip_ms),

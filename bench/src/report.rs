@@ -70,7 +70,7 @@ pub struct Report {
     pub shards: u32,
     /// See `shards`.
     pub max_leased: Option<u32>,
-    /// What the shards asked of the limits stage, when they share a limit.
+    /// What the shards leased, and asked of the limits stage, when there are several or a limit.
     pub asked: Option<Asked>,
     /// Jobs sent to the Tidegate side, warm-up included.
     pub sent: u64,

@@ -180,8 +180,7 @@ async fn measured(
     }
     stop.store(true, Ordering::Relaxed);
     governed.stop().await;
-    let shared = args.shards > 1 && args.max_leased.is_some() && args.scenario == Scenario::Jobs;
-    let asked = if shared { Some(crate::lending::asked(spine, &names, args.shards).await?) } else { None };
+    let asked = if !plain { Some(crate::lending::asked(spine, &names, args.shards).await?) } else { None };
     let floor = theirs.map(|floor| {
         floor.tasks.iter().for_each(JoinHandle::abort);
         side(&floor.board, floor.spent)
