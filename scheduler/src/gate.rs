@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tidegate_protocol::ids::Capability;
 use tidegate_protocol::job::SourcePosition;
-use tidegate_protocol::limits::{Amount, LimitAnswer, LimitId, LimitKind, LimitRequest, LimitUse, Spend};
+use tidegate_protocol::limits::{Amount, LimitAnswer, LimitId, LimitRequest, LimitUse, Spend};
 use tidegate_protocol::time::Timestamp;
 use tidegate_wallet::{Here, Terms};
 
@@ -105,13 +105,13 @@ impl Scheduler {
         if self.pool.shares.limit_of(subject).is_none() {
             return;
         }
-        self.find_payable(subject, at);
+        let payable = self.find_payable(subject, at);
         let (open, again) = match (&self.pool.lent, self.soft.epoch) {
             (_, None) => return,
             (None, Some(_)) => self.by_own_count(subject, at),
             (Some(lent), Some(epoch)) => self.by_what_is_lent(lent, subject, epoch, at),
         };
-        match again {
+        match again.into_iter().chain(payable).min() {
             Some(again) => self.soft.gates.clocks.set(subject, again),
             None => self.soft.gates.clocks.stop(subject),
         }
@@ -206,15 +206,21 @@ impl Scheduler {
         if within { Takes::Spends(spends, asks) } else { Takes::Asks(asks) }
     }
 
-    /// Something about a subject has changed: whether what it owes came free.
-    fn find_payable(&mut self, subject: &Subject, at: Timestamp) {
-        let Some(lent) = self.pool.lent.as_ref().filter(|_| !self.soft.gates.debts.is_empty()) else { return };
+    /// Something about a subject has changed: whether what it owes came free. When time alone may free it, while it is owed.
+    fn find_payable(&mut self, subject: &Subject, at: Timestamp) -> Option<Timestamp> {
+        let lent = self.pool.lent.as_ref().filter(|_| !self.soft.gates.debts.is_empty())?;
+        let (wallet, debts) = (self.state.wallet(), &mut self.soft.gates.debts);
+        let mut next = None::<Timestamp>;
         for wanted in lent.uses(subject) {
-            let unused = self.state.wallet().unused((&wanted.limit, &wanted.key), at);
-            // Starts pass out of their window by time alone, and no clock here tells when: those are always looked at.
-            let free = !unused.is_zero() || wanted.definition.kind == LimitKind::Rate;
-            self.soft.gates.debts.came_free((wanted.limit, wanted.key), free);
+            let key = (&wanted.limit, &*wanted.key);
+            let free = !wallet.unused(key, at).is_zero();
+            if let Some(owed) = debts.of(key.0, key.1, at).filter(|_| !free) {
+                let frees = wallet.frees_at(key, at).filter(|frees| *frees < owed.until);
+                next = next.into_iter().chain(frees).min();
+            }
+            debts.came_free((wanted.limit, wanted.key), free);
         }
+        next
     }
 
     /// What is to be given back to shards that wait for it, of what came free.

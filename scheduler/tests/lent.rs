@@ -13,7 +13,7 @@ use tidegate_protocol::ids::{Capability, TenantId};
 use tidegate_protocol::limits::{Amount, LimitAnswer, LimitRequest};
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
-use tidegate_scheduler::{CapabilityLimit, Layout, Pool, TenantShare, Tuning};
+use tidegate_scheduler::{CapabilityLimit, Layout, Lending, Pool, TenantShare, Tuning};
 
 use tidegate_stage::Stage;
 
@@ -282,6 +282,42 @@ fn a_rate_is_a_burst_in_its_window() {
         shard.wait(Duration::from_millis(3));
     }
     assert_eq!(started, (1..=10).collect::<Vec<_>>());
+}
+
+#[test]
+fn starts_that_are_owed_go_back_when_those_that_kept_them_have_passed_though_nothing_else_happens() {
+    let two = TenantShare { per_second: Some(20), burst: Some(2), ..TenantShare::default() };
+    let lending = Lending { skew: Duration::from_millis(100), ..Lending::default() };
+    let mut shard = Shard::new(Layout { lending, ..two_shards() }, &tuning(two));
+    shard.report(&says(1).hello());
+    shard.report(&says(1).heartbeat());
+    for offset in 1..=2 {
+        shard.approved(of("a", offset));
+    }
+    let step = shard.poll();
+    let [ask] = &asks(&step)[..] else { panic!("{step:?}") };
+    let answer = granted(&shard, ask, 2);
+    shard.answer(&answer);
+    assert_eq!(leased(&shard.poll()), [1, 2]);
+    let began = shard.at;
+    assert!(returns(&shard.answer(&recalled(ask, 1, 1))).is_empty(), "both have just been used");
+    assert!(returns(&shard.poll()).is_empty());
+    let mut looks = 0;
+    let paid = loop {
+        let due = shard.stage.next_due().unwrap();
+        assert!(due.since(began) < Duration::from_secs(1), "not while it is owed");
+        looks += 1;
+        assert!(looks <= 8, "look {looks} at {:?}: {due:?} is due", shard.at);
+        shard.wait(due.since(shard.at));
+        shard.tick();
+        let paid = returns(&shard.poll());
+        if !paid.is_empty() {
+            break paid;
+        }
+    };
+    // Their window and the clocks' allowance are over.
+    assert!(shard.at.since(began) >= Duration::from_millis(150), "{:?}", shard.at.since(began));
+    assert_eq!(paid, [1]);
 }
 
 #[test]

@@ -203,6 +203,12 @@ impl Holding {
         }
     }
 
+    /// When, after `at`, time alone may make more of it free to be given back.
+    pub(crate) fn frees_at(&self, at: Timestamp, skew: Duration) -> Option<Timestamp> {
+        let counts = self.next_to_pass(at, self.window(skew));
+        counts.into_iter().chain(self.peaks.next_to_pass(at)).min()
+    }
+
     /// From which stamp on others may spend what is given back at `at`.
     pub(crate) fn freed_from(&self, at: Timestamp, skew: Duration) -> Timestamp {
         match self.definition.kind {

@@ -41,6 +41,13 @@ impl<J: JobName> Wallet<J> {
         holding.map_or(Amount::ZERO, |holding| holding.free(at, self.bounds.skew))
     }
 
+    /// When, after `at`, time alone may make more of a key free to be given back.
+    #[must_use]
+    pub fn frees_at(&self, (limit, key): (&LimitId, &str), at: Timestamp) -> Option<Timestamp> {
+        let holding = self.entry(limit, key).filter(|holding| holding.number != 0)?;
+        holding.frees_at(at, self.bounds.skew)
+    }
+
     /// Gives back what is not in use of a key, `amount` at most, be it nothing; `None` when nothing is held.
     #[must_use]
     pub fn returned(

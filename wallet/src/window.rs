@@ -103,6 +103,11 @@ impl Peaks {
         self.0.iter().find(|(until, _)| *until > at).map_or(Amount::ZERO, |(_, peak)| *peak)
     }
 
+    /// When that one matters no longer.
+    pub(crate) fn next_to_pass(&self, at: Timestamp) -> Option<Timestamp> {
+        self.0.iter().map(|(until, _)| *until).find(|until| *until > at)
+    }
+
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }

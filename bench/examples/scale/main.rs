@@ -4,7 +4,7 @@
 //! `cargo run --release -p tidegate-bench --example scale [-- JOBS [WORKERS]]`, on Linux; 1,000,000 jobs and 10,000 workers unless told.
 //!
 //! 1. *memory*: the stage alone, with a window for all jobs, in a process of its own: growth of resident memory over that of the records'
-//!    own text.
+//!    own text. `--memory JOBS [BYTES]` measures that alone, in this process, with so large a payload.
 //! 2. *takeover*: the embedded spine, real signatures and tickets, a worker of this process with 1,000 jobs that run. The backlog is in
 //!    the log; the owner is dropped on the spot (memory and producer, as a killed process is to the spine), a new one
 //!    begins. Measured from there until the worker's next job starts. Then jobs end for some seconds, and a ledger says whether any
@@ -48,7 +48,8 @@ fn main() -> anyhow::Result<()> {
     let mut words = std::env::args().skip(1).peekable();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     if words.next_if(|word| word == memory::CHILD).is_some() {
-        return memory::measure(words.next().context("how many jobs is missing")?.parse()?);
+        let jobs = words.next().context("how many jobs is missing")?.parse()?;
+        return memory::measure(jobs, words.next().map_or(Ok(seed::PAYLOAD), |bytes| bytes.parse())?);
     }
     if words.next_if(|word| word == killed::CHILD).is_some() {
         return runtime.block_on(killed::child(words.collect()));

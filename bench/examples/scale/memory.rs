@@ -4,7 +4,7 @@ use anyhow::ensure;
 use tidegate_scheduler::Tuning;
 
 use crate::resident;
-use crate::seed::{Bare, record};
+use crate::seed::{Bare, record_of};
 
 /// First word of the command line of the process that measures.
 pub(crate) const CHILD: &str = "--memory";
@@ -17,13 +17,14 @@ pub(crate) fn measure_apart(jobs: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) fn measure(jobs: u64) -> anyhow::Result<()> {
+/// Of jobs with so many bytes of payload.
+pub(crate) fn measure(jobs: u64, payload: usize) -> anyhow::Result<()> {
     let room = usize::try_from(jobs)?.saturating_mul(3) / 2 + 10;
     let mut bare =
         Bare::new(&Tuning { window_jobs: room.min(10_000_000), window_bytes: 1 << 40, ..Tuning::default() })?;
     let (before, mut text) = (resident(), 0);
     for number in 0..jobs {
-        let value = record(number)?;
+        let value = record_of(number, payload)?;
         text += value.len() as u64;
         bare.arrive(0, value.into());
     }

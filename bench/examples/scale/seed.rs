@@ -54,14 +54,22 @@ pub(crate) fn keys() -> anyhow::Result<(Arc<SecretKey>, Arc<Keyring>)> {
     Ok((Arc::new(secret), Arc::new(Keyring::new([trusted])?)))
 }
 
-/// A judged job's record without its ticket: 256 bytes of payload.
+/// Bytes of a job's payload, unless told.
+pub(crate) const PAYLOAD: usize = 256;
+
+/// A judged job's record without its ticket, with the usual payload.
 pub(crate) fn record(number: u64) -> anyhow::Result<Vec<u8>> {
+    record_of(number, PAYLOAD)
+}
+
+/// The same, with so many bytes of payload: at least two, its quotes.
+pub(crate) fn record_of(number: u64, payload: usize) -> anyhow::Result<Vec<u8>> {
     let source: SourcePosition = format!("jobs/0@{number}").parse()?;
     let job: Job = serde_json::from_value(serde_json::json!({
         "id": format!("job-{number}"), "tenant": format!("tenant-{}", number % 20), "topic": "job.scale", "capability": "noop",
         "source": source, "input_hash": "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8", "submitted_ms": 0,
     }))?;
-    let payload = format!("\"{}\"", "x".repeat(254));
+    let payload = format!("\"{}\"", "x".repeat(payload.saturating_sub(2)));
     let at = PayloadAt::Json(0, u32::try_from(payload.len())?);
     Ok(Judged::encode(&job, &Verdicts::new(Verdict::Allow, "scale", "s"), at, payload.as_bytes())?)
 }
