@@ -57,3 +57,18 @@ impl<const N: usize> Short<N> {
         self.bytes.get(..self.len).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ids::SourceName;
+    use crate::job::SourcePosition;
+
+    #[test]
+    fn the_longest_position_is_written_whole() {
+        let source = SourceName::new("s".repeat(100)).unwrap();
+        let longest = SourcePosition::new(source, u32::MAX, u64::MAX).redriven(u32::MAX);
+        assert_eq!(longest.text(), longest.to_string());
+        let written = serde_json::to_string(&longest).unwrap();
+        assert_eq!(serde_json::from_str::<SourcePosition>(&written).unwrap(), longest);
+    }
+}

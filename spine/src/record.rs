@@ -127,3 +127,17 @@ impl Record {
         self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len) + self.headers.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_share_one_list_until_one_of_them_gets_another_header() {
+        let mut one = Headers::from_iter([("a", "1")]);
+        let other = one.clone();
+        one.push("b", "2");
+        assert_eq!((one.len(), other.len(), other.text("a"), other.get("b")), (2, 1, Some("1"), None));
+        assert_eq!(Headers::new(), Headers::with_capacity(3));
+    }
+}
