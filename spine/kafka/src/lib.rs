@@ -28,7 +28,6 @@ mod consumers;
 mod delivery;
 mod failure;
 mod flow;
-mod gate;
 mod keeper;
 mod limits;
 mod membership;

@@ -20,7 +20,6 @@ use crate::connection::Connection;
 use crate::delivery::{self, Append, Reports};
 use crate::failure::{self, Failure};
 use crate::flow::{Flow, Waiting};
-use crate::gate::{self, Held};
 use crate::limits::{self, Limits};
 use crate::reports::{Listener, ReportQueue};
 use crate::settings;
@@ -111,9 +110,6 @@ impl Sender {
             return;
         }
         let mut wave: VecDeque<Waiting> = wave.into();
-        let many = wave.iter().map(|(records, _)| records.len()).sum::<usize>() >= gate::LARGE;
-        let first = wave.front().filter(|_| many).map(|(_, append)| append.to().clone());
-        let held = first.map(|to| Held::back(&self.client, &to));
         while let Some((records, append)) = wave.pop_front() {
             if self.stop.load(Ordering::Acquire) {
                 wave.push_front((records, append));
@@ -129,7 +125,6 @@ impl Sender {
                 Err((sent, error)) => wave.extend(self.refuse(&append, records.len() - sent, error)),
             }
         }
-        drop(held);
         flow.handed_over();
     }
 
