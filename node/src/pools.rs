@@ -184,17 +184,32 @@ pub(crate) struct Hosted<'a> {
 
 impl Hosted<'_> {
     /// Takes the pools of `new` over from those of `old`.
-    pub(crate) async fn reload(self, old: &Config, new: &Config) -> Result<Reloaded, ReloadRefused> {
-        let mut change = difference(old, new)?;
+    pub(crate) async fn reload(mut self, old: &Config, new: &Config) -> Result<Reloaded, ReloadRefused> {
+        let change = difference(old, new)?;
         if change.is_nothing() {
             return Ok(change);
         }
         self.are_empty(old, &change.removed).await?;
         self.topics(new).await?;
         let routes = routes_of(new)?;
-        if !change.removed.is_empty() {
+        let closes = !change.removed.is_empty();
+        if closes {
             self.close(old, &change.removed).await?;
         }
+        let taken = self.take_over(new, change, &routes).await;
+        if closes && taken.is_err() {
+            self.send_as_before(old).await?;
+        }
+        taken
+    }
+
+    /// Begins, changes and ends what the change is about. What can fail comes first: after an error pools are as they were.
+    async fn take_over(
+        &mut self,
+        new: &Config,
+        mut change: Reloaded,
+        routes: &Arc<Routes>,
+    ) -> Result<Reloaded, ReloadRefused> {
         let pool = |name: &PoolName| new.pools.iter().find(|pool| pool.name() == name);
         // First: what a shard asks of limits that do not know its pool is refused, and it waits for long before it asks again.
         if let Some(limits) = self.limits
@@ -229,7 +244,7 @@ impl Hosted<'_> {
             change.stand_still.extend(join_all(retuned).await.into_iter().flatten());
         }
         if change.rerouted {
-            change.stand_still.extend(self.reroute(&routes).await);
+            change.stand_still.extend(self.reroute(routes).await);
         }
         for name in &change.removed {
             if let Some(hosting) = self.pools.remove(name) {
@@ -247,11 +262,17 @@ impl Hosted<'_> {
         self.reroute(&routes_of(&without)?).await;
         let empty = self.are_empty(old, removed).await;
         if empty.is_err() {
-            for still in self.reroute(&routes_of(old)?).await {
-                tracing::error!(%still, "after a pool could not be taken out");
-            }
+            self.send_as_before(old).await?;
         }
         empty
+    }
+
+    /// Kernels send as they did: the change is not taken over.
+    async fn send_as_before(&self, old: &Config) -> Result<(), StartError> {
+        for still in self.reroute(&routes_of(old)?).await {
+            tracing::error!(%still, "after a pool could not be taken out");
+        }
+        Ok(())
     }
 
     /// Kernels send by these routes.

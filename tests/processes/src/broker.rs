@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -343,6 +343,19 @@ impl Writer {
     #[must_use]
     pub fn landed(&self) -> Vec<Landed> {
         self.landed.try_iter().collect()
+    }
+
+    /// Where each job of `kinds`, handed over under its number there, has landed since the last call: partition and offset.
+    ///
+    /// # Errors
+    /// When one was refused, or was never handed over.
+    pub fn placed<K: Copy>(&self, kinds: &[K]) -> anyhow::Result<Vec<((u32, u64), K)>> {
+        let place = |(number, landed): Landed| {
+            let at = landed.map_err(|reason| anyhow!("job {number} was refused by the broker: {reason}"))?;
+            let kind = usize::try_from(number).ok().and_then(|number| kinds.get(number));
+            Ok((at, *kind.with_context(|| format!("job {number} landed and was not sent"))?))
+        };
+        self.landed().into_iter().map(place).collect()
     }
 
     /// Writes one record and waits until it has landed; its offset.

@@ -3,8 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use anyhow::bail;
-
 use crate::broker::{Write, Writer};
 use crate::faults::load::PARTITIONS;
 use crate::ledger::judge::Expected;
@@ -60,14 +58,9 @@ impl Jobs {
     }
 
     fn note_landed(&mut self) -> anyhow::Result<()> {
-        for (number, landed) in self.writer.landed() {
-            let kind = usize::try_from(number).ok().and_then(|number| self.kinds.get(number));
-            match (landed, kind) {
-                (Ok((partition, offset)), Some(kind)) => self.landed.insert(Position { partition, offset }, *kind),
-                (Err(reason), _) => bail!("job {number} was refused by the broker: {reason}"),
-                (Ok(_), None) => bail!("job {number} landed and was not sent"),
-            };
-        }
+        let placed = self.writer.placed(&self.kinds)?;
+        self.landed
+            .extend(placed.into_iter().map(|((partition, offset), kind)| (Position { partition, offset }, kind)));
         Ok(())
     }
 
