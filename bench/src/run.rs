@@ -229,7 +229,8 @@ async fn load(
     began: Instant,
     last: Milestone,
 ) -> anyhow::Result<Load> {
-    let options = ProducerOptions { name: "bench-load".into(), max_in_flight_bytes: 1 << 30 };
+    let options =
+        ProducerOptions { name: "bench-load".into(), max_in_flight_bytes: 1 << 30, ..ProducerOptions::default() };
     let producer = spine.producer(options).await?;
     let board = Board::new(began, args.partitions, last)?;
     Ok(Load::new(producer, topic, args.partitions, board, args.size as usize))

@@ -25,11 +25,24 @@ pub struct ProducerOptions {
     /// Bytes handed over and not yet known to have landed; an append that would exceed it is refused with
     /// [`AppendError::Full`]. The caller keeps below it, that is its back-pressure.
     pub max_in_flight_bytes: usize,
+    /// How what has gathered for a partition is handed to the broker's client.
+    pub gathered: Gathered,
+}
+
+/// How records that have gathered for a partition go to the broker. Order, durability and outcomes are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Gathered {
+    /// Sent from the first record on, while the rest is still being handed over: for a load, whose next records never wait.
+    #[default]
+    Flows,
+    /// Handed over as a whole before any of it is sent, so that it is one request: for a stage, whose next step waits for the whole
+    /// anyway. Spines without requests need not tell the two apart.
+    Whole,
 }
 
 impl Default for ProducerOptions {
     fn default() -> Self {
-        Self { name: "tidegate".into(), max_in_flight_bytes: 64 << 20 }
+        Self { name: "tidegate".into(), max_in_flight_bytes: 64 << 20, gathered: Gathered::Flows }
     }
 }
 

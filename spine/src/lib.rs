@@ -20,7 +20,7 @@ pub mod read;
 pub mod record;
 pub mod topics;
 
-pub use append::{Landed, Landing, Producer, ProducerOptions};
+pub use append::{Gathered, Landed, Landing, Producer, ProducerOptions};
 pub use error::{AppendError, ErrorClass, ReadError, SpineError};
 pub use ownership::{Change, MemberOptions, Membership, Released};
 pub use read::{ReadHandle, ReadProgress, Reader, Start};

@@ -16,7 +16,8 @@ const REPORTS: u32 = 2;
 /// Rounds of heartbeats that are measured.
 const ROUNDS: u64 = 4;
 
-fn beat(worker: u64, epoch: u64, load: f64) -> anyhow::Result<Bytes> {
+/// A heartbeat of an idle worker.
+pub(crate) fn beat(worker: u64, epoch: u64, load: f64) -> anyhow::Result<Bytes> {
     let report = Report::Heartbeat {
         worker: WorkerId::new(format!("worker-{worker}"))?,
         incarnation: 1,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -17,7 +18,7 @@ use tidegate_protocol::topics::Topic;
 use tidegate_worker::handler::Ending;
 use tidegate_worker::{Context, Worker};
 
-use crate::takeover::{DRAINED, GOES_ON, Ground, PATIENCE, RUNNING};
+use crate::takeover::{DRAINED, GOES_ON, Ground, PATIENCE, RUNNING, Silent};
 
 /// First word of a child's command line; then the folder, and whether jobs end.
 pub(crate) const CHILD: &str = "--owner";
@@ -36,7 +37,7 @@ fn tell(word: &str) {
 pub(crate) async fn child(words: Vec<String>) -> anyhow::Result<()> {
     let [folder, how] = &words[..] else { anyhow::bail!("a folder and what jobs do are missing") };
     let (ground, holds) = (Ground::open(Path::new(folder)).await?, how == HOLDS);
-    let (_owner, _stop) = ground.owner()?;
+    let (_owner, _stop) = ground.owner(Arc::new(Silent))?;
     let handler = move |context: Context| async move {
         tell(&format!("s {}", context.key().source));
         if holds {

@@ -11,10 +11,12 @@
 //!    ran twice, or ended twice or not at all.
 //! 3. *killed*: the same, but the owner and its worker are a process of their own, which gets SIGKILL; measured from there until the next
 //!    job starts in a process that is started then.
-//! 4. *heartbeats*: the stage alone hears all workers at their usual pace, and places jobs among them.
+//! 4. *heartbeats*: the stage alone hears all workers at their usual pace, and places jobs among them. `--heartbeats URL [WORKERS]` is that
+//!    alone, through a spine (`embedded:FOLDER` or `kafka://host:port`), the runner and the spine's client.
 
 #![expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "it measures and prints figures for people")]
 
+mod beating;
 mod heartbeats;
 mod killed;
 mod memory;
@@ -53,6 +55,10 @@ fn main() -> anyhow::Result<()> {
     }
     if words.next_if(|word| word == killed::CHILD).is_some() {
         return runtime.block_on(killed::child(words.collect()));
+    }
+    if words.next_if(|word| word == "--heartbeats").is_some() {
+        let url = words.next().context("the spine's URL is missing")?;
+        return runtime.block_on(beating::measure(&url, words.next().map_or(Ok(10_000), |many| many.parse())?));
     }
     let mut number =
         |usual: u64| words.next().map_or(Ok(usual), |word| word.parse().context("JOBS and WORKERS are numbers"));

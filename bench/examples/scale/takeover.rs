@@ -34,7 +34,8 @@ pub(crate) const DRAINED: u64 = 200_000;
 /// What anything here may take at most.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-struct Silent;
+/// Hears nothing.
+pub(crate) struct Silent;
 
 impl Watch for Silent {
     fn event(&self, _shard: &SenderId, _event: &ShardEvent) {}
@@ -73,13 +74,17 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) async fn open(folder: &std::path::Path) -> anyhow::Result<Self> {
-        let url = format!("embedded:{}", folder.display());
-        let spine = tidegate_node::spine::open(&SpineConfig { url, settings: Settings::default() }).await?;
+        Self::on(&format!("embedded:{}", folder.display()), Settings::default()).await
+    }
+
+    /// On any spine.
+    pub(crate) async fn on(url: &str, settings: Settings) -> anyhow::Result<Self> {
+        let spine = tidegate_node::spine::open(&SpineConfig { url: url.to_owned(), settings }).await?;
         Ok(Self { spine, pool: Arc::new(Pool::new(layout(1)?, &Tuning::default())?), keys: keys()? })
     }
 
     /// A new owner; it lives until it is aborted.
-    pub(crate) fn owner(&self) -> anyhow::Result<(JoinHandle<()>, oneshot::Sender<()>)> {
+    pub(crate) fn owner(&self, watch: Arc<dyn Watch>) -> anyhow::Result<(JoinHandle<()>, oneshot::Sender<()>)> {
         let pace = Pace { snapshot_facts: 500, ..Pace::default() };
         let (pool, clock): (_, Arc<dyn Clock>) = (Arc::clone(&self.pool), Arc::new(TokioClock::start()));
         let (stop, stopped) = oneshot::channel();
@@ -92,7 +97,7 @@ impl Ground {
             stop: stopped,
             signer: self.keys.0.clone(),
             trust: self.keys.1.clone(),
-            watch: Arc::new(Silent),
+            watch,
             rules: Rules::default(),
         };
         Ok((tokio::spawn(run.run()), stop))
@@ -168,7 +173,7 @@ async fn on(jobs: u64, folder: &std::path::Path) -> anyhow::Result<()> {
 
     let (ledger, may_end) = (Arc::new(Ledger::default()), Arc::new(Semaphore::new(0)));
     let before = resident();
-    let (owner, _stop) = ground.owner()?;
+    let (owner, _stop) = ground.owner(Arc::new(Silent))?;
     let worker = worker(&ground, &ledger, &may_end)?;
     let (leave, left) = oneshot::channel::<()>();
     let (spine, prefix) = (Arc::clone(&ground.spine), "scale.".to_owned());
@@ -190,7 +195,7 @@ async fn on(jobs: u64, folder: &std::path::Path) -> anyhow::Result<()> {
     drop(owner.await);
     let lost = Instant::now();
     may_end.add_permits(1);
-    let (owner, stop) = ground.owner()?;
+    let (owner, stop) = ground.owner(Arc::new(Silent))?;
     until("the next dispatch", || ledger.started.load(Ordering::Relaxed) > RUNNING).await?;
     println!("takeover: next job started {:.0} ms after the new owner began", lost.elapsed().as_secs_f64() * 1e3);
 

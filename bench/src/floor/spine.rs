@@ -32,7 +32,8 @@ impl Bare for BareSpine {
 
     fn sender(&self) -> BoxFuture<'_, anyhow::Result<Box<dyn BareSender>>> {
         async move {
-            let options = ProducerOptions { name: "floor".into(), max_in_flight_bytes: 256 << 20 };
+            let options =
+                ProducerOptions { name: "floor".into(), max_in_flight_bytes: 256 << 20, ..ProducerOptions::default() };
             Ok(Box::new(Sender(self.0.producer(options).await?)) as Box<dyn BareSender>)
         }
         .boxed()

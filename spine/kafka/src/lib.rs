@@ -28,6 +28,7 @@ mod consumers;
 mod delivery;
 mod failure;
 mod flow;
+mod gate;
 mod keeper;
 mod limits;
 mod membership;

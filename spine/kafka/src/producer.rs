@@ -13,13 +13,14 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 use tidegate_protocol::address::TopicPartition;
-use tidegate_spine::{AppendError, Headers, Landed, Landing, NewRecord, Producer, ProducerOptions};
+use tidegate_spine::{AppendError, Gathered, Headers, Landed, Landing, NewRecord, Producer, ProducerOptions};
 
 use crate::asking::number;
 use crate::connection::Connection;
 use crate::delivery::{self, Append, Reports};
 use crate::failure::{self, Failure};
 use crate::flow::{Flow, Waiting};
+use crate::gate::{self, Held};
 use crate::limits::{self, Limits};
 use crate::reports::{Listener, ReportQueue};
 use crate::settings;
@@ -45,6 +46,7 @@ pub(crate) struct Sender {
     reports: ReportQueue,
     stop: AtomicBool,
     threads: Threads,
+    gathered: Gathered,
     request_timeout: Duration,
 }
 
@@ -65,7 +67,14 @@ impl KafkaProducer {
         let weak: Weak<BaseProducer<Reports>> = Arc::downgrade(&client);
         connection.keeper.reconnect(weak, options);
         let reports = ReportQueue::of(&client).ok_or_else(|| Failure::Fatal("a producer has no queue".into()))?;
-        let sender = Arc::new(Sender { client, reports, stop: AtomicBool::new(false), threads, request_timeout });
+        let sender = Arc::new(Sender {
+            client,
+            reports,
+            stop: AtomicBool::new(false),
+            threads,
+            gathered: producer.gathered,
+            request_timeout,
+        });
         sender.client.context().send_by(Arc::downgrade(&sender));
         let attended = Arc::clone(&sender);
         std::thread::Builder::new()
@@ -110,6 +119,7 @@ impl Sender {
             return;
         }
         let mut wave: VecDeque<Waiting> = wave.into();
+        let held = self.held(&wave);
         while let Some((records, append)) = wave.pop_front() {
             if self.stop.load(Ordering::Acquire) {
                 wave.push_front((records, append));
@@ -125,7 +135,15 @@ impl Sender {
                 Err((sent, error)) => wave.extend(self.refuse(&append, records.len() - sent, error)),
             }
         }
+        drop(held);
         flow.handed_over();
+    }
+
+    /// Holds the partition of a large wave back that is to go as a whole.
+    fn held(&self, wave: &VecDeque<Waiting>) -> Option<Held<'_>> {
+        let (_, append) = wave.front().filter(|_| self.gathered == Gathered::Whole)?;
+        let records: usize = wave.iter().map(|(records, _)| records.len()).sum();
+        (records >= gate::LARGE).then(|| Held::back(&self.client, append.to()))
     }
 
     /// Ends an append that librdkafka did not take. What may follow then (nothing else is under way) is handed over

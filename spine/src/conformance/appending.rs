@@ -7,7 +7,7 @@ use futures::future::join_all;
 
 use super::Fixture;
 use super::steps::{MAX_RECORD, Steps, number, numbers, offsets, rising};
-use crate::{AppendError, Headers, NewRecord, ProducerOptions, Start};
+use crate::{AppendError, Gathered, Headers, NewRecord, ProducerOptions, Start};
 
 /// 500 appends handed over without waiting land in order, at the offsets their landings name.
 pub async fn records_of_a_partition_land_in_the_order_of_the_calls(fixture: &mut dyn Fixture) {
@@ -25,6 +25,42 @@ pub async fn records_of_a_partition_land_in_the_order_of_the_calls(fixture: &mut
     let records = steps.read_all(&to).await;
     assert_eq!(numbers(&records), (0..500).collect::<Vec<_>>());
     assert_eq!(offsets(&records), landed);
+}
+
+/// Hundreds of records at once, in appends of 1 to 64, to two partitions in turn, with an append between that is refused: all else
+/// lands in order, whether it flows or goes as a whole.
+pub async fn large_waves_land_in_order_flowing_and_whole(fixture: &mut dyn Fixture) {
+    for (gathered, name) in [(Gathered::Flows, "flows"), (Gathered::Whole, "whole")] {
+        let steps = Steps::of(fixture);
+        let topic = steps.log(name, 2).await;
+        let unknown = steps.name("nowhere").partition(0);
+        let mut producer =
+            steps.producer_with(ProducerOptions { name: name.into(), gathered, ..ProducerOptions::default() }).await;
+        let mut refused = Vec::new();
+        let mut sent = [(0, Vec::new()), (0, Vec::new())];
+        for size in (0..3).flat_map(|_| [1, 64, 40, 2, 33, 64]) {
+            for (partition, (next, landings)) in (0..).zip(&mut sent) {
+                let batch = (*next..*next + size).map(number).collect();
+                landings.push((size, producer.append(&topic.partition(partition), batch)));
+                *next += size;
+            }
+            refused.push(producer.append(&unknown, (0..40).map(number).collect()));
+        }
+        for landing in refused {
+            let error = steps.not_landed(landing).await;
+            assert!(matches!(&error, AppendError::UnknownTopic { to } if *to == unknown), "{error:?}");
+        }
+        for (partition, (next, landings)) in (0..).zip(sent) {
+            let mut ends = Vec::new();
+            for (size, landing) in landings {
+                let place = steps.landed(landing).await;
+                assert!(place.last - place.first >= size - 1, "{size} records at {place:?}");
+                ends.extend([place.first, place.last + 1]);
+            }
+            assert!(ends.is_sorted(), "landings are not in order: {ends:?}");
+            assert_eq!(numbers(&steps.read_all(&topic.partition(partition)).await), (0..next).collect::<Vec<_>>());
+        }
+    }
 }
 
 /// A call's records keep the order of the list; `first` and `last` are its ends.
@@ -180,7 +216,13 @@ pub async fn an_unknown_topic_is_refused_and_the_producer_goes_on(fixture: &mut 
 pub async fn a_full_producer_refuses_and_takes_nothing(fixture: &mut dyn Fixture) {
     let steps = Steps::of(fixture);
     let to = steps.log("full", 1).await.partition(0);
-    let mut producer = steps.producer_with(ProducerOptions { name: "full".into(), max_in_flight_bytes: 10_000 }).await;
+    let mut producer = steps
+        .producer_with(ProducerOptions {
+            name: "full".into(),
+            max_in_flight_bytes: 10_000,
+            ..ProducerOptions::default()
+        })
+        .await;
     let record = |n: u8| NewRecord { value: Some(Bytes::from(vec![n; 6_000])), ..NewRecord::default() };
     let error = steps.not_landed(producer.append(&to, vec![record(0), record(0)])).await;
     assert!(matches!(error, AppendError::Full { limit: 10_000 }), "{error:?}");

@@ -77,6 +77,7 @@ macro_rules! conformance {
     ($fixture:path, $block_on:path) => {
         $crate::conformance!(@each $fixture, $block_on,
             appending::records_of_a_partition_land_in_the_order_of_the_calls,
+            appending::large_waves_land_in_order_flowing_and_whole,
             appending::a_batch_lands_in_the_order_of_its_list,
             appending::an_append_completes_without_being_polled,
             appending::several_producers_interleave_and_none_loses_its_order,

@@ -12,7 +12,7 @@ use tidegate_protocol::signature::signed;
 use tidegate_protocol::statements;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::keyed::read_whole;
-use tidegate_spine::{AppendError, Producer, ProducerOptions, ReadError, ReadHandle, Reader, Record, Start};
+use tidegate_spine::{AppendError, Gathered, Producer, ProducerOptions, ReadError, ReadHandle, Reader, Record, Start};
 
 use super::Run;
 use super::loss::{self, Accepted};
@@ -249,7 +249,11 @@ fn check_clock(
 pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended> {
     let (spec, spine) = (&run.spec, run.spine.as_ref());
     let (term, accepted) = of_shards(run).await?;
-    let options = ProducerOptions { name: spec.sender.to_string(), max_in_flight_bytes: spec.pace.message_bytes * 4 };
+    let options = ProducerOptions {
+        name: spec.sender.to_string(),
+        max_in_flight_bytes: spec.pace.message_bytes * 4,
+        gathered: Gathered::Whole,
+    };
     let mut producer = spine.producer(options).await.map_err(Ended::Spine)?;
     let mut reader = spine.reader(spec.sender.as_str()).await.map_err(Ended::Spine)?;
 

@@ -10,7 +10,9 @@ use futures::future::BoxFuture;
 use tidegate_protocol::address::TopicPartition;
 use tidegate_protocol::fleet::Report;
 use tidegate_protocol::time::Timestamp;
-use tidegate_spine::{AppendError, ErrorClass, Landing, NewRecord, Producer, ProducerOptions, Spine, SpineError};
+use tidegate_spine::{
+    AppendError, ErrorClass, Gathered, Landing, NewRecord, Producer, ProducerOptions, Spine, SpineError,
+};
 use tokio::time::Sleep;
 use tracing::{error, warn};
 
@@ -131,7 +133,8 @@ impl Link {
 
 fn open(spine: Arc<dyn Spine>, to: &TopicPartition) -> BoxFuture<'static, Result<Box<dyn Producer>, SpineError>> {
     let name = format!("worker-{to}");
-    Box::pin(async move { spine.producer(ProducerOptions { name, ..ProducerOptions::default() }).await })
+    let options = ProducerOptions { name, gathered: Gathered::Whole, ..ProducerOptions::default() };
+    Box::pin(async move { spine.producer(options).await })
 }
 
 /// Most reports are results, and most results are no longer than this, bytes.
