@@ -25,4 +25,4 @@ pub use features::{Features, Row};
 pub use lending::Asked;
 pub use options::{BenchArgs, Rate, Scenario};
 pub use report::{Ratio, Report, Side};
-pub use run::{features, run};
+pub use run::{Stopped, features, run};

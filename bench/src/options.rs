@@ -52,8 +52,8 @@ impl std::str::FromStr for Rate {
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.strip_suffix('s').unwrap_or(text);
     match number.parse::<f64>() {
-        Ok(seconds) if (1.0..=3600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err(format!("`{text}` is no duration from 1s to 3600s")),
+        Ok(seconds) if (0.1..=3600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("`{text}` is no duration from 0.1s to 3600s")),
     }
 }
 
@@ -63,7 +63,8 @@ pub struct BenchArgs {
     /// What is measured.
     #[arg(value_enum)]
     pub scenario: Scenario,
-    /// `kafka://host:port`, or `embedded:FOLDER` (a new folder below it is used and removed).
+    /// `kafka://host:port`, or `embedded:FOLDER` (a new folder below it is used and removed). The client's settings, secrets
+    /// included, are the configuration's (`spine.settings`).
     #[arg(long)]
     pub spine: String,
     /// Jobs a second (open loop), or `max` (bounded in flight, throughput only).
@@ -76,6 +77,9 @@ pub struct BenchArgs {
     /// 75,000 records.
     #[arg(long, default_value = "4s", value_parser = seconds)]
     pub flat_out: Duration,
+    /// Time at the rate before each part that is measured or runs flat out; it also tells the sizes of what is appended.
+    #[arg(long, default_value = "3s", value_parser = seconds, hide_short_help = true)]
+    pub warm_up: Duration,
     /// Bytes of a raw record, at least 256.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=900_000))]
     pub size: u32,

@@ -27,12 +27,27 @@ use crate::policy::Weight;
 use crate::readers::watch;
 use crate::report::{Report, Spent, report, side};
 
-/// Load at the rate asked for before anything is measured; it also tells the sizes of what is appended.
-const WARM_UP: Duration = Duration::from_secs(3);
 /// Length of a slice.
 const SLICE: Duration = Duration::from_secs(5);
 /// How long what was sent may take to come out.
 const SETTLE: Duration = Duration::from_secs(15);
+/// How long the sides of a run that is told to stop may take to stop in order.
+const STOPPING: Duration = Duration::from_secs(20);
+/// And how long the broker may take to delete a topic of it.
+const DELETING: Duration = Duration::from_secs(10);
+
+/// A run was told to stop before its end: nothing was measured.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped before the run's end, so there are no figures; what it made is removed")]
+pub struct Stopped;
+
+/// Where a run is: the spine, the same bare, the prefix of its topics, and whether it is to stop.
+struct Place {
+    spine: Arc<dyn Spine>,
+    bare: Arc<dyn Bare>,
+    prefix: String,
+    stop: Arc<AtomicBool>,
+}
 
 /// One side as the loop sees it.
 struct Loaded {
@@ -51,9 +66,13 @@ fn cpu_seconds() -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
-async fn open(url: &str, run: &str) -> anyhow::Result<(Arc<dyn Spine>, Option<PathBuf>, Arc<dyn Bare>)> {
+async fn open(
+    url: &str,
+    settings: &Settings,
+    run: &str,
+) -> anyhow::Result<(Arc<dyn Spine>, Option<PathBuf>, Arc<dyn Bare>)> {
     let spine = |url: String| async move {
-        anyhow::Ok(tidegate_node::spine::open(&SpineConfig { url, settings: Settings::default() }).await?)
+        anyhow::Ok(tidegate_node::spine::open(&SpineConfig { url, settings: settings.clone() }).await?)
     };
     if let Some(rest) = url.strip_prefix("embedded:") {
         // A folder of its own below the one that was named, so that nothing of the user's is touched.
@@ -64,28 +83,34 @@ async fn open(url: &str, run: &str) -> anyhow::Result<(Arc<dyn Spine>, Option<Pa
     }
     let spine = spine(url.to_owned()).await?;
     let brokers = url.trim_start_matches("kafka://").trim_end_matches('/').to_owned();
-    Ok((spine, None, Arc::new(BareKafka::new(brokers))))
+    Ok((spine, None, Arc::new(BareKafka::new(brokers, settings.resolve()?))))
 }
 
-/// Runs what `args` ask for.
+/// Runs what `args` ask for, with these settings of the broker's client, until it is done or `told` to stop; in either case
+/// its topics are deleted.
 ///
 /// # Errors
-/// When the spine cannot be opened, topics cannot be made, or a side sees nothing at all.
-pub async fn run(args: &BenchArgs) -> anyhow::Result<Report> {
-    on_spine(args, async |spine, bare, prefix| measured(args, spine, bare, prefix).await).await
+/// When the spine cannot be opened, topics cannot be made, or a side sees nothing at all; [`Stopped`].
+pub async fn run(args: &BenchArgs, settings: &Settings, told: impl Future<Output = ()>) -> anyhow::Result<Report> {
+    on_spine(args, settings, told, async |place| measured(args, place).await).await
 }
 
 /// Runs `bench decisions --features`: every row's kernels stand beside each other and are loaded in turn.
 ///
 /// # Errors
 /// As [`run`]; also for a scenario other than decisions.
-pub async fn features(args: &BenchArgs) -> anyhow::Result<Features> {
+pub async fn features(
+    args: &BenchArgs,
+    settings: &Settings,
+    told: impl Future<Output = ()>,
+) -> anyhow::Result<Features> {
     anyhow::ensure!(args.scenario == Scenario::Decisions, "`--features` measures decisions");
-    on_spine(args, async |spine, _, prefix| by_feature(args, spine, prefix).await).await
+    on_spine(args, settings, told, async |place| by_feature(args, place).await).await
 }
 
-async fn by_feature(args: &BenchArgs, spine: &Arc<dyn Spine>, prefix: &str) -> anyhow::Result<Features> {
-    let (began, stop) = (Instant::now(), Arc::new(AtomicBool::new(false)));
+async fn by_feature(args: &BenchArgs, place: &Place) -> anyhow::Result<Features> {
+    let Place { spine, prefix, stop, .. } = place;
+    let began = Instant::now();
     let mut sides = Vec::new();
     for row in features::ROWS {
         let names = Names::new(format!("{prefix}{}.", row.feature))?;
@@ -93,7 +118,8 @@ async fn by_feature(args: &BenchArgs, spine: &Arc<dyn Spine>, prefix: &str) -> a
         let side = governed_side(args, spine, &names, (row.weight, row.signed), began, Milestone::Decided).await?;
         sides.push((row, side));
     }
-    let slices = [(args.rate, WARM_UP, false), (Rate::Max, args.flat_out, false), (args.rate, WARM_UP, false)];
+    let warm_up = (args.rate, args.warm_up, false);
+    let slices = [warm_up, (Rate::Max, args.flat_out, false), warm_up];
     let mut left = args.duration;
     let measured = std::iter::from_fn(|| {
         let length = left.min(features::SLICE);
@@ -103,7 +129,7 @@ async fn by_feature(args: &BenchArgs, spine: &Arc<dyn Spine>, prefix: &str) -> a
     for (rate, length, counts) in slices.into_iter().chain(measured) {
         let mut after = Vec::new();
         for (row, (loaded, governed)) in sides {
-            after.push((row, (slice(args, loaded, rate, length, counts, &stop).await?, governed)));
+            after.push((row, (slice(args, loaded, rate, length, counts, stop).await?, governed)));
         }
         sides = after;
     }
@@ -119,7 +145,9 @@ async fn by_feature(args: &BenchArgs, spine: &Arc<dyn Spine>, prefix: &str) -> a
 /// Opens the spine, has `what` measure under a prefix of its own, and removes what it made.
 async fn on_spine<T>(
     args: &BenchArgs,
-    what: impl AsyncFnOnce(&Arc<dyn Spine>, &Arc<dyn Bare>, &str) -> anyhow::Result<T>,
+    settings: &Settings,
+    told: impl Future<Output = ()>,
+    what: impl AsyncFnOnce(&Place) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     if !args.spine.starts_with("embedded:")
         && let Some(doubt) = crate::machine::doubt()
@@ -128,15 +156,11 @@ async fn on_spine<T>(
     }
     let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
     let run = format!("{stamp}-{}", std::process::id());
-    let (spine, folder, bare) = open(&args.spine, &run).await.context("the spine could not be opened")?;
-    let prefix = format!("bench-{run}.");
-    let outcome = what(&spine, &bare, &prefix).await;
-    for topic in spine.list(&prefix).await.unwrap_or_default() {
-        if let Err(error) = spine.delete(&topic).await {
-            tracing::warn!(%topic, %error, "a topic of the run could not be deleted");
-        }
-    }
-    drop((spine, bare));
+    let (spine, folder, bare) = open(&args.spine, settings, &run).await.context("the spine could not be opened")?;
+    let place = Place { spine, bare, prefix: format!("bench-{run}."), stop: Arc::new(AtomicBool::new(false)) };
+    let outcome = until_told(told, &place.stop, what(&place)).await;
+    remove(&*place.spine, &place.prefix).await;
+    drop(place);
     if let Some(folder) = folder
         && let Err(error) = std::fs::remove_dir_all(&folder)
     {
@@ -145,36 +169,62 @@ async fn on_spine<T>(
     outcome
 }
 
-async fn measured(
-    args: &BenchArgs,
-    spine: &Arc<dyn Spine>,
-    bare: &Arc<dyn Bare>,
-    prefix: &str,
-) -> anyhow::Result<Report> {
+/// Until it is done; once told to stop, it stops in order if that is quick, so that topics are deleted that nobody writes.
+async fn until_told<T>(
+    told: impl Future<Output = ()>,
+    stop: &AtomicBool,
+    run: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let mut run = std::pin::pin!(run);
+    tokio::select! {
+        outcome = &mut run => return outcome,
+        () = told => stop.store(true, Ordering::Relaxed),
+    }
+    // Whatever it came to, or left running: the process ends.
+    let _ = tokio::time::timeout(STOPPING, run).await;
+    Err(Stopped.into())
+}
+
+/// Deletes the topics of the run.
+async fn remove(spine: &dyn Spine, prefix: &str) {
+    let topics = match spine.list(prefix).await {
+        Ok(topics) => topics,
+        Err(error) => return tracing::warn!(prefix, %error, "the topics of the run could not be asked for and stay"),
+    };
+    for topic in topics {
+        match tokio::time::timeout(DELETING, spine.delete(&topic)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%topic, %error, "a topic of the run could not be deleted"),
+            Err(_) => tracing::warn!(%topic, "a topic of the run could not be deleted: no answer in time"),
+        }
+    }
+}
+
+async fn measured(args: &BenchArgs, place: &Place) -> anyhow::Result<Report> {
+    let Place { spine, bare, prefix, stop } = place;
     let plain = args.shards == 1 && args.max_leased.is_none();
     anyhow::ensure!(plain || args.scenario == Scenario::Jobs, "`--shards` and `--max-leased` are of whole jobs");
-    let names = Names::new(prefix.to_owned())?;
+    let names = Names::new(prefix.clone())?;
     let began = Instant::now();
     let last = if args.scenario == Scenario::Jobs { Milestone::Finished } else { Milestone::Released };
     let (mut ours, governed) = governed_side(args, spine, &names, (args.weight(), true), began, last).await?;
-    let stop = Arc::new(AtomicBool::new(false));
-    ours = slice(args, ours, args.rate, WARM_UP, false, &stop).await?;
+    ours = slice(args, ours, args.rate, args.warm_up, false, stop).await?;
     let sizes = if args.floor { Some(crate::floor::sizes(spine, &names, args).await?) } else { None };
-    ours = slice(args, ours, Rate::Max, args.flat_out, false, &stop).await?;
+    ours = slice(args, ours, Rate::Max, args.flat_out, false, stop).await?;
     let mut theirs = None;
     if let Some(sizes) = sizes {
         let mut floor = floor(args, spine, bare, prefix, sizes, began, last).await?;
-        floor = slice(args, floor, Rate::Max, args.flat_out, false, &stop).await?;
-        theirs = Some(slice(args, floor, args.rate, WARM_UP, false, &stop).await?);
+        floor = slice(args, floor, Rate::Max, args.flat_out, false, stop).await?;
+        theirs = Some(slice(args, floor, args.rate, args.warm_up, false, stop).await?);
     }
     // What ran flat out leaves much to be written behind it; neither side is measured right after.
-    ours = slice(args, ours, args.rate, WARM_UP, false, &stop).await?;
+    ours = slice(args, ours, args.rate, args.warm_up, false, stop).await?;
     let mut left = args.duration;
     while !left.is_zero() {
         let length = if theirs.is_some() { left.min(SLICE) } else { left };
-        ours = slice(args, ours, args.rate, length, true, &stop).await?;
+        ours = slice(args, ours, args.rate, length, true, stop).await?;
         if let Some(floor) = theirs.take() {
-            theirs = Some(slice(args, floor, args.rate, length, true, &stop).await?);
+            theirs = Some(slice(args, floor, args.rate, length, true, stop).await?);
         }
         left -= length;
     }
@@ -261,15 +311,15 @@ async fn slice(
     stop: &Arc<AtomicBool>,
 ) -> anyhow::Result<Loaded> {
     let Loaded { board, mut load, mut spent, tasks } = side;
-    let (in_flight, stop) = (u64::from(args.in_flight), stop.clone());
+    let (in_flight, told) = (u64::from(args.in_flight), stop.clone());
     let cpu = cpu_seconds();
     let (load, seconds) = tokio::task::spawn_blocking(move || {
-        let seconds = load.offer(rate, in_flight, length, counts, &stop);
+        let seconds = load.offer(rate, in_flight, length, counts, &told);
         (load, seconds)
     })
     .await?;
     let drained = Instant::now();
-    while board.open() > 0 && drained.elapsed() < SETTLE {
+    while board.open() > 0 && drained.elapsed() < SETTLE && !stop.load(Ordering::Relaxed) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     if counts {

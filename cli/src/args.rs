@@ -65,7 +65,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Submit jobs: JSON lines from a file or stdin
     Submit(SubmitArgs),
-    /// Look at jobs; cancel those that wait
+    /// Look at jobs; call them off
     #[command(subcommand)]
     Jobs(JobsCommand),
     /// Run a worker: a command per job or kept alive, an HTTP endpoint, the tools of an MCP server, or a builtin
@@ -230,8 +230,8 @@ pub(crate) enum JobsCommand {
         #[command(flatten)]
         reach: Reach,
     },
-    /// Call off a job that is held or deferred, as an operator or a submitter of its tenant. What was released to its pool
-    /// this version cannot stop: that is refused and said
+    /// Call a job off, as an operator or a submitter of its tenant. One that is held, deferred or waits ends at once; a worker
+    /// that has it is told to stop and has the pool's `cancel_grace_ms`; one that has ended stays as it is
     Cancel(SayArgs),
     /// Revoke a job, as an operator: it delegates no longer, and neither it nor anything that acts for it begins any more
     Revoke(SayArgs),

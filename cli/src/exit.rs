@@ -15,7 +15,7 @@ pub(crate) const CODES: &str = "Exit codes:
   0   done
   1   a job did not succeed, a case failed, topics differ (`topics plan`), verdicts differ
       (`policy diff`), rules can never decide (`policy check`), something is to be mended (`doctor`), or something that was
-      asked for is not there
+      asked for is not there; jobs were lost or doubled, or a signal stopped it before it had figures (`bench`)
   2   the command line is wrong
   3   the audit log was tampered with (`audit verify`, `audit export`)
   4   no record is bad, and whether all are there cannot be said (the same)
@@ -97,11 +97,7 @@ impl From<tidegate_node::ConfigRefused> for Failure {
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
-        let exit = match &error {
-            OpenError::Spine(spine) => of_spine(spine),
-            OpenError::Setting(_) | OpenError::Url(_) | OpenError::NoSettings { .. } => Exit::Config,
-        };
-        Self::new(exit, error)
+        Self::new(of_opening(&error), error)
     }
 }
 
@@ -136,6 +132,14 @@ impl From<StartError> for Failure {
             StartError::Metrics(_) => Exit::Software,
         };
         Self::new(exit, error)
+    }
+}
+
+/// A spine that cannot be opened.
+pub(crate) const fn of_opening(error: &OpenError) -> Exit {
+    match error {
+        OpenError::Spine(spine) => of_spine(spine),
+        OpenError::Setting(_) | OpenError::Url(_) | OpenError::NoSettings { .. } => Exit::Config,
     }
 }
 

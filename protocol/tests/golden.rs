@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tidegate_protocol::checkpoint::Checkpoint;
-use tidegate_protocol::command::Command;
+use tidegate_protocol::command::{Action, Command};
 use tidegate_protocol::control::{AcceptedLoss, Claim, FactRecord, Group, Mark, SnapshotBody, SnapshotChunk, Term};
 use tidegate_protocol::decision::{Decision, Judged, PayloadAt};
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
@@ -24,7 +24,7 @@ use tidegate_protocol::job::Job;
 use tidegate_protocol::kept::HoldView;
 use tidegate_protocol::limits::{LimitAnswer, LimitDefinition, LimitRequest, LimitsFact, OutcomeTold};
 use tidegate_protocol::outcome::Finished;
-use tidegate_protocol::pool_command::PoolCommand;
+use tidegate_protocol::pool_command::{PoolAction, PoolCommand};
 use tidegate_protocol::proof::Ticket;
 use tidegate_protocol::returned::JobReturned;
 use tidegate_protocol::withdrawal::Withdrawal;
@@ -79,107 +79,161 @@ fn judged(name: &str) -> Judged {
     value
 }
 
-/// The file name's word for each variant: a new variant does not compile without one.
-fn kernel_word(fact: &KernelFact) -> &'static str {
-    match fact {
-        KernelFact::PolicyAdopted { .. } => "policy_adopted",
-        KernelFact::JobDecided { .. } => "job_decided",
-        KernelFact::JobDeferred { .. } => "job_deferred",
-        KernelFact::SliceRequested { .. } => "slice_requested",
-        KernelFact::SliceGranted { .. } => "slice_granted",
-        KernelFact::SliceReturned { .. } => "slice_returned",
-        KernelFact::SpendSettled { .. } => "spend_settled",
-        KernelFact::OutcomePassedOn { .. } => "outcome_passed_on",
-        KernelFact::JobHeld { .. } => "job_held",
-        KernelFact::HoldRenewed { .. } => "hold_renewed",
-        KernelFact::ApprovalGiven { .. } => "approval_given",
-        KernelFact::HoldEscalated { .. } => "hold_escalated",
-        KernelFact::CommandRefused { .. } => "command_refused",
-        KernelFact::JobCancelled { .. } => "job_cancelled",
-        KernelFact::JobWithdrawn { .. } => "job_withdrawn",
-        KernelFact::DelegationRevoked { .. } => "delegation_revoked",
-        KernelFact::RecordRedriven { .. } => "record_redriven",
-        KernelFact::RecordDropped { .. } => "record_dropped",
-        KernelFact::JobRepeated { .. } => "job_repeated",
-        KernelFact::RecordRejected { .. } => "record_rejected",
-    }
+/// The file name's word for each variant, and all of these words: a new variant does not compile without one, and its word
+/// wants a file.
+macro_rules! words {
+    ($word:ident, $all:ident, $record:ident: $($variant:ident $text:literal,)+) => {
+        fn $word(record: &$record) -> &'static str {
+            match record {
+                $($record::$variant { .. } => $text,)+
+            }
+        }
+        const $all: &[&str] = &[$($text),+];
+    };
 }
 
-fn scheduler_word(fact: &SchedulerFact) -> &'static str {
-    match fact {
-        SchedulerFact::WorkerWelcomed { .. } => "worker_welcomed",
-        SchedulerFact::LeaseGranted { .. } => "lease_granted",
-        SchedulerFact::LeaseExpired { .. } => "lease_expired",
-        SchedulerFact::JobFinished { .. } => "job_finished",
-        SchedulerFact::CancelAsked { .. } => "cancel_asked",
-        SchedulerFact::WithdrawalKept { .. } => "withdrawal_kept",
-        SchedulerFact::WithdrawalMoved { .. } => "withdrawal_moved",
-        SchedulerFact::JobRetried { .. } => "job_retried",
-        SchedulerFact::JobDelayed { .. } => "job_delayed",
-        SchedulerFact::JobDue { .. } => "job_due",
-        SchedulerFact::ResultRefused { .. } => "result_refused",
-        SchedulerFact::JobDuplicate { .. } => "job_duplicate",
-        SchedulerFact::JobMoved { .. } => "job_moved",
-        SchedulerFact::JobReturned { .. } => "job_returned",
-        SchedulerFact::WorkRefused { .. } => "work_refused",
-        SchedulerFact::WorkerForgotten { .. } => "worker_forgotten",
-        SchedulerFact::WorkerCordoned { .. } => "worker_cordoned",
-        SchedulerFact::WorkerUncordoned { .. } => "worker_uncordoned",
-        SchedulerFact::PoolCommandRefused { .. } => "pool_command_refused",
-        SchedulerFact::ResultRepeated { .. } => "result_repeated",
-        SchedulerFact::SliceRequested { .. } => "slice_requested",
-        SchedulerFact::SliceGranted { .. } => "slice_granted",
-        SchedulerFact::SliceReturned { .. } => "slice_returned",
-    }
+words! { kernel_word, KERNEL_FACTS, KernelFact:
+    PolicyAdopted "policy_adopted",
+    JobDecided "job_decided",
+    JobDeferred "job_deferred",
+    SliceRequested "slice_requested",
+    SliceGranted "slice_granted",
+    SliceReturned "slice_returned",
+    SpendSettled "spend_settled",
+    OutcomePassedOn "outcome_passed_on",
+    JobHeld "job_held",
+    HoldRenewed "hold_renewed",
+    ApprovalGiven "approval_given",
+    HoldEscalated "hold_escalated",
+    CommandRefused "command_refused",
+    JobCancelled "job_cancelled",
+    JobWithdrawn "job_withdrawn",
+    DelegationRevoked "delegation_revoked",
+    RecordRedriven "record_redriven",
+    RecordDropped "record_dropped",
+    JobRepeated "job_repeated",
+    RecordRejected "record_rejected",
 }
 
-fn limit_request_word(request: &LimitRequest) -> &'static str {
-    match request {
-        LimitRequest::Ask { .. } => "ask",
-        LimitRequest::Return { .. } => "return",
-        LimitRequest::Ended { .. } => "ended",
-    }
+words! { scheduler_word, SCHEDULER_FACTS, SchedulerFact:
+    WorkerWelcomed "worker_welcomed",
+    LeaseGranted "lease_granted",
+    LeaseExpired "lease_expired",
+    JobFinished "job_finished",
+    CancelAsked "cancel_asked",
+    WithdrawalKept "withdrawal_kept",
+    WithdrawalMoved "withdrawal_moved",
+    JobRetried "job_retried",
+    JobDelayed "job_delayed",
+    JobDue "job_due",
+    ResultRefused "result_refused",
+    JobDuplicate "job_duplicate",
+    JobMoved "job_moved",
+    JobReturned "job_returned",
+    WorkRefused "work_refused",
+    WorkerForgotten "worker_forgotten",
+    WorkerCordoned "worker_cordoned",
+    WorkerUncordoned "worker_uncordoned",
+    PoolCommandRefused "pool_command_refused",
+    ResultRepeated "result_repeated",
+    SliceRequested "slice_requested",
+    SliceGranted "slice_granted",
+    SliceReturned "slice_returned",
 }
 
-fn limit_answer_word(answer: &LimitAnswer) -> &'static str {
-    match answer {
-        LimitAnswer::Granted { .. } => "granted",
-        LimitAnswer::Recalled { .. } => "recalled",
-        LimitAnswer::Switched { .. } => "switched",
-    }
+words! { limit_request_word, LIMIT_REQUESTS, LimitRequest:
+    Ask "ask",
+    Return "return",
+    Ended "ended",
 }
 
-fn limits_word(fact: &LimitsFact) -> &'static str {
-    match fact {
-        LimitsFact::Answered { .. } => "answered",
-        LimitsFact::AskKept { .. } => "ask_kept",
-        LimitsFact::Told { .. } => "told",
-        LimitsFact::Noticed { .. } => "noticed",
-        LimitsFact::BreakerHalfOpened { .. } => "breaker_half_opened",
-        LimitsFact::HoldingLapsed { .. } => "holding_lapsed",
-        LimitsFact::KeyForgotten { .. } => "key_forgotten",
-        LimitsFact::RequestRefused { .. } => "request_refused",
-    }
+words! { limit_answer_word, LIMIT_ANSWERS, LimitAnswer:
+    Granted "granted",
+    Recalled "recalled",
+    Switched "switched",
 }
 
-fn report_word(report: &Report) -> &'static str {
-    match report {
-        Report::Hello { .. } => "hello",
-        Report::Heartbeat { .. } => "heartbeat",
-        Report::Result { .. } => "result",
-        Report::GiveBack { .. } => "give_back",
-        Report::Progress { .. } => "progress",
-    }
+words! { limits_word, LIMITS_FACTS, LimitsFact:
+    Answered "answered",
+    AskKept "ask_kept",
+    Told "told",
+    Noticed "noticed",
+    BreakerHalfOpened "breaker_half_opened",
+    HoldingLapsed "holding_lapsed",
+    KeyForgotten "key_forgotten",
+    RequestRefused "request_refused",
 }
 
-fn order_word(order: &Order) -> &'static str {
-    match order {
-        Order::Welcome { .. } => "welcome",
-        Order::Assignment { .. } => "assignment",
-        Order::Cancel { .. } => "cancel",
-        Order::Drain { .. } => "drain",
-        Order::Settled { .. } => "settled",
-    }
+words! { report_word, REPORTS, Report:
+    Hello "hello",
+    Heartbeat "heartbeat",
+    Result "result",
+    GiveBack "give_back",
+    Progress "progress",
+}
+
+words! { order_word, ORDERS, Order:
+    Welcome "welcome",
+    Assignment "assignment",
+    Cancel "cancel",
+    Drain "drain",
+    Settled "settled",
+}
+
+words! { action_word, ACTIONS, Action:
+    Approve "approve",
+    Reject "reject",
+    Cancel "cancel",
+    Revoke "revoke",
+    Redrive "redrive",
+    Drop "drop",
+}
+
+words! { pool_action_word, POOL_ACTIONS, PoolAction:
+    Cordon "cordon",
+    Uncordon "uncordon",
+    Drain "drain",
+}
+
+/// Records without variants.
+const PLAIN: &[&str] = &[
+    "accepted_loss",
+    "checkpoint",
+    "claim",
+    "command",
+    "decision",
+    "finished",
+    "group",
+    "hold_view",
+    "job",
+    "job_returned",
+    "judged",
+    "limit_definition",
+    "mark",
+    "outcome_told",
+    "pool_command",
+    "snapshot_body",
+    "snapshot_chunk",
+    "term",
+    "ticket",
+    "withdrawal",
+];
+
+/// What files there must be: a word of each variant, and of each action of a command, whatever its file is called.
+fn expected() -> BTreeSet<String> {
+    let all = [
+        ("kernel_fact", KERNEL_FACTS),
+        ("scheduler_fact", SCHEDULER_FACTS),
+        ("limit_request", LIMIT_REQUESTS),
+        ("limit_answer", LIMIT_ANSWERS),
+        ("limits_fact", LIMITS_FACTS),
+        ("report", REPORTS),
+        ("order", ORDERS),
+        ("action of a command", ACTIONS),
+        ("action of a pool_command", POOL_ACTIONS),
+    ];
+    let words = all.iter().flat_map(|(kind, words)| words.iter().map(move |word| format!("{kind}.{word}")));
+    words.chain(PLAIN.iter().map(|kind| format!("{kind}."))).collect()
 }
 
 #[test]
@@ -200,8 +254,16 @@ fn every_record_is_read_and_written_as_ever() {
             "snapshot_chunk" => drop_in(same::<SnapshotChunk>(&name)),
             "snapshot_body" => drop_in(same::<SnapshotBody>(&name)),
             "term" => drop_in(same::<Term>(&name)),
-            "pool_command" => drop_in(same::<PoolCommand>(&name)),
-            "command" => drop_in(same::<Command>(&name)),
+            "pool_command" => {
+                let command: PoolCommand = same(&name);
+                met.insert(format!("action of a pool_command.{}", pool_action_word(&command.action)));
+                drop_in(command)
+            }
+            "command" => {
+                let command: Command = same(&name);
+                met.insert(format!("action of a command.{}", action_word(&command.action)));
+                drop_in(command)
+            }
             "hold_view" => drop_in(same::<HoldView>(&name)),
             "accepted_loss" => drop_in(same::<AcceptedLoss>(&name)),
             "job" => drop_in(same::<Job>(&name)),
@@ -230,96 +292,7 @@ fn every_record_is_read_and_written_as_ever() {
         assert!(word.is_empty() || word == variant, "{name} holds `{word}`");
         met.insert(format!("{kind}.{word}"));
     }
-    let expected = [
-        "accepted_loss.",
-        "checkpoint.",
-        "claim.",
-        "command.",
-        "decision.",
-        "finished.",
-        "group.",
-        "hold_view.",
-        "job.",
-        "job_returned.",
-        "judged.",
-        "kernel_fact.approval_given",
-        "kernel_fact.command_refused",
-        "kernel_fact.delegation_revoked",
-        "kernel_fact.hold_escalated",
-        "kernel_fact.hold_renewed",
-        "kernel_fact.job_cancelled",
-        "kernel_fact.job_decided",
-        "kernel_fact.job_deferred",
-        "kernel_fact.job_held",
-        "kernel_fact.job_repeated",
-        "kernel_fact.job_withdrawn",
-        "kernel_fact.outcome_passed_on",
-        "kernel_fact.policy_adopted",
-        "kernel_fact.record_dropped",
-        "kernel_fact.record_redriven",
-        "kernel_fact.record_rejected",
-        "kernel_fact.slice_granted",
-        "kernel_fact.slice_requested",
-        "kernel_fact.slice_returned",
-        "kernel_fact.spend_settled",
-        "limit_answer.granted",
-        "limit_answer.recalled",
-        "limit_answer.switched",
-        "limit_definition.",
-        "limit_request.ask",
-        "limit_request.ended",
-        "limit_request.return",
-        "limits_fact.answered",
-        "limits_fact.ask_kept",
-        "limits_fact.breaker_half_opened",
-        "limits_fact.holding_lapsed",
-        "limits_fact.key_forgotten",
-        "limits_fact.noticed",
-        "limits_fact.request_refused",
-        "limits_fact.told",
-        "mark.",
-        "order.assignment",
-        "order.cancel",
-        "order.drain",
-        "order.settled",
-        "order.welcome",
-        "outcome_told.",
-        "pool_command.",
-        "report.give_back",
-        "report.heartbeat",
-        "report.hello",
-        "report.progress",
-        "report.result",
-        "scheduler_fact.cancel_asked",
-        "scheduler_fact.job_delayed",
-        "scheduler_fact.job_due",
-        "scheduler_fact.job_duplicate",
-        "scheduler_fact.job_finished",
-        "scheduler_fact.job_moved",
-        "scheduler_fact.job_retried",
-        "scheduler_fact.job_returned",
-        "scheduler_fact.lease_expired",
-        "scheduler_fact.lease_granted",
-        "scheduler_fact.pool_command_refused",
-        "scheduler_fact.result_refused",
-        "scheduler_fact.result_repeated",
-        "scheduler_fact.slice_granted",
-        "scheduler_fact.slice_requested",
-        "scheduler_fact.slice_returned",
-        "scheduler_fact.withdrawal_kept",
-        "scheduler_fact.withdrawal_moved",
-        "scheduler_fact.work_refused",
-        "scheduler_fact.worker_cordoned",
-        "scheduler_fact.worker_forgotten",
-        "scheduler_fact.worker_uncordoned",
-        "scheduler_fact.worker_welcomed",
-        "snapshot_body.",
-        "snapshot_chunk.",
-        "term.",
-        "ticket.",
-        "withdrawal.",
-    ];
-    assert_eq!(met.iter().map(String::as_str).collect::<Vec<_>>(), expected, "a record has no golden file");
+    assert_eq!(met, expected(), "a record has no golden file");
 }
 
 /// A record without variants has no word.

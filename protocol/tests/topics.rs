@@ -69,3 +69,19 @@ fn the_table_is_as_published() {
     }
     assert_eq!(out, fs::read_to_string(golden).unwrap());
 }
+
+#[test]
+fn the_table_of_the_architecture_is_this_one() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ARCHITECTURE.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, behind) = page.split_once("| topic | partition by | kind | sealed | written by | read by |\n").unwrap();
+    let rows: Vec<&str> = behind.lines().skip(1).take_while(|line| line.starts_with('|')).collect();
+    let wanted: Vec<String> = TABLE
+        .iter()
+        .map(|row| {
+            let (kind, sealed) = (format!("{:?}", row.kind).to_lowercase(), if row.sealed { "yes" } else { "no" });
+            format!("| `{}` | {} | {kind} | {sealed} | {} | {} |", row.name, row.partition_by, row.writers, row.readers)
+        })
+        .collect();
+    assert_eq!(rows, wanted, "ARCHITECTURE.md says otherwise than `protocol::topics::TABLE`");
+}

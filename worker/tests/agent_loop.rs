@@ -82,10 +82,16 @@ async fn one_process_does_one_job_after_the_other_and_is_told_all_there_is_to_kn
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_at_once_have_a_process_each() {
-    let body = "time.sleep(0.3)\nsay('result', seq, output=os.getpid())";
-    let (mut rig, _running) = agent(process(body), 2).await;
+    // Neither ends before both have begun.
+    let met = tempfile::tempdir().unwrap();
+    let body = format!(
+        "open(os.path.join('{0}', str(job)), 'w').close()\nwhile len(os.listdir('{0}')) < 2: time.sleep(0.01)\n\
+         say('result', seq, output=os.getpid())",
+        met.path().display()
+    );
+    let (mut rig, _running) = agent(process(&body), 2).await;
     rig.assign(0, 5, &job(1, "run"), "1").await;
-    rig.assign(0, 5, &job(2, "run"), "1").await;
+    rig.assign(0, 5, &job(2, "run"), "2").await;
     let (one, other) = (output(&rig.result(0).await), output(&rig.result(0).await));
     assert_ne!(one, other);
 }

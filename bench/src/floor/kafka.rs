@@ -1,5 +1,7 @@
 //! The bare client of Kafka: rdkafka as it comes, with the settings of our adapter.
 
+use std::collections::BTreeMap;
+
 use futures::future::{BoxFuture, FutureExt, try_join_all};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{Consumer, StreamConsumer};
@@ -14,16 +16,21 @@ use super::bare::{Bare, BareNew, BareReader, BareRecord, BareSender};
 /// Connects where our adapter does.
 pub(crate) struct BareKafka {
     brokers: String,
+    /// How one connects, as our adapter is told.
+    settings: BTreeMap<String, String>,
 }
 
 impl BareKafka {
-    pub(crate) fn new(brokers: String) -> Self {
-        Self { brokers }
+    pub(crate) fn new(brokers: String, settings: BTreeMap<String, String>) -> Self {
+        Self { brokers, settings }
     }
 
     fn config(&self, own: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("socket.nagle.disable", "true");
+        for (name, value) in &self.settings {
+            config.set(name, value);
+        }
         for (name, value) in own {
             config.set(*name, *value);
         }

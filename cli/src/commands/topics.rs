@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use clap::ValueEnum as _;
+use serde_json::Value;
 use tidegate_node::Config;
-use tidegate_node::topics::{ApplyError, Export, Plan, apply, export, plan, wanted};
+use tidegate_node::topics::{ApplyError, Export, Plan, Wanted, apply, export, plan, wanted};
 use tidegate_spine::Spine;
 
 use super::{config_of, on_spine, runtime};
@@ -30,19 +32,42 @@ pub(crate) fn run(global: &Global, command: TopicsCommand) -> Result<Exit, Failu
                 Ok(Exit::Done)
             }
             TopicsCommand::Export { format, .. } => {
-                let form = match format {
-                    ExportForm::Text => Export::Text,
-                    ExportForm::Json => Export::Json,
-                    ExportForm::KafkaTopics => Export::KafkaTopics,
-                    ExportForm::Strimzi => Export::Strimzi,
-                    ExportForm::Terraform => Export::Terraform,
-                    ExportForm::Acls => Export::Acls,
-                };
-                output::text_line(export(&config.prefix, &wanted(&config, &*spine).await?, form).trim_end());
+                let form = form(format);
+                let wanted = wanted(&config, &*spine).await?;
+                match global.output {
+                    Output::Text => output::text_line(export(&config.prefix, &wanted, form).trim_end()),
+                    Output::Json => output::json(&document(&config.prefix, &wanted, format)?),
+                }
                 Ok(Exit::Done)
             }
         }
     })
+}
+
+const fn form(format: ExportForm) -> Export {
+    match format {
+        ExportForm::Text => Export::Text,
+        ExportForm::Json => Export::Json,
+        ExportForm::KafkaTopics => Export::KafkaTopics,
+        ExportForm::Strimzi => Export::Strimzi,
+        ExportForm::Terraform => Export::Terraform,
+        ExportForm::Acls => Export::Acls,
+    }
+}
+
+/// The topics as one document; what other tools read stands in it as text, under `format`.
+fn document(prefix: &str, wanted: &[Wanted], format: ExportForm) -> Result<Value, Failure> {
+    match format {
+        ExportForm::Text | ExportForm::Json => {
+            let topics: Value = serde_json::from_str(&export(prefix, wanted, Export::Json))
+                .map_err(|error| Failure::new(Exit::Software, error))?;
+            Ok(serde_json::json!({ "format": "json", "topics": topics }))
+        }
+        ExportForm::KafkaTopics | ExportForm::Strimzi | ExportForm::Terraform | ExportForm::Acls => {
+            let word = format.to_possible_value().map(|word| word.get_name().to_owned());
+            Ok(serde_json::json!({ "format": word, "text": export(prefix, wanted, form(format)) }))
+        }
+    }
 }
 
 fn opened(global: &Global, spine: &SpineArgs) -> Result<Config, Failure> {

@@ -62,6 +62,8 @@ use world::World;
 
 /// How long nothing may move before what is missing is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Names that are tried for a folder of its own.
+const FOLDERS: u32 = 1_000;
 /// Jobs each worker runs at once.
 const CONCURRENCY: u32 = 8;
 
@@ -187,10 +189,7 @@ fn lines(files: &[PathBuf]) -> anyhow::Result<Lines> {
 /// The folder named, if it is new or empty; else a new one.
 fn data_folder(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     let Some(folder) = named else {
-        let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        let folder = std::env::temp_dir().join(format!("tidegate-demo-{stamp}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
-        return Ok(folder);
+        return new_folder();
     };
     std::fs::create_dir_all(folder).with_context(|| format!("data folder `{}` cannot be made", folder.display()))?;
     let mut entries =
@@ -201,6 +200,22 @@ fn data_folder(named: Option<&Path>) -> anyhow::Result<PathBuf> {
         folder.display()
     );
     Ok(folder.to_owned())
+}
+
+/// A folder that nobody had before.
+fn new_folder() -> anyhow::Result<PathBuf> {
+    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let within = std::env::temp_dir();
+    std::fs::create_dir_all(&within).with_context(|| format!("`{}` cannot be made", within.display()))?;
+    for number in 0..FOLDERS {
+        let folder = within.join(format!("tidegate-demo-{stamp}-{}-{number}", std::process::id()));
+        match std::fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("`{}` cannot be made", folder.display())),
+        }
+    }
+    anyhow::bail!("there are {FOLDERS} folders of demos of this millisecond in `{}`", within.display())
 }
 
 async fn start(args: &DemoArgs, data: &Path, world: &World) -> anyhow::Result<DevNode> {
