@@ -174,9 +174,11 @@ pub async fn submitters(config: &Config, spine: &Arc<dyn Spine>) -> Result<Vec<S
         let unknown = || StartError::Look(SpineError::UnknownTopic { topic: topics.raw.clone() });
         let partitions = state.ok_or_else(unknown)?.partitions;
         // Of a foreign record nobody here knows where its payload is.
-        let store = store.clone().filter(|_| matches!(source.format(), Format::TidegateJson));
+        let reads_ids = matches!(source.format(), Format::TidegateJson);
+        let store = store.clone().filter(|_| reads_ids);
         let claim_check = store.map(|store| ClaimCheck::new(store, above, source.max_depth()));
-        let source = SubmitSource { name: topics.name, topic: topics.raw, partitions, max_bytes: source.max_bytes() };
+        let max_bytes = source.max_bytes();
+        let source = SubmitSource { name: topics.name, topic: topics.raw, partitions, max_bytes, reads_ids };
         submitters.push(Submitter::new(Arc::clone(spine), source).claim_check(claim_check));
     }
     Ok(submitters)

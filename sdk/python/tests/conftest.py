@@ -43,7 +43,7 @@ rules:
 
 CAPABILITIES = [
     "greet", "count", "fail", "bytes", "slow", "stubborn", "drained", "pay", "pay-async", "approve", "unserved", "nan", "again", "tell", "outer", "inner",
-    "nest", "nest-async",
+    "nest", "nest-async", "repeated", "plan", "look", "lead", "follow", "sort", "leave",
 ]  # fmt: skip
 
 
