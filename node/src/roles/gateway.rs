@@ -61,7 +61,7 @@ impl GatewayHosting {
         ground.board.ask(move || {
             if read.is_caught_up() { Vec::new() } else { vec!["the view of jobs is being read".to_owned()] }
         });
-        let leasing = leasing(config, spine, keys, address)?;
+        let leasing = leasing(config, (spine, &view), keys, address)?;
         let (fleet, progress) = (fleet(config, spine, &view)?, progress(config, spine)?);
         let api = Api {
             key: key.clone(),
@@ -238,7 +238,7 @@ fn reports(config: &Config) -> Result<BTreeMap<PoolName, TopicName>, StartError>
 /// Workers that pull over HTTP, where keys are made for some.
 fn leasing(
     config: &Config,
-    spine: &Arc<dyn Spine>,
+    (spine, view): (&Arc<dyn Spine>, &Arc<View>),
     keys: &Keys,
     address: SocketAddr,
 ) -> Result<Arc<Leasing>, StartError> {
@@ -249,6 +249,7 @@ fn leasing(
         prefix: config.prefix.clone(),
         trust,
         name: config.membership.instance.clone().unwrap_or_else(|| format!("{}:{}", host_name(), address.port())),
+        view: Arc::clone(view),
         payloads: crate::payloads::store(config)?,
     };
     Ok(Leasing::new(place, terms(config), workers))

@@ -133,6 +133,8 @@ class _Place:
     def work(self) -> None:
         try:
             asyncio.run(self.worker.serve())
+            if self.worker.told_to_leave:
+                self.broken = TidegateError("an operator has told the worker of this process to leave")
         except BaseException as error:
             self.broken = error
 

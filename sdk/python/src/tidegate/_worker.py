@@ -99,7 +99,8 @@ class Worker:
     """Workers of one process for one pool.
 
     URL and key are those given, else of `TIDEGATE_URL` and `TIDEGATE_WORKER_KEY`, else of the `tidegate dev` whose folder
-    is `data`, `TIDEGATE_DATA` or `.tidegate`. At most `concurrency` jobs run at once. When it is told to stop, running
+    is `data`, `TIDEGATE_DATA` or `.tidegate`. At most `concurrency` jobs run at once. `labels` are what jobs may ask for (`select`,
+    `prefer`), as far as the key allows. When it is told to stop, or an operator says that it is to leave (`tidegate workers drain`), running
     jobs may finish for `drain_s` seconds; what then still runs is stopped and goes back. What had ended by then is still
     reported, tried again for up to 10 seconds more.
     """
@@ -114,9 +115,13 @@ class Worker:
         name: str | None = None,
         concurrency: int = 8,
         drain_s: float = 30.0,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         if concurrency < 1:
             raise ValueError("concurrency must be at least 1")
+        self._labels = dict(labels or {})
+        self.told_to_leave = False
+        """An operator has said that it is to leave."""
         self._pool = pool
         self._where = (url, key, data)
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
@@ -177,6 +182,7 @@ class Worker:
             raise TidegateError("a worker needs at least one capability")
         url, key, data = self._where
         self._loop, self._changed, self._stopping = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        self.told_to_leave = False
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._concurrency + 4)
         # One for every job that is held: those that wait keep theirs. How many run at once is seen to where they are leased.
         threads = ThreadPoolExecutor(max(_MOST_HELD, self._concurrency), thread_name_prefix="tidegate")
@@ -234,28 +240,40 @@ class Worker:
                 continue
             pause = 0.1
             for lease in ask.result():
-                held = _Held(self._handlers, http, threads, lease, changed.set)
+                held = _Held(self._handlers, http, threads, lease, (changed.set, self._leave))
                 task = asyncio.create_task(held.run())
                 self._running[task] = held
                 task.add_done_callback(self._running.pop)
         stop.cancel()
 
+    def _leave(self) -> None:
+        """An operator wants it to leave: it drains, as on SIGTERM."""
+        if not self.told_to_leave:
+            _log.info("told to leave; what runs may finish")
+            self.told_to_leave = True
+            self.stop()
+
     async def _ask(self, http: httpx.AsyncClient, most: int) -> list[Mapping[str, Any]]:
-        body = {
+        body: dict[str, Any] = {
             "worker": self._name,
             "capabilities": sorted(self._handlers),
             "max": most,
             "wait_ms": int(_POLL_S * 1000),
         }
+        if self._labels:
+            body["labels"] = self._labels
         response = await http.post(f"/v1/pools/{quote(self._pool, safe='')}/lease", json=body)
         if response.status_code >= 500 or response.status_code == 429:
             raise _Retry(f"HTTP {response.status_code}: {response.text[:200]}")
         if not response.is_success:
             raise TidegateError(f"HTTP {response.status_code}: {response.text[:300]}")
         try:
-            leases: list[Mapping[str, Any]] = response.json()["leases"]
+            answer = response.json()
+            leases: list[Mapping[str, Any]] = answer["leases"]
         except (ValueError, KeyError, TypeError) as error:
             raise _Retry(f"that is no answer of a gateway: {response.text[:200]}") from error
+        if answer.get("drain") is True:
+            self._leave()
         return leases
 
     async def _drain(self) -> None:
@@ -290,7 +308,7 @@ class _Held:
         http: httpx.AsyncClient,
         threads: ThreadPoolExecutor,
         lease: Mapping[str, Any],
-        changed: Callable[[], None],
+        tell: tuple[Callable[[], None], Callable[[], None]],
     ) -> None:
         self._http = http
         self._threads = threads
@@ -304,7 +322,8 @@ class _Held:
         self._patience_s = max(self._term_s / 4, 0.5)
         self._loop = asyncio.get_running_loop()
         self.gathered = Gathered()
-        self._changed = changed
+        # That a place was lent or taken back, and that the worker is to leave.
+        self._changed, self._leave_worker = tell
         self._waiting = 0
         self._waits_told: bool | None = False
         self._over = False
@@ -391,6 +410,8 @@ class _Held:
                     return
                 continue
             heard = time.monotonic()
+            if said.get("drain") is True:
+                self._leave_worker()
             state = said.get("state")
             if state == "cancel":
                 self._stop(str(said.get("reason")))
