@@ -10,8 +10,10 @@
 
 #[path = "../dev/mod.rs"]
 mod dev;
+mod floods;
 mod placed;
 mod standing;
+mod stubborn;
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;

@@ -326,12 +326,17 @@ impl Desk {
         table.forget(REMEMBERED);
     }
 
-    /// The scheduler has settled a result of the worker `crew`.
+    /// The scheduler has settled a result of the worker `crew`; or ended a job that its worker still has, which holds it no longer then.
     pub(crate) fn settled(&self, crew: &WorkerId, job: &JobKey, accepted: bool, reason: &str) {
         let table = self.table();
         let id = table.by_job.get(&(crew.clone(), job.clone()));
         if let Some(lease) = id.and_then(|id| table.by_id.get(id)) {
             lease.settled.send_replace(Some((accepted, reason.to_owned())));
+            if !accepted {
+                lease.lose("the job has ended without it");
+                // Whoever waits for its end waits no longer.
+                drop(lease.end.lock().unwrap_or_else(PoisonError::into_inner).take());
+            }
         }
     }
 
