@@ -71,9 +71,11 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     home = tmp_path_factory.mktemp("dev")
     (home / "policy").mkdir()
     (home / "policy/python.yaml").write_text(POLICY)
+    # Chains of jobs in these tests are longer than most.
+    (home / "tidegate.yaml").write_text("tickets: { max_depth: 64 }\n")
     data = home / "data"
     capabilities = [word for name in CAPABILITIES for word in ("--capability", name)]
-    command: list[str | Path] = [binary, "dev", "--data", data, "--policy", home / "policy", "--listen", "127.0.0.1:0"]
+    command: list[str | Path] = [binary, "--config", home / "tidegate.yaml", "dev", "--data", data, "--policy", home / "policy", "--listen", "127.0.0.1:0"]
     command.extend(capabilities)
     running = Dev(binary, data, "")
     with (home / "dev.log").open("w") as log:

@@ -60,6 +60,10 @@ def _job(
     return job
 
 
+def _trace(traceparent: str | None) -> dict[str, str]:
+    return {"traceparent": traceparent} if traceparent else {}
+
+
 def _said(response: httpx.Response) -> Any:
     if response.is_success:
         return response.json()
@@ -224,14 +228,15 @@ class Client:
         tenant: str | None = None,
         id: str | None = None,
         actor: Mapping[str, str] | str | None = None,
+        traceparent: str | None = None,
         **attributes: Any,
     ) -> Job:
         """Submits a job; it is sent again on errors and runs once. `attributes` are further members of the job's envelope
-        (`priority`, `labels`, `requires`, `risk_tags`, `deadline`, …)."""
+        (`priority`, `labels`, `requires`, `risk_tags`, `deadline`, …); `traceparent` is the trace it belongs to (W3C)."""
         job = _job(self._tenant, topic, capability, payload, tenant, id, actor, attributes)
         for attempt in range(_RETRIES + 1):
             try:
-                answer = _said(await self._http.post("/v1/jobs", json=job))
+                answer = _said(await self._http.post("/v1/jobs", json=job, headers=_trace(traceparent)))
                 return Job(self, answer["source"], answer["id"], job["tenant"])
             except (httpx.HTTPError, TidegateError) as error:
                 await asyncio.sleep(_again(error, attempt))
@@ -354,13 +359,14 @@ class BlockingClient:
         tenant: str | None = None,
         id: str | None = None,
         actor: Mapping[str, str] | str | None = None,
+        traceparent: str | None = None,
         **attributes: Any,
     ) -> BlockingJob:
         """As `Client.submit`."""
         job = _job(self._tenant, topic, capability, payload, tenant, id, actor, attributes)
         for attempt in range(_RETRIES + 1):
             try:
-                answer = _said(self._http.post("/v1/jobs", json=job))
+                answer = _said(self._http.post("/v1/jobs", json=job, headers=_trace(traceparent)))
                 return BlockingJob(self, answer["source"], answer["id"], job["tenant"])
             except (httpx.HTTPError, TidegateError) as error:
                 time.sleep(_again(error, attempt))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import contextvars
 import inspect
 import json
 import logging
@@ -13,14 +14,15 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 from urllib.parse import quote
 
 import httpx
 
 from . import _connect
+from ._client import BlockingClient, BlockingJob, Client, Job
 from ._errors import Retryable, TidegateError
 from ._progress import Gathered, finite, text_of
 
@@ -41,6 +43,10 @@ _EVERY_S = 0.25
 _LEAVING = "the worker is shutting down"
 _REPORT_S = 5.0
 """How long what is to be said of jobs may take once a drain is over."""
+
+
+running_job: contextvars.ContextVar[Context | None] = contextvars.ContextVar("tidegate_running_job", default=None)
+"""The job whose handler runs here: what it calls that is governed acts for it, and is a job it waits for."""
 
 
 class Context:
@@ -88,6 +94,28 @@ class Context:
             yield
         finally:
             self._held.waits(-1)
+
+    @overload
+    def spawn(self, client: Client, **job: Any) -> Coroutine[Any, Any, Job]: ...
+
+    @overload
+    def spawn(self, client: BlockingClient, **job: Any) -> BlockingJob: ...
+
+    def spawn(self, client: Client | BlockingClient, **job: Any) -> Coroutine[Any, Any, Job] | BlockingJob:
+        """Submits a job that acts for this one, with its ticket: it may do no more than this one hands on (`scope`; by itself what it
+        does itself), is judged for everybody above it, and is of the same tenant and trace. What it takes is what `submit` takes. An
+        `id` made from this job's own lets it run once though this one runs again. To wait for its result, do so within `waiting`."""
+        return client.submit(**self._for_child(job))
+
+    def _for_child(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """The job with what makes it this one's child."""
+        for own in ("parent", "parent_ticket"):
+            if own in job:
+                raise TidegateError(f"a job that is spawned says no `{own}` itself")
+        if not self.ticket:
+            raise TidegateError("this job came without its ticket, and cannot spawn others")
+        of = {"parent": self.job["id"], "parent_ticket": self.ticket, "traceparent": self.traceparent}
+        return {**job, "tenant": job.get("tenant") or self.job["tenant"], **of}
 
     def _cancel(self, why: str) -> None:
         if not self._stop.is_set():
@@ -383,12 +411,14 @@ class _Held:
 
     async def _call(self, handler: Handler) -> Any:
         arguments = (self._payload(), self._context)[: _takes(handler)]
+        around = contextvars.copy_context()
+        around.run(running_job.set, self._context)
         if inspect.iscoroutinefunction(handler):
-            self._work = asyncio.ensure_future(handler(*arguments))
+            self._work = self._loop.create_task(handler(*arguments), context=around)
         else:
             # A thread cannot be stopped from outside: the handler looks at `context.cancelled`.
             self._in_thread = True
-            self._work = self._loop.run_in_executor(self._threads, lambda: handler(*arguments))
+            self._work = self._loop.run_in_executor(self._threads, lambda: around.run(handler, *arguments))
         return await self._work
 
     def _payload(self) -> Any:
