@@ -69,6 +69,9 @@ pub(super) fn not_read() -> Refused {
 /// # Errors
 /// When it says another id.
 pub(super) fn with_id(job: Bytes, key: &JobId) -> Result<Bytes, Refused> {
+    let begin = job.len() - job.trim_ascii_start().len();
+    // A list would be read as an object without names.
+    let Some(b'{') = job.get(begin) else { return Ok(job) };
     let Ok(Named { id }) = serde_json::from_slice::<Named>(&job) else { return Ok(job) };
     if let Some(id) = id {
         return match serde_json::from_str::<String>(id.get()) {
@@ -80,7 +83,6 @@ pub(super) fn with_id(job: Bytes, key: &JobId) -> Result<Bytes, Refused> {
             )),
         };
     }
-    let Some(begin) = job.iter().position(|byte| *byte == b'{') else { return Ok(job) };
     let (before, members) = job.split_at(begin + 1);
     let Ok(id) = serde_json::to_string(key.as_str()) else { return Ok(job) };
     let is_empty = members.trim_ascii_start().starts_with(b"}");
