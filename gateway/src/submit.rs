@@ -32,6 +32,8 @@ pub struct SubmitSource {
     pub partitions: u32,
     /// Largest record in bytes.
     pub max_bytes: usize,
+    /// Whether its records are jobs' envelopes, whose `id` names the job.
+    pub reads_ids: bool,
 }
 
 /// A job that landed.

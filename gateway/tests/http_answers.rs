@@ -44,6 +44,7 @@ fn workers() -> WorkerKeys {
         tenants: None,
         pools: Some([PoolName::new("bank").unwrap()].into()),
         capabilities: Some([Capability::new("pay").unwrap()].into()),
+        labels: None,
         enforces: [].into(),
         max_leases: 10,
         until_ms: None,
@@ -72,11 +73,13 @@ async fn gateway() -> Gateway {
         topic: raw.clone(),
         partitions: 4,
         max_bytes: 1_000,
+        reads_ids: true,
     };
+    let events = SubmitSource { name: SourceName::new("events").unwrap(), reads_ids: false, ..source.clone() };
     let api = Api {
         commands: Commands::new(spine.clone(), Vec::new()),
         key: Key::new(KEY),
-        submitters: vec![Submitter::new(Arc::clone(&spine), source)],
+        submitters: [source, events].map(|source| Submitter::new(Arc::clone(&spine), source)).into(),
         view: Arc::clone(&view),
         fleet: Fleet::new(Arc::clone(&spine), Arc::clone(&view), Vec::new(), WorkerKeys::default()),
         progress: tidegate_gateway::progress::Progress::new(Arc::clone(&spine), BTreeMap::new()),
@@ -86,6 +89,7 @@ async fn gateway() -> Gateway {
                 prefix: "t.".into(),
                 trust: Arc::new(Keyring::default()),
                 name: "test".into(),
+                view: Arc::clone(&view),
                 payloads: None,
             },
             BTreeMap::new(),
@@ -109,13 +113,31 @@ async fn gateway() -> Gateway {
 
 impl Gateway {
     async fn ask(&self, method: &str, path: &str, key: Option<&str>, body: &str) -> (u16, Value) {
+        self.ask_with(method, path, key, None, body).await
+    }
+
+    /// With this `Idempotency-Key`.
+    async fn ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        idempotency: Option<&'static str>,
+        body: &str,
+    ) -> (u16, Value) {
         let url = format!("http://{}{path}", self.address);
         let (method, key, body) = (method.to_owned(), key.map(str::to_owned), body.to_owned());
         tokio::task::spawn_blocking(move || {
             let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
             let authorization = key.map_or_else(String::new, |key| format!("Bearer {key}"));
             let mut response = match method.as_str() {
-                "POST" => agent.post(&url).header("authorization", &authorization).send(body).unwrap(),
+                "POST" => {
+                    let mut request = agent.post(&url).header("authorization", &authorization);
+                    if let Some(idempotency) = idempotency {
+                        request = request.header("idempotency-key", idempotency);
+                    }
+                    request.send(body).unwrap()
+                }
                 _ => agent.get(&url).header("authorization", &authorization).call().unwrap(),
             };
             let text = response.body_mut().read_to_string().unwrap();
@@ -162,6 +184,31 @@ async fn what_was_submitted_stands_where_the_answer_says_byte_for_byte() {
     // Several lines of one object are one job.
     let (status, pretty) = gateway.post("{\n  \"id\": \"p\"\n}").await;
     assert_eq!((status, &pretty["id"]), (202, &json!("p")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_is_the_id_of_a_single_job_and_never_passed_over() {
+    let gateway = gateway().await;
+    let post = async |key, path: &str, body: &str| gateway.ask_with("POST", path, Some(KEY), Some(key), body).await;
+    let (status, first) = post("pay-7", "/v1/jobs", r#"{"tenant":"t","payload": 1.0}"#).await;
+    assert_eq!((status, &first["id"]), (202, &json!("pay-7")), "{first}");
+    let landed = gateway.record(&first["source"]).await.value.unwrap();
+    assert_eq!(landed, &br#"{"id":"pay-7","tenant":"t","payload": 1.0}"#[..]);
+    // Said both ways it is the same job, in the partition where the kernel knows the first; a single line too.
+    let partition = |answer: &Value| answer["source"].as_str().unwrap().split('@').next().unwrap().to_owned();
+    let (status, again) = post("\"pay-7\"", "/v1/jobs", r#"{"id":"pay-7","tenant":"t"}"#).await;
+    assert_eq!((status, partition(&again)), (202, partition(&first)), "{again}");
+    let table = [
+        ("pay-7", "/v1/jobs", r#"{"id":"pay-8","tenant":"t"}"#, "idempotency_key_contradicts"),
+        ("pay-7", "/v1/jobs", "{\"tenant\":\"t\"}\n{\"tenant\":\"t\"}", "idempotency_key_of_several"),
+        ("pay-7", "/v1/jobs?source=events", "{}", "idempotency_key_not_read"),
+        ("", "/v1/jobs", "{}", "bad_idempotency_key"),
+        ("pay-7", "/v1/jobs", "[1]", "not_a_job"),
+    ];
+    for (key, path, body, word) in table {
+        let (status, answer) = post(key, path, body).await;
+        assert_eq!((status, &answer["error"]), (400, &json!(word)), "{key} {body}: {answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,6 +58,14 @@ fn each_mistake_is_told_with_its_place_its_reason_and_a_remedy() {
             "t.yaml:4: `00` is no SHA-256: it must be 64 hex digits, as `tidegate keys create --role worker` prints them; `tidegate keys create --role worker` makes one and prints what to write",
         ),
         (
+            "keys:\n  workers:\n    - id: w\n      sha256: '0000000000000000000000000000000000000000000000000000000000000000'\n      labels: { zone: [] }\n",
+            "t.yaml:5: label `zone` has no value; name its values, or leave the label out",
+        ),
+        (
+            "keys:\n  workers:\n    - id: w\n      sha256: '0000000000000000000000000000000000000000000000000000000000000000'\n      labels: { zone: [\"a\\tb\"] }\n",
+            "t.yaml:5: `a\\tb` is no label's name or value; write 1 to 128 bytes without control characters",
+        ),
+        (
             "keys:\n  workers:\n    - id: w\n      sha256: '0000000000000000000000000000000000000000000000000000000000000000'\n      pools: [shop]\n",
             "t.yaml:5: a worker's key names no pool: `shop`; correct the name",
         ),

@@ -7,6 +7,7 @@ use tidegate_protocol::ids::WorkerId;
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::time::Timestamp;
 
+use crate::answers::Answers;
 use crate::placement::{Can, Load};
 
 /// Most jobs a worker holds, whatever it says: bounds what one report can lead to.
@@ -67,6 +68,8 @@ pub(crate) struct Present {
     pub(crate) rests: u32,
     /// Of what it holds, what waits for jobs that it spawned, as it said last.
     pub(crate) waiting: BTreeSet<SourcePosition>,
+    /// What it was answered of late though it changed nothing.
+    pub(crate) answers: Answers,
 }
 
 impl Present {

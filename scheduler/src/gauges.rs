@@ -51,6 +51,8 @@ pub struct Counts {
     pub refused: BTreeMap<String, u64>,
     /// Accepted results that came again.
     pub repeated: u64,
+    /// Made-up entries and results that were not answered: their worker had been answered enough of late.
+    pub unanswered: u64,
     /// Workers welcomed.
     pub welcomed: u64,
     /// Workers forgotten.

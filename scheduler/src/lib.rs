@@ -32,6 +32,7 @@
 //! # Deliberately absent
 //! Fairness between the shards of a pool beyond an equal part of each limit: weights are of a shard.
 
+mod answers;
 mod aside;
 mod clock;
 mod commands;

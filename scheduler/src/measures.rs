@@ -31,7 +31,7 @@ pub const COUNTERS: [(&str, &str); 10] = [
 ];
 
 /// Name and sentence of every gauge, for the exporter.
-pub const GAUGES: [(&str, &str); 11] = [
+pub const GAUGES: [(&str, &str); 12] = [
     ("tidegate_scheduler_waiting_jobs", "Jobs that wait in memory; more may wait in the log (see lag)."),
     ("tidegate_scheduler_requeued_jobs", "Jobs whose lease ended without result and that are ready again."),
     (
@@ -45,6 +45,10 @@ pub const GAUGES: [(&str, &str); 11] = [
     (
         "tidegate_scheduler_commands_unbelieved",
         "Records met by this owner that are no operator's command to this pool; whoever sent one waits in vain.",
+    ),
+    (
+        "tidegate_scheduler_reports_unanswered",
+        "Entries and results met by this owner that are no job of whoever sent them, beyond those it answers a worker a minute.",
     ),
     (
         "tidegate_scheduler_slices_awaited",
@@ -122,6 +126,7 @@ pub(crate) fn figures(gauges: &Gauges, publish: &mut dyn FnMut(&'static str, f64
         gauges.workers_cordoned,
         whole(gauges.free_credit),
         whole(gauges.counts.commands_unbelieved),
+        whole(gauges.counts.unanswered),
         gauges.slices_awaited,
         usize::from(gauges.limits_silent),
         whole(gauges.counts.impossible_facts),

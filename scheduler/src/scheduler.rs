@@ -478,8 +478,8 @@ impl Stage for Scheduler {
             SchedulerFact::JobFinished { source, outcome, by, .. } => {
                 ended::apply(self, source, *outcome, by.as_ref(), at);
             }
-            SchedulerFact::ResultRefused { source, by, reason } => refused::apply(self, source, by, reason),
-            SchedulerFact::ResultRepeated { .. } => self.soft.counts.repeated += 1,
+            SchedulerFact::ResultRefused { source, by, reason } => refused::apply(self, source, by, reason, at),
+            SchedulerFact::ResultRepeated { by, .. } => refused::repeated(self, by, at),
             SchedulerFact::JobDuplicate { source, duplicate_of, moved, .. } => {
                 arrived::duplicate(self, source, duplicate_of, *moved, at);
             }

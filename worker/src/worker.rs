@@ -108,6 +108,8 @@ pub struct Worker {
     pub(crate) enforces: BTreeSet<Enforces>,
     pub(crate) tenants: Option<Vec<TenantId>>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// Whether it leaves when an operator says so.
+    pub(crate) leaves: bool,
     pub(crate) load: Option<Box<Load>>,
     pub(crate) demand: Option<Demand>,
     pub(crate) settled: Option<Box<OnSettled>>,
@@ -141,6 +143,7 @@ impl Worker {
             enforces: BTreeSet::new(),
             tenants: None,
             labels: BTreeMap::new(),
+            leaves: true,
             load: None,
             demand: None,
             settled: None,
@@ -176,6 +179,7 @@ pub struct Builder {
     enforces: BTreeSet<Enforces>,
     tenants: Option<Vec<TenantId>>,
     labels: BTreeMap<String, String>,
+    leaves: bool,
     load: Option<Box<Load>>,
     demand: Option<Demand>,
     settled: Option<Box<OnSettled>>,
@@ -222,6 +226,13 @@ impl Builder {
     #[must_use]
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// Stays when an operator says that it is to leave: it stands for workers elsewhere, who leave in its place.
+    #[must_use]
+    pub const fn stays(mut self) -> Self {
+        self.leaves = false;
         self
     }
 
@@ -282,6 +293,7 @@ impl Builder {
             enforces,
             tenants,
             labels,
+            leaves,
             load,
             demand,
             settled,
@@ -316,6 +328,7 @@ impl Builder {
             enforces,
             tenants,
             labels,
+            leaves,
             load,
             demand,
             settled,

@@ -79,7 +79,7 @@ pub(crate) struct WorkerArgs {
     command: Vec<String>,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no NAME=VALUE"))?;
     Ok((name.to_owned(), value.to_owned()))
 }

@@ -250,3 +250,45 @@ fn a_job_has_the_trace_it_was_submitted_with_wherever_it_runs() {
     let output = dev::document(&story).unwrap()["output"].as_str().unwrap().to_owned();
     assert!(output.contains(&format!("TRACEPARENT={trace}")), "{output}");
 }
+
+#[test]
+fn a_running_command_that_is_called_off_gets_sigterm_its_job_ends_as_cancelled_and_its_slot_takes_another() {
+    let script = "trap 'echo TERM >>\"$file\"; exit 7' TERM
+read -r payload
+file=$(printf %s \"$payload\" | tr -d '\"')
+echo begun >>\"$file\"
+while :; do sleep 0.05; done
+";
+    let folder = tempfile::tempdir().unwrap();
+    let (sit, file) = (folder.path().join("sit.sh"), folder.path().join("said"));
+    std::fs::write(&sit, script).unwrap();
+    let dev = start(&[
+        "--concurrency=1".into(),
+        format!("--worker=sit=sh {}", sit.display()),
+        "--worker=echo=builtin:echo".into(),
+    ]);
+    let submit = |job: &Value| {
+        let (status, answer) = dev.say(&dev.key, "/v1/jobs", job);
+        assert_eq!(status, 202, "{answer}");
+    };
+    let story = |id: &str, wait: &str| {
+        let path = format!("/v1/jobs/{id}?wait={wait}");
+        let (status, story) = dev::ask(&dev.url, "GET", &path, &dev.key, None).unwrap();
+        (status == 200).then_some(story)
+    };
+    submit(&job("sits", "sit", json!(file)));
+    let said = || std::fs::read_to_string(&file).unwrap_or_default();
+    dev::until("the command runs", || (said() == "begun\n").then_some(()));
+    // The one slot is taken.
+    submit(&job("next", "echo", json!(3)));
+    dev::until("it waits", || story("next", "0ms").filter(|story| story["state"] == "approved"));
+    let (told, code) = dev.run(&["jobs", "cancel", "sits", "--reason", "ordered twice"]);
+    assert_eq!(code, 0, "{told}");
+    let ended = dev::until("it has ended", || story("sits", "30s").filter(|story| story["state"] != "running"));
+    assert_eq!((&ended["state"], &ended["outcome"]), (&json!("cancelled"), &json!("cancelled")), "{ended}");
+    assert!(ended["reason"].as_str().unwrap().contains("ordered twice"), "{ended}");
+    assert_eq!(ended["attempts"].as_array().unwrap().len(), 1, "{ended}");
+    assert_eq!(said(), "begun\nTERM\n", "told, and not killed");
+    let next = dev::until("the next has ended", || story("next", "30s").filter(|story| story["state"] != "approved"));
+    assert_eq!((&next["state"], &next["output"]), (&json!("succeeded"), &json!(3)), "{next}");
+}

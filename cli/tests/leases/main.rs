@@ -10,7 +10,10 @@
 
 #[path = "../dev/mod.rs"]
 mod dev;
+mod floods;
+mod placed;
 mod standing;
+mod stubborn;
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -68,10 +71,10 @@ fn key(home: &Path, tenant: &str) -> Key {
     Key { secret: line("tidegate-worker-1:").to_owned(), line: line("- {").to_owned() }
 }
 
-/// The line of a key that may have so many leases.
-fn bounded(line: &str, max_leases: u32) -> String {
+/// The line of a key with more said of it.
+fn with_more(line: &str, more: &str) -> String {
     let (begin, end) = line.rsplit_once('}').unwrap();
-    format!("{}, max_leases: {max_leases} }}{end}", begin.trim_end())
+    format!("{}, {more} }}{end}", begin.trim_end())
 }
 
 impl Dev {
@@ -82,13 +85,24 @@ impl Dev {
 
     /// A pool of so many shards, and keys that may have so many leases.
     fn with(lease_ms: u32, shards: u32, max_leases: u32) -> Self {
+        Self::scheduled(&format!("lease_ms: {lease_ms}"), shards, max_leases)
+    }
+
+    /// The same with this in the pool's `scheduling`.
+    fn scheduled(scheduling: &str, shards: u32, max_leases: u32) -> Self {
+        Self::keyed(scheduling, shards, max_leases, "until_ms: null")
+    }
+
+    /// The same with this in the keys.
+    fn keyed(scheduling: &str, shards: u32, max_leases: u32, more: &str) -> Self {
         let home = dev::home(POLICY);
         let (acme, globex) = (key(home.path(), "acme"), key(home.path(), "globex"));
+        let more = format!("max_leases: {max_leases}, {more}");
         let config = format!(
-            "pools:\n  - {{ name: default, capabilities: [dig], shards: {shards}, scheduling: {{ lease_ms: {lease_ms} }} }}\n\
+            "pools:\n  - {{ name: default, capabilities: [dig], shards: {shards}, scheduling: {{ {scheduling} }} }}\n\
              keys:\n  workers:\n    {}\n    {}\n",
-            bounded(&acme.line, max_leases),
-            bounded(&globex.line, max_leases)
+            with_more(&acme.line, &more),
+            with_more(&globex.line, &more)
         );
         std::fs::write(home.path().join("tidegate.yaml"), config).unwrap();
         Self { dev: dev::Dev::start(home, &[], &[]), acme: acme.secret, globex: globex.secret }

@@ -7,7 +7,7 @@ use super::{Dev, word};
 
 impl Dev {
     /// What a command answers as JSON, and its exit code.
-    fn cli(&self, arguments: &[&str]) -> (i32, Value) {
+    pub(super) fn cli(&self, arguments: &[&str]) -> (i32, Value) {
         let output = tidegate(self.home.path()).args(["--output", "json"]).args(arguments).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         let last = said.lines().last().unwrap_or_default();

@@ -280,6 +280,11 @@ impl Pool {
         Some((latest, u32::try_from(shards.len()).unwrap_or(u32::MAX)))
     }
 
+    /// Whether an operator wants a worker to leave, by the latest word of a shard.
+    pub(crate) fn is_to_leave(&self, worker: &WorkerId) -> bool {
+        self.cordons.get(worker).is_some_and(|shards| shards.values().any(|cordon| cordon.drain))
+    }
+
     /// Whether an operator lets a worker have no further job of that shard.
     pub(super) fn is_cordoned_in(&self, worker: &WorkerId, shard: u32) -> bool {
         self.cordons.get(worker).is_some_and(|shards| shards.contains_key(&shard))

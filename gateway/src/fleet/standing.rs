@@ -368,6 +368,7 @@ mod tests {
             tenants: None,
             pools: None,
             capabilities: None,
+            labels: None,
             enforces: std::collections::BTreeSet::new(),
             max_leases: 5,
             until_ms: None,

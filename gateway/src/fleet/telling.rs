@@ -9,14 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::ids::CommandId;
-use tidegate_protocol::pool_command::{MAX_POOL_COMMAND_BYTES, PoolAction, PoolCommand, PoolRefusal};
+use tidegate_protocol::pool_command::{MAX_POOL_COMMAND_BYTES, PoolCommand, PoolRefusal};
 use tidegate_spine::{AppendError, NewRecord, ProducerOptions, SpineError};
 use tokio::time::Instant;
 
 use super::known::Pool;
 use super::listen::{Fleet, now_ms};
 use crate::commands::Became;
-use crate::leasing::CREW;
 
 /// How long a command may take to land, and how long an answer waits for what it leads to.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -76,17 +75,7 @@ pub fn read(value: &[u8]) -> Result<PoolCommand, NotTold> {
         let reason = format!("it has {} bytes, a command has at most {MAX_POOL_COMMAND_BYTES}", value.len());
         return Err(NotTold::NoCommand { reason });
     }
-    let command: PoolCommand =
-        serde_json::from_slice(value).map_err(|error| NotTold::NoCommand { reason: error.to_string() })?;
-    if command.action == PoolAction::Drain && command.worker.as_str().starts_with(CREW) {
-        // It would give back what its workers run, and have it run beside them.
-        let reason = format!(
-            "`{}` stands for workers that pull over HTTP, which cannot be told to leave: cordon it, and end their processes",
-            command.worker
-        );
-        return Err(NotTold::NoCommand { reason });
-    }
-    Ok(command)
+    serde_json::from_slice(value).map_err(|error| NotTold::NoCommand { reason: error.to_string() })
 }
 
 impl Fleet {

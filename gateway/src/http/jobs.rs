@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_protocol::trace;
 
 use super::answer::{Refusal, Refused};
+use super::idempotency;
 use super::params::{Query, job_key};
 use super::state::Api;
 use crate::progress::{Seen, Signs};
@@ -73,7 +74,15 @@ pub(super) async fn submit(
         }
     })?;
     let traceparent = headers.get(trace::PARENT).and_then(|value| value.to_str().ok());
+    let key = idempotency::key_of(&headers)?;
+    if key.is_some() && !submitter.source().reads_ids {
+        return Err(idempotency::not_read());
+    }
     if is_one(&headers, &body) {
+        let body = match &key {
+            Some(key) => idempotency::with_id(body, key)?,
+            None => body,
+        };
         let mut results = submitter.submit(vec![body], traceparent).await;
         return match results.pop() {
             Some(Ok(submitted)) => Ok((StatusCode::ACCEPTED, Json(submitted)).into_response()),
@@ -81,9 +90,13 @@ pub(super) async fn submit(
             None => Err(Refused::from(&NotSubmitted::Unknown)),
         };
     }
-    let (numbers, lines): (Vec<usize>, Vec<Bytes>) = lines(&body).unzip();
+    let (numbers, mut lines): (Vec<usize>, Vec<Bytes>) = lines(&body).unzip();
     if lines.is_empty() {
         return Err(Refused::bad_request("empty", "the body has no job", "send one JSON object, or one a line"));
+    }
+    if let Some(key) = &key {
+        let [line] = &mut lines[..] else { return Err(idempotency::of_several()) };
+        *line = idempotency::with_id(std::mem::take(line), key)?;
     }
     Ok(answer(numbers, submitter.submit(lines, traceparent).await))
 }

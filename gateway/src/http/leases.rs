@@ -18,13 +18,14 @@ use sha2::{Digest, Sha256};
 use tidegate_protocol::constraints::Constraints;
 use tidegate_protocol::ids::{BadName, Capability, PoolName, WorkerId};
 use tidegate_protocol::job::Job;
+use tidegate_protocol::selector::{MAX_LABEL_BYTES, MOST_LABELS, is_label};
 use tidegate_worker::handler::Ending;
 
 use super::answer::Refused;
 use super::bearer::Puller;
 use super::state::Api;
 use crate::leasing::lease::Beat;
-use crate::leasing::{Ask, NotDone, NotLeased, Reported, Sign, Taken};
+use crate::leasing::{Ask, Given, NotDone, NotLeased, Reported, Sign, Taken};
 
 /// Most jobs, capabilities and bytes of a worker's name in one request.
 const MOST: (usize, usize, usize) = (100, 64, 128);
@@ -36,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct LeaseBody {
     worker: String,
     capabilities: Vec<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
     #[serde(default = "one")]
     max: usize,
     #[serde(default)]
@@ -91,6 +94,9 @@ pub struct Leased {
 pub struct LeasedJobs {
     /// None when the wait was over.
     pub leases: Vec<Leased>,
+    /// The worker is to leave: to end what it has, and to ask for nothing more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drain: bool,
 }
 
 /// The answer to what is said of a lease.
@@ -105,6 +111,15 @@ pub struct Progressed {
     /// The lease lasts so long from now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub term_ms: Option<u64>,
+    /// The worker is to leave: to end what it has, and to ask for nothing more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub drain: bool,
+}
+
+impl Progressed {
+    const fn of(state: &'static str) -> Self {
+        Self { state, reason: None, term_ms: None, drain: false }
+    }
 }
 
 #[derive(Deserialize)]
@@ -180,7 +195,7 @@ pub(super) async fn lease(
     Path(pool): Path<String>,
     body: Body,
 ) -> Result<Json<LeasedJobs>, Refused> {
-    let (LeaseBody { worker, capabilities, max, wait_ms, ticket }, _) = read(body)?;
+    let (LeaseBody { worker, capabilities, labels, max, wait_ms, ticket }, _) = read(body)?;
     let bad = |e: BadName| Refused::bad_request("bad_name", e.to_string(), "correct it");
     let (jobs, most_capabilities, name) = MOST;
     if !(1..=jobs).contains(&max) {
@@ -191,15 +206,23 @@ pub(super) async fn lease(
             format!("there are not 1 to {most_capabilities} capabilities, or `worker` is longer than {name} bytes");
         return Err(Refused::bad_request("bad_worker", detail, "correct it"));
     }
+    let is_bad = |(name, value): &(&String, &String)| !is_label(name) || !is_label(value);
+    if labels.len() > MOST_LABELS || labels.iter().any(|label| is_bad(&label)) {
+        let detail = format!(
+            "there are more than {MOST_LABELS} `labels`, or a name or value is not 1 to {MAX_LABEL_BYTES} bytes without control characters"
+        );
+        return Err(Refused::bad_request("bad_labels", detail, "correct it"));
+    }
     let ask = Ask {
         worker: WorkerId::new(worker).map_err(bad)?,
         pool: PoolName::new(pool).map_err(bad)?,
         capabilities: capabilities.iter().map(Capability::new).collect::<Result<_, _>>().map_err(bad)?,
+        labels,
         most: max,
         wait: Duration::from_millis(wait_ms).min(api.longest_wait),
     };
-    let taken = api.leasing.lease(&key, ask).await.map_err(|e| Refused::from(&e))?;
-    Ok(Json(LeasedJobs { leases: taken.into_iter().map(|taken| leased(taken, ticket)).collect() }))
+    let Given { jobs, drain } = api.leasing.lease(&key, ask).await.map_err(|e| Refused::from(&e))?;
+    Ok(Json(LeasedJobs { leases: jobs.into_iter().map(|taken| leased(taken, ticket)).collect(), drain }))
 }
 
 fn millis(time: Duration) -> u64 {
@@ -233,14 +256,15 @@ pub(super) async fn heartbeat(
     body: Body,
 ) -> Answer {
     let (TokenBody { token }, _) = read(body)?;
-    let standing = api.leasing.desk().beat(&key.id, &id, &token).map_err(|e| Refused::from(&e))?;
+    let standing = api.leasing.beat(&key, &id, &token).map_err(|e| Refused::from(&e))?;
     let (state, reason, held) = match standing.beat {
         Beat::Held => ("held", None, true),
         Beat::Cancel(why) => ("cancel", Some(why), true),
         Beat::Lost(why) => ("lost", Some(why), false),
         Beat::Ended => ("ended", None, false),
     };
-    Ok(Json(Progressed { state, reason, term_ms: held.then(|| millis(standing.term)) }))
+    let term_ms = held.then(|| millis(standing.term));
+    Ok(Json(Progressed { state, reason, term_ms, drain: standing.drain }))
 }
 
 pub(super) async fn progress(
@@ -252,7 +276,7 @@ pub(super) async fn progress(
     let (ProgressBody { token, fraction, note, partial, waits }, _) = read(body)?;
     let sign = Sign { fraction, note, partial, waits };
     api.leasing.desk().progress(&key.id, &id, &token, sign).map_err(|e| Refused::from(&e))?;
-    Ok(Json(Progressed { state: "held", reason: None, term_ms: None }))
+    Ok(Json(Progressed::of("held")))
 }
 
 pub(super) async fn complete(
@@ -293,7 +317,7 @@ pub(super) async fn release(
 ) -> Answer {
     let (TokenBody { token }, _) = read(body)?;
     api.leasing.desk().release(&key.id, &id, &token).map_err(|e| Refused::from(&e))?;
-    Ok(Json(Progressed { state: "released", reason: None, term_ms: None }))
+    Ok(Json(Progressed::of("released")))
 }
 
 async fn report(
@@ -310,7 +334,7 @@ async fn report(
         Reported::Pending => "pending",
         Reported::Refused(reason) => return Err(refused_result(&reason)),
     };
-    Ok(Json(Progressed { state, reason: None, term_ms: None }))
+    Ok(Json(Progressed::of(state)))
 }
 
 fn output(result: Option<Box<RawValue>>, base64: Option<String>) -> Result<Option<Box<RawValue>>, Refused> {

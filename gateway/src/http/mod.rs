@@ -2,7 +2,7 @@
 //!
 //! | route | |
 //! |---|---|
-//! | `POST /v1/jobs?source=` | one JSON object, or JSON lines |
+//! | `POST /v1/jobs?source=` | one JSON object, or JSON lines; `Idempotency-Key` is the id of a single job |
 //! | `GET /v1/jobs/{id}?tenant=&wait=30s` | the story of a job, by id or by source position |
 //! | `GET /v1/jobs/{id}/progress?tenant=&since=N&wait=30s` | what a job says of itself while it runs, after sign N; its story beside it |
 //! | `GET /v1/jobs?limit=&state=&tenant=` | the newest jobs |
@@ -32,6 +32,7 @@ mod commands;
 mod counted;
 mod dead;
 mod events;
+mod idempotency;
 mod jobs;
 mod leases;
 mod limits;

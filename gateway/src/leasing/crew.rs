@@ -1,6 +1,6 @@
-//! The workers of one key that ask one pool for the same: one worker towards the pool.
+//! The workers of one key that ask one pool for the same, with the same labels: one worker towards the pool.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ pub(crate) struct CrewName {
     pub(crate) key: KeyId,
     pub(crate) pool: PoolName,
     pub(crate) capabilities: BTreeSet<Capability>,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// A job, leased to whoever asked.
@@ -183,7 +184,7 @@ impl Crew {
         context: &Context,
     ) -> Result<(Arc<Lease>, oneshot::Receiver<Ending>), getrandom::Error> {
         let times = (self.terms.shelf(), self.terms.lease);
-        let (lease, ended) = self.desk.shelve(&self.worker, &self.name.key, context, times)?;
+        let (lease, ended) = self.desk.shelve((&self.name.pool, &self.worker, &self.name.key), context, times)?;
         let mut board = self.board();
         board.shelf.push_back((Arc::clone(&lease), context.clone()));
         board.jobs += 1;
@@ -298,9 +299,13 @@ impl Crew {
             .tenants(self.key.tenants.clone())
             .demand(self.demand.clone())
             .payloads(place.payloads.clone())
+            .stays()
             .on_settled(move |job: &JobKey, accepted, reason: &str| {
                 settling.desk.settled(&settling.worker, job, accepted, reason);
             });
+        for (name, value) in &self.name.labels {
+            builder = builder.label(name, value);
+        }
         for capability in &self.name.capabilities {
             let crew = Arc::clone(self);
             builder = builder.capability(capability.as_str(), Holding(crew));
@@ -322,6 +327,13 @@ pub(super) fn name_of(process: &str, name: &CrewName) -> Result<WorkerId, BadNam
     for capability in &name.capabilities {
         hash.update(capability.as_str());
         hash.update([0]);
+    }
+    // Those without labels keep the name they had before there were any.
+    for (name, value) in &name.labels {
+        for text in [name, value] {
+            hash.update([0]);
+            hash.update(text.as_bytes());
+        }
     }
     let digest: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     WorkerId::new(format!("{CREW}{process}:{}:{digest}", name.key))
@@ -346,6 +358,22 @@ fn cause(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn workers_with_other_labels_are_another_worker_and_those_without_are_the_one_they_were() {
+        let named = |labels: &[(&str, &str)]| {
+            let name = CrewName {
+                key: KeyId::new("k").unwrap(),
+                pool: PoolName::new("p").unwrap(),
+                capabilities: ["dig", "pay"].iter().map(|name| Capability::new(name).unwrap()).collect(),
+                labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            };
+            name_of("h:1", &name).unwrap().to_string()
+        };
+        assert_eq!(named(&[]), "http:h:1:k:921849d1a8dd");
+        let all = [named(&[]), named(&[("a", "b")]), named(&[("a", "c")]), named(&[("ab", "")]), named(&[("", "ab")])];
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
+    }
 
     #[test]
     fn every_shard_has_a_slot_however_little_a_key_may_have() {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidegate_protocol::ids::{KeyId, WorkerId};
+use tidegate_protocol::ids::{KeyId, PoolName, WorkerId};
 use tidegate_worker::handler::Ending;
 use tidegate_worker::session::JobKey;
 use tidegate_worker::{Cancel, Context, Lent};
@@ -39,8 +39,9 @@ type Settled = Option<(bool, String)>;
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) id: LeaseId,
+    pub(super) pool: PoolName,
     /// Whose slot it is.
-    crew: WorkerId,
+    pub(super) crew: WorkerId,
     key: KeyId,
     job: JobKey,
     term: Duration,
@@ -113,6 +114,8 @@ pub struct Standing {
     pub beat: Beat,
     /// It lasts so long from now, while it is held.
     pub term: Duration,
+    /// Its worker is to leave: to end what it has, and to ask for nothing more.
+    pub drain: bool,
 }
 
 impl Lease {
@@ -227,18 +230,17 @@ impl Desk {
     /// A job came to the worker `crew`: it lies on the shelf. What ends it comes out of the receiver.
     pub(crate) fn shelve(
         &self,
-        crew: &WorkerId,
-        key: &KeyId,
+        (pool, crew, key): (&PoolName, &WorkerId, &KeyId),
         context: &Context,
         times: (Duration, Duration),
     ) -> Result<(Arc<Lease>, oneshot::Receiver<Ending>), getrandom::Error> {
-        self.put((crew, key, context.key().clone()), Some(context.clone()), times)
+        self.put((pool, crew, key, context.key().clone()), Some(context.clone()), times)
     }
 
     /// `progress`: whom to tell how far it is.
     fn put(
         &self,
-        (crew, key, job): (&WorkerId, &KeyId, JobKey),
+        (pool, crew, key, job): (&PoolName, &WorkerId, &KeyId, JobKey),
         progress: Option<Context>,
         (shelf, term): (Duration, Duration),
     ) -> Result<(Arc<Lease>, oneshot::Receiver<Ending>), getrandom::Error> {
@@ -248,6 +250,7 @@ impl Desk {
         let (end, ended) = oneshot::channel();
         let lease = Arc::new(Lease {
             id: id.clone(),
+            pool: pool.clone(),
             crew: crew.clone(),
             key: key.clone(),
             job,
@@ -323,12 +326,17 @@ impl Desk {
         table.forget(REMEMBERED);
     }
 
-    /// The scheduler has settled a result of the worker `crew`.
+    /// The scheduler has settled a result of the worker `crew`; or ended a job that its worker still has, which holds it no longer then.
     pub(crate) fn settled(&self, crew: &WorkerId, job: &JobKey, accepted: bool, reason: &str) {
         let table = self.table();
         let id = table.by_job.get(&(crew.clone(), job.clone()));
         if let Some(lease) = id.and_then(|id| table.by_id.get(id)) {
             lease.settled.send_replace(Some((accepted, reason.to_owned())));
+            if !accepted {
+                lease.lose("the job has ended without it");
+                // Whoever waits for its end waits no longer.
+                drop(lease.end.lock().unwrap_or_else(PoisonError::into_inner).take());
+            }
         }
     }
 
@@ -341,14 +349,15 @@ impl Desk {
         Ok(lease)
     }
 
-    /// A worker says that it is there and has the job.
-    ///
-    /// # Errors
-    /// [`NotDone`].
-    pub fn beat(&self, key: &KeyId, id: &str, token: &str) -> Result<Standing, NotDone> {
+    /// A worker says that it is there and has the job. `leaves`: whether it is to leave.
+    pub(super) fn beat(
+        &self,
+        (key, id, token): (&KeyId, &str, &str),
+        leaves: impl FnOnce(&Lease) -> bool,
+    ) -> Result<Standing, NotDone> {
         let lease = self.find(key, id, token)?;
         let beat = lease.state().beat(Instant::now(), lease.term);
-        Ok(Standing { beat, term: lease.term })
+        Ok(Standing { beat, term: lease.term, drain: leaves(&lease) })
     }
 
     /// A worker says how far it is. That is no heartbeat.
@@ -448,7 +457,8 @@ mod tests {
 
     fn shelved(desk: &Desk, key: &KeyId, offset: u64) -> Arc<Lease> {
         let crew = WorkerId::new("crew").unwrap();
-        desk.put((&crew, key, job(offset)), None, (TERM, TERM)).unwrap().0
+        let pool = PoolName::new("p").unwrap();
+        desk.put((&pool, &crew, key, job(offset)), None, (TERM, TERM)).unwrap().0
     }
 
     #[tokio::test]
@@ -499,6 +509,21 @@ mod tests {
         assert!(matches!(says(next, false), Err(NotDone::Stale { .. })));
         desk.waits(next, false);
         assert_eq!((leased(), desk.take(last, 1, now)), (0, Take::Leased));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_ended_without_its_worker_is_lost_at_once_and_nobody_waits_for_its_end() {
+        let (desk, key, crew, now) = (Desk::default(), key("one"), WorkerId::new("crew").unwrap(), Instant::now());
+        let pool = PoolName::new("p").unwrap();
+        let (lease, ended) = desk.put((&pool, &crew, &key, job(1)), None, (TERM, TERM)).unwrap();
+        assert_eq!(desk.take(&lease, 1, now), Take::Leased);
+        desk.settled(&crew, &job(1), false, "finished");
+        assert!(ended.await.is_err());
+        let (id, token) = (lease.id.as_str(), token_of(&lease.job));
+        let standing = desk.beat((&key, id, &token), |_| false).unwrap();
+        assert!(matches!(standing.beat, Beat::Lost(_)));
+        let late = desk.end((&key, id, &token), Ending::Succeeded(None), [1; 32], TERM).await;
+        assert!(matches!(late, Err(NotDone::Stale { .. })), "{late:?}");
     }
 
     #[tokio::test]

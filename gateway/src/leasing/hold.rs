@@ -66,7 +66,7 @@ async fn hold(crew: Arc<Crew>, context: Context) -> Ending {
         tokio::select! {
             biased;
             ending = &mut ended => {
-                crew.counts("reported");
+                crew.counts(if ending.is_ok() { "reported" } else { "lost" });
                 return ending.unwrap_or(Ending::Abandoned);
             }
             why = context.cancelled(), if !told => {

@@ -21,6 +21,8 @@ pub struct WorkerKey {
     pub pools: Option<BTreeSet<PoolName>>,
     /// What its workers may offer; `None` for anything.
     pub capabilities: Option<BTreeSet<Capability>>,
+    /// The labels its workers may say they have, with the values; `None` for any.
+    pub labels: Option<BTreeMap<String, BTreeSet<String>>>,
     /// What its workers' surroundings enforce.
     pub enforces: BTreeSet<Enforces>,
     /// Most jobs its workers have at once.
@@ -30,17 +32,28 @@ pub struct WorkerKey {
 }
 
 impl WorkerKey {
-    /// Whether its workers may pull there for that.
+    /// Whether its workers may pull there for that, with these labels.
     ///
     /// # Errors
     /// [`NotLeased::NotCovered`] with the first thing it is not for. Whether there is such a pool is not told.
-    pub fn covers(&self, pool: &PoolName, capabilities: &BTreeSet<Capability>) -> Result<(), NotLeased> {
+    pub fn covers(
+        &self,
+        pool: &PoolName,
+        capabilities: &BTreeSet<Capability>,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), NotLeased> {
         if self.pools.as_ref().is_some_and(|pools| !pools.contains(pool)) {
             return Err(NotLeased::NotCovered { what: format!("pool `{pool}`") });
         }
         let beyond = self.capabilities.as_ref().and_then(|all| capabilities.iter().find(|one| !all.contains(*one)));
-        match beyond {
-            Some(one) => Err(NotLeased::NotCovered { what: format!("capability `{one}`") }),
+        if let Some(one) = beyond {
+            return Err(NotLeased::NotCovered { what: format!("capability `{one}`") });
+        }
+        let may = |name: &String, value: &String| {
+            self.labels.as_ref().is_none_or(|all| all.get(name).is_some_and(|values| values.contains(value)))
+        };
+        match labels.iter().find(|(name, value)| !may(name, value)) {
+            Some((name, value)) => Err(NotLeased::NotCovered { what: format!("label `{name}={value}`") }),
             None => Ok(()),
         }
     }
@@ -127,6 +140,7 @@ mod tests {
             tenants: Some(vec![TenantId::new("acme").unwrap()]),
             pools: Some(BTreeSet::from([PoolName::new("bank").unwrap()])),
             capabilities: Some(BTreeSet::from([Capability::new("pay").unwrap()])),
+            labels: Some(BTreeMap::from([("zone".to_owned(), BTreeSet::from(["eu".to_owned(), "us".to_owned()]))])),
             enforces: BTreeSet::new(),
             max_leases: 10,
             until_ms: Some(100),
@@ -141,8 +155,17 @@ mod tests {
         let one = keys.of("s1", 1).unwrap();
         let capabilities = |names: &[&str]| names.iter().map(|name| Capability::new(name).unwrap()).collect();
         let (bank, shop) = (PoolName::new("bank").unwrap(), PoolName::new("shop").unwrap());
-        assert_eq!(one.covers(&bank, &capabilities(&["pay"])), Ok(()));
-        let refused = |pool, names: &[&str]| one.covers(pool, &capabilities(names)).unwrap_err().to_string();
+        let labels = |all: &[(&str, &str)]| all.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        assert_eq!(one.covers(&bank, &capabilities(&["pay"]), &labels(&[])), Ok(()));
+        assert_eq!(one.covers(&bank, &capabilities(&["pay"]), &labels(&[("zone", "us")])), Ok(()));
+        for (beyond, what) in [(("zone", "mars"), "label `zone=mars`"), (("gpu", "a100"), "label `gpu=a100`")] {
+            let refused = one.covers(&bank, &capabilities(&["pay"]), &labels(&[("zone", "eu"), beyond])).unwrap_err();
+            assert_eq!(refused.to_string(), format!("this key does not cover {what}"));
+        }
+        let any = WorkerKey { labels: None, ..key("any", "s4") };
+        assert_eq!(any.covers(&bank, &capabilities(&["pay"]), &labels(&[("gpu", "a100")])), Ok(()));
+        let refused =
+            |pool, names: &[&str]| one.covers(pool, &capabilities(names), &BTreeMap::new()).unwrap_err().to_string();
         assert_eq!(refused(&shop, &["pay"]), "this key does not cover pool `shop`");
         assert_eq!(refused(&bank, &["pay", "wire"]), "this key does not cover capability `wire`");
         assert!(one.is_for(&TenantId::new("acme").unwrap()) && !one.is_for(&TenantId::new("globex").unwrap()));

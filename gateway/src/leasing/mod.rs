@@ -1,11 +1,14 @@
 //! Workers that pull jobs over HTTP.
 //!
 //! The gateway joins a pool as an ordinary worker of the library (`tidegate-worker`) for every **crew**: the workers of one
-//! key that ask one pool for the same capabilities. So leases, fencing tokens, tickets and constraints are those of any
+//! key that ask one pool for the same capabilities and say the same labels. So leases, fencing tokens, tickets and constraints are those of any
 //! worker, and the scheduler gives a crew only jobs that its key covers (I9); what came here all the same goes back unrun.
 //! The crew asks the scheduler for as many jobs as its waiting requests want. A job that comes lies on the crew's **shelf**
 //! until a request takes it; then it is leased to that worker, by an id nobody can guess, for a **term** from its last
 //! heartbeat.
+//!
+//! An operator's `drain` of a crew is for its workers: the crew stays, and as long as the pool's facts say that it is to leave, every
+//! request for jobs and every heartbeat is answered so, and no request gets a job.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -43,6 +46,8 @@ use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
 use tokio::time::Instant;
 
+use crate::view::View;
+
 pub use crew::Taken;
 use crew::{Crew, CrewName};
 pub use desk::{Desk, NotDone, Reported, Sign, Standing};
@@ -54,6 +59,8 @@ pub(crate) const CREW: &str = "http:";
 const CREWS: (usize, usize) = (16, 256);
 /// Most waiting requests of a key, and of the process.
 const WAITING: (usize, usize) = (1_000, 10_000);
+/// Whoever asks though it is to leave waits so long for that answer: one that does not heed it asks again and again.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// How long things last in a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,10 +90,21 @@ pub struct Ask {
     pub pool: PoolName,
     /// What it can do.
     pub capabilities: BTreeSet<Capability>,
+    /// The labels it has, at most 64, which jobs may ask for.
+    pub labels: BTreeMap<String, String>,
     /// Most jobs, at least 1.
     pub most: usize,
     /// How long it waits for the first.
     pub wait: Duration,
+}
+
+/// What a worker gets.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// Jobs; none when the wait was over.
+    pub jobs: Vec<Taken>,
+    /// It is to leave: to end what it has, and to ask for nothing more.
+    pub drain: bool,
 }
 
 /// Why nobody gets anything.
@@ -95,7 +113,7 @@ pub enum NotLeased {
     /// The key is not for that.
     #[error("this key does not cover {what}")]
     NotCovered {
-        /// Which pool or capability.
+        /// Which pool, capability or label.
         what: String,
     },
     /// Too many leases of the key.
@@ -128,6 +146,8 @@ pub struct Place {
     pub trust: Arc<dyn Trust>,
     /// This process, the same over restarts and its own among gateways: begins the crews' names.
     pub name: String,
+    /// What the facts of pools say of crews that are to leave.
+    pub view: Arc<View>,
     /// Where payloads are that are kept beside the log: workers get them with their leases.
     pub payloads: Option<Arc<dyn Store>>,
 }
@@ -184,12 +204,25 @@ impl Leasing {
         &self.desk
     }
 
-    /// Jobs for a worker, as soon as there is one; none when the wait is over or this process ends.
+    /// Whether an operator wants the workers of a crew to leave.
+    fn is_leaving(&self, pool: &PoolName, crew: &WorkerId) -> bool {
+        self.place.view.fleet(pool, |pool| pool.is_to_leave(crew))
+    }
+
+    /// A worker says that it is there and has the job.
+    ///
+    /// # Errors
+    /// [`NotDone`].
+    pub fn beat(&self, key: &WorkerKey, id: &str, token: &str) -> Result<Standing, NotDone> {
+        self.desk.beat((&key.id, id, token), |lease| self.is_leaving(&lease.pool, &lease.crew))
+    }
+
+    /// Jobs for a worker, as soon as there is one; none when the wait is over, when it is to leave, or when this process ends.
     ///
     /// # Errors
     /// [`NotLeased`].
-    pub async fn lease(self: &Arc<Self>, key: &WorkerKey, ask: Ask) -> Result<Vec<Taken>, NotLeased> {
-        let terms = key.covers(&ask.pool, &ask.capabilities).and_then(|()| {
+    pub async fn lease(self: &Arc<Self>, key: &WorkerKey, ask: Ask) -> Result<Given, NotLeased> {
+        let terms = key.covers(&ask.pool, &ask.capabilities, &ask.labels).and_then(|()| {
             let unknown = || NotLeased::NotCovered { what: format!("pool `{}`", ask.pool) };
             self.pools().get(&ask.pool).copied().ok_or_else(unknown)
         })?;
@@ -200,28 +233,45 @@ impl Leasing {
         let crew = self.crew(key, &ask, terms)?;
         let deadline = Instant::now() + ask.wait;
         let mut closed = self.closed.subscribe();
+        // Before looking: what comes in between wakes it.
+        let mut commands = self.place.view.fleet_changes();
+        let leaves = || self.is_leaving(&crew.name.pool, &crew.worker);
+        if leaves() {
+            // It wants nothing, and counts as one that waits.
+            let _waits = crew.wait_for(0);
+            tokio::select! {
+                () = crew::until(&mut closed) => {}
+                () = tokio::time::sleep_until(deadline.min(Instant::now() + LEAVING)) => {}
+            }
+            return Ok(Given { jobs: Vec::new(), drain: leaves() });
+        }
         let mut waits = crew.wait_for(ask.most.min(key.max_leases));
         loop {
-            // Before looking: what comes in between wakes it.
             let arrived = crew.arrived();
-            let taken = waits.take(&ask.worker);
-            if !taken.is_empty() {
-                return Ok(taken);
+            if leaves() {
+                return Ok(Given { jobs: Vec::new(), drain: true });
+            }
+            let jobs = waits.take(&ask.worker);
+            if !jobs.is_empty() {
+                return Ok(Given { jobs, drain: false });
             }
             if let Some(reason) = crew.broken() {
                 return Err(NotLeased::Broken { reason });
             }
             tokio::select! {
                 () = arrived => {}
-                () = crew::until(&mut closed) => return Ok(Vec::new()),
-                () = tokio::time::sleep_until(deadline) => return Ok(waits.take(&ask.worker)),
+                // The sender lives as long as this.
+                _ = commands.changed() => {}
+                () = crew::until(&mut closed) => return Ok(Given { jobs: Vec::new(), drain: false }),
+                () = tokio::time::sleep_until(deadline) => return Ok(Given { jobs: waits.take(&ask.worker), drain: false }),
             }
         }
     }
 
     /// The crew, which begins to work when it is new.
     fn crew(self: &Arc<Self>, key: &WorkerKey, ask: &Ask, terms: Terms) -> Result<Arc<Crew>, NotLeased> {
-        let name = CrewName { key: key.id.clone(), pool: ask.pool.clone(), capabilities: ask.capabilities.clone() };
+        let (pool, capabilities, labels) = (ask.pool.clone(), ask.capabilities.clone(), ask.labels.clone());
+        let name = CrewName { key: key.id.clone(), pool, capabilities, labels };
         let mut crews = self.crews.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut of_key, mut waits_of_key, mut waits) = (0, 0, 0);
         for (name, crew) in &*crews {
@@ -240,7 +290,7 @@ impl Leasing {
         }
         if *self.closed.borrow() || of_key >= CREWS.0 || crews.len() >= CREWS.1 {
             return Err(NotLeased::TooMany {
-                what: "too many different sets of capabilities are asked for; let workers of a key ask for the same",
+                what: "too many different sets of capabilities and labels are asked with; let workers of a key ask with the same",
             });
         }
         let worker =

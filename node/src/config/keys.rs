@@ -1,6 +1,6 @@
 //! `keys:`, checked; and read, secrets included.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use tidegate_gateway::leasing::{WorkerKey, WorkerKeys};
 use tidegate_keys::{BearerDigest, FileError, Keyring, PublicKey, SecretKey, Trusted};
 use tidegate_protocol::command::People;
 use tidegate_protocol::ids::{Capability, KeyId, PersonId, PoolName, TenantId};
+use tidegate_protocol::selector::is_label;
 use tidegate_protocol::signature::{Capacity, Role, Sign, Trust};
 
 use super::checked::Check;
@@ -230,10 +231,32 @@ fn worker_of(
         tenants: tenants.map(|tenants| tenants.into_iter().collect()),
         pools,
         capabilities,
+        labels: labels_of(check, &at("labels"), written),
         enforces: enforces.unwrap_or_default(),
         max_leases: written.max_leases,
         until_ms: written.until_ms,
     })
+}
+
+/// The labels that a key's workers may have.
+fn labels_of(
+    check: &mut Check<'_>,
+    at: &[super::lines::Step<'_>],
+    written: &WorkerKeyWritten,
+) -> Option<BTreeMap<String, BTreeSet<String>>> {
+    let labels = written.labels.as_ref()?;
+    let bad = |text: &&String| !is_label(text);
+    if let Some(text) = labels.iter().flat_map(|(name, values)| std::iter::once(name).chain(values)).find(bad) {
+        check.wrong(
+            at,
+            format!("`{}` is no label's name or value", text.escape_debug()),
+            "write 1 to 128 bytes without control characters",
+        );
+    }
+    if let Some((name, _)) = labels.iter().find(|(_, values)| values.is_empty()) {
+        check.wrong(at, format!("label `{name}` has no value"), "name its values, or leave the label out");
+    }
+    Some(labels.iter().map(|(name, values)| (name.clone(), values.iter().cloned().collect())).collect())
 }
 
 /// The names of a list; `Some(None)` when there is no list.
@@ -258,9 +281,12 @@ pub fn worker_key_line(key: &WorkerKeyWritten) -> String {
         };
         all.map(quoted).unwrap_or_default()
     };
+    // A JSON object is YAML as well.
+    let labels =
+        key.labels.as_ref().map(|labels| format!(", labels: {}", serde_json::json!(labels))).unwrap_or_default();
     let enforces = Some(&key.enforces).filter(|all| !all.is_empty());
     format!(
-        "- {{ id: {}, sha256: \"{}\"{}{}{}{} }}",
+        "- {{ id: {}, sha256: \"{}\"{}{}{}{labels}{} }}",
         key.id,
         key.sha256,
         list("tenants", key.tenants.as_ref()),

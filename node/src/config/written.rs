@@ -165,6 +165,8 @@ pub struct WorkerKeyWritten {
     pub pools: Option<Vec<String>>,
     /// What its workers may offer; `null` for anything.
     pub capabilities: Option<Vec<String>>,
+    /// The labels its workers may say they have, with the values; `null` for any.
+    pub labels: Option<BTreeMap<String, Vec<String>>>,
     /// What its workers' surroundings enforce.
     pub enforces: Vec<String>,
     /// Most jobs its workers have at once.
@@ -181,6 +183,7 @@ impl Default for WorkerKeyWritten {
             tenants: None,
             pools: None,
             capabilities: None,
+            labels: None,
             enforces: Vec::new(),
             max_leases: 1_000,
             until_ms: None,

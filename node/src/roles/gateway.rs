@@ -61,7 +61,7 @@ impl GatewayHosting {
         ground.board.ask(move || {
             if read.is_caught_up() { Vec::new() } else { vec!["the view of jobs is being read".to_owned()] }
         });
-        let leasing = leasing(config, spine, keys, address)?;
+        let leasing = leasing(config, (spine, &view), keys, address)?;
         let (fleet, progress) = (fleet(config, spine, &view)?, progress(config, spine)?);
         let api = Api {
             key: key.clone(),
@@ -174,9 +174,11 @@ pub async fn submitters(config: &Config, spine: &Arc<dyn Spine>) -> Result<Vec<S
         let unknown = || StartError::Look(SpineError::UnknownTopic { topic: topics.raw.clone() });
         let partitions = state.ok_or_else(unknown)?.partitions;
         // Of a foreign record nobody here knows where its payload is.
-        let store = store.clone().filter(|_| matches!(source.format(), Format::TidegateJson));
+        let reads_ids = matches!(source.format(), Format::TidegateJson);
+        let store = store.clone().filter(|_| reads_ids);
         let claim_check = store.map(|store| ClaimCheck::new(store, above, source.max_depth()));
-        let source = SubmitSource { name: topics.name, topic: topics.raw, partitions, max_bytes: source.max_bytes() };
+        let max_bytes = source.max_bytes();
+        let source = SubmitSource { name: topics.name, topic: topics.raw, partitions, max_bytes, reads_ids };
         submitters.push(Submitter::new(Arc::clone(spine), source).claim_check(claim_check));
     }
     Ok(submitters)
@@ -236,7 +238,7 @@ fn reports(config: &Config) -> Result<BTreeMap<PoolName, TopicName>, StartError>
 /// Workers that pull over HTTP, where keys are made for some.
 fn leasing(
     config: &Config,
-    spine: &Arc<dyn Spine>,
+    (spine, view): (&Arc<dyn Spine>, &Arc<View>),
     keys: &Keys,
     address: SocketAddr,
 ) -> Result<Arc<Leasing>, StartError> {
@@ -247,6 +249,7 @@ fn leasing(
         prefix: config.prefix.clone(),
         trust,
         name: config.membership.instance.clone().unwrap_or_else(|| format!("{}:{}", host_name(), address.port())),
+        view: Arc::clone(view),
         payloads: crate::payloads::store(config)?,
     };
     Ok(Leasing::new(place, terms(config), workers))

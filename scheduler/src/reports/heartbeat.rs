@@ -71,6 +71,11 @@ pub(crate) fn note(scheduler: &mut Scheduler, report: &Report, at: Timestamp) {
             present.told.retain(|(source, token)| listed.contains(&(source, *token)));
         }
     }
+    let left = refused::left(scheduler, worker, at);
+    if left < DROPPED_AT_ONCE {
+        let to_drop = dropped(scheduler, worker, running).take(DROPPED_AT_ONCE).count();
+        scheduler.soft.counts.unanswered += to_drop.saturating_sub(left) as u64;
+    }
     scheduler.heard_of(worker, at);
 }
 
@@ -95,22 +100,28 @@ pub(crate) fn decide(
             facts.push(expired::fact(scheduler, job, LeaseEnd::NotHeld, at));
         }
     }
+    let most = DROPPED_AT_ONCE.min(refused::left(scheduler, worker, at));
+    facts.extend(dropped(scheduler, worker, running).take(most).map(|(Held { source, token, .. }, reason)| {
+        let by = Holder { worker: worker.clone(), token: *token, lane: *lane };
+        SchedulerFact::ResultRefused { source: source.clone(), by, reason: reason.into() }
+    }));
+    settle(facts, record, decision);
+}
+
+/// What is listed, is no lease of the worker's, and has not been told to be dropped; and why it is to be.
+fn dropped<'a>(
+    scheduler: &'a Scheduler,
+    worker: &'a WorkerId,
+    running: &'a [Held],
+) -> impl Iterator<Item = (&'a Held, &'static str)> {
     let told = scheduler.soft.fleet.get(worker).map(|present| &present.told);
     let mut seen = BTreeSet::new();
-    let most = facts.len() + DROPPED_AT_ONCE;
-    for Held { source, token, .. } in running {
-        if facts.len() == most {
-            break;
-        }
-        if let Some(reason) = to_drop(scheduler, worker, source, *token)
-            && !told.is_some_and(|told| told.contains(&(source.clone(), *token)))
-            && seen.insert((source, token))
-        {
-            let by = Holder { worker: worker.clone(), token: *token, lane: *lane };
-            facts.push(SchedulerFact::ResultRefused { source: source.clone(), by, reason: reason.into() });
-        }
-    }
-    settle(facts, record, decision);
+    running.iter().filter_map(move |held| {
+        let Held { source, token, .. } = held;
+        let reason = to_drop(scheduler, worker, source, *token)?;
+        let anew = !told.is_some_and(|told| told.contains(&(source.clone(), *token))) && seen.insert((source, token));
+        anew.then_some((held, reason))
+    })
 }
 
 /// Why a listed job is no longer this worker's; `None` when it is, or its `Settled` is on its way.

@@ -1,8 +1,8 @@
 //! Workers' reports: who may be heard, and what each report leads to.
 //!
 //! Reports stand on an open topic: bytes that are no report, control records and reports that name what is not there are
-//! counted and change nothing. Each report leads to at most one fact per lease its worker holds or entry it lists, so
-//! nobody can flood the log with more than was sent.
+//! counted and change nothing. Each report leads to at most one fact per lease its worker holds or entry it lists, and of those that
+//! change nothing a worker gets so many a minute and no more ([`crate::answers`]): nobody can flood the log.
 
 pub(crate) mod give_back;
 pub(crate) mod heartbeat;
@@ -22,7 +22,7 @@ use tidegate_stage::{Arrival, Decision, InputRef};
 use crate::Scheduler;
 use crate::scheduler::InputIs;
 use crate::transitions::arrived::{self, Fate};
-use crate::transitions::{cordoned, slices, welcomed};
+use crate::transitions::{cordoned, refused, slices, welcomed};
 
 /// Most capabilities a worker may name.
 const MOST_CAPABILITIES: usize = 1_024;
@@ -224,6 +224,9 @@ impl Scheduler {
             Report::Heartbeat { .. } => heartbeat::note(self, report, at),
             Report::Result { worker, credit, source, token, .. } => {
                 let counts = heartbeat::holds(self, worker, source, *token);
+                if !counts && refused::left(self, worker, at) == 0 {
+                    self.soft.counts.unanswered += 1;
+                }
                 if let Some(present) = self.soft.fleet.get_mut(worker) {
                     present.offer.iter_mut().for_each(|offer| offer.credit = *credit);
                     present.rests = if counts { 0 } else { present.rests };

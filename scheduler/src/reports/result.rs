@@ -55,5 +55,9 @@ pub(crate) fn decide(
         (None, Some(_)) => refuse(by, refused::FINISHED),
         (None, None) => refuse(by, refused::UNKNOWN_JOB),
     };
+    let changes_nothing = matches!(fact, SchedulerFact::ResultRefused { .. } | SchedulerFact::ResultRepeated { .. });
+    if changes_nothing && refused::left(scheduler, worker, at) == 0 {
+        return;
+    }
     decision.settle(record, fact);
 }

@@ -353,4 +353,42 @@ mod tests {
         assert_eq!(shard.stage.snapshot().unwrap(), before);
         assert_eq!(shard.stage.gauges().counts.impossible_facts, 1);
     }
+
+    /// A shard whose worker has the job, of a pool that says so of its records of `finished`.
+    fn leased(cloudevents: bool) -> Shard {
+        let mut shard = Shard::of(layout(), &Tuning::default(), |pool| pool.telling_cloudevents(cloudevents));
+        shard.approved(approved(&job("a", 1), "1"));
+        let says = Says { epoch: 1, ..Says::of("w") };
+        shard.report(&says.hello());
+        shard.report(&says.heartbeat());
+        shard.poll();
+        shard
+    }
+
+    #[test]
+    fn every_end_of_a_job_that_ran_is_a_cloudevent_where_the_pool_says_so() {
+        let says = Says { epoch: 1, ..Says::of("w") };
+        for outcome in [Outcome::Succeeded, Outcome::Failed, Outcome::TimedOut] {
+            let headers = |cloudevents| {
+                let mut shard = leased(cloudevents);
+                let step = shard.report(&says.result(position(1), Token { epoch: 1, attempt: 1 }, outcome));
+                let finished = step.messages.iter().find(|m| m.to.topic.as_str() == "tg.finished").unwrap();
+                let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
+                let all = finished.headers.iter().map(|(name, value)| format!("{name}: {}", text(value)));
+                (all.collect::<Vec<_>>(), shard.at)
+            };
+            let (plain, _) = headers(false);
+            assert_eq!(plain.len(), 1, "where the job stands: {plain:?}");
+            let (of_event, at) = headers(true);
+            let event = tidegate_protocol::cloudevents::headers(
+                tidegate_protocol::cloudevents::Kind::Finished,
+                &position(1),
+                &job("a", 1).id,
+                &job("a", 1).tenant,
+                at,
+            );
+            let wanted = plain.into_iter().chain(event.map(|(name, value)| format!("{name}: {value}")));
+            assert_eq!(of_event, wanted.collect::<Vec<_>>(), "{outcome:?}");
+        }
+    }
 }

@@ -2,7 +2,9 @@
 
 use tidegate_protocol::facts::{Holder, SchedulerFact};
 use tidegate_protocol::fleet::Order;
+use tidegate_protocol::ids::WorkerId;
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::time::Timestamp;
 use tidegate_stage::Outbox;
 
 use crate::Scheduler;
@@ -18,7 +20,7 @@ pub(crate) const FINISHED: &str = "finished";
 /// A worker may not say so.
 pub(crate) const BAD_OUTCOME: &str = "bad_outcome";
 
-pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, by: &Holder, reason: &str) {
+pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, by: &Holder, reason: &str, at: Timestamp) {
     let soft = &mut scheduler.soft;
     if soft.epoch.is_none() {
         return;
@@ -29,7 +31,21 @@ pub(crate) fn apply(scheduler: &mut Scheduler, source: &SourcePosition, by: &Hol
     *soft.counts.refused.entry(reason.to_owned()).or_default() += 1;
     if let Some(present) = soft.fleet.get_mut(&by.worker) {
         present.tell(source, by.token);
+        present.answers.give(at);
     }
+}
+
+/// An accepted result came again: that is said again.
+pub(crate) fn repeated(scheduler: &mut Scheduler, by: &Holder, at: Timestamp) {
+    scheduler.soft.counts.repeated += 1;
+    if let Some(present) = scheduler.soft.fleet.get_mut(&by.worker) {
+        present.answers.give(at);
+    }
+}
+
+/// How many more answers that change nothing a worker gets at `at`.
+pub(crate) fn left(scheduler: &Scheduler, worker: &WorkerId, at: Timestamp) -> usize {
+    scheduler.soft.fleet.get(worker).map_or(0, |present| present.answers.left(at))
 }
 
 pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox) {

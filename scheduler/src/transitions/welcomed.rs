@@ -36,6 +36,8 @@ pub(crate) fn apply(scheduler: &mut Scheduler, worker: &WorkerId, incarnation: u
         return;
     }
     scheduler.soft.counts.welcomed += 1;
+    // Of the name: whoever begins anew has no other.
+    let answers = scheduler.soft.fleet.get(worker).map(|present| present.answers).unwrap_or_default();
     let before = scheduler.soft.fleet.get(worker).filter(|present| present.incarnation == incarnation);
     let present = Present {
         incarnation,
@@ -50,6 +52,7 @@ pub(crate) fn apply(scheduler: &mut Scheduler, worker: &WorkerId, incarnation: u
         resting: before.is_some_and(|present| present.resting),
         rests: before.map_or(0, |present| present.rests),
         waiting: BTreeSet::new(),
+        answers,
     };
     scheduler.soft.fleet.insert(worker.clone(), present);
     scheduler.refresh(worker, at);

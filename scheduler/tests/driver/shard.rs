@@ -60,8 +60,17 @@ impl Shard {
 
     /// The same of another shard.
     pub fn number(shard: u32, layout: Layout, tuning: &Tuning) -> Self {
+        Self::made(shard, layout, tuning, |pool| pool)
+    }
+
+    /// Shard 0 of a pool that is not as usual.
+    pub fn of(layout: Layout, tuning: &Tuning, change: impl FnOnce(Pool) -> Pool) -> Self {
+        Self::made(0, layout, tuning, change)
+    }
+
+    fn made(shard: u32, layout: Layout, tuning: &Tuning, change: impl FnOnce(Pool) -> Pool) -> Self {
         let pool = Pool::new(layout, tuning).unwrap().operated_by(Arc::new(Desk), Arc::new(Desk));
-        let pool = Arc::new(pool);
+        let pool = Arc::new(change(pool));
         let spec = pool.shard_spec(shard, "test", Pace::default()).unwrap();
         let stage = Scheduler::new(pool.clone(), shard);
         let inputs = spec.inputs.iter().map(|_| Vec::new()).collect();

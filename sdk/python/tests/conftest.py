@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -43,7 +44,7 @@ rules:
 
 CAPABILITIES = [
     "greet", "count", "fail", "bytes", "slow", "stubborn", "drained", "pay", "pay-async", "approve", "unserved", "nan", "again", "tell", "outer", "inner",
-    "nest", "nest-async",
+    "nest", "nest-async", "repeated", "plan", "look", "lead", "follow", "sort", "leave",
 ]  # fmt: skip
 
 
@@ -71,10 +72,12 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     home = tmp_path_factory.mktemp("dev")
     (home / "policy").mkdir()
     (home / "policy/python.yaml").write_text(POLICY)
+    # Chains of jobs in these tests are longer than most.
+    pool = json.dumps({"name": "default", "capabilities": CAPABILITIES})
+    (home / "tidegate.yaml").write_text(f"pools: [{pool}]\ntickets: {{ max_depth: 64 }}\n")
     data = home / "data"
-    capabilities = [word for name in CAPABILITIES for word in ("--capability", name)]
-    command: list[str | Path] = [binary, "dev", "--data", data, "--policy", home / "policy", "--listen", "127.0.0.1:0"]
-    command.extend(capabilities)
+    command: list[str | Path] = [binary, "--config", home / "tidegate.yaml", "dev", "--data", data]
+    command.extend(["--policy", home / "policy", "--listen", "127.0.0.1:0"])
     running = Dev(binary, data, "")
     with (home / "dev.log").open("w") as log:
         process = subprocess.Popen(command, env=running.environment(), cwd=home, stdout=subprocess.DEVNULL, stderr=log)

@@ -74,9 +74,9 @@ class _Answers(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def playing(deaf: int) -> Iterator[Gateway]:
+def playing(deaf: int, kind: type[Gateway] = Gateway) -> Iterator[Gateway]:
     """A gateway for the time of a `with`."""
-    server = Gateway(deaf)
+    server = kind(deaf)
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
     try:

@@ -228,7 +228,7 @@ def test_sigterm_lets_what_runs_finish_and_takes_nothing_new(dev: Dev) -> None:
             assert (process.stdout.readline(), process.wait(30)) == ("drained\n", 0)
             story = second.story()
             assert story is not None and story["state"] == "approved"
-            # Nobody's any more: called off, so that no later test gets it.
+            # It waits for another worker; no other test serves its capability.
             with pytest.raises(tidegate.NotFinished):
                 second.result(0.2)
     finally:

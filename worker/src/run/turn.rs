@@ -321,7 +321,7 @@ impl Loop {
             }
             Action::Drain { reason } => {
                 info!(%reason, "told to leave");
-                if matches!(self.phase, Phase::Working) {
+                if self.worker.leaves && matches!(self.phase, Phase::Working) {
                     self.begin_drain();
                 }
             }

@@ -47,6 +47,9 @@ pub(crate) struct CreateArgs {
     /// With `--role worker`: what its workers may offer; may be given several times; anything unless told
     #[arg(long = "capability", value_name = "CAPABILITY")]
     capabilities: Vec<String>,
+    /// With `--role worker`: a label its workers may say they have; may be given several times; any unless told
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = super::worker::label)]
+    labels: Vec<(String, String)>,
     /// With `--role worker`: what its workers' surroundings enforce, as for `tidegate worker`
     #[arg(long, value_name = "CONSTRAINT", value_delimiter = ',')]
     enforces: Vec<Enforces>,
@@ -65,8 +68,12 @@ pub(crate) fn run(global: &Global, command: KeysCommand) -> Result<Exit, Failure
             Err(Failure::say(Exit::Usage, "a worker's key signs nothing and has no other role; make two keys"))
         }
         KeysCommand::Create(args) => {
-            if !(args.pools.is_empty() && args.capabilities.is_empty() && args.enforces.is_empty()) {
-                let detail = "only workers' keys are for pools, capabilities and surroundings; leave these out";
+            if !(args.pools.is_empty()
+                && args.capabilities.is_empty()
+                && args.labels.is_empty()
+                && args.enforces.is_empty())
+            {
+                let detail = "only workers' keys are for pools, capabilities, labels and surroundings; leave these out";
                 return Err(Failure::say(Exit::Usage, detail));
             }
             create(global, args.roles, &args.tenants, args.id.as_deref(), args.file.as_deref())

@@ -1,5 +1,6 @@
 //! `tidegate keys create --role worker`: a bearer key, of which the configuration holds the digest.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -25,6 +26,7 @@ pub(super) fn create(global: &Global, args: &CreateArgs) -> Result<Exit, Failure
         tenants: some(&args.tenants),
         pools: some(&args.pools),
         capabilities: some(&args.capabilities),
+        labels: labels(&args.labels),
         enforces: args.enforces.iter().map(|one| one.word().to_owned()).collect(),
         sha256,
         ..WorkerKeyWritten::default()
@@ -44,6 +46,7 @@ pub(super) fn create(global: &Global, args: &CreateArgs) -> Result<Exit, Failure
                 fields.insert("tenants".into(), json!(written.tenants));
                 fields.insert("pools".into(), json!(written.pools));
                 fields.insert("capabilities".into(), json!(written.capabilities));
+                fields.insert("labels".into(), json!(written.labels));
                 if args.file.is_none() {
                     fields.insert("secret".into(), key.reveal().into());
                 }
@@ -63,6 +66,15 @@ pub(super) fn create(global: &Global, args: &CreateArgs) -> Result<Exit, Failure
         }
     }
     Ok(Exit::Done)
+}
+
+/// By name; none told means any.
+fn labels(told: &[(String, String)]) -> Option<BTreeMap<String, Vec<String>>> {
+    let mut labels: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in told {
+        labels.entry(name.clone()).or_default().push(value.clone());
+    }
+    (!labels.is_empty()).then_some(labels)
 }
 
 /// Whether a configuration that has these pools would take it.

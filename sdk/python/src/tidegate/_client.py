@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from . import _connect
-from ._errors import NotFinished, TidegateError, Unavailable, Unknown, concluded
+from ._errors import NotFinished, TidegateError, Unavailable, Unknown, concluded, stands_at
 from ._progress import Progress, goes_on, signs
 
 Story = Mapping[str, Any]
@@ -26,6 +26,8 @@ _RETRIES = 6
 _MOMENT_S = 0.1
 _UNKNOWN_S = 60.0
 """How long a job that was accepted, or was seen before, may be unknown: a gateway that has just begun reads its past first."""
+_HOPS = 4
+"""Most records that stand for one another and are followed."""
 
 
 def _job(
@@ -58,6 +60,10 @@ def _job(
     return job
 
 
+def _trace(traceparent: str | None) -> dict[str, str]:
+    return {"traceparent": traceparent} if traceparent else {}
+
+
 def _said(response: httpx.Response) -> Any:
     if response.is_success:
         return response.json()
@@ -87,16 +93,38 @@ def _progress_path(source: str, since: int) -> str:
     return f"/v1/jobs/{quote(source, safe='')}/progress?since={since}&wait={int(_WAIT_S * 1000)}ms"
 
 
-def _unknown(id: str, source: str, since: float | None) -> float:
-    """Since when nothing is known of a job; raises `Unknown` where that is too long."""
-    now = time.monotonic()
-    since = now if since is None else since
-    if now - since >= _UNKNOWN_S:
-        raise Unknown(
-            f"the gateway has known nothing of job {id} ({source}) for {_UNKNOWN_S:g} s: it is not judged yet, or ended so long "
-            f"ago that it is forgotten (its result is on `finished`)"
-        )
-    return since
+class _Whereabouts:
+    """Where the story of a job is told: at its own record, or at the one that stands for it."""
+
+    def __init__(self, source: str, id: str) -> None:
+        self.at = source
+        """The record that is asked for."""
+        self._id = id
+        self._hops = 0
+        # Over calls: one that waits in short parts is to hear of it too.
+        self._unknown_since: float | None = None
+
+    def unknown(self) -> None:
+        """Nothing is known of it; raises `Unknown` where that is so for too long."""
+        now = time.monotonic()
+        since = self._unknown_since = now if self._unknown_since is None else self._unknown_since
+        if now - since >= _UNKNOWN_S:
+            raise Unknown(
+                f"the gateway has known nothing of job {self._id} ({self.at}) for {_UNKNOWN_S:g} s: it is not judged yet, or ended "
+                f"so long ago that it is forgotten (its result is on `finished`)"
+            )
+
+    def moves(self, story: Story) -> bool:
+        """Whether another record stands for it, which is asked for from now on; raises `Unknown` where that has no end."""
+        self._unknown_since = None
+        first = stands_at(story)
+        if first is None:
+            return False
+        if self._hops == _HOPS:
+            raise Unknown(f"more than {_HOPS} records stand for one another, up to {self.at}: what became of job {self._id} is not told")
+        self._hops += 1
+        self.at = first
+        return True
 
 
 def _left(deadline: float | None) -> float:
@@ -112,26 +140,26 @@ class Job:
         """Its record's position: its identity."""
         self.id = id
         self.tenant = tenant
-        # Over calls: one that waits in short parts is to hear of it too.
-        self._unknown_since: float | None = None
+        self._whereabouts = _Whereabouts(source, id)
 
     async def result(self, timeout: float | None = None, *, wait_if_held: bool = False) -> Any:
         """Waits for it to succeed, and returns its output.
 
         Raises `Denied`, `Held` (unless `wait_if_held`), `Failed`, `Cancelled`, `TimedOut` or `Dead` when it ends
         otherwise, `NotFinished` when it has not ended after `timeout` seconds, `Unknown` when the gateway has known nothing of
-        it for a minute.
+        it for a minute. Where an earlier record of the same job stands for this one, its end is told.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = 0.05
         while True:
             left = _left(deadline)
             # A held job answers nobody's wait until people spoke: look for that state now and then.
-            story = await self._client.story(self.source, wait_s=min(left, pause))
+            story = await self._client.story(self._whereabouts.at, wait_s=min(left, pause))
             if story is None:
-                self._unknown_since = _unknown(self.id, self.source, self._unknown_since)
+                self._whereabouts.unknown()
+            elif self._whereabouts.moves(story):
+                continue
             else:
-                self._unknown_since = None
                 ended, output = concluded(story, wait_if_held=wait_if_held)
                 if ended:
                     return output
@@ -151,13 +179,15 @@ class Job:
         """
         since = 0
         while True:
-            said = await self._client._said(self.source, since)
+            said = await self._client._said(self._whereabouts.at, since)
             if said is None:
                 # Not judged yet, or forgotten.
-                self._unknown_since = _unknown(self.id, self.source, self._unknown_since)
+                self._whereabouts.unknown()
                 await asyncio.sleep(_MOMENT_S)
                 continue
-            self._unknown_since = None
+            if self._whereabouts.moves(said["job"]):
+                since = 0
+                continue
             for sign in signs(said):
                 yield sign
             if not goes_on(said):
@@ -198,14 +228,15 @@ class Client:
         tenant: str | None = None,
         id: str | None = None,
         actor: Mapping[str, str] | str | None = None,
+        traceparent: str | None = None,
         **attributes: Any,
     ) -> Job:
         """Submits a job; it is sent again on errors and runs once. `attributes` are further members of the job's envelope
-        (`priority`, `labels`, `requires`, `risk_tags`, `deadline`, …)."""
+        (`priority`, `labels`, `requires`, `risk_tags`, `deadline`, …); `traceparent` is the trace it belongs to (W3C)."""
         job = _job(self._tenant, topic, capability, payload, tenant, id, actor, attributes)
         for attempt in range(_RETRIES + 1):
             try:
-                answer = _said(await self._http.post("/v1/jobs", json=job))
+                answer = _said(await self._http.post("/v1/jobs", json=job, headers=_trace(traceparent)))
                 return Job(self, answer["source"], answer["id"], job["tenant"])
             except (httpx.HTTPError, TidegateError) as error:
                 await asyncio.sleep(_again(error, attempt))
@@ -257,18 +288,19 @@ class BlockingJob:
         self.source = source
         self.id = id
         self.tenant = tenant
-        self._unknown_since: float | None = None
+        self._whereabouts = _Whereabouts(source, id)
 
     def result(self, timeout: float | None = None, *, wait_if_held: bool = False) -> Any:
         """As `Job.result`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = 0.05
         while True:
-            story = self._client.story(self.source, wait_s=min(_left(deadline), pause))
+            story = self._client.story(self._whereabouts.at, wait_s=min(_left(deadline), pause))
             if story is None:
-                self._unknown_since = _unknown(self.id, self.source, self._unknown_since)
+                self._whereabouts.unknown()
+            elif self._whereabouts.moves(story):
+                continue
             else:
-                self._unknown_since = None
                 ended, output = concluded(story, wait_if_held=wait_if_held)
                 if ended:
                     return output
@@ -284,12 +316,14 @@ class BlockingJob:
         """As `Job.progress`."""
         since = 0
         while True:
-            said = self._client._said(self.source, since)
+            said = self._client._said(self._whereabouts.at, since)
             if said is None:
-                self._unknown_since = _unknown(self.id, self.source, self._unknown_since)
+                self._whereabouts.unknown()
                 time.sleep(_MOMENT_S)
                 continue
-            self._unknown_since = None
+            if self._whereabouts.moves(said["job"]):
+                since = 0
+                continue
             yield from signs(said)
             if not goes_on(said):
                 return
@@ -325,13 +359,14 @@ class BlockingClient:
         tenant: str | None = None,
         id: str | None = None,
         actor: Mapping[str, str] | str | None = None,
+        traceparent: str | None = None,
         **attributes: Any,
     ) -> BlockingJob:
         """As `Client.submit`."""
         job = _job(self._tenant, topic, capability, payload, tenant, id, actor, attributes)
         for attempt in range(_RETRIES + 1):
             try:
-                answer = _said(self._http.post("/v1/jobs", json=job))
+                answer = _said(self._http.post("/v1/jobs", json=job, headers=_trace(traceparent)))
                 return BlockingJob(self, answer["source"], answer["id"], job["tenant"])
             except (httpx.HTTPError, TidegateError) as error:
                 time.sleep(_again(error, attempt))

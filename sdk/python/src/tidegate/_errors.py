@@ -20,7 +20,8 @@ class NotFinished(TidegateError):
 
 
 class Unknown(TidegateError):
-    """The gateway has known nothing of the job for a while: it is not judged yet, or ended so long ago that it is forgotten."""
+    """The gateway has known nothing of the job for a while: it is not judged yet, or ended so long ago that it is forgotten. Or
+    records stand for one another without end."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,13 @@ class Dead(JobEnded):
 
 
 _WAITS = {"approved", "deferred", "running", "unknown"}
+
+
+def stands_at(story: Mapping[str, Any]) -> str | None:
+    """The record that stands for this one, which only repeats it; `None` when it has a story of its own. One that repeats
+    another without saying which is no such: its state is a word that lets nothing run."""
+    first = story.get("duplicate_of")
+    return first if story.get("state") == "duplicate" and isinstance(first, str) and first else None
 
 
 def concluded(story: Mapping[str, Any], *, wait_if_held: bool) -> tuple[bool, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import contextvars
 import functools
 import inspect
 import os
@@ -16,13 +15,10 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from ._client import BlockingClient, Client
 from ._errors import NotFinished, TidegateError
-from ._worker import Context, Worker
+from ._worker import Worker, running_job
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_body_of: contextvars.ContextVar[Context | None] = contextvars.ContextVar("tidegate_body_of", default=None)
-"""The job whose body runs here: a governed function that it calls is a job it waits for."""
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -49,8 +45,11 @@ def governed(
     result, must be JSON. The body runs where a worker has leased the job: in this process by itself, unless `serve` is
     false; any process with the same function may take it. A call raises `Denied(reason, rule_id, remediations)`,
     `Held(approval_ref)` unless `wait_if_held`, or what else ends the job; an unknown verdict counts as denied. An
-    `async def` function stays one. A body may call governed functions: it lends its place
-    meanwhile (`Context.waiting`).
+    `async def` function stays one.
+
+    A body, and any handler of a `Worker`, may call governed functions. Such a call acts for the job that runs: it is submitted with
+    its ticket, may do no more than that job hands on (its `scope`; by itself its own capability and topic), and is judged for its whole
+    chain; the job lends its place meanwhile (`Context.waiting`).
     """
 
     def wrap(function: Callable[P, R]) -> Callable[P, R]:
@@ -76,7 +75,7 @@ def governed(
                 body = payload(*args, **kwargs)
                 _begin()
                 async with Client(url, key, data=data) as client:
-                    job = await client.submit(payload=body, **submitted)
+                    job = await client.submit(**_acting({"payload": body, **submitted}))
                     with _lent():
                         for slice_s in _slices(timeout):
                             try:
@@ -92,7 +91,7 @@ def governed(
             body = payload(*args, **kwargs)
             _begin()
             with BlockingClient(url, key, data=data) as client:
-                job = client.submit(payload=body, **submitted)
+                job = client.submit(**_acting({"payload": body, **submitted}))
                 with _lent():
                     for slice_s in _slices(timeout):
                         try:
@@ -108,8 +107,14 @@ def governed(
 
 def _lent() -> contextlib.AbstractContextManager[None]:
     """Within this the job whose body calls, if any, lends its place."""
-    body_of = _body_of.get()
-    return contextlib.nullcontext() if body_of is None else body_of.waiting()
+    running = running_job.get()
+    return contextlib.nullcontext() if running is None else running.waiting()
+
+
+def _acting(job: dict[str, Any]) -> dict[str, Any]:
+    """The job as it is submitted: a child of the one whose body calls, if any."""
+    running = running_job.get()
+    return job if running is None else running._for_child(job)
 
 
 def _slices(timeout: float | None) -> Iterator[float]:
@@ -133,6 +138,8 @@ class _Place:
     def work(self) -> None:
         try:
             asyncio.run(self.worker.serve())
+            if self.worker.told_to_leave:
+                self.broken = TidegateError("an operator has told the worker of this process to leave")
         except BaseException as error:
             self.broken = error
 
@@ -146,21 +153,14 @@ def _serve(place: _Place, capability: str, function: Callable[..., Any]) -> None
         place = _places.setdefault(place.name, place)
         if inspect.iscoroutinefunction(function):
 
-            async def handle_async(payload: Mapping[str, Any], context: Context) -> Any:
-                # In a task of the job's own, with which it goes.
-                _body_of.set(context)
+            async def handle_async(payload: Mapping[str, Any]) -> Any:
                 return await function(**payload)
 
             place.worker.capability(capability)(handle_async)
         else:
 
-            def handle(payload: Mapping[str, Any], context: Context) -> Any:
-                # The thread runs other jobs later.
-                before = _body_of.set(context)
-                try:
-                    return function(**payload)
-                finally:
-                    _body_of.reset(before)
+            def handle(payload: Mapping[str, Any]) -> Any:
+                return function(**payload)
 
             place.worker.capability(capability)(handle)
 

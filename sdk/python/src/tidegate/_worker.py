@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import contextvars
 import inspect
 import json
 import logging
@@ -13,14 +14,15 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 from urllib.parse import quote
 
 import httpx
 
 from . import _connect
+from ._client import BlockingClient, BlockingJob, Client, Job
 from ._errors import Retryable, TidegateError
 from ._progress import Gathered, finite, text_of
 
@@ -41,6 +43,10 @@ _EVERY_S = 0.25
 _LEAVING = "the worker is shutting down"
 _REPORT_S = 5.0
 """How long what is to be said of jobs may take once a drain is over."""
+
+
+running_job: contextvars.ContextVar[Context | None] = contextvars.ContextVar("tidegate_running_job", default=None)
+"""The job whose handler runs here: what it calls that is governed acts for it, and is a job it waits for."""
 
 
 class Context:
@@ -89,6 +95,28 @@ class Context:
         finally:
             self._held.waits(-1)
 
+    @overload
+    def spawn(self, client: Client, **job: Any) -> Coroutine[Any, Any, Job]: ...
+
+    @overload
+    def spawn(self, client: BlockingClient, **job: Any) -> BlockingJob: ...
+
+    def spawn(self, client: Client | BlockingClient, **job: Any) -> Coroutine[Any, Any, Job] | BlockingJob:
+        """Submits a job that acts for this one, with its ticket: it may do no more than this one hands on (`scope`; by itself what it
+        does itself), is judged for everybody above it, and is of the same tenant and trace. What it takes is what `submit` takes. An
+        `id` made from this job's own lets it run once though this one runs again. To wait for its result, do so within `waiting`."""
+        return client.submit(**self._for_child(job))
+
+    def _for_child(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """The job with what makes it this one's child."""
+        for own in ("parent", "parent_ticket"):
+            if own in job:
+                raise TidegateError(f"a job that is spawned says no `{own}` itself")
+        if not self.ticket:
+            raise TidegateError("this job came without its ticket, and cannot spawn others")
+        of = {"parent": self.job["id"], "parent_ticket": self.ticket, "traceparent": self.traceparent}
+        return {**job, "tenant": job.get("tenant") or self.job["tenant"], **of}
+
     def _cancel(self, why: str) -> None:
         if not self._stop.is_set():
             self._why = why
@@ -99,7 +127,8 @@ class Worker:
     """Workers of one process for one pool.
 
     URL and key are those given, else of `TIDEGATE_URL` and `TIDEGATE_WORKER_KEY`, else of the `tidegate dev` whose folder
-    is `data`, `TIDEGATE_DATA` or `.tidegate`. At most `concurrency` jobs run at once. When it is told to stop, running
+    is `data`, `TIDEGATE_DATA` or `.tidegate`. At most `concurrency` jobs run at once. `labels` are what jobs may ask for (`select`,
+    `prefer`), as far as the key allows. When it is told to stop, or an operator says that it is to leave (`tidegate workers drain`), running
     jobs may finish for `drain_s` seconds; what then still runs is stopped and goes back. What had ended by then is still
     reported, tried again for up to 10 seconds more.
     """
@@ -114,9 +143,13 @@ class Worker:
         name: str | None = None,
         concurrency: int = 8,
         drain_s: float = 30.0,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         if concurrency < 1:
             raise ValueError("concurrency must be at least 1")
+        self._labels = dict(labels or {})
+        self.told_to_leave = False
+        """An operator has said that it is to leave."""
         self._pool = pool
         self._where = (url, key, data)
         self._name = name or f"{socket.gethostname()}:{os.getpid()}"
@@ -177,6 +210,7 @@ class Worker:
             raise TidegateError("a worker needs at least one capability")
         url, key, data = self._where
         self._loop, self._changed, self._stopping = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        self.told_to_leave = False
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._concurrency + 4)
         # One for every job that is held: those that wait keep theirs. How many run at once is seen to where they are leased.
         threads = ThreadPoolExecutor(max(_MOST_HELD, self._concurrency), thread_name_prefix="tidegate")
@@ -234,28 +268,40 @@ class Worker:
                 continue
             pause = 0.1
             for lease in ask.result():
-                held = _Held(self._handlers, http, threads, lease, changed.set)
+                held = _Held(self._handlers, http, threads, lease, (changed.set, self._leave))
                 task = asyncio.create_task(held.run())
                 self._running[task] = held
                 task.add_done_callback(self._running.pop)
         stop.cancel()
 
+    def _leave(self) -> None:
+        """An operator wants it to leave: it drains, as on SIGTERM."""
+        if not self.told_to_leave:
+            _log.info("told to leave; what runs may finish")
+            self.told_to_leave = True
+            self.stop()
+
     async def _ask(self, http: httpx.AsyncClient, most: int) -> list[Mapping[str, Any]]:
-        body = {
+        body: dict[str, Any] = {
             "worker": self._name,
             "capabilities": sorted(self._handlers),
             "max": most,
             "wait_ms": int(_POLL_S * 1000),
         }
+        if self._labels:
+            body["labels"] = self._labels
         response = await http.post(f"/v1/pools/{quote(self._pool, safe='')}/lease", json=body)
         if response.status_code >= 500 or response.status_code == 429:
             raise _Retry(f"HTTP {response.status_code}: {response.text[:200]}")
         if not response.is_success:
             raise TidegateError(f"HTTP {response.status_code}: {response.text[:300]}")
         try:
-            leases: list[Mapping[str, Any]] = response.json()["leases"]
+            answer = response.json()
+            leases: list[Mapping[str, Any]] = answer["leases"]
         except (ValueError, KeyError, TypeError) as error:
             raise _Retry(f"that is no answer of a gateway: {response.text[:200]}") from error
+        if answer.get("drain") is True:
+            self._leave()
         return leases
 
     async def _drain(self) -> None:
@@ -290,7 +336,7 @@ class _Held:
         http: httpx.AsyncClient,
         threads: ThreadPoolExecutor,
         lease: Mapping[str, Any],
-        changed: Callable[[], None],
+        tell: tuple[Callable[[], None], Callable[[], None]],
     ) -> None:
         self._http = http
         self._threads = threads
@@ -304,7 +350,8 @@ class _Held:
         self._patience_s = max(self._term_s / 4, 0.5)
         self._loop = asyncio.get_running_loop()
         self.gathered = Gathered()
-        self._changed = changed
+        # That a place was lent or taken back, and that the worker is to leave.
+        self._changed, self._leave_worker = tell
         self._waiting = 0
         self._waits_told: bool | None = False
         self._over = False
@@ -364,12 +411,14 @@ class _Held:
 
     async def _call(self, handler: Handler) -> Any:
         arguments = (self._payload(), self._context)[: _takes(handler)]
+        around = contextvars.copy_context()
+        around.run(running_job.set, self._context)
         if inspect.iscoroutinefunction(handler):
-            self._work = asyncio.ensure_future(handler(*arguments))
+            self._work = self._loop.create_task(handler(*arguments), context=around)
         else:
             # A thread cannot be stopped from outside: the handler looks at `context.cancelled`.
             self._in_thread = True
-            self._work = self._loop.run_in_executor(self._threads, lambda: handler(*arguments))
+            self._work = self._loop.run_in_executor(self._threads, lambda: around.run(handler, *arguments))
         return await self._work
 
     def _payload(self) -> Any:
@@ -391,6 +440,8 @@ class _Held:
                     return
                 continue
             heard = time.monotonic()
+            if said.get("drain") is True:
+                self._leave_worker()
             state = said.get("state")
             if state == "cancel":
                 self._stop(str(said.get("reason")))
