@@ -11,6 +11,7 @@ const SHARDS: &str = "tidegate_node_shards_owned";
 const LAG: &str = "tidegate_node_lag_records";
 const OLDEST: &str = "tidegate_node_oldest_unsettled_seconds";
 const WORKERS: &str = "tidegate_node_workers";
+const CHECKPOINTS_LEFT_OUT: &str = "tidegate_audit_checkpoints_left_out_total";
 
 /// Tells the exporter about this crate's metrics and those of the crates below it.
 pub fn describe() {
@@ -25,6 +26,10 @@ pub fn describe() {
         "Age of the oldest record of an input that is not settled (undecided, on a source), by partition, every 5 s."
     );
     describe_gauge!(WORKERS, "Workers that run inside this process.");
+    describe_counter!(
+        CHECKPOINTS_LEFT_OUT,
+        "Checkpoints of the audit log that are not in `audit.checkpoint_file`: its disk failed or was too slow."
+    );
     for (name, sentence) in tidegate_stage::metrics::DESCRIPTIONS {
         if name.ends_with("_total") {
             describe_counter!(name, sentence);
@@ -34,13 +39,15 @@ pub fn describe() {
             describe_gauge!(name, sentence);
         }
     }
-    for (name, sentence) in tidegate_scheduler::measures::COUNTERS {
+    let counters = tidegate_scheduler::measures::COUNTERS.into_iter().chain(tidegate_scheduler::measures::COUNTS);
+    for (name, sentence) in counters {
         describe_counter!(name, sentence);
     }
     for (name, sentence) in tidegate_scheduler::measures::GAUGES {
         describe_gauge!(name, sentence);
     }
-    for (name, sentence) in tidegate_limits::measures::COUNTERS {
+    let counters = tidegate_limits::measures::COUNTERS.into_iter().chain(tidegate_limits::measures::COUNTS);
+    for (name, sentence) in counters {
         describe_counter!(name, sentence);
     }
     for (name, sentence) in tidegate_limits::measures::GAUGES {
@@ -73,6 +80,10 @@ pub(crate) fn shards_owned(role: &'static str, owned: usize) {
 
 pub(crate) fn workers(change: f64) {
     gauge!(WORKERS).increment(change);
+}
+
+pub(crate) fn checkpoints_left_out(number: u64) {
+    counter!(CHECKPOINTS_LEFT_OUT).increment(number);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of records")]
