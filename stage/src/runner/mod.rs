@@ -29,7 +29,7 @@ use tidegate_protocol::signature::{Sign, Trust};
 use tidegate_spine::Spine;
 
 pub use clock::Clock;
-pub use watch::{Ended, ShardEvent, Watch};
+pub use watch::{Ended, Reached, ShardEvent, Watch};
 
 use crate::Rules;
 use crate::metrics;

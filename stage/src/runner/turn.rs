@@ -13,10 +13,10 @@ use tidegate_protocol::signature::{Distrust, stage_of};
 use tidegate_spine::Record;
 
 use super::group::{Building, Flying, Header, Sending};
-use super::live::{Live, RECORDS_PER_READ};
+use super::live::{Live, LiveInput, RECORDS_PER_READ};
 use super::read_back::Pending;
 use super::takeover::micros;
-use super::watch::{Ended, ShardEvent};
+use super::watch::{Ended, Reached, ShardEvent};
 use crate::control::{Meta, check_mark, control_record, meta, value_hash, written_ms};
 use crate::message::Outbox;
 use crate::metrics;
@@ -449,9 +449,13 @@ impl<S: Stage> Live<'_, S> {
             true => count(counted, sender, name, value),
             false => metrics::figure(sender, name, value),
         });
-        let positions = self.run.spec.inputs.iter().zip(&self.inputs);
-        let positions = positions.map(|(spec, input)| (spec.partition.clone(), input.place.position())).collect();
-        self.run.watch.event(sender, &ShardEvent::Positions(positions));
+        let reached = self.run.spec.inputs.iter().zip(&self.inputs).map(|(spec, LiveInput { place, .. })| Reached {
+            input: spec.partition.clone(),
+            position: place.position(),
+            head: place.head(),
+            open: place.open(),
+        });
+        self.run.watch.event(sender, &ShardEvent::Positions(reached.collect()));
     }
 
     /// The ownership is over. Its figures are the next owner's to tell, which may be another process: a gauge that nobody lowers would
