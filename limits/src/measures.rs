@@ -17,15 +17,17 @@ pub const COUNTERS: [(&str, &str); 5] = [
     ("tidegate_limits_refused_total", "Records that no shard could have written, or that came after a lapse."),
 ];
 
+/// Name and sentence of every count of what leaves no fact, for the exporter: as each owner met it.
+pub const COUNTS: [(&str, &str); 1] = [(
+    "tidegate_limits_invariant_violations_total",
+    "Facts that could not follow from the state; any is a defect or an altered log.",
+)];
+
 /// Name and sentence of every gauge, for the exporter.
-pub const GAUGES: [(&str, &str); 4] = [
+pub const GAUGES: [(&str, &str); 3] = [
     ("tidegate_limits_keys", "Keys of limits that count now."),
     ("tidegate_limits_holdings", "Holdings of kernel and scheduler shards."),
     ("tidegate_limits_waiting_requests", "Requests that wait for others to give back."),
-    (
-        "tidegate_limits_invariant_violations",
-        "Facts that could not follow from the state; any is a defect or an altered log.",
-    ),
 ];
 
 /// What of a landed fact is counted.
@@ -61,11 +63,12 @@ pub(crate) fn tally(fact: &LimitsFact, count: &mut dyn FnMut(&'static str, &'sta
     }
 }
 
-/// Present figures.
+/// Present figures, and counts since this owner began.
 pub(crate) fn figures(state: &State, impossible: u64, publish: &mut dyn FnMut(&'static str, f64)) {
     #[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^53")]
     let figure = |number: usize| number as f64;
-    let [keys, holdings, waiting, violations] = GAUGES.map(|(name, _)| name);
+    let [keys, holdings, waiting] = GAUGES.map(|(name, _)| name);
+    let [violations] = COUNTS.map(|(name, _)| name);
     publish(keys, figure(state.keys.len()));
     publish(holdings, figure(state.keys.values().map(|key| key.holders.len()).sum()));
     publish(waiting, figure(state.kept()));

@@ -11,10 +11,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use bytes::Bytes;
 
+use crate::metrics;
+
 /// Checkpoints that wait for the disk.
 const WAITING: usize = 1_024;
-/// Checkpoints that were not written to the file.
-const LEFT_OUT: &str = "tidegate_audit_checkpoints_left_out_total";
 
 /// Appends checkpoints to a file; cheap to clone. The file is closed, and what waits is written, when the last is dropped.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ impl CheckpointFile {
     /// Adds a line.
     pub(crate) fn append(&self, checkpoint: &Bytes) {
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.0.try_send(checkpoint.clone()) {
-            metrics::counter!(LEFT_OUT).increment(1);
+            metrics::checkpoints_left_out(1);
         }
     }
 }
@@ -51,7 +51,7 @@ fn append_all(mut file: File, name: &str, from: &Receiver<Bytes>) {
             count += 1;
         }
         if let Err(error) = file.write_all(&lines).and_then(|()| file.sync_data()) {
-            metrics::counter!(LEFT_OUT).increment(count);
+            metrics::checkpoints_left_out(count);
             tracing::error!(file = name, %error, "checkpoints of the audit log cannot be written; those on the spine go on");
         }
     }

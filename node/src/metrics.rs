@@ -10,7 +10,13 @@ const READY: &str = "tidegate_node_ready";
 const SHARDS: &str = "tidegate_node_shards_owned";
 const LAG: &str = "tidegate_node_lag_records";
 const OLDEST: &str = "tidegate_node_oldest_unsettled_seconds";
+const RETENTION: &str = "tidegate_node_retention_seconds";
+const POOL_BACKLOG: &str = "tidegate_node_pool_backlog_jobs";
+const POOL_OLDEST: &str = "tidegate_node_pool_oldest_waiting_seconds";
+const POOL_FREE: &str = "tidegate_node_pool_free_credit";
+const POOL_WANTED: &str = "tidegate_node_pool_wanted_workers";
 const WORKERS: &str = "tidegate_node_workers";
+const CHECKPOINTS_LEFT_OUT: &str = "tidegate_audit_checkpoints_left_out_total";
 
 /// Tells the exporter about this crate's metrics and those of the crates below it.
 pub fn describe() {
@@ -19,12 +25,33 @@ pub fn describe() {
     describe_counter!(POLICY_LOADS, "Policy sets read from the folder, by result.");
     describe_gauge!(READY, "1 when `/readyz` says ready, else 0.");
     describe_gauge!(SHARDS, "Shards this process owns, by role.");
-    describe_gauge!(LAG, "Records between a shard's position and the end of an input, by partition, every 5 s.");
+    describe_gauge!(
+        LAG,
+        "Records of an input that are not settled, by partition, every 5 s; 0 when its shard is no longer here."
+    );
     describe_gauge!(
         OLDEST,
         "Age of the oldest record of an input that is not settled (undecided, on a source), by partition, every 5 s."
     );
+    describe_gauge!(RETENTION, "How long the broker keeps records of an input, by partition; 0: not limited by age.");
+    describe_gauge!(
+        POOL_BACKLOG,
+        "Jobs that nobody has, in the shards of a pool that this process has: of its logs, and those ready to be tried again."
+    );
+    describe_gauge!(
+        POOL_OLDEST,
+        "How long the first of those in its logs has been there; take the maximum over processes."
+    );
+    describe_gauge!(POOL_FREE, "Assignments that its workers would take now.");
+    describe_gauge!(
+        POOL_WANTED,
+        "Workers of `worker_slots` jobs that its backlog and running jobs ask for, a fraction: to be summed over processes, then rounded up."
+    );
     describe_gauge!(WORKERS, "Workers that run inside this process.");
+    describe_counter!(
+        CHECKPOINTS_LEFT_OUT,
+        "Checkpoints of the audit log that are not in `audit.checkpoint_file`: its disk failed or was too slow."
+    );
     for (name, sentence) in tidegate_stage::metrics::DESCRIPTIONS {
         if name.ends_with("_total") {
             describe_counter!(name, sentence);
@@ -34,13 +61,15 @@ pub fn describe() {
             describe_gauge!(name, sentence);
         }
     }
-    for (name, sentence) in tidegate_scheduler::measures::COUNTERS {
+    let counters = tidegate_scheduler::measures::COUNTERS.into_iter().chain(tidegate_scheduler::measures::COUNTS);
+    for (name, sentence) in counters {
         describe_counter!(name, sentence);
     }
     for (name, sentence) in tidegate_scheduler::measures::GAUGES {
         describe_gauge!(name, sentence);
     }
-    for (name, sentence) in tidegate_limits::measures::COUNTERS {
+    let counters = tidegate_limits::measures::COUNTERS.into_iter().chain(tidegate_limits::measures::COUNTS);
+    for (name, sentence) in counters {
         describe_counter!(name, sentence);
     }
     for (name, sentence) in tidegate_limits::measures::GAUGES {
@@ -75,9 +104,36 @@ pub(crate) fn workers(change: f64) {
     gauge!(WORKERS).increment(change);
 }
 
+pub(crate) fn checkpoints_left_out(number: u64) {
+    counter!(CHECKPOINTS_LEFT_OUT).increment(number);
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a count of records")]
 pub(crate) fn lag(partition: &str, records: u64) {
     gauge!(LAG, "partition" => partition.to_owned()).set(records as f64);
+}
+
+/// What is told of a pool, as far as its shards are here.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct PoolFigures {
+    pub(crate) backlog: u64,
+    pub(crate) oldest: std::time::Duration,
+    pub(crate) free: u64,
+    pub(crate) wanted: f64,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of jobs")]
+pub(crate) fn pool(name: &str, figures: PoolFigures) {
+    let label = [("pool", name.to_owned())];
+    gauge!(POOL_BACKLOG, &label).set(figures.backlog as f64);
+    gauge!(POOL_OLDEST, &label).set(figures.oldest.as_secs_f64());
+    gauge!(POOL_FREE, &label).set(figures.free as f64);
+    gauge!(POOL_WANTED, &label).set(figures.wanted);
+}
+
+/// `None`: not limited by age.
+pub(crate) fn retention(partition: &str, kept: Option<std::time::Duration>) {
+    gauge!(RETENTION, "partition" => partition.to_owned()).set(kept.unwrap_or_default().as_secs_f64());
 }
 
 pub(crate) fn oldest(partition: &str, age: std::time::Duration) {

@@ -1,5 +1,10 @@
 //! The folder of policy bundles: read at start and again whenever a file changes.
 //!
+//! Nobody says when a change is complete, so one is taken only when two looks in succession, [`LOOK`] apart, find the same. A bundle
+//! caught half-written and cut at the end of a rule is a good one without its last rules, and with the new revision: used once,
+//! the whole text would differ from it under the same revision and be refused from then on. The same goes for the first of several
+//! files that are saved one after the other. What takes longer to write is to be put in place by renaming, or signed.
+//!
 //! A set that is refused, or whose signature does not hold ([`policy_signature`](crate::policy_signature)), changes
 //! nothing: every problem is logged and the last good snapshot stays. What was used before
 //! a restart is the kernel's own fact, checked by the kernel; here only this process's last good set counts.
@@ -16,7 +21,7 @@ use tokio::sync::watch;
 use crate::metrics;
 use crate::policy_signature::{self, BadPolicySignature, Demand};
 
-/// How often the folder is looked at.
+/// How often the folder is looked at, and how long a change must have stood there.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// A folder that gives no policy.
@@ -115,11 +120,12 @@ pub fn load_signed(folder: &Path, demand: &Demand) -> Result<(Snapshot, Option<K
 /// The current policy; `None` until a good one was read.
 pub type Current = watch::Receiver<Option<Arc<Snapshot>>>;
 
-/// Follows a folder until the returned receiver and its clones are gone.
+/// Follows a folder until the returned receiver and its clones are gone. The first policy comes after [`LOOK`].
 #[must_use]
 pub fn follow(folder: PathBuf, demand: Demand) -> (Current, tokio::task::JoinHandle<()>) {
     let (told, current) = watch::channel(None);
-    let mut folder = Folder { path: folder, demand, seen: None, in_use: None };
+    let mut folder = Folder::new(folder, demand);
+    // The first of the two looks that a policy needs.
     if let Some(first) = folder.look() {
         told.send_replace(Some(first));
     }
@@ -141,34 +147,45 @@ pub fn follow(folder: PathBuf, demand: Demand) -> (Current, tokio::task::JoinHan
     (current, task)
 }
 
+/// What a look finds.
+type Found = Result<Read, PolicyError>;
+
 struct Folder {
     path: PathBuf,
     demand: Demand,
-    /// What was last read, good or bad; `None` when it could not be read.
-    seen: Option<Read>,
+    /// What the last look found, when that was new.
+    pending: Option<Found>,
+    /// What was last taken, good or bad.
+    taken: Option<Found>,
     in_use: Option<InUse>,
 }
 
 impl Folder {
-    /// A new good policy, if there is one since the last look.
+    const fn new(path: PathBuf, demand: Demand) -> Self {
+        Self { path, demand, pending: None, taken: None, in_use: None }
+    }
+
+    /// A new good policy, if this look and the one before found it.
     fn look(&mut self) -> Option<Arc<Snapshot>> {
-        let read = match Read::of(&self.path) {
-            Ok(read) => read,
+        let found = Read::of(&self.path);
+        let before = self.pending.take();
+        if self.taken.as_ref().is_some_and(|taken| is_same(taken, &found)) {
+            return None;
+        }
+        if !before.is_some_and(|before| is_same(&before, &found)) {
+            self.pending = Some(found);
+            return None;
+        }
+        let loaded = match self.taken.insert(found) {
+            Ok(read) => match read.check(&self.demand) {
+                Ok(()) => load(&read.files, self.in_use.as_ref()).map_err(PolicyError::Refused),
+                Err(bad) => Err(bad.into()),
+            },
             Err(error) => {
-                if self.seen.take().is_some() || self.in_use.is_none() {
-                    report(&error);
-                }
+                report(error);
                 return None;
             }
         };
-        if self.seen.as_ref() == Some(&read) {
-            return None;
-        }
-        let loaded = match read.check(&self.demand) {
-            Ok(()) => load(&read.files, self.in_use.as_ref()).map_err(PolicyError::Refused),
-            Err(bad) => Err(bad.into()),
-        };
-        self.seen = Some(read);
         match loaded {
             Ok(snapshot) => {
                 let snapshot = Arc::new(snapshot);
@@ -191,6 +208,15 @@ impl Folder {
                 None
             }
         }
+    }
+}
+
+/// Whether two looks found the same; of a folder that cannot be read, by what is said of it.
+fn is_same(one: &Found, other: &Found) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => one == other,
+        (Err(one), Err(other)) => one.to_string() == other.to_string(),
+        (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
     }
 }
 
@@ -230,43 +256,106 @@ mod tests {
         Demand { trust: Arc::new(Keyring::new([trusted]).unwrap()), required }
     }
 
+    /// What two looks give, of which the first never suffices.
+    fn twice(folder: &mut Folder) -> Option<Arc<Snapshot>> {
+        assert!(folder.look().is_none(), "one look is no proof that nobody writes");
+        folder.look()
+    }
+
+    #[test]
+    fn a_file_caught_half_written_is_not_taken_for_the_whole() {
+        let whole = format!("{}  - {{ id: last, invariant: true, match: {{}}, decision: deny }}\n", bundle(2, "allow"));
+        let half = bundle(2, "allow");
+        assert!(whole.starts_with(&half) && load([("b.yaml", &half)], None).is_ok(), "a half that is a policy itself");
+        for first in [None, Some(bundle(1, "deny"))] {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("b.yaml");
+            let mut follow = Folder::new(folder.path().to_owned(), demand(false));
+            if let Some(first) = &first {
+                std::fs::write(&file, first).unwrap();
+                assert_eq!(twice(&mut follow).unwrap().revision(), 1);
+            }
+            std::fs::write(&file, &half).unwrap();
+            assert!(follow.look().is_none(), "it has not stood there for long");
+            std::fs::write(&file, &whole).unwrap();
+            let taken = twice(&mut follow).unwrap();
+            assert_eq!((taken.revision(), taken.rules().len()), (2, 2));
+            assert!(twice(&mut follow).is_none(), "nothing changed");
+        }
+    }
+
+    #[test]
+    fn files_that_are_saved_one_after_the_other_are_one_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let save = |name: &str, revision| {
+            let text = bundle(revision, "allow")
+                .replace("id: b", &format!("id: {name}"))
+                .replace("id: r", &format!("id: r-{name}"));
+            std::fs::write(folder.path().join(format!("{name}.yaml")), text).unwrap();
+        };
+        let mut follow = Folder::new(folder.path().to_owned(), demand(false));
+        for revision in [1, 2] {
+            save("a", revision);
+            assert!(follow.look().is_none());
+            save("b", revision);
+            let taken = twice(&mut follow).unwrap();
+            assert_eq!((taken.revision(), taken.rules().len()), (revision, 2));
+        }
+    }
+
+    #[test]
+    fn a_folder_that_comes_and_goes_is_no_change() {
+        let parent = tempfile::tempdir().unwrap();
+        let (here, away) = (parent.path().join("policy"), parent.path().join("away"));
+        std::fs::create_dir(&here).unwrap();
+        std::fs::write(here.join("b.yaml"), bundle(1, "allow")).unwrap();
+        let mut follow = Folder::new(here.clone(), demand(false));
+        assert_eq!(twice(&mut follow).unwrap().revision(), 1);
+        std::fs::rename(&here, &away).unwrap();
+        assert!(twice(&mut follow).is_none());
+        std::fs::rename(&away, &here).unwrap();
+        assert!(twice(&mut follow).is_none(), "it is the same");
+        std::fs::write(here.join("b.yaml"), bundle(2, "deny")).unwrap();
+        assert_eq!(twice(&mut follow).unwrap().revision(), 2);
+    }
+
     #[test]
     fn a_folder_that_needs_a_signature_is_used_as_it_was_signed_and_not_otherwise() {
         let folder = tempfile::tempdir().unwrap();
-        let mut follow = Folder { path: folder.path().to_owned(), demand: demand(true), seen: None, in_use: None };
+        let mut follow = Folder::new(folder.path().to_owned(), demand(true));
         let sign = || {
             let text = policy_signature::sign(&author(), &read_files(folder.path()).unwrap()).unwrap();
             std::fs::write(folder.path().join(policy_signature::FILE), text).unwrap();
         };
         let file = folder.path().join("b.yaml");
         std::fs::write(&file, bundle(1, "deny")).unwrap();
-        assert!(follow.look().is_none(), "not signed");
+        assert!(twice(&mut follow).is_none(), "not signed");
         sign();
-        assert_eq!(follow.look().unwrap().revision(), 1);
+        assert_eq!(twice(&mut follow).unwrap().revision(), 1);
         std::fs::write(&file, bundle(2, "allow")).unwrap();
-        assert!(follow.look().is_none(), "changed by somebody else");
+        assert!(twice(&mut follow).is_none(), "changed by somebody else");
         sign();
-        assert_eq!(follow.look().unwrap().revision(), 2);
+        assert_eq!(twice(&mut follow).unwrap().revision(), 2);
         std::fs::write(folder.path().join("c.yaml"), bundle(3, "allow").replace("id: b", "id: c")).unwrap();
-        assert!(follow.look().is_none(), "put in by somebody else");
+        assert!(twice(&mut follow).is_none(), "put in by somebody else");
     }
 
     #[test]
     fn a_better_set_replaces_a_bad_one_changes_nothing_and_nothing_is_reported_twice() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("b.yaml");
-        let mut follow = Folder { path: folder.path().to_owned(), demand: demand(false), seen: None, in_use: None };
-        assert!(follow.look().is_none(), "an empty folder is no policy");
+        let mut follow = Folder::new(folder.path().to_owned(), demand(false));
+        assert!(twice(&mut follow).is_none(), "an empty folder is no policy");
         std::fs::write(&file, bundle(1, "allow")).unwrap();
-        assert_eq!(follow.look().unwrap().revision(), 1);
-        assert!(follow.look().is_none(), "nothing changed");
+        assert_eq!(twice(&mut follow).unwrap().revision(), 1);
+        assert!(twice(&mut follow).is_none(), "nothing changed");
         std::fs::write(&file, bundle(2, "perhaps")).unwrap();
-        assert!(follow.look().is_none(), "refused");
+        assert!(twice(&mut follow).is_none(), "refused");
         std::fs::write(&file, bundle(1, "deny")).unwrap();
-        assert!(follow.look().is_none(), "changed under the same revision");
+        assert!(twice(&mut follow).is_none(), "changed under the same revision");
         std::fs::write(&file, bundle(2, "deny")).unwrap();
-        assert_eq!(follow.look().unwrap().revision(), 2);
+        assert_eq!(twice(&mut follow).unwrap().revision(), 2);
         std::fs::write(folder.path().join("b.test.yaml"), "rubbish: [").unwrap();
-        assert!(follow.look().is_none(), "cases are no policy");
+        assert!(twice(&mut follow).is_none(), "cases are no policy");
     }
 }

@@ -124,6 +124,12 @@ async fn a_job_runs_and_a_denied_and_a_bad_one_do_not() {
     {
         assert!(metrics.contains(name), "{name} is missing in\n{metrics}");
     }
+    // Whatever is exported says what it is.
+    let typed: Vec<&str> = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert!(typed.len() > 30 && typed.iter().all(|name| name.starts_with("tidegate_")), "{typed:?}");
+    for name in typed {
+        assert!(metrics.contains(&format!("# HELP {name} ")), "{name} has no sentence in\n{metrics}");
+    }
     tokio::time::timeout(PATIENCE, node.stop()).await.unwrap();
 }
 

@@ -13,7 +13,7 @@ use tidegate_node::topics::{apply, plan, wanted};
 use tidegate_node::{Config, Role, serve};
 use tidegate_protocol::address::TopicName;
 use tidegate_protocol::ids::KeyId;
-use tidegate_spine::{NewRecord, ProducerOptions, Spine};
+use tidegate_spine::{Cleanup, NewRecord, ProducerOptions, Spine, TopicSpec};
 
 const POLICY: &str =
     "id: p\nrevision: 1\nrules:\n  - { id: r, match: { topics: [job.>] }, decision: allow, reason: fine }\n";
@@ -122,4 +122,41 @@ async fn what_runs_is_right_and_what_is_lost_or_about_to_end_is_found() {
         lost.iter().any(|finding| finding.level == Level::Bad && finding.remedy.contains("accept-loss")),
         "{lost:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_of_somebody_else_is_judged_by_how_long_its_owner_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    // Ours would be kept for a week.
+    let config = config(folder.path(), "sources: [{ name: theirs, topic: their.jobs, tenants: any }]\n");
+    let theirs = TopicName::new("their.jobs").unwrap();
+    {
+        let spine = tidegate_node::spine::open(&config.spine).await.unwrap();
+        let spec = TopicSpec {
+            name: theirs.clone(),
+            partitions: 1,
+            cleanup: Cleanup::Log { retention_ms: Some(60) },
+            max_record_bytes: 100_000,
+            broker_time: true,
+            replication: None,
+        };
+        spine.create(&spec).await.unwrap();
+        let wanted = wanted(&config, &*spine).await.unwrap();
+        apply(&plan(wanted, &*spine).await.unwrap(), &*spine).await.unwrap();
+        let mut producer = spine.producer(ProducerOptions::default()).await.unwrap();
+        let record = NewRecord { value: Some(Bytes::from_static(b"{}")), ..NewRecord::default() };
+        producer.append(&theirs.partition(0), vec![record]).await.unwrap();
+    }
+    // Until half of it is over.
+    let found = async {
+        loop {
+            let report = examine(&config, &asked()).await;
+            if let Some(bad) = of(&report, "shards").into_iter().find(|finding| finding.level == Level::Bad) {
+                return bad.clone();
+            }
+        }
+    };
+    let bad = tokio::time::timeout(Duration::from_secs(60), found).await.unwrap();
+    assert!(bad.what.starts_with("`their.jobs/0`: 1 records are not settled"), "{bad:?}");
+    assert!(bad.remedy.contains("have its owner keep it longer"), "{bad:?}");
 }

@@ -30,8 +30,24 @@ pub const COUNTERS: [(&str, &str); 10] = [
     ("tidegate_scheduler_slices_total", "Slices of limits that the shards of a pool borrow, by what was done."),
 ];
 
+/// Name and sentence of every count of what leaves no fact, for the exporter: as each owner met it.
+pub const COUNTS: [(&str, &str); 3] = [
+    (
+        "tidegate_scheduler_commands_unbelieved_total",
+        "Records that are no operator's command to this pool; whoever sent one waits in vain.",
+    ),
+    (
+        "tidegate_scheduler_reports_unanswered_total",
+        "Entries and results that are no job of whoever sent them, beyond those that a worker is answered a minute.",
+    ),
+    (
+        "tidegate_scheduler_invariant_violations_total",
+        "Facts that could not follow from the state; any is a defect or an altered log.",
+    ),
+];
+
 /// Name and sentence of every gauge, for the exporter.
-pub const GAUGES: [(&str, &str); 12] = [
+pub const GAUGES: [(&str, &str); 9] = [
     ("tidegate_scheduler_waiting_jobs", "Jobs that wait in memory; more may wait in the log (see lag)."),
     ("tidegate_scheduler_requeued_jobs", "Jobs whose lease ended without result and that are ready again."),
     (
@@ -43,24 +59,12 @@ pub const GAUGES: [(&str, &str); 12] = [
     ("tidegate_scheduler_workers_cordoned", "Workers that get nothing because an operator said so."),
     ("tidegate_scheduler_free_credit", "Assignments that workers would take now."),
     (
-        "tidegate_scheduler_commands_unbelieved",
-        "Records met by this owner that are no operator's command to this pool; whoever sent one waits in vain.",
-    ),
-    (
-        "tidegate_scheduler_reports_unanswered",
-        "Entries and results met by this owner that are no job of whoever sent them, beyond those it answers a worker a minute.",
-    ),
-    (
         "tidegate_scheduler_slices_awaited",
         "Requests for slices of limits that are on their way to the limits stage and back.",
     ),
     (
         "tidegate_scheduler_limits_silent",
         "1 while the limits stage has not answered for 5 s: jobs of limited tenants and capabilities wait for it.",
-    ),
-    (
-        "tidegate_scheduler_invariant_violations",
-        "Facts that could not follow from the state; any is a defect or an altered log.",
     ),
 ];
 
@@ -112,12 +116,12 @@ pub(crate) fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'
     }
 }
 
-/// Present figures.
+/// Present figures, and counts since this owner began.
 pub(crate) fn figures(gauges: &Gauges, publish: &mut dyn FnMut(&'static str, f64)) {
     #[expect(clippy::cast_precision_loss, reason = "figures for people, far below 2^53")]
     let figure = |number: usize| number as f64;
     let whole = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let values = [
+    let values: [usize; GAUGES.len()] = [
         gauges.waiting,
         gauges.requeued,
         gauges.delayed,
@@ -125,13 +129,12 @@ pub(crate) fn figures(gauges: &Gauges, publish: &mut dyn FnMut(&'static str, f64
         gauges.workers_present,
         gauges.workers_cordoned,
         whole(gauges.free_credit),
-        whole(gauges.counts.commands_unbelieved),
-        whole(gauges.counts.unanswered),
         gauges.slices_awaited,
         usize::from(gauges.limits_silent),
-        whole(gauges.counts.impossible_facts),
     ];
-    for ((name, _), value) in GAUGES.into_iter().zip(values) {
+    let told = &gauges.counts;
+    let counts = [told.commands_unbelieved, told.unanswered, told.impossible_facts].map(whole);
+    for ((name, _), value) in GAUGES.into_iter().zip(values).chain(COUNTS.into_iter().zip(counts)) {
         publish(name, figure(value));
     }
 }
@@ -153,6 +156,9 @@ mod tests {
         figures(&gauges, &mut |name, value| published.push((name, value)));
         assert!(published.contains(&("tidegate_scheduler_leases_active", 3.0)));
         assert!(published.contains(&("tidegate_scheduler_free_credit", 9.0)));
-        assert_eq!(published.len(), GAUGES.len());
+        assert_eq!(published.len(), GAUGES.len() + COUNTS.len());
+        // By their names the runner knows counts from gauges.
+        assert!(COUNTS.iter().all(|(name, _)| name.ends_with("_total")));
+        assert!(!GAUGES.iter().any(|(name, _)| name.ends_with("_total")));
     }
 }

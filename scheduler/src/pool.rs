@@ -23,6 +23,9 @@ use crate::work::Work;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tuning {
+    /// Jobs one worker process runs at once (its concurrency), for the number of workers that is asked for: scheduling itself goes by
+    /// what each worker says.
+    pub worker_slots: u32,
     /// A lease lasts this long after the last heartbeat that names it, milliseconds, at least 30.
     pub lease_ms: u64,
     /// A worker reports at least this often, milliseconds; at most a third of the lease. Default: a quarter of it.
@@ -71,6 +74,7 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
+            worker_slots: 8,
             lease_ms: 10_000,
             heartbeat_ms: None,
             max_attempts: 5,
@@ -166,6 +170,7 @@ pub enum BadPool {
 #[derive(Debug, Clone)]
 pub struct Pool {
     pub(crate) layout: Layout,
+    pub(crate) worker_slots: u32,
     pub(crate) lease: Duration,
     pub(crate) heartbeat: Duration,
     /// Before a job's own wish.
@@ -213,6 +218,12 @@ impl Pool {
     /// limits than a job may take of ([`tidegate_wallet::MOST_SPENDS`]).
     pub const MOST_LENT_CAPABILITIES: usize = tidegate_wallet::MOST_SPENDS / 2 - 1;
 
+    /// Jobs one worker process is said to run at once, at least 1.
+    #[must_use]
+    pub const fn worker_slots(&self) -> u32 {
+        self.worker_slots
+    }
+
     /// Checks layout and tuning.
     ///
     /// # Errors
@@ -232,6 +243,7 @@ impl Pool {
         check("lanes", layout.lanes.into(), 1, 100_000)?;
         check("finished_partitions", layout.finished_partitions.into(), 1, 100_000)?;
         check("dead_partitions", layout.dead_partitions.into(), 1, 100_000)?;
+        check("worker_slots", tuning.worker_slots.into(), 1, 100_000)?;
         check("lease_ms", tuning.lease_ms, 30, 86_400_000)?;
         let heartbeat_ms = tuning.heartbeat_ms.unwrap_or(tuning.lease_ms / 4);
         check("heartbeat_ms", heartbeat_ms, 1, tuning.lease_ms / 3)?;
@@ -303,6 +315,7 @@ impl Pool {
             shards: name(Topic::Shards)?,
         };
         Ok(Self {
+            worker_slots: tuning.worker_slots,
             lease: Duration::from_millis(tuning.lease_ms),
             heartbeat: Duration::from_millis(heartbeat_ms),
             retry: Policy {

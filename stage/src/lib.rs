@@ -21,6 +21,6 @@ pub mod stage;
 
 pub use message::{ADDED_HEADERS, Delivery, Message, Outbox};
 pub use rules::Rules;
-pub use runner::{Clock, Ended, Run, ShardEvent, Watch};
+pub use runner::{Clock, Ended, Reached, Run, ShardEvent, Watch};
 pub use spec::{InputKind, InputSpec, Pace, ShardSpec, Writers};
 pub use stage::{Arrival, Decision, Input, InputRef, Signal, Stage};

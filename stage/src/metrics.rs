@@ -100,6 +100,11 @@ pub(crate) fn snapshot(sender: &SenderId) {
     counter!("tidegate_stage_snapshots_total", &[label(sender)]).increment(1);
 }
 
+/// What a count of a stage has risen by.
+pub(crate) fn counted(sender: &SenderId, name: &'static str, more: u64) {
+    counter!(name, &[label(sender)]).increment(more);
+}
+
 pub(crate) fn figure(sender: &SenderId, name: &'static str, value: f64) {
     gauge!(name, &[label(sender)]).set(value);
 }

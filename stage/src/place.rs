@@ -245,6 +245,11 @@ impl InputPlace {
         self.read
     }
 
+    /// Records below the head that are not settled.
+    pub(crate) fn open(&self) -> u64 {
+        self.open.len() as u64
+    }
+
     /// The marks of senders at the head, by their numbers.
     pub(crate) const fn marks(&self) -> &Marks {
         &self.head

@@ -153,7 +153,8 @@ pub trait Stage {
         let _ = (fact, count);
     }
 
-    /// Present figures for gauges, by metric name; asked about once a second.
+    /// Present figures for gauges, by metric name; asked about once a second. A name that ends in `_total` is a count of what
+    /// happened since this stage was made: what it has risen by since it was asked last is added to a counter.
     fn figures(&self, publish: &mut dyn FnMut(&'static str, f64)) {
         let _ = publish;
     }

@@ -120,7 +120,6 @@ fn tell(global: &Global, action: PoolAction, args: &TellArgs) -> Result<Exit, Fa
 }
 
 pub(crate) fn pool_row(pool: &PoolStanding) -> Vec<String> {
-    let wanted = pool.wanted_workers.map_or_else(|| "-".to_owned(), |wanted| wanted.to_string());
     vec![
         pool.pool.to_string(),
         format!("{}/{}", pool.present, pool.workers),
@@ -129,7 +128,7 @@ pub(crate) fn pool_row(pool: &PoolStanding) -> Vec<String> {
         pool.free.to_string(),
         pool.backlog.to_string(),
         span(pool.oldest_waiting_ms),
-        wanted,
+        pool.wanted_workers.to_string(),
         format!("{:.1}", pool.leased_per_s),
         format!("{:.1}", pool.ended_per_s),
         times(&pool.waited),
@@ -155,11 +154,7 @@ fn show_pool(pool: &PoolStanding) {
         ("pool", pool.pool.to_string()),
         ("shards", format!("{}, lanes {}", pool.shards, pool.lanes)),
         ("workers", format!("{} known, {} present, {} cordoned", pool.workers, pool.present, pool.cordoned)),
-        (
-            "wanted",
-            pool.wanted_workers
-                .map_or_else(|| "- (no worker is heard)".to_owned(), |n| format!("{n} workers such as these")),
-        ),
+        ("wanted", format!("{} workers of the pool's `worker_slots`", pool.wanted_workers)),
         ("jobs", format!("{} run, of {} that could; {} more would be taken", pool.running, pool.capacity, pool.free)),
         ("backlog", format!("{}, the oldest for {}", pool.backlog, span(pool.oldest_waiting_ms))),
         ("rates", format!("{:.1} leased and {:.1} ended a second", pool.leased_per_s, pool.ended_per_s)),

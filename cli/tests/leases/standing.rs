@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::dev::{tidegate, until};
+use super::dev::{ask, tidegate, until};
 use super::{Dev, word};
 
 impl Dev {
@@ -55,6 +55,31 @@ fn pools_and_workers_are_shown_as_they_stand() {
     let text = tidegate(dev.home.path()).args(["top", "--once"]).output().unwrap();
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("default  1/1")) && text.contains(name), "{text}");
+}
+
+/// What scales workers by demand has to start one: the job is in no log, and nobody who could have it is there.
+#[test]
+fn a_pool_whose_only_worker_is_gone_wants_one_for_the_job_that_is_to_be_tried_again() {
+    let dev = Dev::with(1_000, 1, 10);
+    let acme = dev.acme.as_str();
+    dev.submit("acme", "job.dig", "lost");
+    // Leased, and never heard of again.
+    until("a lease", || dev.lease(acme, 10_000).pop());
+    until("nobody is there, and the job is ready", || {
+        let standing = dev.cli(&["pools", "list"]).1["pools"][0].clone();
+        let is_so = standing["present"] == 0 && standing["running"] == 0 && standing["backlog"] == 1;
+        (is_so && standing["wanted_workers"] == 1).then_some(())
+    });
+    let metric = |name: &str| {
+        let (status, text) = ask(&dev.url, "GET", "/metrics", &dev.key, None).unwrap();
+        assert_eq!(status, 200);
+        let series = format!("tidegate_node_pool_{name}{{pool=\"default\"}} ");
+        text.as_str()?.lines().find_map(|line| line.strip_prefix(&series)?.parse::<f64>().ok())
+    };
+    // A fraction of a worker: `worker_slots` are 8.
+    until("the metric says the same", || (metric("wanted_workers")? > 0.1).then_some(()));
+    assert_eq!((metric("wanted_workers"), metric("backlog_jobs")), (Some(0.125), Some(1.0)));
+    assert_eq!((metric("free_credit"), metric("oldest_waiting_seconds")), (Some(0.0), Some(0.0)));
 }
 
 #[test]

@@ -41,6 +41,9 @@ pub struct Pool {
     /// By worker and shard.
     pub(super) workers: BTreeMap<WorkerId, BTreeMap<u32, Member>>,
     leases: HashMap<SourcePosition, Lease>,
+    /// Jobs that stand in no log and that nobody has: they were leased, or delayed. Until when, where that was said. As many as
+    /// their schedulers keep.
+    aside: HashMap<SourcePosition, Option<Timestamp>>,
     pub(super) granted: Pace,
     pub(super) ended: Pace,
     /// Jobs ended, by outcome.
@@ -164,6 +167,7 @@ impl Known {
                 pool.answer(command, shard, Some((*why, detail.clone())), holds);
             }
             SchedulerFact::LeaseGranted { source, worker, incarnation, token, number, lane, .. } => {
+                pool.aside.remove(source);
                 let member = Member { incarnation: *incarnation, lane: *lane, assigned: (token.epoch, *number) };
                 pool.workers.entry(worker.clone()).or_default().insert(shard, member);
                 pool.leases.insert(source.clone(), Lease { worker: worker.clone(), shard, since: at });
@@ -172,25 +176,33 @@ impl Known {
                     pool.waited.add(at, millis(at) - decided);
                 }
             }
-            SchedulerFact::LeaseExpired { source, .. } => {
+            SchedulerFact::LeaseExpired { source, until, .. } => {
                 pool.leases.remove(source);
+                pool.aside.insert(source.clone(), *until);
                 pool.lost += 1;
             }
             SchedulerFact::JobFinished { source, outcome, .. } => {
+                pool.aside.remove(source);
                 *pool.outcomes.entry(*outcome).or_default() += 1;
                 pool.ended.count(at);
                 if let Some(lease) = pool.leases.remove(source) {
                     pool.ran.add(at, at.since(lease.since).as_secs_f64() * 1_000.0);
                 }
             }
-            SchedulerFact::JobRetried { source, .. } | SchedulerFact::JobReturned { source, .. } => {
+            SchedulerFact::JobRetried { source, until, .. } | SchedulerFact::JobDelayed { source, until, .. } => {
                 pool.leases.remove(source);
+                pool.aside.insert(source.clone(), Some(*until));
+            }
+            SchedulerFact::JobDue { source } => {
+                pool.aside.insert(source.clone(), None);
+            }
+            SchedulerFact::JobReturned { source, .. } => {
+                pool.leases.remove(source);
+                pool.aside.remove(source);
             }
             SchedulerFact::CancelAsked { .. }
             | SchedulerFact::WithdrawalKept { .. }
             | SchedulerFact::WithdrawalMoved { .. }
-            | SchedulerFact::JobDelayed { .. }
-            | SchedulerFact::JobDue { .. }
             | SchedulerFact::ResultRepeated { .. }
             | SchedulerFact::ResultRefused { .. }
             | SchedulerFact::JobDuplicate { .. }
@@ -303,6 +315,11 @@ impl Pool {
             *running.entry(&lease.worker).or_default() += 1;
         }
         running
+    }
+
+    /// Jobs that stand in no log, that nobody has, and that may be leased: what their next lease waited for is over.
+    pub(super) fn requeued(&self, now_ms: u64) -> u64 {
+        self.aside.values().filter(|until| until.is_none_or(|until| until.millis() <= now_ms)).count() as u64
     }
 
     /// From verdict to the first lease.

@@ -37,6 +37,8 @@ pub struct FleetPool {
     pub shards: u32,
     /// Partitions of its topic of orders.
     pub lanes: u32,
+    /// Jobs one worker is said to run at once, at least 1.
+    pub worker_slots: u32,
     /// `reports.<pool>`.
     pub reports: TopicName,
     /// `commands.<pool>`.

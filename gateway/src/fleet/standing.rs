@@ -49,14 +49,15 @@ pub struct PoolStanding {
     pub capacity: u64,
     /// Jobs that present workers would take now.
     pub free: u64,
-    /// Records of its logs that nobody has yet (delayed jobs, and jobs to be tried again, are not among them).
+    /// Jobs that nobody has and somebody could: records of its logs, and jobs that are to be tried again now (delayed ones, and those
+    /// in the pause before their next attempt, are not among them).
     pub backlog: u64,
-    /// For how long the first of them has been there.
+    /// For how long the first of those in its logs has been there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_waiting_ms: Option<u64>,
-    /// Workers such as are present that backlog and running jobs ask for; nothing while none was heard.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wanted_workers: Option<u64>,
+    /// Workers of the configured `worker_slots` that backlog and running jobs ask for, rounded up; whether any is present or not.
+    #[serde(default)]
+    pub wanted_workers: u64,
     /// Leases granted, per second over ten.
     pub leased_per_s: f64,
     /// Jobs ended, per second over ten.
@@ -262,8 +263,8 @@ pub(super) fn pool(
     let present: Vec<_> = workers.iter().filter(|worker| worker.state.gets_jobs()).collect();
     let capacity: u64 = present.iter().map(|worker| worker.capacity).sum();
     let running: u64 = workers.iter().map(|worker| worker.running).sum();
-    // As many as `present`, at their average: rounded up.
-    let wanted = (waiting.backlog + running).saturating_mul(present.len() as u64).div_ceil(capacity.max(1));
+    let backlog = waiting.backlog + pool.requeued(now_ms);
+    let wanted = (backlog + running).div_ceil(u64::from(of.worker_slots).max(1));
     PoolStanding {
         pool: of.pool.clone(),
         shards: of.shards,
@@ -274,9 +275,9 @@ pub(super) fn pool(
         running,
         capacity,
         free: present.iter().map(|worker| worker.free).sum(),
-        backlog: waiting.backlog,
+        backlog,
         oldest_waiting_ms: waiting.oldest_ms,
-        wanted_workers: (capacity > 0).then_some(wanted),
+        wanted_workers: wanted,
         leased_per_s: pool.granted.per_s(now_ms),
         ended_per_s: pool.ended.per_s(now_ms),
         waited: pool.waited(now_ms),
@@ -293,7 +294,7 @@ mod tests {
     use bytes::Bytes;
     use tidegate_keys::BearerDigest;
     use tidegate_protocol::address::TopicName;
-    use tidegate_protocol::facts::SchedulerFact;
+    use tidegate_protocol::facts::{LeaseEnd, SchedulerFact};
     use tidegate_protocol::ids::{CommandId, KeyId, PersonId};
     use tidegate_protocol::time::Timestamp;
     use tidegate_spine::{Headers, Record};
@@ -310,6 +311,7 @@ mod tests {
             pool: PoolName::new("bank").unwrap(),
             shards: 2,
             lanes: 4,
+            worker_slots: 8,
             reports: topic("reports"),
             commands: topic("commands"),
             backlog: Vec::new(),
@@ -357,6 +359,39 @@ mod tests {
         };
         assert_eq!(cordoned_in(1), (WorkerState::PartlyCordoned, 1, 4));
         assert_eq!(cordoned_in(0), (WorkerState::Cordoned, 2, 0));
+    }
+
+    #[test]
+    fn a_pool_whose_only_worker_is_gone_wants_one_for_the_job_that_is_to_be_tried_again() {
+        let (of, mut known, heard) = (pool_of_two_shards(), Known::default(), Heard::default());
+        let source: SourcePosition = "jobs/0@5".parse().unwrap();
+        let token = tidegate_protocol::facts::Token { epoch: 1, attempt: 1 };
+        let mut then = |fact: &SchedulerFact| {
+            known.take(&of.pool, 0, Timestamp(NOW * 1_000), fact, None);
+            let pool = known.pool(&of.pool).unwrap();
+            let workers = workers(&of, pool, &heard, &WorkerKeys::default(), NOW);
+            let standing = super::pool(&of, pool, &workers, Waiting::default(), NOW);
+            (standing.running, standing.backlog, standing.wanted_workers)
+        };
+        let grant = SchedulerFact::LeaseGranted {
+            source: source.clone(),
+            worker: WorkerId::new("w").unwrap(),
+            incarnation: 7,
+            token,
+            number: 1,
+            lane: 0,
+            work: None,
+            moved: 0,
+            spends: Vec::new(),
+        };
+        let ends = |until| SchedulerFact::LeaseExpired { source: source.clone(), token, end: LeaseEnd::Silent, until };
+        assert_eq!(then(&grant), (1, 0, 1));
+        assert_eq!(then(&ends(None)), (0, 1, 1));
+        assert_eq!(then(&grant), (1, 0, 1), "it is not counted twice");
+        assert_eq!(then(&ends(Some(Timestamp((NOW + 1) * 1_000)))), (0, 0, 0), "not yet");
+        assert_eq!(then(&SchedulerFact::JobDue { source: source.clone() }), (0, 1, 1));
+        assert_eq!(then(&grant), (1, 0, 1));
+        assert_eq!(then(&ends(Some(Timestamp(NOW * 1_000)))), (0, 1, 1), "its time has come, whoever says so");
     }
 
     #[test]

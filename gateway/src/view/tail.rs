@@ -21,6 +21,8 @@ use super::believe::Follower;
 
 /// Records taken of one partition before the next has its turn.
 const TURN: usize = 512;
+/// How often the ends of the logs are asked for, to tell how far behind them the view is.
+const LOOK: Duration = Duration::from_secs(5);
 /// Pause before reading is tried again after it failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -139,9 +141,20 @@ async fn follow(
         let start = followed.position.map_or(Start::Earliest, Start::At);
         followed.handle = followed.wanted.then(|| reader.open(&followed.partition, start));
     }
+    let read: Vec<TopicPartition> = known.values().filter(|f| f.wanted).map(|f| f.partition.clone()).collect();
+    let mut looking = Box::pin(ends_after(Duration::ZERO, spine, &read));
     let mut batch: Vec<Record> = Vec::with_capacity(TURN);
     loop {
-        poll_fn(|cx| read_some(&mut *reader, view, known, &mut batch, cx)).await?;
+        tokio::select! {
+            read = poll_fn(|cx| read_some(&mut *reader, view, known, &mut batch, cx)) => read?,
+            ends = &mut looking => {
+                // With the spine away the last figure stands.
+                if let Ok(ends) = ends {
+                    metrics::gauge!(crate::metrics::VIEW_LAG).set(behind(known, &read, &ends));
+                }
+                looking.set(ends_after(LOOK, spine, &read));
+            }
+        }
         metrics::gauge!(crate::metrics::VIEW_JOBS).set(count(view.len()));
         if !view.is_caught_up() && known.values().all(|f| !f.wanted || f.position.unwrap_or(0) >= f.goal) {
             view.caught_up.send_replace(true);
@@ -149,6 +162,20 @@ async fn follow(
         // A view that has much to read must not keep a thread from a shard.
         tokio::task::yield_now().await;
     }
+}
+
+async fn ends_after(pause: Duration, spine: &dyn Spine, of: &[TopicPartition]) -> Result<Vec<Ends>, SpineError> {
+    tokio::time::sleep(pause).await;
+    spine.ends(of).await
+}
+
+/// Records of these partitions that have not been read.
+fn behind(known: &BTreeMap<TopicPartition, Followed>, of: &[TopicPartition], ends: &[Ends]) -> f64 {
+    let unread = of.iter().zip(ends).map(|(partition, Ends { start, end })| {
+        let position = known.get(partition).and_then(|followed| followed.position).unwrap_or(*start);
+        end.saturating_sub(position.max(*start))
+    });
+    count(usize::try_from(unread.sum::<u64>()).unwrap_or(usize::MAX))
 }
 
 /// One turn for every partition that has something.
@@ -192,7 +219,7 @@ enum FollowError {
     Read(ReadError),
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a count of jobs in memory is below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "counts of jobs and records are below 2^53")]
 fn count(n: usize) -> f64 {
     n as f64
 }

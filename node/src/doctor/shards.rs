@@ -1,15 +1,16 @@
 //! How far each shard has read its inputs, by what it wrote itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tidegate_gateway::view::View;
 use tidegate_protocol::address::{TopicName, TopicPartition};
 use tidegate_protocol::topics::{Kind, Topic};
-use tidegate_spine::{Cleanup, Ends, Spine};
+use tidegate_spine::{Ends, Spine, TopicState};
 
 use super::broker::first_at;
 use super::{Level, Report, now_ms, with_causes};
+use crate::roles::{is_near, kept};
 use crate::topics::Wanted;
 
 /// A record that has waited longer is worth a word.
@@ -24,6 +25,18 @@ pub(super) async fn examine(report: &mut Report, spine: &dyn Spine, wanted: &[Wa
             return report.add("shards", Level::Bad, with_causes(&error), "the ends of the inputs cannot be had");
         }
     };
+    // What retention takes is the broker's to say, of a source's own topic above all: nobody here gave it one.
+    let names: Vec<TopicName> =
+        inputs.iter().map(|input| input.topic.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+    let states = match spine.describe(&names).await {
+        Ok(states) => states,
+        Err(error) => {
+            return report.add("shards", Level::Bad, with_causes(&error), "the inputs cannot be described");
+        }
+    };
+    let kept = |state: Option<TopicState>| state.as_ref().and_then(kept);
+    let kept: BTreeMap<TopicName, Option<Duration>> =
+        names.into_iter().zip(states).map(|(name, state)| (name, kept(state))).collect();
     let mut read = 0;
     for (input, Ends { start, end }) in inputs.iter().zip(ends) {
         let Some(one) = by_name.get(&input.topic) else { continue };
@@ -45,20 +58,15 @@ pub(super) async fn examine(report: &mut Report, spine: &dyn Spine, wanted: &[Wa
         let Some(record) = first_at(spine, input, position).await else { continue };
         let age =
             Duration::from_millis(now_ms().saturating_sub(u64::try_from(record.timestamp_ms).unwrap_or_default()));
-        if let Cleanup::Log { retention_ms: Some(kept) } = one.spec.cleanup
-            && age.as_millis() * 2 > u128::from(kept)
-        {
+        if let Some(kept) = kept.get(&input.topic).copied().flatten().filter(|kept| is_near(age, *kept)) {
             let what = format!(
                 "`{input}`: {behind} records are not settled, the oldest for {} s of the {} s it is kept",
                 age.as_secs(),
-                kept / 1_000
+                kept.as_secs()
             );
-            report.add(
-                "shards",
-                Level::Bad,
-                what,
-                format!("run its {reader}, or keep the topic longer (`topics.retention`)"),
-            );
+            let longer =
+                if one.foreign { "have its owner keep it longer" } else { "keep it longer (`topics.retention`)" };
+            report.add("shards", Level::Bad, what, format!("run its {reader}, or {longer}"));
         } else if age > LONG {
             let what = format!("`{input}`: {behind} records are not settled, the oldest for {} s", age.as_secs());
             report.add("shards", Level::Note, what, remedy(&one.topic, place.is_some()));

@@ -14,12 +14,25 @@ use tidegate_spine::Record;
 use tidegate_stage::{Decision, Input, Outbox, Signal, Stage};
 use tokio::time::Instant;
 
-/// Of the shards that this process has: when each said last what it has, and how many jobs that were.
+/// What a shard has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Has {
+    /// Jobs that are ready and stand in no log: they were leased, or delayed.
+    pub(crate) requeued: usize,
+    /// Jobs leased.
+    pub(crate) leased: usize,
+    /// Assignments that workers would take now.
+    pub(crate) free: u64,
+    /// All jobs: those that wait in memory, run, are delayed or tried again.
+    pub(crate) jobs: usize,
+}
+
+/// Of the shards that this process has: when each said last what it has, and what.
 #[derive(Debug, Default)]
-pub(crate) struct Figures(Mutex<BTreeMap<u32, Option<(Instant, usize)>>>);
+pub(crate) struct Figures(Mutex<BTreeMap<u32, Option<(Instant, Has)>>>);
 
 impl Figures {
-    fn shards_now(&self) -> MutexGuard<'_, BTreeMap<u32, Option<(Instant, usize)>>> {
+    fn shards_now(&self) -> MutexGuard<'_, BTreeMap<u32, Option<(Instant, Has)>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -33,17 +46,30 @@ impl Figures {
         self.shards_now().remove(&shard);
     }
 
-    fn say(&self, shard: u32, jobs: usize) {
+    fn say(&self, shard: u32, has: Has) {
         // One that is here no longer says nothing more.
         if let Some(said) = self.shards_now().get_mut(&shard) {
-            *said = Some((Instant::now(), jobs));
+            *said = Some((Instant::now(), has));
         }
     }
 
     /// Jobs of all shards here, once each has spoken after `since`.
     pub(crate) fn since(&self, since: Instant) -> Option<usize> {
-        let fresh = |said: &Option<(Instant, usize)>| said.filter(|(at, _)| *at > since).map(|(_, jobs)| jobs);
+        let fresh = |said: &Option<(Instant, Has)>| said.filter(|(at, _)| *at > since).map(|(_, has)| has.jobs);
         self.shards_now().values().map(fresh).sum()
+    }
+
+    /// What all shards here have together, as they said last; `None` while one has said nothing yet.
+    pub(crate) fn together(&self) -> Option<Has> {
+        self.shards_now().values().try_fold(Has::default(), |all, said| {
+            let (_, has) = (*said)?;
+            Some(Has {
+                requeued: all.requeued + has.requeued,
+                leased: all.leased + has.leased,
+                free: all.free + has.free,
+                jobs: all.jobs + has.jobs,
+            })
+        })
     }
 
     /// Which are here.
@@ -138,7 +164,13 @@ impl Stage for Counted {
 
     fn figures(&self, publish: &mut dyn FnMut(&'static str, f64)) {
         let gauges = self.scheduler.gauges();
-        self.figures.say(self.shard, gauges.waiting + gauges.requeued + gauges.delayed + gauges.leased);
+        let has = Has {
+            requeued: gauges.requeued,
+            leased: gauges.leased,
+            free: gauges.free_credit,
+            jobs: gauges.waiting + gauges.requeued + gauges.delayed + gauges.leased,
+        };
+        self.figures.say(self.shard, has);
         self.scheduler.figures(publish);
     }
 

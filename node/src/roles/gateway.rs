@@ -213,6 +213,7 @@ fn fleet_pools(config: &Config) -> Result<Vec<FleetPool>, StartError> {
         pool: topics.name,
         shards: pool.shards,
         lanes: pool.lanes,
+        worker_slots: pool.tuning.worker_slots,
         reports: topics.reports,
         commands: topics.commands,
         backlog: vec![topics.approved, topics.overflow],

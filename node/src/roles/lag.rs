@@ -1,23 +1,42 @@
-//! How far shards are behind the ends of their inputs, in records and in time.
+//! How far shards are behind the ends of their inputs, in records and in time, and how near that is to what the broker keeps.
+//!
+//! What stands unread for as long as its log is kept is lost, and nobody has been asked. Topics of ours that hold backlog have no
+//! limit of age; others have one, and a source's own topic has whichever its owner gave it: so the broker is asked, and half of
+//! it is an alarm ([`is_near`]), while there is as much time left to act in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tidegate_protocol::address::{Offset, TopicPartition};
-use tidegate_spine::{ReadError, Spine, SpineError, Start};
+use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
+use tidegate_spine::{Cleanup, Ends, ReadError, Spine, SpineError, Start, TopicState};
+use tidegate_stage::Reached;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::metrics;
 
 /// How often the ends are asked for.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often it is asked how long records are kept.
+const ASK: Duration = Duration::from_secs(60);
 /// Longest wait for the oldest record of a partition.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The latest positions of the shards of one holder.
-pub(super) type Latest = Arc<Mutex<BTreeMap<TopicPartition, Offset>>>;
+/// How far the shards of one holder have read, by input.
+pub(super) type Latest = Arc<Mutex<BTreeMap<TopicPartition, Reached>>>;
+
+/// How far behind an input was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Behind {
+    /// The input.
+    pub(crate) input: TopicPartition,
+    /// Records that are not settled.
+    pub(crate) unsettled: u64,
+    /// How long the first of them has been there; `None` when it could not be read soon.
+    pub(crate) oldest: Option<Duration>,
+}
 
 /// The same, published as lag.
 pub(super) struct Positions {
@@ -25,10 +44,24 @@ pub(super) struct Positions {
     looking: JoinHandle<()>,
 }
 
+fn locked(latest: &Latest) -> MutexGuard<'_, BTreeMap<TopicPartition, Reached>> {
+    latest.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Positions {
-    pub(super) fn new(spine: Arc<dyn Spine>) -> Self {
+    /// `looked` is told of all inputs after each look.
+    pub(super) fn new(spine: Arc<dyn Spine>, looked: impl Fn(&[Behind]) + Send + 'static) -> Self {
         let latest = Latest::default();
-        let looking = tokio::spawn(look(spine, Arc::clone(&latest)));
+        let mut looking = Looking::new(spine, Arc::clone(&latest));
+        let looking = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                // With the spine away the last figures stand; readiness says that it is away.
+                if let Ok(found) = looking.look().await {
+                    looked(&found);
+                }
+            }
+        });
         Self { latest, looking }
     }
 
@@ -36,8 +69,20 @@ impl Positions {
         Arc::clone(&self.latest)
     }
 
-    pub(super) fn moved(&self, positions: Vec<(TopicPartition, Offset)>) {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).extend(positions);
+    pub(super) fn moved(&self, reached: Vec<Reached>) {
+        locked(&self.latest).extend(reached.into_iter().map(|of| (of.input.clone(), of)));
+    }
+
+    /// These are somebody else's to tell now.
+    pub(super) fn forget(&self, inputs: &[TopicPartition]) {
+        let mut latest = locked(&self.latest);
+        for input in inputs {
+            if latest.remove(input).is_some() {
+                let name = input.to_string();
+                metrics::lag(&name, 0);
+                metrics::oldest(&name, Duration::ZERO);
+            }
+        }
     }
 
     /// Stops looking; when it returns nothing of it holds the spine.
@@ -48,37 +93,116 @@ impl Positions {
     }
 }
 
-async fn look(spine: Arc<dyn Spine>, latest: Latest) {
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let (partitions, positions): (Vec<_>, Vec<_>) = {
-            let latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
-            latest.iter().map(|(partition, offset)| (partition.clone(), *offset)).unzip()
-        };
-        // With the spine away the last figures stand; readiness says that it is away.
-        let Ok(ends) = spine.ends(&partitions).await else { continue };
-        for ((partition, position), ends) in partitions.iter().zip(positions).zip(ends) {
-            let position = position.max(ends.start);
-            metrics::lag(&partition.to_string(), ends.end.saturating_sub(position));
-            let age = if position < ends.end { age(&*spine, partition, position).await } else { Some(Duration::ZERO) };
-            if let Some(age) = age {
-                metrics::oldest(&partition.to_string(), age);
+/// Looks again and again.
+struct Looking {
+    spine: Arc<dyn Spine>,
+    latest: Latest,
+    /// How long records of topics are kept, as the broker said.
+    kept: BTreeMap<TopicName, Option<Duration>>,
+    asked: Option<Instant>,
+    /// Inputs whose alarm was told.
+    near: BTreeSet<TopicPartition>,
+}
+
+impl Looking {
+    fn new(spine: Arc<dyn Spine>, latest: Latest) -> Self {
+        Self { spine, latest, kept: BTreeMap::new(), asked: None, near: BTreeSet::new() }
+    }
+
+    async fn look(&mut self) -> Result<Vec<Behind>, SpineError> {
+        let all: Vec<Reached> = locked(&self.latest).values().cloned().collect();
+        let inputs: Vec<TopicPartition> = all.iter().map(|reached| reached.input.clone()).collect();
+        let ends = self.spine.ends(&inputs).await?;
+        self.ask_how_long(&inputs).await;
+        let mut found = Vec::with_capacity(all.len());
+        for (reached, ends) in all.into_iter().zip(ends) {
+            let unsettled = reached.unsettled(ends);
+            let oldest = match unsettled {
+                0 => Some(Duration::ZERO),
+                _ => age(&*self.spine, &reached.input, reached.position.max(ends.start)).await,
+            };
+            found.push(Behind { input: reached.input, unsettled, oldest });
+        }
+        {
+            let latest = locked(&self.latest);
+            // Its shard may have gone meanwhile.
+            found.retain(|behind| latest.contains_key(&behind.input));
+            self.near.retain(|input| latest.contains_key(input));
+            for behind in &found {
+                let name = behind.input.to_string();
+                metrics::lag(&name, behind.unsettled);
+                if let Some(oldest) = behind.oldest {
+                    metrics::oldest(&name, oldest);
+                }
+                if let Some(kept) = self.kept.get(&behind.input.topic) {
+                    metrics::retention(&name, *kept);
+                }
             }
+        }
+        for behind in &found {
+            self.warn(behind);
+        }
+        Ok(found)
+    }
+
+    /// Asks now and then, and about topics that are new; without an answer what was known stands.
+    async fn ask_how_long(&mut self, inputs: &[TopicPartition]) {
+        let topics: BTreeSet<&TopicName> = inputs.iter().map(|input| &input.topic).collect();
+        let is_old = self.asked.is_none_or(|asked| asked.elapsed() >= ASK);
+        if !is_old && topics.iter().all(|topic| self.kept.contains_key(*topic)) {
+            return;
+        }
+        let topics: Vec<TopicName> = topics.into_iter().cloned().collect();
+        let Ok(states) = self.spine.describe(&topics).await else { return };
+        let kept = |state: Option<TopicState>| state.as_ref().and_then(kept);
+        self.kept = topics.into_iter().zip(states).map(|(topic, state)| (topic, kept(state))).collect();
+        self.asked = Some(Instant::now());
+    }
+
+    /// Says once that an input is near what is kept, and once that it no longer is.
+    fn warn(&mut self, behind: &Behind) {
+        let kept = self.kept.get(&behind.input.topic).copied().flatten();
+        let (Some(oldest), partition) = (behind.oldest, &behind.input) else { return };
+        match kept.filter(|kept| is_near(oldest, *kept)) {
+            Some(kept) if self.near.insert(partition.clone()) => tracing::error!(
+                %partition,
+                unsettled = behind.unsettled,
+                oldest_s = oldest.as_secs(),
+                kept_s = kept.as_secs(),
+                "records of an input are not settled and half the time that the broker keeps them is over: what is not read in the other half is lost; see why its reader is behind, or have the topic kept longer"
+            ),
+            None if self.near.remove(partition) => {
+                tracing::info!(%partition, "an input is no longer near the end of what is kept")
+            }
+            Some(_) | None => {}
         }
     }
 }
 
-/// Records of these partitions that are not settled; what no position is known of counts whole.
+/// How long records of a topic are kept; `None` when age does not end them, or the spine cannot tell.
+pub(crate) fn kept(state: &TopicState) -> Option<Duration> {
+    match state.cleanup {
+        Some(Cleanup::Log { retention_ms }) => retention_ms.map(Duration::from_millis),
+        Some(Cleanup::Keyed) | None => None,
+    }
+}
+
+/// Whether half the time that records are kept is over for one of this age.
+pub(crate) fn is_near(age: Duration, kept: Duration) -> bool {
+    age.saturating_mul(2) > kept
+}
+
+/// Records of these partitions that are not settled; of one of which nothing is known all count.
 pub(super) async fn unsettled(
     spine: &dyn Spine,
     latest: &Latest,
     partitions: &[TopicPartition],
 ) -> Result<u64, SpineError> {
     let ends = spine.ends(partitions).await?;
-    let latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
-    let behind = partitions.iter().zip(ends).map(|(partition, ends)| {
-        let position = latest.get(partition).map_or(ends.start, |position| ends.start.max(*position));
-        ends.end.saturating_sub(position)
+    let latest = locked(latest);
+    let behind = partitions.iter().zip(ends).map(|(partition, ends): (_, Ends)| match latest.get(partition) {
+        Some(reached) => reached.unsettled(ends),
+        None => ends.end.saturating_sub(ends.start),
     });
     Ok(behind.sum())
 }
@@ -97,4 +221,85 @@ async fn age(spine: &dyn Spine, partition: &TopicPartition, position: Offset) ->
     tokio::time::timeout(PATIENCE, read).await.ok()?.ok()?;
     let appended = Duration::from_millis(u64::try_from(batch.first()?.timestamp_ms).ok()?);
     Some(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.saturating_sub(appended))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
+    use tidegate_spine::{NewRecord, ProducerOptions, TopicSpec};
+
+    use super::*;
+
+    #[test]
+    fn half_of_what_is_kept_is_near() {
+        let hour = Duration::from_secs(3_600);
+        assert!(!is_near(hour / 2, hour));
+        assert!(is_near(hour / 2 + Duration::from_millis(1), hour));
+        assert!(is_near(Duration::MAX, hour));
+    }
+
+    /// A spine with this topic, of three records.
+    async fn three_records(folder: &std::path::Path, name: &TopicName, retention_ms: Option<u64>) -> Arc<dyn Spine> {
+        let spine: Arc<dyn Spine> = Arc::new(EmbeddedSpine::open(EmbeddedOptions::new(folder)).unwrap());
+        let spec = TopicSpec {
+            name: name.clone(),
+            partitions: 1,
+            cleanup: Cleanup::Log { retention_ms },
+            max_record_bytes: 1_000,
+            broker_time: true,
+            replication: None,
+        };
+        spine.create(&spec).await.unwrap();
+        let mut producer = spine.producer(ProducerOptions::default()).await.unwrap();
+        for _ in 0..3 {
+            let record = NewRecord { value: Some(Bytes::from_static(b"job")), ..NewRecord::default() };
+            producer.append(&name.partition(0), vec![record]).await.unwrap();
+        }
+        spine
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_half_the_time_that_the_broker_keeps_it_is_told_until_it_is_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = TopicName::new("theirs").unwrap();
+        // Whoever owns the topic keeps it that long; retention takes nothing before its first round, half a minute from now.
+        let spine = three_records(folder.path(), &name, Some(60)).await;
+        let latest = Latest::default();
+        let mut looking = Looking::new(spine, Arc::clone(&latest));
+        let input = name.partition(0);
+        let reached = |position, head, open| Reached { input: input.clone(), position, head, open };
+        locked(&latest).insert(input.clone(), reached(1, 3, 1));
+        tokio::time::timeout(Duration::from_secs(30), async {
+            while looking.near.is_empty() {
+                let found = looking.look().await.unwrap();
+                // One between it and the end is settled.
+                assert_eq!((found.len(), found[0].unsettled), (1, 1));
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!(looking.kept.get(&name), Some(&Some(Duration::from_millis(60))));
+        locked(&latest).insert(input.clone(), reached(3, 3, 0));
+        let found = looking.look().await.unwrap();
+        assert_eq!((found[0].unsettled, found[0].oldest), (0, Some(Duration::ZERO)));
+        assert!(looking.near.is_empty());
+        // Of a shard that is somebody else's nothing is told.
+        locked(&latest).clear();
+        assert!(looking.look().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_whatever_its_age_is_never_near() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = TopicName::new("ours").unwrap();
+        let spine = three_records(folder.path(), &name, None).await;
+        let latest = Latest::default();
+        let mut looking = Looking::new(Arc::clone(&spine), Arc::clone(&latest));
+        let input = name.partition(0);
+        locked(&latest).insert(input.clone(), Reached { input: input.clone(), position: 0, head: 0, open: 0 });
+        let found = looking.look().await.unwrap();
+        assert!(found[0].unsettled == 3 && looking.near.is_empty(), "{found:?}");
+        assert_eq!(unsettled(&*spine, &latest, std::slice::from_ref(&input)).await.unwrap(), 3);
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::channel::mpsc;
+use tidegate_protocol::address::TopicName;
 use tidegate_protocol::ids::{PoolName, SourceName};
 use tidegate_protocol::topics::Topic;
 use tidegate_scheduler::{Layout, Lending, Pool, Scheduler};
@@ -12,10 +13,11 @@ use tidegate_stage::Stage;
 use tokio::time::Instant;
 
 use super::figures::{Counted, Figures, Left};
-use super::lag::unsettled;
+use super::lag::{Behind, unsettled};
 use super::shards::{Begun, Hosting, RoleError, Shards, StandsStill, hold};
 use super::{Ground, Role, group};
 use crate::config::PoolConfig;
+use crate::metrics::{self, PoolFigures};
 use crate::process::StartError;
 use crate::topics::source_partitions;
 
@@ -25,6 +27,9 @@ struct Schedulers {
     pool: RwLock<Arc<Pool>>,
     /// What its shards here have.
     figures: Arc<Figures>,
+    name: PoolName,
+    /// Where its jobs wait: `approved` and `overflow`.
+    logs: [TopicName; 2],
 }
 
 impl Schedulers {
@@ -54,6 +59,19 @@ impl Shards for Schedulers {
 
     fn released(&self, shard: u32) {
         self.figures.forget(shard);
+    }
+
+    fn looked(&self, found: &[Behind]) {
+        // A shard that is being taken over says nothing: the last figures stand.
+        let Some(has) = self.figures.together() else { return };
+        let logs = || found.iter().filter(|behind| self.logs.contains(&behind.input.topic));
+        let waiting: u64 = logs().map(|behind| behind.unsettled).sum();
+        let backlog = waiting + has.requeued as u64;
+        let oldest = logs().filter_map(|behind| behind.oldest).max().unwrap_or_default();
+        #[expect(clippy::cast_precision_loss, reason = "a count of jobs")]
+        let asked_for = (backlog + has.leased as u64) as f64;
+        let wanted = asked_for / f64::from(self.pool().worker_slots());
+        metrics::pool(self.name.as_str(), PoolFigures { backlog, oldest, free: has.free, wanted });
     }
 }
 
@@ -109,10 +127,13 @@ impl PoolHosting {
         sources: &BTreeMap<SourceName, u32>,
     ) -> Result<Self, RoleError> {
         let prefix = &ground.config.prefix;
-        let leases = Topic::Leases(pool.name().clone()).name(prefix).map_err(made)?;
+        let name = pool.name().clone();
+        let named = |topic: Topic| topic.name(prefix).map_err(made);
+        let leases = named(Topic::Leases(name.clone()))?;
+        let logs = [named(Topic::Approved(name.clone()))?, named(Topic::Overflow(name.clone()))?];
         let group = group(prefix, Role::Scheduler, Some(pool.name().as_str()));
         let pool = RwLock::new(pool_of(ground, pool, sources)?);
-        let schedulers = Arc::new(Schedulers { ground: ground.clone(), pool, figures: Arc::default() });
+        let schedulers = Arc::new(Schedulers { ground: ground.clone(), pool, figures: Arc::default(), name, logs });
         let hosting = hold(ground.clone(), group, leases, Arc::clone(&schedulers)).await?;
         Ok(Self { schedulers, hosting })
     }
@@ -130,10 +151,7 @@ impl PoolHosting {
 
     /// Looks at the shards of it that this process has until they say that they have a job, or are empty, for [`LOOK`] at most.
     pub(crate) async fn left(&self, pool: &PoolConfig) -> Result<Left, StartError> {
-        let Ground { config, spine, .. } = &self.schedulers.ground;
-        let of = |topic: Topic| topic.name(&config.prefix).map_err(|e| StartError::Role(made(e)));
-        let (approved, overflow) =
-            (of(Topic::Approved(pool.name().clone()))?, of(Topic::Overflow(pool.name().clone()))?);
+        let (spine, [approved, overflow]) = (&self.schedulers.ground.spine, &self.schedulers.logs);
         let deadline = Instant::now() + LOOK;
         loop {
             let since = Instant::now();
@@ -159,6 +177,7 @@ impl PoolHosting {
 
     pub(crate) async fn stop(self) {
         self.hosting.stop().await;
+        metrics::pool(self.schedulers.name.as_str(), PoolFigures::default());
     }
 }
 

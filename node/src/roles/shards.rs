@@ -9,10 +9,10 @@ use futures::StreamExt;
 use futures::channel::{mpsc, oneshot};
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
 use tidegate_spine::{Change, MemberOptions, Membership, SpineError};
-use tidegate_stage::{Ended, Run, ShardEvent, ShardSpec, Stage, Watch};
+use tidegate_stage::{Ended, Reached, Run, ShardEvent, ShardSpec, Stage, Watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::lag::{Latest, Positions};
+use super::lag::{Behind, Latest, Positions};
 use super::{Ground, Role};
 use crate::checkpoint_file::CheckpointFile;
 use crate::readiness::{Board, Standing};
@@ -108,6 +108,11 @@ pub(crate) trait Shards: Send + Sync + 'static {
 
     /// The shard is no longer ours.
     fn released(&self, shard: u32);
+
+    /// How far the shards here were found behind their inputs, every few seconds.
+    fn looked(&self, found: &[Behind]) {
+        let _ = found;
+    }
 }
 
 /// Joins `group` on the facts topic and holds what it is given.
@@ -131,7 +136,8 @@ pub(crate) async fn hold<M: Shards>(
     })?;
     let (stop, stopped) = oneshot::channel();
     let (telling, told) = mpsc::unbounded();
-    let positions = Positions::new(Arc::clone(&ground.spine));
+    let told_of = Arc::clone(&shards);
+    let positions = Positions::new(Arc::clone(&ground.spine), move |found| told_of.looked(found));
     let latest = positions.latest();
     let holder = Holder {
         ground,
@@ -164,7 +170,7 @@ struct Holder<M: Shards> {
 /// What a holder is asked for, by a shard's runner or by whoever holds its [`Hosting`].
 enum Told {
     Renew(oneshot::Sender<Vec<StandsStill>>),
-    Positions(Vec<(TopicPartition, Offset)>),
+    Positions(u32, Vec<Reached>),
     Trim(TopicPartition, Offset),
 }
 
@@ -172,6 +178,7 @@ struct Running {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
     name: String,
+    inputs: Vec<TopicPartition>,
 }
 
 impl<M: Shards> Holder<M> {
@@ -183,9 +190,12 @@ impl<M: Shards> Holder<M> {
                 change = poll_fn(|cx| membership.poll_change(cx)) => change,
                 Some(told) = self.told.next() => {
                     match told {
-                        Told::Positions(positions) => {
+                        // What a shard has said last comes when it is somebody else's: then it is theirs to tell.
+                        Told::Positions(shard, _) if !self.running.contains_key(&shard) => {}
+                        Told::Positions(_, reached) => {
+                            let positions: Vec<_> = reached.iter().map(|of| (of.input.clone(), of.position)).collect();
                             membership.commit(&positions);
-                            self.positions.moved(positions);
+                            self.positions.moved(reached);
                         }
                         Told::Trim(partition, before) => self.trim(partition, before),
                         Told::Renew(done) => {
@@ -267,6 +277,7 @@ impl<M: Shards> Holder<M> {
             still(reason)
         })?;
         let name = spec.sender.to_string();
+        let inputs = spec.inputs.iter().map(|input| input.partition.clone()).collect();
         let signer = self.ground.keys.signer().map_err(|error| {
             tracing::error!(role = %M::ROLE, shard, %error, "a shard cannot be run");
             still(error.to_string())
@@ -284,6 +295,7 @@ impl<M: Shards> Holder<M> {
             watch: Arc::new(Watcher {
                 board: Arc::clone(&self.ground.board),
                 role: M::ROLE,
+                number: shard,
                 telling: self.telling.clone(),
                 checkpoints: self.ground.checkpoints.clone(),
             }),
@@ -291,7 +303,7 @@ impl<M: Shards> Holder<M> {
         };
         self.ground.board.shard(M::ROLE, &name, Standing::TakingOver);
         let task = tokio::spawn(run.run());
-        self.running.insert(shard, Running { stop, task, name });
+        self.running.insert(shard, Running { stop, task, name, inputs });
         Ok(())
     }
 
@@ -317,17 +329,18 @@ impl<M: Shards> Holder<M> {
             if let Some(running) = self.running.remove(shard) {
                 // Told first, all of them, then waited for.
                 let _ = running.stop.send(());
-                stopping.push((*shard, running.task, running.name));
+                stopping.push((*shard, running.task, running.name, running.inputs));
             }
         }
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        for (shard, mut task, name) in stopping {
+        for (shard, mut task, name, inputs) in stopping {
             if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
                 tracing::warn!(shard = name, "a shard did not stop in time and is dropped; its next owner fences it");
                 task.abort();
             }
             self.ground.board.gone(M::ROLE, &name);
             self.shards.released(shard);
+            self.positions.forget(&inputs);
         }
     }
 }
@@ -335,6 +348,7 @@ impl<M: Shards> Holder<M> {
 struct Watcher {
     board: Arc<Board>,
     role: Role,
+    number: u32,
     telling: mpsc::UnboundedSender<Told>,
     checkpoints: Option<CheckpointFile>,
 }
@@ -370,7 +384,7 @@ impl Watch for Watcher {
                     file.append(text);
                 }
             }
-            ShardEvent::Positions(positions) => self.tell(Told::Positions(positions.clone())),
+            ShardEvent::Positions(reached) => self.tell(Told::Positions(self.number, reached.clone())),
             ShardEvent::TrimWanted { partition, before } => self.tell(Told::Trim(partition.clone(), *before)),
             ShardEvent::Ended(ended) => {
                 self.board.shard(self.role, shard.as_str(), Standing::TakingOver);

@@ -1,6 +1,6 @@
 //! What a live ownership holds, and how it begins.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
@@ -85,6 +85,8 @@ pub(crate) struct Live<'a, S: Stage> {
     pub(crate) checkpoints: Checkpoints,
     pub(crate) facts_since_snapshot: u64,
     pub(crate) batch: Vec<Record>,
+    /// Counts of the stage, as they were told last.
+    pub(crate) counted: BTreeMap<&'static str, u64>,
     /// Accepted losses, to be recorded in the first group.
     pub(crate) lost: Vec<LostRange>,
     pub(crate) stopping: Option<u64>,
@@ -135,6 +137,7 @@ impl<'a, S: Stage> Live<'a, S> {
             records: 0,
             facts_since_snapshot: taken.replayed,
             batch: Vec::new(),
+            counted: BTreeMap::new(),
             lost,
             stopping: None,
             timer: None,

@@ -29,7 +29,7 @@ use tidegate_protocol::signature::{Sign, Trust};
 use tidegate_spine::Spine;
 
 pub use clock::Clock;
-pub use watch::{Ended, ShardEvent, Watch};
+pub use watch::{Ended, Reached, ShardEvent, Watch};
 
 use crate::Rules;
 use crate::metrics;
@@ -131,6 +131,7 @@ impl<S: Stage> Run<S> {
         match live::Live::begin(self, taken) {
             Ok(mut live) => {
                 let ended = std::future::poll_fn(|cx| live.poll_turns(cx)).await;
+                live.withdraw_figures();
                 let ended = loss::name(live.run.spine.as_ref(), &live.run.spec, ended).await;
                 *worked = live.log.next.is_some_and(|next| next > 0)
                     || live.run.clock.mono_us().saturating_sub(begun) >= longest;

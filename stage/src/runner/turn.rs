@@ -1,20 +1,22 @@
 //! One turn: what landed, what arrived, what is due, what can be sealed.
 
+use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 
 use futures::{FutureExt, StreamExt};
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::control::{Kind, SnapshotBody};
 use tidegate_protocol::headers;
+use tidegate_protocol::ids::SenderId;
 use tidegate_protocol::proof::{Checker, Refused, Said};
 use tidegate_protocol::signature::{Distrust, stage_of};
 use tidegate_spine::Record;
 
 use super::group::{Building, Flying, Header, Sending};
-use super::live::{Live, RECORDS_PER_READ};
+use super::live::{Live, LiveInput, RECORDS_PER_READ};
 use super::read_back::Pending;
 use super::takeover::micros;
-use super::watch::{Ended, ShardEvent};
+use super::watch::{Ended, Reached, ShardEvent};
 use crate::control::{Meta, check_mark, control_record, meta, value_hash, written_ms};
 use crate::message::Outbox;
 use crate::metrics;
@@ -442,11 +444,39 @@ impl<S: Stage> Live<'_, S> {
         }
         self.published = mono;
         let sender = &self.run.spec.sender;
-        self.stage.figures(&mut |name, value| metrics::figure(sender, name, value));
-        let positions = self.run.spec.inputs.iter().zip(&self.inputs);
-        let positions = positions.map(|(spec, input)| (spec.partition.clone(), input.place.position())).collect();
-        self.run.watch.event(sender, &ShardEvent::Positions(positions));
+        let counted = &mut self.counted;
+        self.stage.figures(&mut |name, value| match name.ends_with("_total") {
+            true => count(counted, sender, name, value),
+            false => metrics::figure(sender, name, value),
+        });
+        let reached = self.run.spec.inputs.iter().zip(&self.inputs).map(|(spec, LiveInput { place, .. })| Reached {
+            input: spec.partition.clone(),
+            position: place.position(),
+            head: place.head(),
+            open: place.open(),
+        });
+        self.run.watch.event(sender, &ShardEvent::Positions(reached.collect()));
     }
+
+    /// The ownership is over. Its figures are the next owner's to tell, which may be another process: a gauge that nobody lowers would
+    /// stand here for as long as the process lives.
+    pub(crate) fn withdraw_figures(&mut self) {
+        let sender = &self.run.spec.sender;
+        let counted = &mut self.counted;
+        self.stage.figures(&mut |name, value| match name.ends_with("_total") {
+            true => count(counted, sender, name, value),
+            false => metrics::figure(sender, name, 0.0),
+        });
+    }
+}
+
+/// Adds what a count has risen by since it was told last.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are whole and below 2^53")]
+fn count(counted: &mut BTreeMap<&'static str, u64>, sender: &SenderId, name: &'static str, value: f64) {
+    let told = counted.entry(name).or_default();
+    let value = value as u64;
+    metrics::counted(sender, name, value.saturating_sub(*told));
+    *told = (*told).max(value);
 }
 
 /// Whether a record of a sealed input is proven to be its sender's, one of those that may write there. What is neither a

@@ -3,7 +3,7 @@
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::ids::SenderId;
 use tidegate_protocol::proof::Refused;
-use tidegate_spine::{AppendError, ReadError, SpineError};
+use tidegate_spine::{AppendError, Ends, ReadError, SpineError};
 
 use crate::facts::BrokenChain;
 
@@ -63,10 +63,31 @@ pub enum ShardEvent {
         /// Its signed text ([`tidegate_protocol::checkpoint`]).
         text: bytes::Bytes,
     },
-    /// Positions for lag tools.
-    Positions(Vec<(TopicPartition, Offset)>),
+    /// How far the inputs are read, for lag tools.
+    Positions(Vec<Reached>),
     /// The ownership ended; another begins after a pause unless it was stopped.
     Ended(Ended),
+}
+
+/// How far a shard has read an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// The input.
+    pub input: TopicPartition,
+    /// Its lowest offset that is not settled: where a next owner reads on.
+    pub position: Offset,
+    /// The next offset to be read.
+    pub head: Offset,
+    /// Records below that which are not settled.
+    pub open: u64,
+}
+
+impl Reached {
+    /// Records that are not settled, of a log that has these ends.
+    #[must_use]
+    pub fn unsettled(&self, ends: Ends) -> u64 {
+        self.open + ends.end.saturating_sub(self.head.max(ends.start))
+    }
 }
 
 /// Why an ownership ended.

@@ -308,7 +308,8 @@ impl Member {
     /// Promises it found broken.
     #[must_use]
     pub fn violations(&self) -> f64 {
-        let names = ["tidegate_stage_invariant_violations_total", "tidegate_kernel_invariant_violations_total"];
+        let names =
+            ["stage", "kernel", "limits", "scheduler"].map(|of| format!("tidegate_{of}_invariant_violations_total"));
         let asked = self.http.as_ref().map(|http| names.iter().filter_map(|name| http.metric(name, &[]).ok()).sum());
         asked.unwrap_or(0.0)
     }
