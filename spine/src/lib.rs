@@ -25,7 +25,7 @@ pub use error::{AppendError, ErrorClass, ReadError, SpineError};
 pub use ownership::{Change, MemberOptions, Membership, Released};
 pub use read::{ReadHandle, ReadProgress, Reader, Start};
 pub use record::{Headers, NewRecord, Record};
-pub use topics::{Cleanup, Ends, TopicSpec, TopicState};
+pub use topics::{Cleanup, CleanupFound, Ends, TopicSettings, TopicSpec, TopicState};
 
 use futures::future::BoxFuture;
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
