@@ -22,7 +22,7 @@ use crate::limits;
 use crate::settings;
 use crate::watch::Watch;
 
-type Admin = AdminClient<Watch>;
+pub(crate) type Admin = AdminClient<Watch>;
 
 /// After this an admin client is made anew: its log lines gather unread for as long as it lives.
 const OLD: Duration = Duration::from_secs(60);
@@ -46,7 +46,7 @@ impl Serve for AdminSlot {
 
 impl Connection {
     /// The admin client.
-    async fn admin(self: &Arc<Self>) -> Result<Arc<Admin>, SpineError> {
+    pub(crate) async fn admin(self: &Arc<Self>) -> Result<Arc<Admin>, SpineError> {
         let connection = Arc::clone(self);
         self.ask(move || {
             drop(connection.admin.take_old());

@@ -2,7 +2,7 @@
 
 use super::Fixture;
 use super::steps::{Steps, number, numbers};
-use crate::{Cleanup, CleanupFound, SpineError, TopicSpec, TopicState};
+use crate::{Cleanup, CleanupFound, Rights, SpineError, TopicSpec, TopicState};
 
 fn check(state: &TopicState, spec: &TopicSpec) {
     assert_eq!((&state.name, state.partitions), (&spec.name, spec.partitions));
@@ -84,6 +84,8 @@ pub async fn what_does_not_exist_is_said_so(fixture: &mut dyn Fixture) {
     let states = steps.done("describe", steps.spine.describe(&both)).await;
     assert_eq!(states[0], None);
     assert!(states[1].is_some(), "in the order asked for");
+    let rights = steps.done("rights", steps.spine.rights(std::slice::from_ref(&known.name))).await;
+    assert_eq!(rights, [Rights::all()], "whoever may create and delete it may do everything with it");
     let partition = absent.name.partition(0);
     let errors = [
         steps.refused("ends", steps.spine.ends(std::slice::from_ref(&partition))).await,
