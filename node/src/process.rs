@@ -144,7 +144,7 @@ pub async fn serve(config: Config, roles: Roles) -> Result<Node, StartError> {
 /// [`StartError::Keys`] when they cannot be read, or a stage would have nothing to sign with.
 pub fn keys_for(config: &Config, roles: &Roles) -> Result<Keys, StartError> {
     let keys = config.keys.read()?;
-    if roles.contains(&Role::Kernel) || roles.contains(&Role::Scheduler) {
+    if roles.iter().any(|role| role.signs()) {
         keys.signer()?;
     }
     Ok(keys)
