@@ -196,3 +196,36 @@ pub(super) async fn first_at(spine: &dyn Spine, partition: &TopicPartition, at: 
     tokio::time::timeout(PATIENCE, read).await.ok()?.ok()?;
     batch.into_iter().next()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(off: Result<Option<i64>, String>, exact: bool) -> (Level, String) {
+        let mut report = Report::default();
+        tell_clock(&mut report, off, exact);
+        let found = report.findings.pop().unwrap();
+        assert!(report.findings.is_empty() && (found.level == Level::Ok) == found.remedy.is_empty(), "{found:?}");
+        (found.level, found.what)
+    }
+
+    #[test]
+    fn a_clock_more_than_two_seconds_off_is_bad_and_it_is_said_which_way() {
+        let behind = |way| (Level::Bad, format!("this machine's clock is{way} 2001 ms behind the broker's"));
+        assert_eq!(told(Ok(Some(2_001)), true), behind(""));
+        assert_eq!(told(Ok(Some(2_001)), false), behind(" at least"));
+        let ahead = "this machine's clock is 2001 ms ahead of the broker's".to_owned();
+        assert_eq!(told(Ok(Some(-2_001)), true), (Level::Bad, ahead));
+        for near in [2_000, 0, -2_000] {
+            assert_eq!(told(Ok(Some(near)), true).0, Level::Ok, "{near}");
+        }
+        assert_eq!(told(Ok(None), false).0, Level::Ok);
+        assert_eq!(told(Err("it takes no record".into()), true), (Level::Bad, "it takes no record".into()));
+    }
+
+    #[test]
+    fn only_what_lies_outside_the_append_is_off() {
+        assert_eq!([beyond(100, 100, 110), beyond(105, 100, 110), beyond(110, 100, 110)], [0, 0, 0]);
+        assert_eq!((beyond(3_110, 100, 110), beyond(90, 100, 110)), (3_000, -10));
+    }
+}
