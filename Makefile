@@ -11,8 +11,8 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 list: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 20
 
-setup: ## install by apt and rustup what is missing to build and test (compilers, headers, Java, Maven)
-	@deploy/ci/setup --kafka
+setup: ## install by apt and rustup what is missing to build and test (compilers, headers, Java, Maven, Python, Redis, promtool)
+	@deploy/ci/setup --tests
 
 demo: ## build the binary and run the demo: one process, a data folder of its own, no broker needed
 	@deploy/ci/setup

@@ -12,7 +12,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
 use tidegate_spine::{
-    Ends, Landing, MemberOptions, Membership, NewRecord, Producer, ProducerOptions, Reader, Spine, SpineError,
+    Ends, Landing, MemberOptions, Membership, NewRecord, Producer, ProducerOptions, Reader, Rights, Spine, SpineError,
     TopicSpec, TopicState,
 };
 
@@ -104,6 +104,10 @@ impl Spine for Noting {
 
     fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>> {
         self.spine.describe(topics)
+    }
+
+    fn rights<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
+        self.spine.rights(topics)
     }
 
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>> {

@@ -122,6 +122,7 @@ impl From<StartError> for Failure {
             StartError::Listen { .. } => Exit::Unavailable,
             StartError::Open(_)
             | StartError::Topics { .. }
+            | StartError::Rights { .. }
             | StartError::Apply(_)
             | StartError::Role(_)
             | StartError::Key(_)

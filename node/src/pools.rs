@@ -307,7 +307,7 @@ impl Hosted<'_> {
         let spine = &*self.ground.spine;
         let plan = plan(wanted(new, spine).await?, spine).await.map_err(StartError::Look)?;
         if plan.is_clean() {
-            return Ok(());
+            return crate::process::allowed(new, &plan.wanted, spine, self.roles).await;
         }
         if !spine.url().starts_with("embedded:") || !plan.can_be_applied() {
             return Err(StartError::Topics { plan: Box::new(plan) });

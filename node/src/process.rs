@@ -30,7 +30,8 @@ use crate::roles::{
     schedulers,
 };
 pub use crate::roles::{commands, fleet, follow_view, progress, submitters, view_of};
-use crate::topics::{Named, Plan, WantedError, plan, wanted};
+use crate::topics::rights::{self, Lack};
+use crate::topics::{Named, Plan, Wanted, WantedError, plan, wanted};
 
 /// How often the spine is asked whether it is there.
 const PULSE: Duration = Duration::from_secs(2);
@@ -56,6 +57,14 @@ pub enum StartError {
     Topics {
         /// What differs.
         plan: Box<Plan>,
+    },
+    /// What the roles must do with the topics is not allowed.
+    #[error(
+        "what the roles of this process must do is not allowed to it; `tidegate topics export --format acls` prints every right:\n{lack}"
+    )]
+    Rights {
+        /// What is lacking.
+        lack: Box<Lack>,
     },
     /// Topics could not be made (`tidegate dev`).
     #[error(transparent)]
@@ -125,7 +134,7 @@ pub struct Node {
 pub async fn serve(config: Config, roles: Roles) -> Result<Node, StartError> {
     let keys = keys_for(&config, &roles)?;
     let spine = crate::spine::open(&config.spine).await?;
-    preflight(&config, &*spine).await?;
+    preflight(&config, &*spine, &roles).await?;
     start(config, spine, keys, roles).await
 }
 
@@ -135,19 +144,43 @@ pub async fn serve(config: Config, roles: Roles) -> Result<Node, StartError> {
 /// [`StartError::Keys`] when they cannot be read, or a stage would have nothing to sign with.
 pub fn keys_for(config: &Config, roles: &Roles) -> Result<Keys, StartError> {
     let keys = config.keys.read()?;
-    if roles.contains(&Role::Kernel) || roles.contains(&Role::Scheduler) {
+    if roles.iter().any(|role| role.signs()) {
         keys.signer()?;
     }
     Ok(keys)
 }
 
-/// Compares the topics with the configuration.
+/// Compares topics, and what the roles may do with them, with the configuration.
 ///
 /// # Errors
-/// [`StartError::Topics`] with every difference.
-pub async fn preflight(config: &Config, spine: &dyn Spine) -> Result<(), StartError> {
+/// [`StartError::Topics`] with every difference, [`StartError::Rights`] with every right that is lacking.
+pub async fn preflight(config: &Config, spine: &dyn Spine, roles: &Roles) -> Result<(), StartError> {
     let plan = plan(wanted(config, spine).await?, spine).await.map_err(StartError::Look)?;
-    if plan.is_clean() { Ok(()) } else { Err(StartError::Topics { plan: Box::new(plan) }) }
+    if !plan.is_clean() {
+        return Err(StartError::Topics { plan: Box::new(plan) });
+    }
+    allowed(config, &plan.wanted, spine, roles).await
+}
+
+/// Compares what the roles must do with these topics with what they may.
+///
+/// # Errors
+/// [`StartError::Rights`] with every right that is lacking.
+pub(crate) async fn allowed(
+    config: &Config,
+    wanted: &[Wanted],
+    spine: &dyn Spine,
+    roles: &Roles,
+) -> Result<(), StartError> {
+    let lack = rights::compare(wanted, roles, config.spine.settings.user(), spine).await;
+    if let Some((topics, why)) = &lack.untold {
+        tracing::warn!(
+            topics,
+            why,
+            "the spine does not say what this process may do with its topics: what is not allowed shows when it is tried"
+        );
+    }
+    if lack.lacking.is_empty() { Ok(()) } else { Err(StartError::Rights { lack: Box::new(lack) }) }
 }
 
 /// Begins the roles on a spine that is open and whose topics are right.

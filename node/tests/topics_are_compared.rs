@@ -92,6 +92,32 @@ async fn each_difference_is_named_and_only_what_is_safe_is_altered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn topics_that_are_kept_or_stamped_otherwise_are_named_and_made_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), "");
+    let spine = tidegate_node::spine::open(&config.spine).await.unwrap();
+    apply(&planned(&config, &spine).await, &*spine).await.unwrap();
+    let specs = wanted(&config, &*spine).await.unwrap();
+    let of = |topic: &str| specs.iter().find(|one| one.spec.name.as_str() == topic).unwrap().spec.clone();
+    spine.alter(&TopicSpec { cleanup: Cleanup::Keyed, ..of("t.decisions.jobs.raw") }).await.unwrap();
+    spine.alter(&TopicSpec { cleanup: Cleanup::Log { retention_ms: Some(1) }, ..of("t.snapshots") }).await.unwrap();
+    spine.alter(&TopicSpec { broker_time: false, ..of("t.finished") }).await.unwrap();
+    let found = planned(&config, &spine).await;
+    let mut told: Vec<String> = found.to_string().lines().map(str::to_owned).collect();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "~ t.decisions.jobs.raw: cleanup is compact, should be delete",
+            "~ t.finished: timestamps is the producer's, should be the broker's",
+            "~ t.snapshots: cleanup is delete, should be compact",
+        ]
+    );
+    apply(&found, &*spine).await.unwrap();
+    assert!(planned(&config, &spine).await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn adopted_topics_are_verified_and_never_altered() {
     let folder = tempfile::tempdir().unwrap();
     let text = "topics: {adopt: true}\nsources: [{name: orders, topic: shop.orders, tenants: {constant: shop}}]\n";

@@ -18,6 +18,7 @@ pub mod keyed;
 pub mod ownership;
 pub mod read;
 pub mod record;
+pub mod rights;
 pub mod topics;
 
 pub use append::{Gathered, Landed, Landing, Producer, ProducerOptions};
@@ -25,7 +26,8 @@ pub use error::{AppendError, ErrorClass, ReadError, SpineError};
 pub use ownership::{Change, MemberOptions, Membership, Released};
 pub use read::{ReadHandle, ReadProgress, Reader, Start};
 pub use record::{Headers, NewRecord, Record};
-pub use topics::{Cleanup, Ends, TopicSpec, TopicState};
+pub use rights::{Operation, Rights};
+pub use topics::{Cleanup, CleanupFound, Ends, TopicSettings, TopicSpec, TopicState};
 
 use futures::future::BoxFuture;
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
@@ -52,6 +54,11 @@ pub trait Spine: Send + Sync {
 
     /// The state of the named topics, `None` for one that does not exist; same order as asked.
     fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>>;
+
+    /// What this process may do with the named topics; same order as asked. A spine that knows no users allows everything.
+    fn rights<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
+        Box::pin(std::future::ready(Ok(topics.iter().map(|_| Rights::all()).collect())))
+    }
 
     /// All topics whose name starts with `prefix`.
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>>;

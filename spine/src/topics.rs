@@ -31,19 +31,37 @@ pub struct TopicSpec {
     pub replication: Option<u16>,
 }
 
-/// A topic as it is. `None` in a field: the spine cannot tell.
+/// A topic as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicState {
     /// Full name.
     pub name: TopicName,
     /// Number of partitions.
     pub partitions: u32,
+    /// How it is kept, or why the spine does not tell: what is not known is not taken for right.
+    pub settings: Result<TopicSettings, String>,
+}
+
+/// How a topic's records are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSettings {
     /// Cleanup.
-    pub cleanup: Option<Cleanup>,
+    pub cleanup: CleanupFound,
+    /// Bytes of a partition above which its oldest records go, read or not; `None`: however many there are.
+    pub retention_bytes: Option<u64>,
     /// Largest record in bytes.
-    pub max_record_bytes: Option<usize>,
+    pub max_record_bytes: usize,
     /// Whether timestamps are the broker's.
-    pub broker_time: Option<bool>,
+    pub broker_time: bool,
+}
+
+/// How old records go away, as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CleanupFound {
+    /// One of ours.
+    Known(Cleanup),
+    /// Another, in the spine's own word (Kafka: `compact,delete` loses the latest record of a key by its age).
+    Other(String),
 }
 
 /// First and next offset of a partition.

@@ -80,7 +80,7 @@ pub enum KeysError {
     },
     /// A stage would have to sign and cannot.
     #[error(
-        "there is no `keys.signing`, and kernel and scheduler sign what they decide: make a key with `tidegate keys create --role stage --id {process} --file stage.key`, name it under `keys.signing`, and its public half under `keys.trusted` of every process"
+        "there is no `keys.signing`, and kernel, limits and scheduler sign what they decide: make a key with `tidegate keys create --role stage --id {process} --file stage.key`, name it under `keys.signing`, and its public half under `keys.trusted` of every process"
     )]
     NoSigner {
         /// A name it could have.

@@ -51,6 +51,15 @@ pub enum SettingUnread {
 }
 
 impl Settings {
+    /// As whom the client connects, where that is written here.
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        match self.0.get("sasl.username") {
+            Some(Setting::Value(user)) => Some(user.clone()),
+            Some(Setting::File(_) | Setting::Env(_)) | None => None,
+        }
+    }
+
     /// The values, files and variables read.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 //! | `policy` | the folder and its signature ([`trust`]) | it is refused |
 //! | `spine` | whether the broker answers ([`broker`]) | it does not |
 //! | `topics` | the plan ([`broker`]) | anything differs |
-//! | `rights` | reading each topic that the roles read ([`broker`]) | one is refused |
+//! | `rights` | what the broker says the roles may do with their topics ([`broker`]) | one may not do what it must |
 //! | `clock` | this machine's clock and the broker's timestamps ([`broker`]) | more than [`CLOCK`] apart |
 //! | `shards` | how far each input is read ([`shards`]) | records are gone unread, or will be soon |
 //! | `lanes` | workers heard and lanes of their pool ([`lanes`]) | there are more workers than lanes |
@@ -150,7 +150,7 @@ async fn on_spine(report: &mut Report, config: &Config, asked: &Asked, spine: Ar
             return report.add("topics", Level::Bad, with_causes(&error), "the topics cannot be described");
         }
     };
-    broker::rights(report, &*spine, &wanted, &missing, &asked.roles).await;
+    broker::rights(report, config, &*spine, &wanted, &missing, &asked.roles).await;
     if !missing.is_empty() {
         for check in ["clock", "shards", "lanes"] {
             report.add(check, Level::Note, "not looked at: topics are missing", "");

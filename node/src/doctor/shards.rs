@@ -58,21 +58,38 @@ pub(super) async fn examine(report: &mut Report, spine: &dyn Spine, wanted: &[Wa
         let Some(record) = first_at(spine, input, position).await else { continue };
         let age =
             Duration::from_millis(now_ms().saturating_sub(u64::try_from(record.timestamp_ms).unwrap_or_default()));
-        if let Some(kept) = kept.get(&input.topic).copied().flatten().filter(|kept| is_near(age, *kept)) {
-            let what = format!(
-                "`{input}`: {behind} records are not settled, the oldest for {} s of the {} s it is kept",
-                age.as_secs(),
-                kept.as_secs()
-            );
-            let longer =
-                if one.foreign { "have its owner keep it longer" } else { "keep it longer (`topics.retention`)" };
-            report.add("shards", Level::Bad, what, format!("run its {reader}, or {longer}"));
-        } else if age > LONG {
-            let what = format!("`{input}`: {behind} records are not settled, the oldest for {} s", age.as_secs());
-            report.add("shards", Level::Note, what, remedy(&one.topic, place.is_some()));
-        }
+        let kept = kept.get(&input.topic).copied().flatten();
+        tell_waiting(report, input, one, &Waiting { behind, age, kept, read: place.is_some() });
     }
     report.ok_unless_found("shards", format!("{read} inputs are read, and nothing waits long"));
+}
+
+/// What waits in an input.
+struct Waiting {
+    /// Records that are not settled.
+    behind: u64,
+    /// Of the oldest.
+    age: Duration,
+    /// How long the broker keeps a record, if it lets them go by time.
+    kept: Option<Duration>,
+    /// Whether anybody has ever read the input.
+    read: bool,
+}
+
+fn tell_waiting(report: &mut Report, input: &TopicPartition, one: &Wanted, waiting: &Waiting) {
+    let Waiting { behind, age, kept, read } = waiting;
+    if let Some(kept) = kept.filter(|kept| is_near(*age, *kept)) {
+        let what = format!(
+            "`{input}`: {behind} records are not settled, the oldest for {} s of the {} s it is kept",
+            age.as_secs(),
+            kept.as_secs()
+        );
+        let longer = if one.foreign { "have its owner keep it longer" } else { "keep it longer (`topics.retention`)" };
+        report.add("shards", Level::Bad, what, format!("run its {}, or {longer}", one.topic.row().readers));
+    } else if *age > LONG {
+        let what = format!("`{input}`: {behind} records are not settled, the oldest for {} s", age.as_secs());
+        report.add("shards", Level::Note, what, remedy(&one.topic, *read));
+    }
 }
 
 /// Every partition that a stage reads; not the topics that people, workers and submitters read.
@@ -95,5 +112,43 @@ fn remedy(topic: &Topic, read: bool) -> String {
         "jobs wait for workers: `tidegate pools list` says how many are wanted".to_owned()
     } else {
         "is its role up, and ready (`/readyz`)?".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_protocol::ids::PoolName;
+    use tidegate_spine::{Cleanup, TopicSpec};
+
+    use super::*;
+
+    fn told(topic: Topic, kept: Option<u64>, seconds: u64) -> Vec<(Level, String)> {
+        let spec = TopicSpec {
+            name: TopicName::new("t").unwrap(),
+            partitions: 1,
+            cleanup: Cleanup::Log { retention_ms: None },
+            max_record_bytes: 1_000,
+            broker_time: true,
+            replication: None,
+        };
+        let input = spec.name.partition(0);
+        let one = Wanted { topic, spec, foreign: false, adopt: false };
+        let mut report = Report::default();
+        let waiting = Waiting { behind: 3, age: Duration::from_secs(seconds), kept: kept.map(Duration::from_secs), read: true };
+        tell_waiting(&mut report, &input, &one, &waiting);
+        report.findings.into_iter().map(|found| (found.level, format!("{}; {}", found.what, found.remedy))).collect()
+    }
+
+    #[test]
+    fn what_has_waited_for_more_than_half_of_its_retention_is_bad() {
+        let reports = || Topic::Reports(PoolName::new("p").unwrap());
+        let bad = "`t/0`: 3 records are not settled, the oldest for 51 s of the 100 s it is kept; run its scheduler, \
+                   or keep it longer (`topics.retention`)";
+        assert_eq!(told(reports(), Some(100), 51), [(Level::Bad, bad.to_owned())]);
+        assert_eq!(told(reports(), Some(100), 50), [], "half of it");
+        let long = "`t/0`: 3 records are not settled, the oldest for 61 s; is its role up, and ready (`/readyz`)?";
+        assert_eq!(told(reports(), Some(1_000), 61), [(Level::Note, long.to_owned())]);
+        assert_eq!(told(reports(), None, 61), [(Level::Note, long.to_owned())], "kept for ever");
+        assert_eq!(told(reports(), None, 60), []);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
-use tidegate_spine::{Cleanup, Ends, ReadError, Spine, SpineError, Start, TopicState};
+use tidegate_spine::{Cleanup, CleanupFound, Ends, ReadError, Spine, SpineError, Start, TopicState};
 use tidegate_stage::Reached;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -181,9 +181,9 @@ impl Looking {
 
 /// How long records of a topic are kept; `None` when age does not end them, or the spine cannot tell.
 pub(crate) fn kept(state: &TopicState) -> Option<Duration> {
-    match state.cleanup {
-        Some(Cleanup::Log { retention_ms }) => retention_ms.map(Duration::from_millis),
-        Some(Cleanup::Keyed) | None => None,
+    match state.settings.as_ref().ok()?.cleanup {
+        CleanupFound::Known(Cleanup::Log { retention_ms }) => retention_ms.map(Duration::from_millis),
+        CleanupFound::Known(Cleanup::Keyed) | CleanupFound::Other(_) => None,
     }
 }
 

@@ -57,6 +57,15 @@ impl Role {
             Self::Gateway => "gateway",
         }
     }
+
+    /// Whether it is a stage, which signs its facts.
+    #[must_use]
+    pub const fn signs(self) -> bool {
+        match self {
+            Self::Kernel | Self::Limits | Self::Scheduler => true,
+            Self::Gateway => false,
+        }
+    }
 }
 
 impl fmt::Display for Role {

@@ -57,7 +57,7 @@ pub async fn apply(plan: &Plan, spine: &dyn Spine) -> Result<(), ApplyError> {
         let impossible: Vec<String> = plan
             .differences
             .iter()
-            .filter(|d| matches!(d.action, Action::Impossible | Action::NotOurs))
+            .filter(|d| matches!(d.action, Action::Impossible | Action::NotOurs | Action::Allow))
             .map(ToString::to_string)
             .collect();
         return Err(ApplyError::Impossible { plan: impossible.join("\n") });

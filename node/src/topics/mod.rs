@@ -1,4 +1,4 @@
-//! Topics: which there should be ([`wanted`]), what differs ([`plan`]), making it so ([`apply`]), and the same for others
+//! Topics: which there should be ([`wanted`]), what differs ([`plan`]), what may not be done with them ([`rights`]), making it so ([`apply`]), and the same for others
 //! to do ([`export`]). Nothing is ever made or altered behind the user's back: only `topics apply` and `tidegate dev`
 //! call [`apply`].
 
@@ -6,6 +6,7 @@ mod apply;
 mod export;
 mod names;
 mod plan;
+pub mod rights;
 mod wanted;
 
 pub use apply::{ApplyError, apply};

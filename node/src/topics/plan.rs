@@ -4,12 +4,14 @@ use std::fmt;
 
 use serde::Serialize;
 use tidegate_protocol::topics::Kind;
-use tidegate_spine::{Cleanup, Spine, SpineError, TopicSpec, TopicState};
+use tidegate_spine::{Cleanup, CleanupFound, Spine, SpineError, TopicSettings, TopicSpec, TopicState};
 
 use super::wanted::Wanted;
 
 /// What is said of a topic that is not there.
 const MISSING: &str = "missing";
+/// What is said of a topic whose settings are not told.
+const UNREAD: &str = "settings";
 
 /// What can be done about a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -23,6 +25,8 @@ pub enum Action {
     Impossible,
     /// It is adopted: whoever made it must.
     NotOurs,
+    /// It cannot be said whether anything is to be done: this process must be allowed to look.
+    Allow,
 }
 
 /// One difference.
@@ -30,7 +34,8 @@ pub enum Action {
 pub struct Difference {
     /// The topic's full name.
     pub topic: String,
-    /// `missing`, `partitions`, `cleanup`, `retention`, `record_bytes` or `timestamps`.
+    /// `missing`, `partitions`, `settings` (they cannot be read), `cleanup`, `retention`, `retention_bytes`, `record_bytes` or
+    /// `timestamps`.
     pub what: &'static str,
     /// As it should be.
     pub wanted: String,
@@ -45,10 +50,16 @@ impl fmt::Display for Difference {
         let sign = match self.action {
             Action::Create => '+',
             Action::Alter => '~',
-            Action::Impossible | Action::NotOurs => '!',
+            Action::Impossible | Action::NotOurs | Action::Allow => '!',
         };
         if self.what == MISSING {
             write!(f, "{sign} {}: is missing, should have {}", self.topic, self.wanted)?;
+        } else if self.what == UNREAD {
+            write!(
+                f,
+                "{sign} {}: its settings cannot be read ({}), should have {}",
+                self.topic, self.found, self.wanted
+            )?;
         } else {
             write!(f, "{sign} {}: {} is {}, should be {}", self.topic, self.what, self.found, self.wanted)?;
         }
@@ -58,6 +69,9 @@ impl fmt::Display for Difference {
                 f.write_str(" (cannot be altered: correct the configuration, or delete the topic and apply again)")
             }
             Action::NotOurs => f.write_str(" (adopted: it is verified and never altered; whoever made it must)"),
+            Action::Allow => f.write_str(
+                " (allow this process DescribeConfigs on the topic: `tidegate topics export --format acls` prints every right)",
+            ),
         }
     }
 }
@@ -135,26 +149,43 @@ fn compare(wanted: &Wanted, found: Option<&TopicState>, into: &mut Vec<Differenc
         let action = if fixed { Action::Impossible } else { Action::Alter };
         differs("partitions", spec.partitions.to_string(), found.partitions.to_string(), action);
     }
-    match (spec.cleanup, found.cleanup) {
-        (_, None) => {}
-        (Cleanup::Log { retention_ms: should }, Some(Cleanup::Log { retention_ms: is })) if should != is => {
-            differs("retention", time(should), time(is), Action::Alter);
+    match &found.settings {
+        Ok(settings) => compare_settings(spec, settings, &mut differs),
+        Err(why) => {
+            let (topic, wanted) = (spec.name.to_string(), describe(spec));
+            into.push(Difference { topic, what: UNREAD, wanted, found: why.clone(), action: Action::Allow });
         }
-        (should, Some(is)) if std::mem::discriminant(&should) != std::mem::discriminant(&is) => {
-            differs("cleanup", word(should).into(), word(is).into(), Action::Alter);
+    }
+}
+
+fn compare_settings(
+    spec: &TopicSpec,
+    found: &TopicSettings,
+    differs: &mut impl FnMut(&'static str, String, String, Action),
+) {
+    match (spec.cleanup, &found.cleanup) {
+        (Cleanup::Keyed, CleanupFound::Known(Cleanup::Keyed)) => {}
+        (Cleanup::Log { retention_ms: should }, CleanupFound::Known(Cleanup::Log { retention_ms: is })) => {
+            if should != *is {
+                differs("retention", time(should), time(*is), Action::Alter);
+            }
         }
-        (Cleanup::Log { .. } | Cleanup::Keyed, Some(Cleanup::Log { .. } | Cleanup::Keyed)) => {}
+        (should, CleanupFound::Known(is)) => {
+            differs("cleanup", word(should).into(), word(*is).into(), Action::Alter);
+        }
+        (should, CleanupFound::Other(is)) => differs("cleanup", word(should).into(), is.clone(), Action::Alter),
     }
-    if let Some(bytes) = found.max_record_bytes
-        && bytes < spec.max_record_bytes
-    {
-        differs("record_bytes", spec.max_record_bytes.to_string(), bytes.to_string(), Action::Alter);
+    // Records would go by size, read or not. What is compacted alone does not.
+    if let (Cleanup::Log { .. }, Some(bytes)) = (spec.cleanup, found.retention_bytes) {
+        differs("retention_bytes", "without limit".into(), bytes.to_string(), Action::Alter);
     }
-    if let Some(broker_time) = found.broker_time
-        && broker_time != spec.broker_time
-    {
+    if found.max_record_bytes < spec.max_record_bytes {
+        let (should, is) = (spec.max_record_bytes.to_string(), found.max_record_bytes.to_string());
+        differs("record_bytes", should, is, Action::Alter);
+    }
+    if found.broker_time != spec.broker_time {
         let word = |broker| if broker { "the broker's" } else { "the producer's" };
-        differs("timestamps", word(spec.broker_time).into(), word(broker_time).into(), Action::Alter);
+        differs("timestamps", word(spec.broker_time).into(), word(found.broker_time).into(), Action::Alter);
     }
 }
 
@@ -176,4 +207,72 @@ fn describe(spec: &TopicSpec) -> String {
     };
     let s = if spec.partitions == 1 { "" } else { "s" };
     format!("{} partition{s}, {keep}, records up to {} bytes", spec.partitions, spec.max_record_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_protocol::address::TopicName;
+    use tidegate_protocol::topics::Topic;
+
+    use super::*;
+
+    fn wanted(topic: Topic, cleanup: Cleanup) -> Wanted {
+        let name = TopicName::new("t").unwrap();
+        let spec =
+            TopicSpec { name, partitions: 1, cleanup, max_record_bytes: 1_000, broker_time: true, replication: None };
+        Wanted { topic, spec, foreign: false, adopt: false }
+    }
+
+    fn settings(cleanup: CleanupFound, retention_bytes: Option<u64>) -> Result<TopicSettings, String> {
+        Ok(TopicSettings { cleanup, retention_bytes, max_record_bytes: 1_000, broker_time: true })
+    }
+
+    fn compared(wanted: &Wanted, settings: Result<TopicSettings, String>) -> Vec<Difference> {
+        let mut all = Vec::new();
+        compare(wanted, Some(&TopicState { name: wanted.spec.name.clone(), partitions: 1, settings }), &mut all);
+        all
+    }
+
+    fn told(differences: &[Difference]) -> Vec<String> {
+        differences.iter().map(ToString::to_string).collect()
+    }
+
+    const EVER: Cleanup = Cleanup::Log { retention_ms: None };
+
+    #[test]
+    fn a_cleanup_that_is_none_of_ours_is_named_by_the_brokers_word() {
+        let keyed = wanted(Topic::Snapshots, Cleanup::Keyed);
+        let both = || settings(CleanupFound::Other("compact,delete".into()), None);
+        assert_eq!(told(&compared(&keyed, both())), ["~ t: cleanup is compact,delete, should be compact"]);
+        let log = wanted(Topic::Denied, EVER);
+        assert_eq!(told(&compared(&log, both())), ["~ t: cleanup is compact,delete, should be delete"]);
+        let adopted = Wanted { adopt: true, ..keyed };
+        assert_eq!(compared(&adopted, both()).first().map(|one| one.action), Some(Action::NotOurs));
+    }
+
+    #[test]
+    fn a_log_that_loses_records_by_its_size_differs_and_a_keyed_topic_does_not() {
+        let log = wanted(Topic::Denied, EVER);
+        let sized = settings(CleanupFound::Known(EVER), Some(5_000));
+        assert_eq!(told(&compared(&log, sized)), ["~ t: retention_bytes is 5000, should be without limit"]);
+        assert_eq!(compared(&log, settings(CleanupFound::Known(EVER), None)), []);
+        let keyed = wanted(Topic::Shards, Cleanup::Keyed);
+        assert_eq!(compared(&keyed, settings(CleanupFound::Known(Cleanup::Keyed), Some(5_000))), []);
+    }
+
+    #[test]
+    fn settings_that_cannot_be_read_are_a_difference_that_says_what_to_allow() {
+        let log = Wanted { adopt: true, ..wanted(Topic::Denied, EVER) };
+        let unread = compared(&log, Err("DescribeConfigs: refused".into()));
+        assert_eq!(
+            told(&unread),
+            [
+                "! t: its settings cannot be read (DescribeConfigs: refused), should have 1 partition, kept for ever, records up to \
+              1000 bytes (allow this process DescribeConfigs on the topic: `tidegate topics export --format acls` prints every right)"
+            ]
+        );
+        assert!(!Plan { wanted: vec![log], differences: unread }.can_be_applied());
+        let foreign = Wanted { foreign: true, ..wanted(Topic::Denied, EVER) };
+        assert_eq!(compared(&foreign, Err("refused".into())), [], "nothing is asked of it but to be there");
+    }
 }

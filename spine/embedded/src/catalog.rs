@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
-use tidegate_spine::{Cleanup, SpineError, TopicSpec, TopicState};
+use tidegate_spine::{Cleanup, CleanupFound, SpineError, TopicSettings, TopicSpec, TopicState};
 
 use crate::options::EmbeddedOptions;
 use crate::partition::{Gone, Memory, Opening, Partition, Settings, lock, make_folder};
@@ -198,9 +198,12 @@ impl Catalog {
         Some(TopicState {
             name: name.clone(),
             partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
-            cleanup: Some(*lock(&topic.settings.cleanup)),
-            max_record_bytes: Some(topic.settings.max_record_bytes.load(Ordering::Relaxed)),
-            broker_time: Some(topic.broker_time),
+            settings: Ok(TopicSettings {
+                cleanup: CleanupFound::Known(*lock(&topic.settings.cleanup)),
+                retention_bytes: None,
+                max_record_bytes: topic.settings.max_record_bytes.load(Ordering::Relaxed),
+                broker_time: topic.broker_time,
+            }),
         })
     }
 

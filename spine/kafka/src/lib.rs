@@ -38,6 +38,7 @@ mod producer;
 mod queue;
 mod reader;
 mod reports;
+mod rights;
 mod settings;
 mod spine;
 mod threads;

@@ -7,7 +7,8 @@ use futures::future::BoxFuture;
 use rdkafka::consumer::BaseConsumer;
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
 use tidegate_spine::{
-    Ends, MemberOptions, Membership, Producer, ProducerOptions, Reader, Spine, SpineError, TopicSpec, TopicState,
+    Ends, MemberOptions, Membership, Producer, ProducerOptions, Reader, Rights, Spine, SpineError, TopicSpec,
+    TopicState,
 };
 
 use crate::KafkaOptions;
@@ -111,6 +112,10 @@ impl Spine for KafkaSpine {
 
     fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>> {
         self.connection.describe(topics).boxed()
+    }
+
+    fn rights<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
+        self.connection.rights(topics).boxed()
     }
 
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>> {

@@ -12,7 +12,7 @@ use rdkafka::admin::{
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
-use tidegate_spine::{Cleanup, SpineError, TopicSpec, TopicState};
+use tidegate_spine::{Cleanup, CleanupFound, SpineError, TopicSettings, TopicSpec, TopicState};
 
 use crate::asking::number;
 use crate::connection::Connection;
@@ -22,7 +22,7 @@ use crate::limits;
 use crate::settings;
 use crate::watch::Watch;
 
-type Admin = AdminClient<Watch>;
+pub(crate) type Admin = AdminClient<Watch>;
 
 /// After this an admin client is made anew: its log lines gather unread for as long as it lives.
 const OLD: Duration = Duration::from_secs(60);
@@ -46,7 +46,7 @@ impl Serve for AdminSlot {
 
 impl Connection {
     /// The admin client.
-    async fn admin(self: &Arc<Self>) -> Result<Arc<Admin>, SpineError> {
+    pub(crate) async fn admin(self: &Arc<Self>) -> Result<Arc<Admin>, SpineError> {
         let connection = Arc::clone(self);
         self.ask(move || {
             drop(connection.admin.take_old());
@@ -134,8 +134,10 @@ impl Connection {
         let admin = self.admin().await?;
         // Kafka's older request, all that rdkafka offers, resets what it does not name: so all is named that was set.
         let mut settings = BTreeMap::new();
-        let set = self.configs(&admin, std::slice::from_ref(&spec.name)).await?.into_iter().flatten().next();
-        for entry in set.into_iter().flat_map(|c| c.entries) {
+        let set = self.configs(&admin, std::slice::from_ref(&spec.name)).await?.into_iter().next();
+        let set =
+            set.unwrap_or(Err(Code::UnknownTopicOrPartition)).map_err(|code| self.topic_error(code, &spec.name))?;
+        for entry in set.entries {
             if let (ConfigSource::DynamicTopic, Some(value)) = (entry.source, entry.value) {
                 settings.insert(entry.name, value);
             }
@@ -201,13 +203,14 @@ impl Connection {
             configs = self.configs(&*self.admin().await?, &there).await?;
         }
         let mut configs = there.iter().zip(configs).collect::<BTreeMap<_, _>>();
-        let states = topics.iter().zip(counts).map(|(topic, partitions)| {
-            (partitions > 0).then(|| state(topic, partitions, configs.remove(topic).flatten().as_ref()))
-        });
+        let states = topics
+            .iter()
+            .zip(counts)
+            .map(|(topic, partitions)| (partitions > 0).then(|| state(topic, partitions, configs.remove(topic))));
         let states: Vec<Option<TopicState>> = states.collect();
         for state in states.iter().flatten() {
-            if let Some(limit) = state.max_record_bytes {
-                self.limits.learn(&state.name, limit);
+            if let Ok(settings) = &state.settings {
+                self.limits.learn(&state.name, settings.max_record_bytes);
             }
         }
         Ok(states)
@@ -218,15 +221,15 @@ impl Connection {
         self.ask(move || asking.partitions(&topic)).await
     }
 
-    /// Settings of topics in the order asked for, `None` where they may not be seen or the topic has just gone.
-    async fn configs(&self, admin: &Admin, of: &[TopicName]) -> Result<Vec<Option<ConfigResource>>, SpineError> {
+    /// Settings of topics in the order asked for, each with why it is not told: it may not be seen, or has just gone.
+    async fn configs(&self, admin: &Admin, of: &[TopicName]) -> Result<Vec<Result<ConfigResource, Code>>, SpineError> {
         let asked: Vec<_> = of.iter().map(|topic| ResourceSpecifier::Topic(topic.as_str())).collect();
         let answers = admin
             .describe_configs(&asked, &self.patience())
             .await
             .map_err(|error| self.error(self.asking.explain(Failure::from_client(&error, None))))?;
-        let mut found = answers.into_iter();
-        Ok(of.iter().map(|_| found.next().and_then(Result::ok)).collect())
+        // In the order asked for: librdkafka sees to it.
+        Ok(answers)
     }
 }
 
@@ -254,19 +257,36 @@ fn wanted(spec: &TopicSpec) -> Vec<(&'static str, String)> {
     settings
 }
 
-fn state(topic: &TopicName, partitions: u32, config: Option<&ConfigResource>) -> TopicState {
-    let get = |name: &str| config.and_then(|c| c.get(name)).and_then(|entry| entry.value.as_deref());
-    let cleanup = match get("cleanup.policy") {
-        Some("compact") => Some(Cleanup::Keyed),
-        Some("delete") => get("retention.ms")
-            .map(|ms| Cleanup::Log { retention_ms: ms.parse::<i64>().ok().and_then(|ms| ms.try_into().ok()) }),
-        Some(_) | None => None,
+fn state(topic: &TopicName, partitions: u32, config: Option<Result<ConfigResource, Code>>) -> TopicState {
+    let settings = match config {
+        Some(Ok(config)) => settings_of(&config),
+        Some(Err(code)) => Err(format!("DescribeConfigs: {code}")),
+        None => Err("DescribeConfigs: no answer".to_owned()),
     };
-    TopicState {
-        name: topic.clone(),
-        partitions,
+    TopicState { name: topic.clone(), partitions, settings }
+}
+
+fn settings_of(config: &ConfigResource) -> Result<TopicSettings, String> {
+    let get = |name: &str| {
+        let value = config.get(name).and_then(|entry| entry.value.as_deref());
+        value.ok_or_else(|| format!("the broker does not tell `{name}`"))
+    };
+    // A negative number is Kafka's word for no limit.
+    let number = |name: &str| -> Result<Option<u64>, String> {
+        let value = get(name)?;
+        let number: i64 = value.parse().map_err(|_| format!("`{name}` is `{value}`, which is no number"))?;
+        Ok(number.try_into().ok())
+    };
+    let cleanup = match get("cleanup.policy")? {
+        "compact" => CleanupFound::Known(Cleanup::Keyed),
+        "delete" => CleanupFound::Known(Cleanup::Log { retention_ms: number("retention.ms")? }),
+        other => CleanupFound::Other(other.to_owned()),
+    };
+    let batch = number("max.message.bytes")?.unwrap_or_default();
+    Ok(TopicSettings {
         cleanup,
-        max_record_bytes: get("max.message.bytes").and_then(|b| b.parse().ok()).map(limits::record_limit),
-        broker_time: get("message.timestamp.type").map(|kind| kind == "LogAppendTime"),
-    }
+        retention_bytes: number("retention.bytes")?,
+        max_record_bytes: limits::record_limit(usize::try_from(batch).unwrap_or(usize::MAX)),
+        broker_time: get("message.timestamp.type")? == "LogAppendTime",
+    })
 }

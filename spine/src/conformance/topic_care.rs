@@ -2,13 +2,14 @@
 
 use super::Fixture;
 use super::steps::{Steps, number, numbers};
-use crate::{Cleanup, SpineError, TopicSpec, TopicState};
+use crate::{Cleanup, CleanupFound, Rights, SpineError, TopicSpec, TopicState};
 
 fn check(state: &TopicState, spec: &TopicSpec) {
     assert_eq!((&state.name, state.partitions), (&spec.name, spec.partitions));
-    assert!(state.cleanup.is_none_or(|c| c == spec.cleanup), "{state:?}");
-    assert!(state.max_record_bytes.is_none_or(|m| m >= spec.max_record_bytes), "{state:?}");
-    assert!(state.broker_time.is_none_or(|b| b == spec.broker_time), "{state:?}");
+    let settings = state.settings.as_ref().expect("who may create a topic is told how it is kept");
+    assert_eq!(settings.cleanup, CleanupFound::Known(spec.cleanup), "{state:?}");
+    assert_eq!((settings.retention_bytes, settings.broker_time), (None, spec.broker_time), "{state:?}");
+    assert!(settings.max_record_bytes >= spec.max_record_bytes, "{state:?}");
 }
 
 async fn state(steps: &Steps, spec: &TopicSpec) -> Option<TopicState> {
@@ -83,6 +84,8 @@ pub async fn what_does_not_exist_is_said_so(fixture: &mut dyn Fixture) {
     let states = steps.done("describe", steps.spine.describe(&both)).await;
     assert_eq!(states[0], None);
     assert!(states[1].is_some(), "in the order asked for");
+    let rights = steps.done("rights", steps.spine.rights(std::slice::from_ref(&known.name))).await;
+    assert_eq!(rights, [Rights::all()], "whoever may create and delete it may do everything with it");
     let partition = absent.name.partition(0);
     let errors = [
         steps.refused("ends", steps.spine.ends(std::slice::from_ref(&partition))).await,

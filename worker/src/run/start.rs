@@ -46,8 +46,8 @@ pub(super) async fn start(worker: Worker, spine: Arc<dyn Spine>, prefix: &str) -
     });
     let links = links.collect();
     let max_output = state
-        .max_record_bytes
-        .map_or(usize::MAX, |most| most.saturating_sub(ENVELOPE))
+        .settings
+        .map_or(usize::MAX, |settings| settings.max_record_bytes.saturating_sub(ENVELOPE))
         .min(worker.settings.max_output_bytes);
     let gate = Gate::new(Arc::clone(&worker.trust), &worker.pool, work.clone(), approved);
     let lane = Lane::new(Arc::clone(&spine), work, worker.id.clone(), inbox);

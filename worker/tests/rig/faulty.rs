@@ -7,7 +7,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
 use tidegate_spine::{
-    AppendError, Ends, Landing, MemberOptions, Membership, NewRecord, Producer, ProducerOptions, Reader, Spine,
+    AppendError, Ends, Landing, MemberOptions, Membership, NewRecord, Producer, ProducerOptions, Reader, Rights, Spine,
     SpineError, TopicSpec, TopicState,
 };
 use tokio::sync::watch;
@@ -97,6 +97,10 @@ impl Spine for Faulty {
 
     fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>> {
         self.inner.describe(topics)
+    }
+
+    fn rights<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
+        self.inner.rights(topics)
     }
 
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>> {

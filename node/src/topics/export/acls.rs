@@ -1,30 +1,14 @@
-//! What each role must be allowed to, as `kafka-acls.sh` commands: a principal a role, so that a stolen worker's password
+//! What each role must be allowed to ([`rights`](crate::topics::rights)), as `kafka-acls.sh` commands: a principal a role, so that a stolen worker's password
 //! writes no decisions. (Whoever gets past this still has to sign: see `keys`.)
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use tidegate_protocol::topics::{Kind, Topic};
+use tidegate_protocol::topics::Topic;
 
 use crate::roles::{Role, group};
 use crate::topics::Wanted;
-
-/// Who connects, by the variable that holds the principal.
-const ROLES: [(&str, &[&str]); 7] = [
-    ("KERNEL", &["kernel", "all stages"]),
-    ("LIMITS", &["limits", "all stages"]),
-    ("SCHEDULER", &["scheduler", "all stages"]),
-    ("GATEWAY", &["gateway", "people", "workers", "workers of the pool"]),
-    ("WORKER", &["workers", "workers of the pool"]),
-    ("OPERATOR", &["cli", "audit", "operators", "people", "topics apply"]),
-    ("SUBMITTER", &["submitters", "anyone allowed"]),
-];
-
-/// The roles that a column of the table names.
-fn roles(column: &str) -> impl Iterator<Item = &'static str> + '_ {
-    let named = |words: &[&str]| column.split(", ").any(|word| words.contains(&word));
-    ROLES.into_iter().filter(move |(_, words)| named(words)).map(|(role, _)| role)
-}
+use crate::topics::rights::{ROLES, may};
 
 /// The group under which every client of ours reads: none is joined, but the client asks where it is.
 const READERS: &str = "tidegate-readers";
@@ -40,35 +24,6 @@ fn groups(prefix: &str, wanted: &[Wanted]) -> Vec<(&'static str, String)> {
         }
     }
     groups
-}
-
-/// Who may do what with a topic.
-fn may(one: &Wanted) -> BTreeSet<(&'static str, &'static str)> {
-    let row = one.topic.row();
-    // A stage reads back what it writes: fences, its own facts, its snapshots.
-    let stage = |role: &str| row.sealed && ["KERNEL", "LIMITS", "SCHEDULER"].contains(&role);
-    let mut may = BTreeSet::new();
-    for role in roles(row.writers) {
-        may.insert((role, "Write"));
-        if stage(role) {
-            may.insert((role, "Read"));
-        }
-    }
-    for role in roles(row.readers) {
-        may.insert((role, "Read"));
-        if matches!(row.kind, Kind::Backlog) && !one.foreign {
-            // Its reader trims it.
-            may.insert((role, "Delete"));
-        }
-    }
-    if row.writers == "anyone allowed" {
-        may.insert(("GATEWAY", "Write"));
-    }
-    // `dead` is shown whole, with the bytes of its records; and of what waits, when its first record came.
-    if row.readers == "operators" || matches!(one.topic, Topic::Approved(_) | Topic::Overflow(_)) {
-        may.insert(("GATEWAY", "Read"));
-    }
-    may
 }
 
 /// One call.
@@ -91,7 +46,8 @@ pub(super) fn script(prefix: &str, wanted: &[Wanted]) -> String {
     for one in wanted {
         let may = may(one);
         for (number, (role, _)) in ROLES.into_iter().enumerate() {
-            let operations: Vec<&str> = may.iter().filter(|(who, _)| *who == role).map(|(_, what)| *what).collect();
+            let operations: Vec<&str> =
+                may.iter().filter(|(who, _)| *who == role).map(|(_, what)| what.word()).collect();
             if !operations.is_empty() {
                 rights.entry((number, operations)).or_default().push(one.spec.name.as_str());
             }
@@ -112,22 +68,4 @@ pub(super) fn script(prefix: &str, wanted: &[Wanted]) -> String {
     }
     let _ = writeln!(out, "allow \"$OPERATOR\" --operation Create --operation AlterConfigs --cluster");
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use tidegate_protocol::topics::TABLE;
-
-    use super::*;
-
-    /// A word that no role stands for would be a right that nobody is given.
-    #[test]
-    fn every_reader_and_writer_of_the_table_is_somebody() {
-        let known: Vec<&str> = ROLES.iter().flat_map(|(_, words)| words.iter().copied()).chain(["workflows"]).collect();
-        for row in TABLE {
-            for word in row.writers.split(", ").chain(row.readers.split(", ")) {
-                assert!(known.contains(&word), "`{word}` of `{}` is no role", row.name);
-            }
-        }
-    }
 }

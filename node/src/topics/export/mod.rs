@@ -105,6 +105,8 @@ impl Row<'_> {
         let mut all = vec![("cleanup.policy", self.cleanup.to_owned())];
         if self.cleanup == "delete" {
             all.push(("retention.ms", self.retention_ms.map_or_else(|| "-1".to_owned(), |ms| ms.to_string())));
+            // Whatever the broker's default is: by size records would go unread.
+            all.push(("retention.bytes", "-1".to_owned()));
         }
         all.push(("max.message.bytes", tidegate_kafka::batch_limit(self.max_record_bytes).to_string()));
         let stamped = if self.timestamps == "broker" { "LogAppendTime" } else { "CreateTime" };

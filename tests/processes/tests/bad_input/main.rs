@@ -8,6 +8,7 @@
 //! | `records_on_kafka` | records, straight into topics of a real Kafka; forged ones where only stages may write |
 //! | `policies` | bundles, or none at all |
 //! | `starts` | topics, credentials, brokers, folders, configurations |
+//! | `topics` | how a real Kafka keeps its topics |
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod forged_on_dev;
@@ -16,6 +17,7 @@ mod policies;
 mod records_on_dev;
 mod records_on_kafka;
 mod starts;
+mod topics;
 
 use tidegate_processes::process::Ended;
 

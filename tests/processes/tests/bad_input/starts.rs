@@ -27,7 +27,7 @@ fn missing_and_wrong_topics_stop_every_role_with_the_difference() {
 
     let raw = format!("+ {prefix}jobs.raw: is missing, should have 2 partitions");
     let leases = format!("+ {prefix}leases.default: is missing, should have 1 partition,");
-    for role in ["kernel", "scheduler", "gateway"] {
+    for role in ["kernel", "limits", "scheduler", "gateway"] {
         let ended = home.run(&["serve", "--roles", role]).unwrap();
         must_end(&ended, 78, &["run `tidegate topics apply`", &raw, &leases]);
     }
@@ -43,6 +43,21 @@ fn missing_and_wrong_topics_stop_every_role_with_the_difference() {
     // A worker of a pool that is not there.
     let worker = ["worker", "--pool", "nowhere", "--capability", "x", "--builtin", "noop"];
     must_end(&home.run(&worker).unwrap(), 78, &["nowhere"]);
+}
+
+#[test]
+fn a_stage_that_has_nothing_to_sign_with_does_not_start() {
+    let home = Home::new(POLICY).unwrap();
+    let with = config("{ url: \"embedded:spine\" }", "p.", 1);
+    let without = with.replace(KEYS, "");
+    assert_ne!(with, without);
+    home.write("tidegate.yaml", &without).unwrap();
+    for role in ["kernel", "limits", "scheduler"] {
+        let ended = home.run(&["serve", "--roles", role]).unwrap();
+        must_end(&ended, 78, &["there is no `keys.signing`", "tidegate keys create --role stage"]);
+    }
+    // It signs nothing: its topics are what is missing.
+    must_end(&home.run(&["serve", "--roles", "gateway"]).unwrap(), 78, &["run `tidegate topics apply`"]);
 }
 
 #[test]

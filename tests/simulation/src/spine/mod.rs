@@ -16,8 +16,8 @@ use futures::future::BoxFuture;
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
 use tidegate_protocol::headers;
 use tidegate_spine::{
-    Ends, MemberOptions, Membership, NewRecord, Producer, ProducerOptions, Reader, Record, Spine, SpineError,
-    TopicSpec, TopicState,
+    CleanupFound, Ends, MemberOptions, Membership, NewRecord, Producer, ProducerOptions, Reader, Record, Spine,
+    SpineError, TopicSettings, TopicSpec, TopicState,
 };
 
 pub use broker::{Broker, FORGED, Manners, Partition, Stored};
@@ -224,9 +224,12 @@ impl Spine for SimSpine {
                 broker.topics.get(name).map(|(spec, _)| TopicState {
                     name: name.clone(),
                     partitions: spec.partitions,
-                    cleanup: Some(spec.cleanup),
-                    max_record_bytes: Some(spec.max_record_bytes),
-                    broker_time: Some(spec.broker_time),
+                    settings: Ok(TopicSettings {
+                        cleanup: CleanupFound::Known(spec.cleanup),
+                        retention_bytes: None,
+                        max_record_bytes: spec.max_record_bytes,
+                        broker_time: spec.broker_time,
+                    }),
                 })
             };
             Ok(topics.iter().map(state).collect())
