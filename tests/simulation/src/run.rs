@@ -1,5 +1,6 @@
 //! One run of a scenario: what all scenarios share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -24,12 +25,12 @@ pub const LOAD_US: u64 = 3_000_000;
 pub const CALM_US: u64 = 6_000_000;
 
 /// What a judge found, beside what is wrong.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Judged {
     /// Snapshots compared.
     pub snapshots: usize,
-    /// Held jobs that people released.
-    pub released: u64,
+    /// What was there to be judged, by name.
+    pub tried: BTreeMap<&'static str, u64>,
 }
 
 /// A run about to begin.
@@ -160,7 +161,7 @@ impl Stand {
             steps: self.executor.steps,
             takeovers: world.takeovers(),
             snapshots: judged.snapshots as u64,
-            released: judged.released,
+            tried: judged.tried,
             quiet_us: self.core.now(),
             ended: world.ended(),
             violations,

@@ -21,7 +21,7 @@ use super::families::{self, BY_CHAIN, without_ticket};
 use super::load::{Due, Wanted, dues};
 use super::parts::{BUCKETS, kernel, named};
 use super::policies;
-use super::redrives;
+use super::redrives::{self, Inputs};
 use crate::ledger::facts::{ValidGroup, facts, valid};
 use crate::ledger::telling::{self, Shown};
 use crate::ledger::verdicts::{Invariant, Verdicts};
@@ -123,6 +123,8 @@ pub struct Found {
     pub snapshots: usize,
     /// Held jobs that were released.
     pub released: u64,
+    /// What each life but the first was judged from.
+    pub inputs: Inputs,
 }
 
 /// Judges one kernel shard: its facts against the raw records and what people said.
@@ -211,7 +213,8 @@ pub fn kernel_shard(
     let released = approvals::check(broker, &commands, &groups, verdicts);
     let snapshots = broker.log(&spec.snapshots.partition(0));
     let make = || kernel(config, policies::first());
-    Found { snapshots: replay::check(snapshots, spec.sender.as_str(), &groups, &make, verdicts), released, groups }
+    let snapshots = replay::check(snapshots, spec.sender.as_str(), &groups, &make, verdicts);
+    Found { snapshots, released, groups, inputs }
 }
 
 fn hash_of(value: &[u8]) -> InputHash {

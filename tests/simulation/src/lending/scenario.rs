@@ -86,6 +86,6 @@ pub fn run(seed: u64, rules: Rules, plant: LimitsPlant, keep_trace: bool) -> Out
         }
         let ends = judge::ends(broker, &leases, verdicts);
         judge::windows(&account, &ends, verdicts);
-        Judged { snapshots, released: 0 }
+        Judged { snapshots, ..Judged::default() }
     })
 }

@@ -226,7 +226,10 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
             | Plant::LostSpend
             | Plant::ExpiredRuns
             | Plant::ExpiredStarts
-            | Plant::SameLife => Box::new(move |launch| run_of(launch, rules, make.clone())),
+            | Plant::SameLife
+            | Plant::OrderIgnored
+            | Plant::SelectorIgnored
+            | Plant::OutOfTurn => Box::new(move |launch| run_of(launch, rules, make.clone())),
         };
         shards.push(Shard { spec: spec.clone(), launch });
     }
@@ -252,6 +255,6 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
         let relays = specs.iter().zip(&relays);
         let snapshots: usize = relays.map(|(spec, make)| judge::relay(broker, spec, &dead, make, verdicts)).sum();
         let sink = judge::sink(broker, &behind, &dead, &make_sink, verdicts);
-        Judged { snapshots: snapshots + sink, released: 0 }
+        Judged { snapshots: snapshots + sink, ..Judged::default() }
     })
 }
