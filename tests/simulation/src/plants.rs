@@ -3,7 +3,7 @@
 use tidegate_stage::Rules;
 
 use crate::ledger::verdicts::Invariant::{
-    self, DueAfterReading, Eligible, I1, I2, I3, I4, I5, I7, I10, Order, Share, Turn,
+    self, DueAfterReading, Eligible, I1, I2, I3, I4, I5, I6, I7, I10, Order, Share, Turn,
 };
 
 /// What is wrong with a stage, if anything.
@@ -94,7 +94,7 @@ pub fn bugs() -> Vec<Bug> {
         rule("barrier before fences", &[I2, I4], Rules { fence_first: false, ..good }),
         rule("released believed too long", &[I1], Rules { released_before_claim: false, ..good }),
         rule("a gap among groups is not void", &[I2, I4, I7], Rules { group_sequence: false, ..good }),
-        rule("a gap among messages is believed", &[I2, I4], Rules { message_sequence: false, ..good }),
+        rule("a gap among messages is believed", &[I2, I4, I6], Rules { message_sequence: false, ..good }),
         rule("a snapshot of memory", &[I7], Rules { snapshot_of_prefix: false, ..good }),
         rule("a place without its ranges", &[I4], Rules { place_ranges: false, ..good }),
         rule("what is not signed is believed", &[I2, I3], Rules { signatures: false, ..good }),

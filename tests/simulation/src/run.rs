@@ -120,6 +120,17 @@ impl Stand {
         Self { seed, chance, executor, core, trace, spine, partitions: of }
     }
 
+    /// In some runs everything is written twice to these topics: to `open` ones by whoever may write there, to `sealed` ones by
+    /// somebody who may not. True when it is so.
+    pub fn storm(&self, open: &[TopicName], sealed: &[TopicName]) -> bool {
+        let storms = Chance::new(self.seed, "storm").percent(20);
+        if storms {
+            self.spine.storm(open.iter().cloned(), false);
+            self.spine.storm(sealed.iter().cloned(), true);
+        }
+        storms
+    }
+
     /// The world of these shards, with faults to come.
     pub fn world(&mut self, shards: Vec<Shard>) -> Arc<World> {
         let processes = u32::try_from(self.chance.within(2..5)).unwrap_or(2);

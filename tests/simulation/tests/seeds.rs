@@ -11,7 +11,12 @@ use tidegate_simulation::seeds::{Outcome, guarded, run_many};
 const SEEDS: u64 = 300;
 
 /// What must have been there to be judged in so many seeds, and how often at least.
-const TRIED: [(&str, u64); 1] = [("held jobs released", SEEDS / 2)];
+const TRIED: [(&str, u64); 4] = [
+    ("held jobs released", SEEDS / 2),
+    ("leases for whoever's turn it was", SEEDS),
+    ("leases of a key that others have", SEEDS / 2),
+    ("leases that ask for labels", SEEDS / 2),
+];
 
 fn outcomes(base: u64, count: u64, bug: Bug, each: impl FnMut(Outcome) -> bool) {
     let threads = available_parallelism().map_or(1, usize::from);
@@ -126,4 +131,7 @@ planted! {
     running_by_an_expired_ticket_is_found: "an expired ticket runs";
     a_worker_that_looks_at_no_tickets_time_is_found: "a worker that looks at no ticket's time";
     a_redrive_that_is_no_other_life_is_found: "a redrive is no other life";
+    ignoring_an_order_is_found: "an order that is ignored";
+    ignoring_a_selector_is_found: "a selector that is ignored";
+    serving_a_tenant_out_of_turn_is_found: "a tenant served out of turn";
 }

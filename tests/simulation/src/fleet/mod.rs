@@ -1,9 +1,10 @@
 //! The full scenario: the kernel on two partitions of a source, the scheduler of a pool of one shard or two, simulated worker processes with
-//! the worker crate's own session and labels of their own, submitters that repeat, jobs that wait for others of their key, ask for labels or
+//! the worker crate's own session, labels of their own and clocks that may be wrong, submitters that repeat, jobs that wait for others of their key, ask for labels or
 //! want to be tried again, tenants that both have more than can run, jobs that spawn jobs and are revoked, tickets that expire while they wait, people who approve,
 //! an operator who redrives what died and what did not, forgers on sealed topics and in lanes, and liars on the reports topic.
 
 pub mod approvals;
+pub mod cuts;
 pub mod executions;
 pub mod families;
 pub mod forgers;
@@ -25,3 +26,4 @@ pub mod shares;
 pub mod turns;
 pub mod wishes;
 pub mod worker;
+pub mod worker_clock;

@@ -1,9 +1,10 @@
 //! One run of the full scenario.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidegate_scheduler::Pool;
-use tidegate_stage::Rules;
+use tidegate_stage::{Rules, ShardSpec};
 
 use super::executions::Executions;
 use super::judge::{self, AllAllowed};
@@ -15,7 +16,7 @@ use super::planted::{
 };
 use super::policies::Policies;
 use super::wishes::{self, Wishes};
-use super::{forgers, liars, lines, lives, load, people, redrives, shares, turns, worker};
+use super::{cuts, forgers, liars, lines, lives, load, people, redrives, shares, turns, worker};
 use crate::plants::Plant;
 use crate::run::{CALM_US, Judged, LOAD_US, Stand, run_of, run_told};
 use crate::seeds::Outcome;
@@ -51,6 +52,9 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
     ];
     let logs = logs.map(|(name, n)| (named(name), n));
     let mut stand = Stand::new(seed, keep_trace, &logs, &[named("snapshots"), named("shards"), named("held")]);
+    let open = ["jobs.raw", "commands.jobs.raw", "commands.p", "reports.p"].map(named);
+    let storms =
+        stand.storm(&open, &["outcomes.jobs.raw", "approved.p", "overflow.p", "withdrawals.p", "work.p"].map(named));
     let kernels: Vec<_> = (0..KERNELS)
         .map(|shard| {
             let config = parts::kernel_config(shard, terms.shards, terms.ticket_ttl);
@@ -111,16 +115,19 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
     liars::tell(seed, &stand.core, &stand.spine, 500_000, CALM_US + 1_000_000);
     forgers::forge(seed, &stand.core, &stand.spine, 300_000..CALM_US + 1_000_000);
     redrives::redrive(seed, &stand.core, &stand.spine, 600_000, CALM_US + 1_000_000);
+    let specs: Vec<&ShardSpec> = kernels.iter().map(|(_, spec)| spec).chain(leases.iter().map(|(_, s)| s)).collect();
+    cuts::begin(seed, &stand.core, &stand.spine, &specs, CALM_US - 500_000);
     let world = stand.world(shards);
     stand.run(&world, QUIET_US, |broker, verdicts| {
         let mut allowed = AllAllowed::new();
         let mut judged = Judged::default();
-        let (mut decisions, mut asked) = (Vec::new(), Wishes::new());
+        let (mut decisions, mut asked, mut gone) = (Vec::new(), Wishes::new(), BTreeSet::new());
         for (config, spec) in &kernels {
             let found = judge::kernel_shard(broker, (config, terms.shards), spec, &mut allowed, verdicts);
             judged.snapshots += found.snapshots;
             *judged.tried.entry("held jobs released").or_default() += found.released;
             wishes::read(broker, &spec.inputs[0].partition, config.source.name(), &found.inputs, &mut asked);
+            gone.extend(judge::lost_outcomes(broker, spec, &found.groups));
             decisions.push(found.groups);
         }
         let released = wishes::released(broker);
@@ -144,8 +151,9 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             ("leases that ask for labels", members.check(&groups, &asked, verdicts)),
         ];
         judged.tried.extend(tried);
+        judged.tried.insert("runs in which everything is written twice", u64::from(storms));
         let executions = executions.all();
-        lives::check(decisions.iter().map(Vec::as_slice), &groups, verdicts);
+        lives::check(decisions.iter().map(Vec::as_slice), &groups, &gone, verdicts);
         judge::check_executions(&executions, &allowed, verdicts);
         judge::check_ends(broker, &kernels, &allowed, &groups, &executions, verdicts);
         judged

@@ -25,8 +25,8 @@ use super::families;
 use super::judge::LEEWAY;
 use super::members::{Able, Members};
 use super::parts::{TENANTS, Terms, named, pool_name};
+use super::worker_clock::WorkerClock;
 use crate::chance::Chance;
-use crate::clock::broker_us;
 use crate::executor::{Core, Process};
 use crate::keys;
 use crate::plants::Plant;
@@ -55,6 +55,8 @@ pub struct Member {
     pub seed: u64,
     /// Shards of the pool.
     pub shards: u32,
+    /// Its clock may be off by more than anybody allows for.
+    pub wrong_clocks: bool,
 }
 
 /// What some failures ask for: not again before.
@@ -101,6 +103,8 @@ impl Member {
     }
 
     async fn live(self, core: Core, spine: SimSpine, mut chance: Chance) {
+        let clock = WorkerClock::new(&core, self.wrong_clocks, self.number > 1, &mut chance);
+        let mut last = 0;
         let work: TopicName = named("work.p");
         let capabilities = self.capabilities.iter().filter_map(|c| Capability::new(c).ok()).collect();
         let Ok(worker) = WorkerId::new(&self.name) else { return };
@@ -117,7 +121,8 @@ impl Member {
                 continue;
             };
             let (lane, lane_position) = (inbox.opened_at().0.partition, inbox.opened_at().1);
-            let incarnation = Incarnation { number: core.now() + 1, lane, lane_position };
+            last = clock.now().millis().max(last + 1);
+            let incarnation = Incarnation { number: last, lane, lane_position };
             let able = self.able(&mut chance);
             self.members.note(&self.name, incarnation.number, able.clone());
             let tenants: Option<Vec<TenantId>> =
@@ -125,7 +130,7 @@ impl Member {
             let identity =
                 Identity { worker: worker.clone(), capabilities: Clone::clone(&capabilities), capacity: self.capacity };
             let link = |(shard, producer)| Link {
-                session: Session::new(identity.clone(), incarnation, Timestamp(core.now()))
+                session: Session::new(identity.clone(), incarnation, clock.now())
                     .labelled(able.labels.clone())
                     .of_tenants(tenants.clone()),
                 producer,
@@ -136,6 +141,7 @@ impl Member {
             let mut life = Life {
                 links: (0..).zip(producers).map(link).collect(),
                 core: core.clone(),
+                clock: &clock,
                 spine: spine.clone(),
                 gate: Gate::new(keys::stages(), &pool_name(), work.clone(), named("approved.p"))
                     .with_leeway(self.leeway()),
@@ -156,13 +162,14 @@ struct Link {
     producer: Box<dyn Producer>,
     reports: TopicPartition,
     landing: Option<Landing>,
-    timer: Option<(u64, BoxFuture<'static, ()>)>,
+    timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
 }
 
 /// One incarnation at work.
 struct Life<'a> {
     links: Vec<Link>,
     core: Core,
+    clock: &'a WorkerClock,
     spine: SimSpine,
     gate: Gate,
     lane: u32,
@@ -202,10 +209,10 @@ impl Link {
         self.landing = Some(self.producer.append(&self.reports, records.collect()));
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>, core: &Core, now: Timestamp) -> bool {
-        let Some(Timestamp(due)) = self.session.next_due(now) else { return self.landing_came(cx) };
+    fn poll_timer(&mut self, cx: &mut Context<'_>, clock: &WorkerClock, now: Timestamp) -> bool {
+        let Some(due) = self.session.next_due(now) else { return self.landing_came(cx) };
         if self.timer.as_ref().is_none_or(|(at, _)| *at != due) {
-            self.timer = Some((due, core.sleep_until(due.max(now.0 + 100)).boxed()));
+            self.timer = Some((due, clock.sleep_until(due.max(Timestamp(now.0 + 100)))));
         }
         let fired = self.timer.as_mut().is_some_and(|(_, sleep)| sleep.poll_unpin(cx).is_ready());
         if fired {
@@ -231,7 +238,7 @@ impl Life<'_> {
     /// Ready when this incarnation is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let now = Timestamp(self.core.now());
+            let now = self.clock.now();
             let mut progress = false;
             let mut records = Vec::new();
             match self.inbox.poll_receive(cx, &mut records) {
@@ -251,7 +258,7 @@ impl Life<'_> {
             for link in &mut self.links {
                 drop(link.session.fence(now));
                 link.speak(&self.member.name, now);
-                progress |= link.poll_timer(cx, &self.core, now);
+                progress |= link.poll_timer(cx, self.clock, now);
             }
             if !progress {
                 return Poll::Pending;
@@ -302,8 +309,7 @@ impl Life<'_> {
     /// Takes an order; true when another life of this worker is newer.
     fn order(&mut self, record: &Record, now: Timestamp) -> bool {
         let (shard, epoch) = if self.member.checks() {
-            let wall = Timestamp(broker_us(now.0));
-            let Ok(from) = self.gate.order(self.lane, record, wall) else { return false };
+            let Ok(from) = self.gate.order(self.lane, record, now) else { return false };
             (from.shard, Some(from.epoch))
         } else {
             let sender = record.headers.text(headers::SENDER).and_then(|sender| sender.rsplit_once('/'));
@@ -342,7 +348,7 @@ impl Life<'_> {
 
     fn begin(&mut self, shard: usize, job: JobKey, work: &str) {
         if let Ok(judged) = serde_json::from_str::<Judged>(work) {
-            let wall = Timestamp(broker_us(self.core.now()));
+            let wall = self.clock.now();
             if self.member.checks()
                 && let Err(why) = self.gate.job(work, &judged, wall)
             {
@@ -401,6 +407,7 @@ pub fn start_all(
             plant,
             seed,
             shards: terms.shards,
+            wrong_clocks: Chance::new(seed, "workers' clocks").percent(40),
         };
         let mut process = member.start(seed, core, spine, 0, number);
         let mut at = 0;
