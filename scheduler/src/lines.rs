@@ -64,6 +64,11 @@ impl Lines {
         line.leased.is_none() && line.jobs.range(first..).next().is_none_or(|first| first == source)
     }
 
+    /// The job at the front of a job's line, of those of its partition; itself, perhaps.
+    pub(crate) fn first(&self, key: &LineKey, source: &SourcePosition) -> Option<&SourcePosition> {
+        self.lines.get(key)?.jobs.range(SourcePosition { offset: 0, ..source.clone() }..).next()
+    }
+
     /// The jobs at the front of the line: one of each partition of a source, none while one is leased.
     pub(crate) fn front(&self, key: &LineKey) -> Vec<SourcePosition> {
         let Some(line) = self.lines.get(key).filter(|line| line.leased.is_none()) else { return Vec::new() };

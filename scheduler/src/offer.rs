@@ -324,6 +324,40 @@ mod tests {
     }
 
     #[test]
+    fn the_first_of_a_line_is_found_in_overflow_behind_others_that_wait_for_it_and_fill_their_share() {
+        for way in [None, Some(Way::Replay), Some(Way::Snapshot)] {
+            // The share of a bucket's `overflow` is one job.
+            let mut shard = Shard::new(layout(), &Tuning { window_jobs: 8, ..Tuning::default() });
+            let mut back = Vec::new();
+            for offset in [1, 2, 3] {
+                let at = shard.append(0, Some(keyed(offset)), tidegate_spine::Headers::new());
+                shard.read();
+                back.extend(shard.evict(at).messages.iter().map(|message| message.to.clone()));
+            }
+            // The first came back and pins its log: it goes to the end.
+            shard.read();
+            let first = tidegate_stage::InputRef { input: 2, offset: 0 };
+            assert_eq!(shard.evict(first).facts.len(), 1, "{back:?}");
+            shard.read();
+            if let Some(way) = way {
+                shard.takeover(way, 2);
+                shard.read();
+            }
+            ready_worker(&mut shard);
+            let mut order = Vec::new();
+            for _ in 0..20 {
+                let step = shard.poll();
+                if let [offset] = leased(&step)[..] {
+                    order.push(offset);
+                    ends(&mut shard, offset, 1, Outcome::Succeeded, false);
+                }
+                shard.read();
+            }
+            assert_eq!(order, [1, 2, 3], "{way:?}");
+        }
+    }
+
+    #[test]
     fn one_that_comes_back_from_overflow_as_a_second_of_a_live_job_leaves_its_line() {
         for way in [None, Some(Way::Replay), Some(Way::Snapshot)] {
             let mut shard = Shard::new(layout(), &Tuning::default());

@@ -195,6 +195,14 @@ impl Window {
         })
     }
 
+    /// In a full share of what comes back from `overflow`, the job that waits longest of those that wait in vain.
+    pub(crate) fn in_vain(&self, waits_in_vain: impl Fn(&Work) -> bool) -> Option<&Waiting> {
+        let mut back = self.shares.iter().skip(self.shares.len() / 2).filter(|share| share.full);
+        back.find_map(|share| {
+            self.along(share.all.first, |waiting| waiting.all.behind).find(|waiting| waits_in_vain(&waiting.work))
+        })
+    }
+
     fn full(&self) -> impl Iterator<Item = &Share> {
         self.shares.iter().take(self.shares.len() / 2).filter(|share| share.full)
     }

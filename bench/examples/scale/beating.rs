@@ -40,8 +40,9 @@ impl Watch for Seen {
         if let ShardEvent::Owning { epoch, .. } = event {
             self.epoch.store(*epoch, Ordering::Release);
         }
-        if let ShardEvent::Positions(positions) = event {
-            self.positions.lock().unwrap_or_else(PoisonError::into_inner).extend(positions.iter().cloned());
+        if let ShardEvent::Positions(reached) = event {
+            let reached = reached.iter().map(|reached| (reached.input.clone(), reached.position));
+            self.positions.lock().unwrap_or_else(PoisonError::into_inner).extend(reached);
         }
     }
 }

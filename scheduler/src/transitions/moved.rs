@@ -25,14 +25,33 @@ pub(crate) fn evict(scheduler: &Scheduler, input: InputRef, decision: &mut Decis
 /// Makes way in a full window. Where workers have room, its jobs are such that nobody can take: the one that waits longest goes,
 /// so that jobs behind it in the log are found. Where one tenant crowds others out of their bucket, what came last of it goes.
 /// Not of a line, though: what came last would then be read back first, in front of what the line waits for.
-/// What comes back from `overflow` has a share of its own and is not moved for this.
+/// What comes back from `overflow` has a share of its own and is moved for one thing alone: when that is full, a job goes back to the end
+/// whose line waits for one that has not come yet. (Moved once more, the first of a line may stand behind others of it, which
+/// would fill the share and wait for it until their tickets expire.)
 pub(crate) fn relieve(scheduler: &Scheduler, decision: &mut Decision<SchedulerFact>) {
     let soft = &scheduler.soft;
     let may_move = |work: &Work| may_move(scheduler, work);
     let stuck = if soft.placement.free_workers() > 0 { soft.window.stuck(may_move) } else { None };
-    if let Some(waiting) = stuck.or_else(|| soft.window.crowding(|work| work.terms().line.is_none())) {
+    let crowding = || soft.window.crowding(|work| work.terms().line.is_none());
+    let in_vain = || match soft.placement.free_workers() {
+        0 => None,
+        _ => soft.window.in_vain(|work| waits_in_vain(scheduler, work)),
+    };
+    if let Some(waiting) = stuck.or_else(crowding).or_else(in_vain) {
         decision.settle(waiting.input, moved(scheduler, waiting));
     }
+}
+
+/// Whether the first of its line stands in `overflow` and has not come back.
+fn waits_in_vain(scheduler: &Scheduler, work: &Work) -> bool {
+    let Some(line) = &work.terms().line else { return false };
+    let first = scheduler.soft.lines.first(line, &work.source);
+    first.is_some_and(|first| {
+        *first != work.source
+            && scheduler.soft.window.get(first).is_none()
+            && scheduler.state.job(first).is_none()
+            && scheduler.state.overflow().in_line().contains_key(first)
+    })
 }
 
 /// Most jobs with an ordering key in `overflow`: the state remembers each, as its line waits for it. Beyond, they stay.

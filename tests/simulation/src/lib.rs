@@ -7,7 +7,7 @@
 //! - [`spine`] a broker that keeps every promise of the traits and not one more: late, lost and reordered appends,
 //!   gaps in offsets, outages, stalls, compaction, trimming.
 //! - [`world`] the processes and the group that gives shards out, badly.
-//! - [`faults`] what goes wrong, by seed.
+//! - [`faults`] what goes wrong, by seed; [`retention`] logs that are cut at their limits, and beyond.
 //! - [`ledger`] the outside judge: its own naive reading of the raw topics, invariants by name.
 //! - [`relay`] the fast scenario: small stages that pass, hold, move and expire records.
 //! - [`fleet`] the full scenario: kernel, scheduler and workers.
@@ -36,6 +36,7 @@ pub mod ledger;
 pub mod lending;
 pub mod plants;
 pub mod relay;
+pub mod retention;
 pub mod run;
 pub mod scenario;
 pub mod seeds;

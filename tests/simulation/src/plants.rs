@@ -2,6 +2,10 @@
 
 use tidegate_stage::Rules;
 
+use crate::ledger::verdicts::Invariant::{
+    self, DueAfterReading, Eligible, I1, I2, I3, I4, I5, I6, I7, I10, Order, Share, Turn,
+};
+
 /// What is wrong with a stage, if anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Plant {
@@ -32,6 +36,12 @@ pub enum Plant {
     ExpiredStarts,
     /// A record that is redriven goes on as what it was.
     SameLife,
+    /// The ordering key of a job is lost.
+    OrderIgnored,
+    /// What a job asks of its worker's labels is lost.
+    SelectorIgnored,
+    /// One tenant has more weight than the pool says.
+    OutOfTurn,
 }
 
 /// A planted bug.
@@ -39,6 +49,8 @@ pub enum Plant {
 pub struct Bug {
     /// Its name.
     pub name: &'static str,
+    /// What it breaks: it counts as found when one of these is broken, and by nothing else.
+    pub breaks: &'static [Invariant],
     /// The runner's rules.
     pub rules: Rules,
     /// What is wrong with the stage.
@@ -66,45 +78,49 @@ pub enum LimitsPlant {
 /// No bug.
 #[must_use]
 pub fn right() -> Bug {
-    Bug { name: "none", rules: Rules::default(), plant: Plant::Nothing, limits: LimitsPlant::Nothing }
+    Bug { name: "none", breaks: &[], rules: Rules::default(), plant: Plant::Nothing, limits: LimitsPlant::Nothing }
 }
 
 /// All bugs.
 #[must_use]
 pub fn bugs() -> Vec<Bug> {
     let good = Rules::default();
-    let bug = |name, rules| Bug { name, rules, ..right() };
+    let rule = |name, breaks: &'static [Invariant], rules| Bug { name, breaks, rules, ..right() };
+    let bug = |name, breaks: &'static [Invariant], plant| Bug { name, breaks, plant, ..right() };
     vec![
-        bug("message before facts", Rules { facts_first: false, ..good }),
-        bug("decide twice", Rules { decide_once: false, ..good }),
-        bug("no fences", Rules { fences: false, ..good }),
-        bug("barrier before fences", Rules { fence_first: false, ..good }),
-        bug("released believed too long", Rules { released_before_claim: false, ..good }),
-        bug("a gap among groups is not void", Rules { group_sequence: false, ..good }),
-        bug("a gap among messages is believed", Rules { message_sequence: false, ..good }),
-        bug("a snapshot of memory", Rules { snapshot_of_prefix: false, ..good }),
-        bug("a place without its ranges", Rules { place_ranges: false, ..good }),
-        bug("what is not signed is believed", Rules { signatures: false, ..good }),
-        bug("expire before reading", Rules { read_before_due: false, ..good }),
-        Bug { plant: Plant::FailOpen, ..bug("fail open", good) },
-        Bug { plant: Plant::StaleToken, ..bug("accept a stale token", good) },
-        Bug { plant: Plant::OtherInput, ..bug("approve for another input", good) },
-        Bug { plant: Plant::TicketUnchecked, ..bug("ticket not checked", good) },
-        Bug { plant: Plant::RevokedLives, ..bug("a child of a revoked parent", good) },
-        Bug { plant: Plant::LostCancel, ..bug("a cancel lost at takeover", good) },
-        Bug { plant: Plant::StrikesForgotten, ..bug("a retry that forgets strikes", good) },
-        Bug { plant: Plant::ShareIgnored, ..bug("a tenant's share ignored", good) },
-        Bug { plant: Plant::LostSpend, ..bug("a spend lost at takeover", good) },
-        Bug { plant: Plant::ExpiredRuns, ..bug("an expired ticket runs", good) },
-        Bug { plant: Plant::ExpiredStarts, ..bug("a worker that looks at no ticket's time", good) },
-        Bug { plant: Plant::SameLife, ..bug("a redrive is no other life", good) },
+        rule("message before facts", &[I2], Rules { facts_first: false, ..good }),
+        rule("decide twice", &[I4], Rules { decide_once: false, ..good }),
+        rule("no fences", &[I2, I4], Rules { fences: false, ..good }),
+        rule("barrier before fences", &[I2, I4], Rules { fence_first: false, ..good }),
+        rule("released believed too long", &[I1], Rules { released_before_claim: false, ..good }),
+        rule("a gap among groups is not void", &[I2, I4, I7], Rules { group_sequence: false, ..good }),
+        rule("a gap among messages is believed", &[I2, I4, I6], Rules { message_sequence: false, ..good }),
+        rule("a snapshot of memory", &[I7], Rules { snapshot_of_prefix: false, ..good }),
+        rule("a place without its ranges", &[I4], Rules { place_ranges: false, ..good }),
+        rule("what is not signed is believed", &[I2, I3], Rules { signatures: false, ..good }),
+        rule("expire before reading", &[DueAfterReading], Rules { read_before_due: false, ..good }),
+        bug("fail open", &[I3], Plant::FailOpen),
+        bug("accept a stale token", &[I5], Plant::StaleToken),
+        bug("approve for another input", &[I3], Plant::OtherInput),
+        bug("ticket not checked", &[I2], Plant::TicketUnchecked),
+        bug("a child of a revoked parent", &[I3], Plant::RevokedLives),
+        bug("a cancel lost at takeover", &[I5], Plant::LostCancel),
+        bug("a retry that forgets strikes", &[I10], Plant::StrikesForgotten),
+        bug("a tenant's share ignored", &[Share], Plant::ShareIgnored),
+        bug("a spend lost at takeover", &[Share], Plant::LostSpend),
+        bug("an expired ticket runs", &[I2], Plant::ExpiredRuns),
+        bug("a worker that looks at no ticket's time", &[I2], Plant::ExpiredStarts),
+        bug("a redrive is no other life", &[I4], Plant::SameLife),
+        bug("an order that is ignored", &[Order], Plant::OrderIgnored),
+        bug("a selector that is ignored", &[Eligible], Plant::SelectorIgnored),
+        bug("a tenant served out of turn", &[Turn], Plant::OutOfTurn),
     ]
 }
 
 /// Bugs in the stages that keep limits: found by the scenario of limits alone.
 #[must_use]
 pub fn bugs_of_limits() -> Vec<Bug> {
-    let bug = |name, limits| Bug { name, limits, ..right() };
+    let bug = |name, limits| Bug { name, breaks: &[I3], limits, ..right() };
     vec![
         bug("grant twice", LimitsPlant::GrantTwice),
         bug("settle twice", LimitsPlant::SettleTwice),

@@ -1,5 +1,6 @@
 //! One run of a scenario: what all scenarios share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -24,12 +25,12 @@ pub const LOAD_US: u64 = 3_000_000;
 pub const CALM_US: u64 = 6_000_000;
 
 /// What a judge found, beside what is wrong.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Judged {
     /// Snapshots compared.
     pub snapshots: usize,
-    /// Held jobs that people released.
-    pub released: u64,
+    /// What was there to be judged, by name.
+    pub tried: BTreeMap<&'static str, u64>,
 }
 
 /// A run about to begin.
@@ -119,6 +120,17 @@ impl Stand {
         Self { seed, chance, executor, core, trace, spine, partitions: of }
     }
 
+    /// In some runs everything is written twice to these topics: to `open` ones by whoever may write there, to `sealed` ones by
+    /// somebody who may not. True when it is so.
+    pub fn storm(&self, open: &[TopicName], sealed: &[TopicName]) -> bool {
+        let storms = Chance::new(self.seed, "storm").percent(20);
+        if storms {
+            self.spine.storm(open.iter().cloned(), false);
+            self.spine.storm(sealed.iter().cloned(), true);
+        }
+        storms
+    }
+
     /// The world of these shards, with faults to come.
     pub fn world(&mut self, shards: Vec<Shard>) -> Arc<World> {
         let processes = u32::try_from(self.chance.within(2..5)).unwrap_or(2);
@@ -160,7 +172,7 @@ impl Stand {
             steps: self.executor.steps,
             takeovers: world.takeovers(),
             snapshots: judged.snapshots as u64,
-            released: judged.released,
+            tried: judged.tried,
             quiet_us: self.core.now(),
             ended: world.ended(),
             violations,

@@ -22,8 +22,8 @@ pub struct Outcome {
     pub takeovers: u64,
     /// Snapshots written and compared.
     pub snapshots: u64,
-    /// Held jobs that people released.
-    pub released: u64,
+    /// What was there to be judged, by name: a promise of which nothing was tried is not kept.
+    pub tried: BTreeMap<&'static str, u64>,
     /// Virtual time at the end, microseconds.
     pub quiet_us: u64,
     /// Why ownerships ended.
@@ -62,10 +62,10 @@ pub fn guarded(seed: u64, run: &(dyn Fn(u64) -> Outcome + Sync)) -> Outcome {
             steps: 0,
             takeovers: 0,
             snapshots: 0,
-            released: 0,
+            tried: BTreeMap::new(),
             quiet_us: 0,
             ended: BTreeMap::new(),
-            violations: vec![Violation { of: Invariant::Defect, what: format!("panic: {text}") }],
+            violations: vec![Violation { of: Invariant::Panic, what: text }],
             lines: Vec::new(),
         }
     })

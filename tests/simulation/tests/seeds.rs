@@ -1,12 +1,22 @@
 //! Fresh seeds are green, one seed gives one trace, and each planted bug is found.
 
+use std::collections::BTreeMap;
 use std::thread::available_parallelism;
 
-use tidegate_simulation::plants::{Bug, bugs, right};
-use tidegate_simulation::scenario::run;
-use tidegate_simulation::seeds::{Outcome, run_many};
+use tidegate_simulation::ledger::verdicts::Invariant;
+use tidegate_simulation::plants::{Bug, bugs, bugs_of_limits, right};
+use tidegate_simulation::scenario::{Scenario, run};
+use tidegate_simulation::seeds::{Outcome, guarded, run_many};
 
 const SEEDS: u64 = 300;
+
+/// What must have been there to be judged in so many seeds, and how often at least.
+const TRIED: [(&str, u64); 4] = [
+    ("held jobs released", SEEDS / 2),
+    ("leases for whoever's turn it was", SEEDS),
+    ("leases of a key that others have", SEEDS / 2),
+    ("leases that ask for labels", SEEDS / 2),
+];
 
 fn outcomes(base: u64, count: u64, bug: Bug, each: impl FnMut(Outcome) -> bool) {
     let threads = available_parallelism().map_or(1, usize::from);
@@ -18,10 +28,11 @@ fn three_hundred_seeds_keep_every_promise() {
     // Fixed, so that a change is judged by the same seeds each time; `make sim` draws fresh ones.
     let base = 2_026;
     let mut failed = Vec::new();
-    let (mut takeovers, mut released) = (0, 0);
+    let mut takeovers = 0;
+    let mut tried: BTreeMap<&str, u64> = BTreeMap::new();
     outcomes(base, SEEDS, right(), |outcome| {
         takeovers += outcome.takeovers;
-        released += outcome.released;
+        outcome.tried.iter().for_each(|(what, times)| *tried.entry(what).or_default() += times);
         if !outcome.passed() {
             let first = outcome.violations.first().map(ToString::to_string).unwrap_or_default();
             failed.push(format!("make sim SEED={}: {first}", outcome.seed));
@@ -30,20 +41,26 @@ fn three_hundred_seeds_keep_every_promise() {
     });
     assert!(failed.is_empty(), "base {base}, {} of {SEEDS} seeds failed:\n{}", failed.len(), failed.join("\n"));
     assert!(takeovers > SEEDS * 5, "{takeovers} takeovers in {SEEDS} seeds: the faults do nothing");
-    assert!(released > SEEDS / 2, "{released} held jobs released in {SEEDS} seeds: people do nothing");
+    for (what, least) in TRIED {
+        let times = tried.get(what).copied().unwrap_or(0);
+        assert!(times >= least, "{what}: {times} in {SEEDS} seeds, {least} expected: nothing tries it; all: {tried:?}");
+    }
 }
 
 #[test]
 fn one_seed_gives_one_trace_and_another_seed_another() {
     let base = fastrand::u64(..) >> 24;
-    for number in 0..6 {
-        let seed = tidegate_simulation::seeds::seed_of(base, number);
+    let seeds: Vec<u64> = (0..1_000).map(|number| tidegate_simulation::seeds::seed_of(base, number)).collect();
+    let two_of = |scenario| seeds.iter().copied().filter(move |seed| Scenario::of(*seed) == scenario).take(2);
+    let two_of_each: Vec<u64> = Scenario::ALL.into_iter().flat_map(two_of).collect();
+    assert_eq!(two_of_each.len(), 2 * Scenario::ALL.len());
+    for seed in two_of_each {
         let (first, again) = (run(seed, right(), true), run(seed, right(), false));
         assert_eq!((first.hash, first.events, first.steps), (again.hash, again.events, again.steps), "seed {seed}");
         assert!(first.events > 300 && first.lines.len() as u64 == first.events, "seed {seed}: {} events", first.events);
-        // Bit 0 says which scenario it is.
-        let other = run(seed ^ 2, right(), false);
-        assert_ne!(first.hash, other.hash, "seeds {seed} and {}", seed ^ 2);
+        let same_scenario = seed ^ 8;
+        let other = run(same_scenario, right(), false);
+        assert_ne!(first.hash, other.hash, "seeds {seed} and {same_scenario}");
     }
 }
 
@@ -52,14 +69,29 @@ fn must_find(name: &str) {
     let found = bugs().into_iter().find(|bug| bug.name == name);
     assert!(found.is_some(), "no planted bug `{name}`");
     let bug = found.unwrap_or_else(right);
-    let mut tried = 0;
-    let mut found = false;
+    let (mut tried, mut found) = (0, false);
+    let mut others: BTreeMap<Invariant, String> = BTreeMap::new();
     outcomes(20_261_123, SEEDS, bug, |outcome| {
         tried += 1;
-        found |= !outcome.passed();
+        for violation in &outcome.violations {
+            found |= bug.breaks.contains(&violation.of);
+            others.entry(violation.of).or_insert_with(|| format!("seed {}: {violation}", outcome.seed));
+        }
         !found
     });
-    assert!(found, "`{name}` is planted, and {tried} seeds are green");
+    let expected = bug.breaks;
+    assert!(found, "`{name}` is planted, and in {tried} seeds none of {expected:?} is broken, only: {others:#?}");
+}
+
+#[test]
+fn what_a_planted_bug_breaks_is_named_and_no_panic_counts_as_finding_it() {
+    for Bug { name, breaks, .. } in bugs().into_iter().chain(bugs_of_limits()) {
+        assert!(!breaks.is_empty() && !breaks.contains(&Invariant::Panic), "`{name}` breaks {breaks:?}");
+    }
+    assert!(right().breaks.is_empty());
+    let outcome = guarded(7, &|_| panic!("the judge itself"));
+    let of: Vec<Invariant> = outcome.violations.iter().map(|violation| violation.of).collect();
+    assert_eq!(of, [Invariant::Panic]);
 }
 
 macro_rules! planted {
@@ -99,4 +131,7 @@ planted! {
     running_by_an_expired_ticket_is_found: "an expired ticket runs";
     a_worker_that_looks_at_no_tickets_time_is_found: "a worker that looks at no ticket's time";
     a_redrive_that_is_no_other_life_is_found: "a redrive is no other life";
+    ignoring_an_order_is_found: "an order that is ignored";
+    ignoring_a_selector_is_found: "a selector that is ignored";
+    serving_a_tenant_out_of_turn_is_found: "a tenant served out of turn";
 }

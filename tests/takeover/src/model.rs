@@ -6,6 +6,7 @@ use crate::owner::{Owner, Phase, Step, take};
 use crate::reader::believed;
 use crate::record::{Delivered, Fact};
 use crate::rules::Configuration;
+use crate::validity::is_claimed_above;
 
 /// The name of the safety property.
 pub const BELIEVED_ONCE: &str = "no record is believed twice";
@@ -45,8 +46,12 @@ impl Takeover {
     fn no_record_is_lost(&self, state: &State) -> bool {
         let Configuration { sources, rules, .. } = &self.0;
         let newest = state.owners.iter().filter(|owner| owner.has_taken_over()).max_by_key(|owner| owner.epoch);
+        // One that is to take over anew has something left to do.
+        let goes_on = |owner: &Owner| {
+            rules.claims_again && owner.epoch.is_some_and(|epoch| is_claimed_above(&state.facts, epoch))
+        };
         let nothing_left = state.owners.iter().all(Owner::is_quiet)
-            && newest.is_some_and(|owner| owner.phase == Phase::Run && owner.known == *sources);
+            && newest.is_some_and(|owner| owner.phase == Phase::Run && owner.known == *sources && !goes_on(owner));
         !nothing_left || believed(&state.outputs, *sources, rules).iter().all(|verdicts| !verdicts.is_empty())
     }
 }

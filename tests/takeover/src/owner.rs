@@ -60,6 +60,8 @@ pub enum Step {
     Fence,
     /// Append the barrier.
     Barrier,
+    /// Be gone for good, before its barrier.
+    Vanish,
     /// Replay the facts log.
     Replay,
     /// Decide the next source record and hand its group over.
@@ -97,6 +99,8 @@ impl Owner {
     pub(crate) fn steps(&self, configuration: &Configuration) -> Vec<Step> {
         match self.phase {
             Phase::Claim => vec![Step::Claim],
+            Phase::Fence(_) if configuration.claimants_vanish => vec![Step::Fence, Step::Vanish],
+            Phase::Barrier if configuration.claimants_vanish => vec![Step::Barrier, Step::Vanish],
             Phase::Fence(_) => vec![Step::Fence],
             Phase::Barrier => vec![Step::Barrier],
             Phase::Replay => vec![Step::Replay],
@@ -138,6 +142,10 @@ pub(crate) fn take(state: &mut State, number: u8, step: Step, configuration: &Co
                 facts.push(Fact::Barrier { epoch: owner.epoch? });
             }
             owner.phase = if configuration.rules.fences_before_barrier { Phase::Replay } else { Phase::Fence(0) };
+            Some(())
+        }
+        Step::Vanish => {
+            owner.phase = Phase::Down;
             Some(())
         }
         Step::Replay => replay(owner, facts, configuration),

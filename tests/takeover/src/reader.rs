@@ -16,7 +16,8 @@ pub fn believed(outputs: &[Vec<Delivered>], sources: u8, rules: &Rules) -> Vec<V
                     if rules.message_gap_voids && !sequences.follows(epoch, sequence) {
                         continue;
                     }
-                    if (Some(epoch) >= fence || !rules.readers_honour_fences) && Some(group) > last {
+                    let counts = if rules.own_epoch { Some(epoch) == fence } else { Some(epoch) >= fence };
+                    if (counts || !rules.readers_honour_fences) && Some(group) > last {
                         last = Some(group);
                         if let Some(verdicts) = times.get_mut(usize::from(source)) {
                             verdicts.push(verdict);

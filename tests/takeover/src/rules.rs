@@ -28,6 +28,12 @@ pub struct Rules {
     pub message_gap_voids: bool,
     /// How long `released` marks of an older epoch count.
     pub released_until: ReleasedUntil,
+    /// A group counts only under the barrier of its own epoch, a message only under its own fence: an epoch that nobody announced is void,
+    /// a higher one too (docs/decisions/0004).
+    pub own_epoch: bool,
+    /// An owner that finds a higher claim behind its own, and no barrier of it, ends and the shard is taken over anew
+    /// (docs/decisions/0007).
+    pub claims_again: bool,
 }
 
 impl Rules {
@@ -40,7 +46,12 @@ impl Rules {
         group_gap_voids: true,
         message_gap_voids: true,
         released_until: ReleasedUntil::Claim,
+        own_epoch: false,
+        claims_again: false,
     };
+
+    /// What `stage` does: the protocol, and what docs/decisions say that it departs in.
+    pub const CODE: Self = Self { own_epoch: true, claims_again: true, ..Self::PROTOCOL };
 }
 
 /// The bounds of one exploration.
@@ -54,6 +65,8 @@ pub struct Configuration {
     pub lose_groups: bool,
     /// Messages may be lost.
     pub lose_messages: bool,
+    /// An owner may be gone for good between its claim and its barrier.
+    pub claimants_vanish: bool,
     /// The parts of the protocol in force.
     pub rules: Rules,
 }
@@ -66,6 +79,7 @@ impl Configuration {
             sources,
             lose_groups: false,
             lose_messages: false,
+            claimants_vanish: false,
             rules: Rules::PROTOCOL,
         }
     }
@@ -80,6 +94,12 @@ impl Configuration {
     #[must_use]
     pub fn losing_messages(self) -> Self {
         Self { lose_messages: true, ..self }
+    }
+
+    /// Claimants may vanish before their barrier, too.
+    #[must_use]
+    pub fn with_claimants_that_vanish(self) -> Self {
+        Self { claimants_vanish: true, ..self }
     }
 
     /// Under other rules than the protocol's.

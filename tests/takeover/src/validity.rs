@@ -29,13 +29,20 @@ pub fn valid_groups(facts: &[Fact], rules: &Rules) -> Vec<(Offset, Group)> {
             Fact::Claim { .. } => {}
             Fact::Barrier { epoch } => highest = highest.max(Some(epoch)),
             Fact::Group { epoch, group } => {
-                if Some(epoch) >= highest && (!rules.group_gap_voids || sequences.follows(epoch, group.sequence)) {
+                let counts = if rules.own_epoch { Some(epoch) == highest } else { Some(epoch) >= highest };
+                if counts && (!rules.group_gap_voids || sequences.follows(epoch, group.sequence)) {
                     valid.push((offset, group));
                 }
             }
         }
     }
     valid
+}
+
+/// Whether a claim stands behind the barrier of this epoch, and no barrier of its own: its owner may be gone.
+pub fn is_claimed_above(facts: &[Fact], epoch: Epoch) -> bool {
+    let has_barrier = |of: Epoch| facts.contains(&Fact::Barrier { epoch: of });
+    (0..).zip(facts).any(|(offset, fact)| matches!(fact, Fact::Claim { .. }) && offset > epoch && !has_barrier(offset))
 }
 
 /// All groups up to this offset are released, as far as marks that count say so.
@@ -78,6 +85,22 @@ mod tests {
         let facts = [claim(), Fact::Barrier { epoch: 0 }, group(0, 0, None), claim(), Fact::Barrier { epoch: 3 }];
         assert_eq!(offsets(&facts), [2]);
         assert_eq!(offsets(&[&facts[..], &[group(0, 1, None), group(3, 0, None)]].concat()), [2, 6]);
+    }
+
+    #[test]
+    fn where_its_own_barrier_is_asked_for_a_group_of_an_epoch_that_nobody_announced_is_void() {
+        let facts = [claim(), Fact::Barrier { epoch: 0 }, group(0, 0, None), group(9, 0, None)];
+        assert_eq!(offsets(&facts), [2, 3]);
+        let counted = valid_groups(&facts, &Rules::CODE);
+        assert_eq!(counted.into_iter().map(|(offset, _)| offset).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn a_claim_is_above_until_its_barrier_stands() {
+        let mut facts = vec![claim(), Fact::Barrier { epoch: 0 }, claim()];
+        assert!(is_claimed_above(&facts, 0) && !is_claimed_above(&facts, 2));
+        facts.push(Fact::Barrier { epoch: 2 });
+        assert!(!is_claimed_above(&facts, 0));
     }
 
     #[test]

@@ -86,12 +86,12 @@ fn main() -> ExitCode {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let begun = Instant::now();
     let mut told = begun;
-    let (mut passed, mut failed, mut takeovers, mut snapshots, mut released) = (0_u64, 0_u64, 0, 0, 0);
-    let mut ended: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let (mut passed, mut failed, mut takeovers, mut snapshots) = (0_u64, 0_u64, 0, 0);
+    let (mut ended, mut tried) = (BTreeMap::<&'static str, u64>::new(), BTreeMap::<&'static str, u64>::new());
     run_many(wanted.base, wanted.seeds, threads, &|seed| scenario::run(seed, bug, false), |outcome| {
         takeovers += outcome.takeovers;
         snapshots += outcome.snapshots;
-        released += outcome.released;
+        outcome.tried.iter().for_each(|(what, times)| *tried.entry(what).or_default() += times);
         outcome.ended.iter().for_each(|(why, times)| *ended.entry(why).or_default() += times);
         if outcome.passed() {
             passed += 1;
@@ -108,9 +108,7 @@ fn main() -> ExitCode {
         }
         !(wanted.stop_at_first && failed > 0)
     });
-    println!(
-        "{takeovers} takeovers, {snapshots} snapshots compared, {released} held jobs released, ownerships ended: {ended:?}"
-    );
+    println!("{takeovers} takeovers, {snapshots} snapshots compared, tried: {tried:?}, ownerships ended: {ended:?}");
     let seconds = begun.elapsed().as_secs_f64();
     println!("{:.1} s, {:.1} seeds/s", seconds, (passed + failed) as f64 / seconds);
     println!("{passed} passed, {failed} failed");

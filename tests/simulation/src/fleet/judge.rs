@@ -16,17 +16,18 @@ use tidegate_protocol::time::Timestamp;
 use tidegate_stage::ShardSpec;
 
 use super::approvals;
+use super::cuts::is_lost;
 use super::executions::Execution;
 use super::families::{self, BY_CHAIN, without_ticket};
 use super::load::{Due, Wanted, dues};
 use super::parts::{BUCKETS, kernel, named};
 use super::policies;
-use super::redrives;
+use super::redrives::{self, Inputs};
 use crate::ledger::facts::{ValidGroup, facts, valid};
 use crate::ledger::telling::{self, Shown};
 use crate::ledger::verdicts::{Invariant, Verdicts};
 use crate::ledger::{replay, settling};
-use crate::spine::Broker;
+use crate::spine::{Broker, Stored};
 
 /// A verdict that allows, in the valid log.
 pub struct Allowed {
@@ -41,9 +42,9 @@ pub struct Allowed {
 /// All of them, by source.
 pub type AllAllowed = BTreeMap<SourcePosition, Allowed>;
 
-/// A ticket counts for so long beyond its time. Workers' clocks are right here; an owner's is off by 400 ms at most when it
-/// takes over, and follows one that steps by 1 % alone: so what a scheduler takes for good is not refused by a worker that
-/// gets it at once.
+/// A ticket counts for so long beyond its time, by the worker's own clock. An owner's is off by 400 ms at most when it takes over, and
+/// follows one that steps by 1 % alone: so what a scheduler takes for good is not refused by a worker that gets it at once and whose
+/// clock is right. One that is far ahead refuses what is good and gives it back, one far behind runs by so much later.
 pub const LEEWAY: Duration = Duration::from_millis(600);
 /// Most facts of one decision: a tick ends every hold that is over.
 const AT_ONCE: usize = 210;
@@ -123,6 +124,8 @@ pub struct Found {
     pub snapshots: usize,
     /// Held jobs that were released.
     pub released: u64,
+    /// What each life but the first was judged from.
+    pub inputs: Inputs,
 }
 
 /// Judges one kernel shard: its facts against the raw records and what people said.
@@ -211,7 +214,19 @@ pub fn kernel_shard(
     let released = approvals::check(broker, &commands, &groups, verdicts);
     let snapshots = broker.log(&spec.snapshots.partition(0));
     let make = || kernel(config, policies::first());
-    Found { snapshots: replay::check(snapshots, spec.sender.as_str(), &groups, &make, verdicts), released, groups }
+    let snapshots = replay::check(snapshots, spec.sender.as_str(), &groups, &make, verdicts);
+    Found { snapshots, released, groups, inputs }
+}
+
+/// Jobs that were on their way back to this kernel in records that were lost and given up.
+pub fn lost_outcomes<'a>(
+    broker: &'a Broker,
+    spec: &'a ShardSpec,
+    groups: &'a [ValidGroup<KernelFact>],
+) -> impl Iterator<Item = SourcePosition> + use<'a> {
+    let outcomes = &spec.inputs[2].partition;
+    let gone = move |stored: &&Stored| is_lost(groups, outcomes, stored.record.offset);
+    broker.log(outcomes).iter().filter(gone).filter_map(|stored| stored.record.headers.text(SOURCE)?.parse().ok())
 }
 
 fn hash_of(value: &[u8]) -> InputHash {

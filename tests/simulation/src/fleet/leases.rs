@@ -14,7 +14,8 @@ use tidegate_stage::ShardSpec;
 
 use super::judge::AllAllowed;
 use super::parts::{LEASE_MS, Terms, named, scheduler};
-use super::promises;
+use super::promises::{self, Told};
+use super::wishes::Wishes;
 use crate::ledger::facts::{ValidGroup, facts, valid};
 use crate::ledger::messages::believed;
 use crate::ledger::telling::{self, Shown};
@@ -23,7 +24,7 @@ use crate::ledger::{replay, settling};
 use crate::spine::{Broker, Stored};
 
 /// Clocks may be off by this much without fault, with what they drift in a run; microseconds.
-const CLOCKS: u64 = 700_000;
+pub const CLOCKS: u64 = 700_000;
 /// Most facts of one decision: ticks of some kinds.
 const AT_ONCE: usize = 6_000;
 
@@ -104,6 +105,22 @@ fn beats(broker: &Broker, shard: u32) -> Beats {
     all
 }
 
+/// What workers told of jobs that run, and of failures, by source and token.
+fn told(broker: &Broker, shard: u32) -> Told {
+    let mut all = Told::default();
+    for stored in broker.log(&named("reports.p").partition(shard)) {
+        let at = u64::try_from(stored.record.timestamp_ms).unwrap_or(0) * 1_000;
+        match serde_json::from_slice(stored.record.value.as_deref().unwrap_or_default()) {
+            Ok(Report::Progress { source, token, .. }) => all.progress.entry((source, token)).or_default().push(at),
+            Ok(Report::Result { source, token, retry_after_ms: Some(after), retryable: true, .. }) => {
+                all.not_before.insert((source, token), after);
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
 /// When a fact was decided, and by whom.
 #[derive(Clone, Copy)]
 struct Moment {
@@ -164,7 +181,7 @@ pub fn scheduler_shard(
     broker: &Broker,
     (pool, shard, terms): (&Arc<Pool>, u32, Terms),
     spec: &ShardSpec,
-    allowed: &AllAllowed,
+    (allowed, asked): (&AllAllowed, &Wishes),
     verdicts: &mut Verdicts,
 ) -> (usize, Vec<ValidGroup<SchedulerFact>>) {
     let groups = valid::<SchedulerFact>(broker.log(&spec.facts), spec.sender.as_str());
@@ -197,7 +214,7 @@ pub fn scheduler_shard(
     let snapshots = broker.log(&spec.snapshots.partition(0));
     telling::check_places(&replay::written(snapshots, spec.sender.as_str()), spec, verdicts);
     let compared = replay::check(snapshots, spec.sender.as_str(), &groups, &|| scheduler(pool, shard), verdicts);
-    promises::check(&groups, terms, verdicts);
+    promises::check(&groups, terms, asked, &told(broker, shard), verdicts);
     (compared, groups)
 }
 

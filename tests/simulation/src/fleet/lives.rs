@@ -2,7 +2,7 @@
 //! in place of, a job that was released is judged again only when its pool gave it back, nothing is leased by a ticket
 //! that has expired or was taken back, and every life has one end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tidegate_protocol::facts::{KernelFact, SchedulerFact};
 use tidegate_protocol::job::SourcePosition;
@@ -120,10 +120,12 @@ enum Fact<'a> {
     Scheduler(&'a SchedulerFact, Timestamp),
 }
 
-/// Judges every life of every record; `kernels` and `leases` are all their valid groups.
+/// Judges every life of every record; `kernels` and `leases` are all their valid groups. What was on its way back to its kernel when
+/// that was lost (`gone`) has no end.
 pub fn check<'a>(
     kernels: impl Iterator<Item = &'a [ValidGroup<KernelFact>]>,
     leases: &'a [ValidGroup<SchedulerFact>],
+    gone: &BTreeSet<SourcePosition>,
     verdicts: &mut Verdicts,
 ) {
     let mut all: Vec<(u64, u64, &SourcePosition, Fact<'_>)> = Vec::new();
@@ -147,6 +149,8 @@ pub fn check<'a>(
     }
     for (source, life) in lives {
         verdicts.must(life.ends <= 1, Invariant::I1, || format!("{source} ended {} times", life.ends));
-        verdicts.must_in_the_end(life.ends > 0, Invariant::I1, || format!("{source} has not ended: {life:?}"));
+        let given_up = life.returned && gone.contains(source);
+        verdicts
+            .must_in_the_end(life.ends > 0 || given_up, Invariant::I1, || format!("{source} has not ended: {life:?}"));
     }
 }

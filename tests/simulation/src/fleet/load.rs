@@ -27,6 +27,29 @@ fn job(id: &str, tenant: &str, topic: &str, capability: &str, n: u64) -> String 
         3 => job["priority"] = json!(9),
         _ => {}
     }
+    if n.is_multiple_of(5) {
+        job["ordering_key"] = json!(format!("k{}", n % 2));
+    }
+    match n % 6 {
+        4 => job["retry"] = json!({"max_attempts": 1 + n % 3}),
+        5 => job["retry"] = json!({"max_attempts": 4, "backoff_ms": 20 * n, "max_backoff_ms": 400}),
+        _ => {}
+    }
+    job.to_string()
+}
+
+/// What a job asks of its worker beside its capability: a worker that has all of it is always there in the end ([`super::worker`]).
+fn choosy(job: String, chance: &mut Chance) -> String {
+    let Ok(mut job) = serde_json::from_str::<serde_json::Value>(&job) else { return job };
+    let echo = job["capability"] == "echo";
+    match chance.within(0..6) {
+        0 => job["select"] = json!({"zone": "a"}),
+        1 => job["select"] = json!({"gpu": true, "zone": ["a", "c"]}),
+        2 if echo => job["select"] = json!({"zone": ["b", "c"], "gpu": false}),
+        3 if echo => job["select"] = json!({"zone": "b"}),
+        4 => job["prefer"] = json!({"zone": "b"}),
+        _ => job["requires"] = json!(["sum"]),
+    }
     job.to_string()
 }
 
@@ -37,13 +60,31 @@ fn asking(id: &str, tenant: &str, capability: &str, n: u64, by: &str) -> String 
         .to_string()
 }
 
-/// Submits to one partition until virtual time `until`.
-pub fn submit(seed: u64, shard: u32, core: &Core, spine: &SimSpine, to: &TopicPartition, until: u64) {
+/// Submits to one partition until virtual time `until`. When it is `contended`, many plain jobs of both tenants come at once, and none is
+/// particular about its worker.
+pub fn submit(
+    (seed, contended): (u64, bool),
+    shard: u32,
+    core: &Core,
+    spine: &SimSpine,
+    to: &TopicPartition,
+    until: u64,
+) {
     let mut chance = Chance::new(seed, &format!("jobs {shard}"));
+    let mut wishes = Chance::new(seed, &format!("wishes {shard}"));
     let put = |at: u64, record: NewRecord| {
         let (spine, to) = (spine.clone(), to.clone());
         core.at(at, move || spine.put(&to, record));
     };
+    if contended {
+        let at = wishes.within(1..until / 2);
+        for number in 0..wishes.within(10..24) {
+            let (id, tenant) = (format!("{shard}-plain-{number}"), *wishes.one_of(&TENANTS));
+            let capability = *wishes.one_of(&["echo", "sum"]);
+            let job = json!({"id": id, "tenant": tenant, "topic": "job.ok.x", "capability": capability, "payload": {"n": number}});
+            put(at + wishes.within(0..200_000), plain(job.to_string()));
+        }
+    }
     let burst = chance.within(1..until);
     for number in 0..chance.within(10..32) {
         let at = if chance.percent(30) { burst } else { chance.within(0..until) };
@@ -53,7 +94,10 @@ pub fn submit(seed: u64, shard: u32, core: &Core, spine: &SimSpine, to: &TopicPa
         let capability = *chance.one_of(&["echo", "sum"]);
         match chance.within(0..100) {
             0..46 => {
-                let value = job(&id, tenant, "job.ok.x", capability, number);
+                let mut value = job(&id, tenant, "job.ok.x", capability, number);
+                if !contended && wishes.percent(35) {
+                    value = choosy(value, &mut wishes);
+                }
                 put(at, plain(value.clone()));
                 if chance.percent(12) {
                     put(at + chance.within(0..1_500_000), plain(value));

@@ -19,6 +19,7 @@ use tidegate_stage::{ShardSpec, Signal, Stage};
 
 use crate::chance::Chance;
 use crate::keys;
+use crate::plants::Plant;
 use crate::relay::scenario::pace;
 
 /// The prefix of all topics.
@@ -31,6 +32,10 @@ pub const LANES: u32 = 2;
 pub const BUCKETS: u32 = 2;
 /// A lease, milliseconds.
 pub const LEASE_MS: u64 = 2_400;
+/// Longest first pause of a job that is tried again, milliseconds.
+pub const BACKOFF_MS: u64 = 300;
+/// Longest pause of one, milliseconds.
+pub const MAX_BACKOFF_MS: u64 = 2_000;
 /// The tenant whose leases may be limited.
 pub const LIMITED: &str = TENANTS[0];
 /// The capability that may be limited.
@@ -153,6 +158,9 @@ pub struct Terms {
     pub progress_ms: Option<u64>,
     /// A verdict may wait for a worker for so long.
     pub ticket_ttl: Duration,
+    /// Both tenants have more jobs than workers can run, nothing limits them, and every worker can run each of them: whose
+    /// turn it is can be told ([`super::turns`]).
+    pub contended: bool,
 }
 
 /// The terms by seed.
@@ -161,7 +169,7 @@ pub fn terms(seed: u64) -> Terms {
     let mut chance = Chance::new(seed, "terms");
     let mut own = Chance::new(seed, "limits of the pool");
     let shards = if chance.percent(40) { BUCKETS } else { 1 };
-    Terms {
+    let terms = Terms {
         shards,
         attempts: u32::try_from(chance.within(2..6)).unwrap_or(3),
         // One shard counts alone, several are lent their parts.
@@ -178,19 +186,42 @@ pub fn terms(seed: u64) -> Terms {
             true => Duration::from_millis(chance.within(600..2_500)),
             false => tidegate_kernel::DEFAULT_TICKET_TTL,
         },
+        contended: false,
+    };
+    match Chance::new(seed, "contended").percent(25) {
+        true => Terms {
+            most_leased: None,
+            most_scarce: None,
+            per_second: None,
+            ticket_ttl: tidegate_kernel::DEFAULT_TICKET_TTL,
+            contended: true,
+            ..terms
+        },
+        false => terms,
     }
 }
 
-/// The pool with bounds by seed; `limited` unless a tenant's share is to be ignored.
+/// A tenant's weight.
 #[must_use]
-pub fn pool(seed: u64, limited: bool) -> Arc<Pool> {
+pub fn weight(tenant: &str) -> u32 {
+    if tenant == LIMITED { 3 } else { 1 }
+}
+
+/// The pool with bounds by seed, without those that `plant` says are ignored.
+#[must_use]
+pub fn pool(seed: u64, plant: Plant) -> Arc<Pool> {
     let mut chance = Chance::new(seed, "pool");
     let terms = terms(seed);
     let Terms { most_leased: max_leased, per_second, .. } = terms;
-    let share = TenantShare { max_leased, weight: 3, per_second, burst: per_second.and(Some(BURST)) };
+    let limited = plant != Plant::ShareIgnored;
+    let share = TenantShare { max_leased, weight: weight(LIMITED), per_second, burst: per_second.and(Some(BURST)) };
     let scarce = CapabilityLimit { max_leased: terms.most_scarce, ..CapabilityLimit::default() };
     let capabilities = limited.then(|| (Capability::new(SCARCE).unwrap(), scarce)).into_iter().collect();
-    let tenants = limited.then(|| (TenantId::new(LIMITED).unwrap(), share)).into_iter().collect();
+    let mut tenants: BTreeMap<_, _> = limited.then(|| (TenantId::new(LIMITED).unwrap(), share)).into_iter().collect();
+    if plant == Plant::OutOfTurn {
+        let other = TenantShare { weight: 100, ..TenantShare::default() };
+        tenants.insert(TenantId::new(TENANTS[1]).unwrap(), other);
+    }
     let layout = Layout {
         prefix: PREFIX.into(),
         pool: pool_name(),
@@ -206,13 +237,14 @@ pub fn pool(seed: u64, limited: bool) -> Arc<Pool> {
         lease_ms: LEASE_MS,
         heartbeat_ms: Some(chance.within(200..LEASE_MS / 3)),
         max_attempts: terms.attempts,
-        backoff_ms: 300,
-        max_backoff_ms: 2_000,
+        backoff_ms: BACKOFF_MS,
+        max_backoff_ms: MAX_BACKOFF_MS,
         cancel_grace_ms: terms.grace_ms,
         progress_timeout_ms: terms.progress_ms,
         tenants,
         capabilities,
-        window_jobs: usize::try_from(chance.within(2..20)).unwrap_or(5),
+        window_jobs: usize::try_from(if terms.contended { chance.within(40..80) } else { chance.within(2..20) })
+            .unwrap_or(5),
         forget_after_ms: 4_000,
         ..Tuning::default()
     };

@@ -1,5 +1,5 @@
 //! Stages with a planted bug: a kernel that fails open, one that takes an approval for another input, one that forgets what
-//! was revoked, one that begins no new life, a scheduler that takes any token, one that does not look at tickets' time, and
+//! was revoked, one that begins no new life, one that loses what a job asks of its pool, a scheduler that takes any token, one that does not look at tickets' time, and
 //! schedulers that forget.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use tidegate_protocol::facts::{KernelFact, LeaseEnd, SchedulerFact};
 use tidegate_protocol::fleet::Report;
 use tidegate_protocol::ids::{JobId, TenantId};
 use tidegate_protocol::job::SourcePosition;
+use tidegate_protocol::selector::Selector;
 use tidegate_protocol::time::Timestamp;
 use tidegate_scheduler::Scheduler;
 use tidegate_spine::Record;
@@ -180,6 +181,47 @@ impl Stage for SameLife {
                 source.redrive = 0;
             } else if let KernelFact::JobDecided { job, .. } | KernelFact::JobHeld { job, .. } = fact {
                 job.source.redrive = 0;
+            }
+        });
+    }
+
+    fn apply(&mut self, fact: &KernelFact, at: Timestamp) {
+        self.stage.apply(fact, at);
+    }
+
+    all_but_decide!(KernelFact, <Kernel as Stage>::Signal);
+}
+
+/// What a job asks of its pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// To run in the order of its key.
+    Order,
+    /// Labels of its worker.
+    Selector,
+}
+
+/// What is allowed has lost something of what it asked for.
+pub struct WishLost {
+    /// The right one.
+    pub stage: Kernel,
+    /// What.
+    pub lost: Wish,
+}
+
+impl Stage for WishLost {
+    type Fact = KernelFact;
+    type Signal = <Kernel as Stage>::Signal;
+
+    fn decide(&self, input: &Input<'_>, at: Timestamp, decision: &mut Decision<KernelFact>) {
+        let mut right = Decision::default();
+        self.stage.decide(input, at, &mut right);
+        again(&right, decision, |fact| {
+            if let KernelFact::JobDecided { job, .. } = fact {
+                match self.lost {
+                    Wish::Order => job.ordering_key = None,
+                    Wish::Selector => job.select = Selector::default(),
+                }
             }
         });
     }

@@ -17,6 +17,7 @@ use tidegate_protocol::redrive::{RawRecord, Redriven};
 use tidegate_protocol::signature::{Sign as _, Signed, Trust as _, signed};
 use tidegate_spine::{Headers, NewRecord};
 
+use super::cuts::is_lost;
 use super::load::Name;
 use super::parts::{BUCKETS, KERNELS, TENANTS, named};
 use crate::chance::Chance;
@@ -150,8 +151,13 @@ fn mended(read: Option<Value>, number: u64, chance: &mut Chance) -> Redriven {
     as_it_is(job.to_string().as_bytes())
 }
 
-/// Genuine commands to redrive, by their ids: numbers of their landings, and what they say.
-fn genuine(broker: &Broker, commands: &TopicPartition) -> BTreeMap<CommandId, (u64, Command)> {
+/// Genuine commands to redrive, by their ids: numbers of their landings, and what they say; and those of which a record was lost.
+fn genuine(
+    broker: &Broker,
+    commands: &TopicPartition,
+    groups: &[ValidGroup<KernelFact>],
+) -> (BTreeMap<CommandId, (u64, Command)>, BTreeSet<CommandId>) {
+    let mut gone = BTreeSet::new();
     let mut all = BTreeMap::new();
     for stored in broker.log(commands) {
         let value = stored.record.value.as_deref().unwrap_or_default();
@@ -160,10 +166,13 @@ fn genuine(broker: &Broker, commands: &TopicPartition) -> BTreeMap<CommandId, (u
         };
         let proven = keys::stages().verify(signed.key, &signed.statement(KIND), signed.signature()).is_ok();
         if proven && signed.key == keys::operator().key().as_str() && command.action == Action::Redrive {
+            if is_lost(groups, commands, stored.record.offset) {
+                gone.insert(command.id.clone());
+            }
             all.entry(command.id.clone()).or_insert((stored.number, command));
         }
     }
-    all
+    (all, gone)
 }
 
 /// What each life but the first was judged from, by one kernel shard.
@@ -176,7 +185,7 @@ pub fn check(
     groups: &[ValidGroup<KernelFact>],
     verdicts: &mut Verdicts,
 ) -> Inputs {
-    let genuine = genuine(broker, commands);
+    let (genuine, gone) = genuine(broker, commands, groups);
     let mut inputs = Inputs::new();
     let mut answered: BTreeSet<CommandId> = BTreeSet::new();
     // Sent twice, one that was refused may count the second time.
@@ -202,7 +211,7 @@ pub fn check(
             answered.insert(command.clone());
         }
     }
-    for id in genuine.keys().filter(|id| !answered.contains(*id)) {
+    for id in genuine.keys().filter(|id| !answered.contains(*id) && !gone.contains(*id)) {
         verdicts.must_in_the_end(false, Invariant::I1, || format!("nobody knows what became of {id}"));
     }
     inputs

@@ -1,17 +1,22 @@
 //! One run of the full scenario.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidegate_scheduler::Pool;
-use tidegate_stage::Rules;
+use tidegate_stage::{Rules, ShardSpec};
 
 use super::executions::Executions;
 use super::judge::{self, AllAllowed};
 use super::leases::scheduler_shard;
+use super::members::Members;
 use super::parts::{self, BUCKETS, KERNELS, LANES, named};
-use super::planted::{AnyToken, FailOpen, Forgetful, Forgets, OtherInput, RevokedLives, RunsExpired, SameLife};
+use super::planted::{
+    AnyToken, FailOpen, Forgetful, Forgets, OtherInput, RevokedLives, RunsExpired, SameLife, Wish, WishLost,
+};
 use super::policies::Policies;
-use super::{forgers, liars, lives, load, people, redrives, shares, worker};
+use super::wishes::{self, Wishes};
+use super::{cuts, forgers, liars, lines, lives, load, people, redrives, shares, turns, worker};
 use crate::plants::Plant;
 use crate::run::{CALM_US, Judged, LOAD_US, Stand, run_of, run_told};
 use crate::seeds::Outcome;
@@ -47,6 +52,9 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
     ];
     let logs = logs.map(|(name, n)| (named(name), n));
     let mut stand = Stand::new(seed, keep_trace, &logs, &[named("snapshots"), named("shards"), named("held")]);
+    let open = ["jobs.raw", "commands.jobs.raw", "commands.p", "reports.p"].map(named);
+    let storms =
+        stand.storm(&open, &["outcomes.jobs.raw", "approved.p", "overflow.p", "withdrawals.p", "work.p"].map(named));
     let kernels: Vec<_> = (0..KERNELS)
         .map(|shard| {
             let config = parts::kernel_config(shard, terms.shards, terms.ticket_ttl);
@@ -54,7 +62,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             (config, spec)
         })
         .collect();
-    let pool = parts::pool(seed, plant != Plant::ShareIgnored);
+    let pool = parts::pool(seed, plant);
     let leases: Vec<_> = (0..terms.shards).map(|shard| (shard, parts::scheduler_spec(seed, &pool, shard))).collect();
     let mut shards = Vec::new();
     let policies = Policies::new(seed, LOAD_US + 1_000_000);
@@ -70,6 +78,12 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
                 Plant::OtherInput => run_told(launch, rules, hearing.signals, move || OtherInput { stage: make() }),
                 Plant::RevokedLives => run_told(launch, rules, hearing.signals, move || RevokedLives { stage: make() }),
                 Plant::SameLife => run_told(launch, rules, hearing.signals, move || SameLife { stage: make() }),
+                Plant::OrderIgnored => {
+                    run_told(launch, rules, hearing.signals, move || WishLost { stage: make(), lost: Wish::Order })
+                }
+                Plant::SelectorIgnored => {
+                    run_told(launch, rules, hearing.signals, move || WishLost { stage: make(), lost: Wish::Selector })
+                }
                 Plant::Nothing
                 | Plant::StaleToken
                 | Plant::TicketUnchecked
@@ -78,6 +92,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
                 | Plant::ShareIgnored
                 | Plant::LostSpend
                 | Plant::ExpiredRuns
+                | Plant::OutOfTurn
                 | Plant::ExpiredStarts => run_told(launch, rules, hearing.signals, make),
             }
         });
@@ -92,28 +107,37 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         shards.push(Shard { spec: lender.clone(), launch });
     }
     for (shard, (_, spec)) in (0..).zip(&kernels) {
-        load::submit(seed, shard, &stand.core, &stand.spine, &spec.inputs[0].partition, LOAD_US);
+        load::submit((seed, terms.contended), shard, &stand.core, &stand.spine, &spec.inputs[0].partition, LOAD_US);
     }
-    let executions = Arc::new(Executions::default());
-    worker::start_all((seed, terms.shards), &stand.core, &stand.spine, &executions, plant, CALM_US);
+    let (executions, members) = (Arc::new(Executions::default()), Arc::new(Members::default()));
+    worker::start_all((seed, terms), &stand.core, &stand.spine, (&executions, &members), plant, CALM_US);
     people::attend(seed, &stand.core, &stand.spine, CALM_US + 2_000_000);
     liars::tell(seed, &stand.core, &stand.spine, 500_000, CALM_US + 1_000_000);
     forgers::forge(seed, &stand.core, &stand.spine, 300_000..CALM_US + 1_000_000);
     redrives::redrive(seed, &stand.core, &stand.spine, 600_000, CALM_US + 1_000_000);
+    let specs: Vec<&ShardSpec> = kernels.iter().map(|(_, spec)| spec).chain(leases.iter().map(|(_, s)| s)).collect();
+    cuts::begin(seed, &stand.core, &stand.spine, &specs, CALM_US - 500_000);
     let world = stand.world(shards);
     stand.run(&world, QUIET_US, |broker, verdicts| {
         let mut allowed = AllAllowed::new();
         let mut judged = Judged::default();
-        let mut decisions = Vec::new();
+        let (mut decisions, mut asked, mut gone) = (Vec::new(), Wishes::new(), BTreeSet::new());
         for (config, spec) in &kernels {
             let found = judge::kernel_shard(broker, (config, terms.shards), spec, &mut allowed, verdicts);
             judged.snapshots += found.snapshots;
-            judged.released += found.released;
+            *judged.tried.entry("held jobs released").or_default() += found.released;
+            wishes::read(broker, &spec.inputs[0].partition, config.source.name(), &found.inputs, &mut asked);
+            gone.extend(judge::lost_outcomes(broker, spec, &found.groups));
             decisions.push(found.groups);
         }
-        let mut groups = Vec::new();
+        let released = wishes::released(broker);
+        let (mut groups, mut turns) = (Vec::new(), 0);
         for (shard, spec) in &leases {
-            let (compared, of_shard) = scheduler_shard(broker, (&pool, *shard, terms), spec, &allowed, verdicts);
+            let (compared, of_shard) =
+                scheduler_shard(broker, (&pool, *shard, terms), spec, (&allowed, &asked), verdicts);
+            if terms.contended {
+                turns += turns::check(&of_shard, &released, verdicts);
+            }
             judged.snapshots += compared;
             groups.extend(of_shard);
         }
@@ -121,8 +145,15 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             judged.snapshots += shares::lender(broker, &lender, terms.shards, verdicts);
         }
         shares::check(&groups, terms, verdicts);
+        let tried = [
+            ("leases for whoever's turn it was", turns),
+            ("leases of a key that others have", lines::check(&groups, &released, &asked, verdicts)),
+            ("leases that ask for labels", members.check(&groups, &asked, verdicts)),
+        ];
+        judged.tried.extend(tried);
+        judged.tried.insert("runs in which everything is written twice", u64::from(storms));
         let executions = executions.all();
-        lives::check(decisions.iter().map(Vec::as_slice), &groups, verdicts);
+        lives::check(decisions.iter().map(Vec::as_slice), &groups, &gone, verdicts);
         judge::check_executions(&executions, &allowed, verdicts);
         judge::check_ends(broker, &kernels, &allowed, &groups, &executions, verdicts);
         judged
@@ -161,6 +192,9 @@ fn scheduling(pool: &Arc<Pool>, shard: u32, rules: Rules, plant: Plant) -> Launc
         | Plant::ExpiredStarts
         | Plant::RevokedLives
         | Plant::SameLife
+        | Plant::OrderIgnored
+        | Plant::SelectorIgnored
+        | Plant::OutOfTurn
         | Plant::ShareIgnored => Box::new(move |launch| run_of(launch, rules, make.clone())),
     }
 }

@@ -1,6 +1,6 @@
 //! Simulated worker processes: the worker crate's gate and session, driven by the simulated spine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use tidegate_protocol::address::{TopicName, TopicPartition};
 use tidegate_protocol::decision::Judged;
 use tidegate_protocol::fleet::Order;
 use tidegate_protocol::headers;
-use tidegate_protocol::ids::{Capability, WorkerId};
+use tidegate_protocol::ids::{Capability, TenantId, WorkerId};
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 use tidegate_spine::inbox::Inbox;
@@ -23,9 +23,10 @@ use tidegate_worker::session::{Action, Ended, Identity, Incarnation, JobKey, Ret
 use super::executions::{Execution, Executions};
 use super::families;
 use super::judge::LEEWAY;
-use super::parts::{named, pool_name};
+use super::members::{Able, Members};
+use super::parts::{TENANTS, Terms, named, pool_name};
+use super::worker_clock::WorkerClock;
 use crate::chance::Chance;
-use crate::clock::broker_us;
 use crate::executor::{Core, Process};
 use crate::keys;
 use crate::plants::Plant;
@@ -36,20 +37,30 @@ use crate::spine::SimSpine;
 pub struct Member {
     /// Its name.
     pub name: String,
+    /// Its number among them.
+    pub number: u32,
     /// What it can do.
     pub capabilities: Vec<&'static str>,
+    /// Every worker can run every job: it takes all tenants' jobs.
+    pub contended: bool,
     /// Jobs it runs at once.
     pub capacity: u32,
-    /// Where executions are noted.
+    /// Where executions are noted,
     pub executions: Arc<Executions>,
+    /// and lives.
+    pub members: Arc<Members>,
     /// What it does not check, if anything.
     pub plant: Plant,
     /// What its jobs do is drawn from.
     pub seed: u64,
     /// Shards of the pool.
     pub shards: u32,
+    /// Its clock may be off by more than anybody allows for.
+    pub wrong_clocks: bool,
 }
 
+/// What some failures ask for: not again before.
+const RETRY_AFTER: Duration = Duration::from_millis(400);
 /// Processes of workers have numbers from here on.
 const FIRST_PROCESS: u32 = 1_000;
 
@@ -57,6 +68,25 @@ impl Member {
     /// For how long beyond its time a ticket counts.
     fn leeway(&self) -> Duration {
         if self.plant == Plant::ExpiredStarts { Duration::from_secs(86_400) } else { LEEWAY }
+    }
+
+    /// What it is for one life. The first has labels that never change, the second others; a third is another one in each
+    /// life, and may take the jobs of one tenant alone.
+    fn able(&self, chance: &mut Chance) -> Able {
+        let any = *chance.one_of(&["a", "b", "c"]);
+        let mut labels = BTreeMap::new();
+        let mut label = |name: &str, value: &str| drop(labels.insert(name.to_owned(), value.to_owned()));
+        match self.number {
+            0 => label("zone", "a"),
+            1 => label("zone", "b"),
+            _ => label("zone", any),
+        }
+        if self.number == 0 || (self.number > 1 && chance.percent(50)) {
+            label("gpu", "t4");
+        }
+        let alone = self.number > 1 && !self.contended && chance.percent(30);
+        let tenants = alone.then(|| BTreeSet::from([(*chance.one_of(&TENANTS)).to_owned()]));
+        Able { capabilities: self.capabilities.iter().map(|name| (*name).to_owned()).collect(), labels, tenants }
     }
 
     /// Whether it asks who wrote an order, and for a job's ticket.
@@ -73,6 +103,8 @@ impl Member {
     }
 
     async fn live(self, core: Core, spine: SimSpine, mut chance: Chance) {
+        let clock = WorkerClock::new(&core, self.wrong_clocks, self.number > 1, &mut chance);
+        let mut last = 0;
         let work: TopicName = named("work.p");
         let capabilities = self.capabilities.iter().filter_map(|c| Capability::new(c).ok()).collect();
         let Ok(worker) = WorkerId::new(&self.name) else { return };
@@ -89,11 +121,18 @@ impl Member {
                 continue;
             };
             let (lane, lane_position) = (inbox.opened_at().0.partition, inbox.opened_at().1);
-            let incarnation = Incarnation { number: core.now() + 1, lane, lane_position };
+            last = clock.now().millis().max(last + 1);
+            let incarnation = Incarnation { number: last, lane, lane_position };
+            let able = self.able(&mut chance);
+            self.members.note(&self.name, incarnation.number, able.clone());
+            let tenants: Option<Vec<TenantId>> =
+                able.tenants.map(|all| all.iter().filter_map(|name| TenantId::new(name).ok()).collect());
             let identity =
                 Identity { worker: worker.clone(), capabilities: Clone::clone(&capabilities), capacity: self.capacity };
             let link = |(shard, producer)| Link {
-                session: Session::new(identity.clone(), incarnation, Timestamp(core.now())),
+                session: Session::new(identity.clone(), incarnation, clock.now())
+                    .labelled(able.labels.clone())
+                    .of_tenants(tenants.clone()),
                 producer,
                 reports: named("reports.p").partition(shard),
                 landing: None,
@@ -102,6 +141,7 @@ impl Member {
             let mut life = Life {
                 links: (0..).zip(producers).map(link).collect(),
                 core: core.clone(),
+                clock: &clock,
                 spine: spine.clone(),
                 gate: Gate::new(keys::stages(), &pool_name(), work.clone(), named("approved.p"))
                     .with_leeway(self.leeway()),
@@ -122,13 +162,14 @@ struct Link {
     producer: Box<dyn Producer>,
     reports: TopicPartition,
     landing: Option<Landing>,
-    timer: Option<(u64, BoxFuture<'static, ()>)>,
+    timer: Option<(Timestamp, BoxFuture<'static, ()>)>,
 }
 
 /// One incarnation at work.
 struct Life<'a> {
     links: Vec<Link>,
     core: Core,
+    clock: &'a WorkerClock,
     spine: SimSpine,
     gate: Gate,
     lane: u32,
@@ -144,6 +185,8 @@ struct Run {
     until: BoxFuture<'static, ()>,
     /// It was told to stop, and heeds that.
     stops: bool,
+    /// It tells how far it is so often, microseconds, and next then.
+    tells: Option<(u64, BoxFuture<'static, ()>)>,
 }
 
 impl Link {
@@ -166,10 +209,10 @@ impl Link {
         self.landing = Some(self.producer.append(&self.reports, records.collect()));
     }
 
-    fn poll_timer(&mut self, cx: &mut Context<'_>, core: &Core, now: Timestamp) -> bool {
-        let Some(Timestamp(due)) = self.session.next_due(now) else { return self.landing_came(cx) };
+    fn poll_timer(&mut self, cx: &mut Context<'_>, clock: &WorkerClock, now: Timestamp) -> bool {
+        let Some(due) = self.session.next_due(now) else { return self.landing_came(cx) };
         if self.timer.as_ref().is_none_or(|(at, _)| *at != due) {
-            self.timer = Some((due, core.sleep_until(due.max(now.0 + 100)).boxed()));
+            self.timer = Some((due, clock.sleep_until(due.max(Timestamp(now.0 + 100)))));
         }
         let fired = self.timer.as_mut().is_some_and(|(_, sleep)| sleep.poll_unpin(cx).is_ready());
         if fired {
@@ -195,7 +238,7 @@ impl Life<'_> {
     /// Ready when this incarnation is over.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let now = Timestamp(self.core.now());
+            let now = self.clock.now();
             let mut progress = false;
             let mut records = Vec::new();
             match self.inbox.poll_receive(cx, &mut records) {
@@ -215,7 +258,7 @@ impl Life<'_> {
             for link in &mut self.links {
                 drop(link.session.fence(now));
                 link.speak(&self.member.name, now);
-                progress |= link.poll_timer(cx, &self.core, now);
+                progress |= link.poll_timer(cx, self.clock, now);
             }
             if !progress {
                 return Poll::Pending;
@@ -224,6 +267,17 @@ impl Life<'_> {
     }
 
     fn poll_running(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut told = false;
+        for ((shard, job), run) in &mut self.running {
+            let Some((every, next)) = &mut run.tells else { continue };
+            if next.poll_unpin(cx).is_ready()
+                && let Some(link) = self.links.get_mut(*shard)
+            {
+                *next = self.core.sleep_until(self.core.now() + *every).boxed();
+                link.session.progressed(job, Some(0.5), String::new());
+                told = true;
+            }
+        }
         let done: Vec<(usize, JobKey)> = self
             .running
             .iter_mut()
@@ -239,6 +293,7 @@ impl Life<'_> {
                 false => Outcome::Failed,
             };
             let retry = match self.chance.percent(50) {
+                true if self.chance.percent(25) => Retry::After(RETRY_AFTER),
                 true => Retry::Backoff,
                 false => Retry::Never,
             };
@@ -248,14 +303,13 @@ impl Life<'_> {
                 link.session.finished(job, Ended { outcome, reason: String::new(), output: None, retry });
             }
         }
-        !done.is_empty()
+        told || !done.is_empty()
     }
 
     /// Takes an order; true when another life of this worker is newer.
     fn order(&mut self, record: &Record, now: Timestamp) -> bool {
         let (shard, epoch) = if self.member.checks() {
-            let wall = Timestamp(broker_us(now.0));
-            let Ok(from) = self.gate.order(self.lane, record, wall) else { return false };
+            let Ok(from) = self.gate.order(self.lane, record, now) else { return false };
             (from.shard, Some(from.epoch))
         } else {
             let sender = record.headers.text(headers::SENDER).and_then(|sender| sender.rsplit_once('/'));
@@ -288,13 +342,13 @@ impl Life<'_> {
         if let Some(run) = self.running.get_mut(&(shard, job.clone()))
             && self.chance.percent(70)
         {
-            *run = Run { until: self.core.sleep_until(self.core.now() + takes).boxed(), stops: true };
+            *run = Run { until: self.core.sleep_until(self.core.now() + takes).boxed(), stops: true, tells: None };
         }
     }
 
     fn begin(&mut self, shard: usize, job: JobKey, work: &str) {
         if let Ok(judged) = serde_json::from_str::<Judged>(work) {
-            let wall = Timestamp(broker_us(self.core.now()));
+            let wall = self.clock.now();
             if self.member.checks()
                 && let Err(why) = self.gate.job(work, &judged, wall)
             {
@@ -317,38 +371,43 @@ impl Life<'_> {
             });
             families::begun(self.member.seed, &self.core, &self.spine, &judged.job, work);
         }
-        let takes = if self.chance.percent(10) {
-            self.chance.within(500_000..4_000_000)
-        } else {
-            self.chance.within(500..200_000)
-        };
-        let until = self.core.sleep_until(self.core.now() + takes).boxed();
-        self.running.insert((shard, job), Run { until, stops: false });
+        let now = self.core.now();
+        let long = self.chance.percent(10);
+        let takes = if long { self.chance.within(500_000..4_000_000) } else { self.chance.within(500..200_000) };
+        let every = self.chance.within(100_000..1_200_000);
+        let tells = (long && self.chance.percent(60)).then(|| (every, self.core.sleep_until(now + every).boxed()));
+        let until = self.core.sleep_until(now + takes).boxed();
+        self.running.insert((shard, job), Run { until, stops: false, tells });
     }
 }
 
 /// Starts the workers and what goes wrong with them until virtual time `until`; all live again after it.
 pub fn start_all(
-    (seed, shards): (u64, u32),
+    (seed, terms): (u64, Terms),
     core: &Core,
     spine: &SimSpine,
-    executions: &Arc<Executions>,
+    (executions, members): (&Arc<Executions>, &Arc<Members>),
     plant: Plant,
     until: u64,
 ) {
     let mut chance = Chance::new(seed, "workers");
     let count = u32::try_from(chance.within(2..4)).unwrap_or(2);
     for number in 0..count {
-        let capabilities = if number == 0 || chance.percent(50) { vec!["echo", "sum"] } else { vec!["echo"] };
+        let all = number == 0 || chance.percent(50) || terms.contended;
+        let capabilities = if all { vec!["echo", "sum"] } else { vec!["echo"] };
         let capacity = u32::try_from(chance.within(1..5)).unwrap_or(1);
         let member = Member {
             name: format!("w{number}"),
+            number,
             capabilities,
+            contended: terms.contended,
             capacity,
             executions: executions.clone(),
+            members: members.clone(),
             plant,
             seed,
-            shards,
+            shards: terms.shards,
+            wrong_clocks: Chance::new(seed, "workers' clocks").percent(40),
         };
         let mut process = member.start(seed, core, spine, 0, number);
         let mut at = 0;

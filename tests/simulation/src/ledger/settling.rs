@@ -56,9 +56,11 @@ pub fn check<F>(broker: &Broker, spec: &ShardSpec, groups: &[ValidGroup<F>], ver
         .filter(|(_, i)| i.kind == InputKind::Jobs)
         .map(|(n, i)| (i.partition.clone(), inputs(broker, spec, n)))
         .collect();
+    for input in &spec.inputs {
+        check_lost(broker, spec, &input.partition, &facts::lost(groups, &input.partition), verdicts);
+    }
     for (partition, records) in &jobs {
         let lost = facts::lost(groups, partition);
-        check_lost(broker, spec, partition, &lost, verdicts);
         for record in records {
             let given_up = lost.iter().any(|(_, from, to)| (*from..*to).contains(&record.offset));
             let times = all.get(&(partition.clone(), record.offset)).map_or(0, Vec::len);

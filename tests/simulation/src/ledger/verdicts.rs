@@ -23,10 +23,18 @@ pub enum Invariant {
     I10,
     /// Nobody gets more than its share of a pool (DESIGN section 5).
     Share,
+    /// Tenants that both have jobs waiting are served in the ratio of their weights (DESIGN section 5).
+    Turn,
+    /// Jobs of an ordering key run one at a time, in their order (DESIGN section 5).
+    Order,
+    /// Nothing is given to a worker that is not what the job asks for (DESIGN section 5).
+    Eligible,
     /// Nothing expires before what had arrived in time was read (DESIGN section 5).
     DueAfterReading,
     /// An ownership ended in a way that no fault explains.
     Defect,
+    /// Something panicked, the judge itself perhaps: no judgement, so no planted bug counts as found by it.
+    Panic,
 }
 
 /// A broken promise.

@@ -39,6 +39,8 @@ pub fn run(seed: u64, rules: Rules, plant: LimitsPlant, keep_trace: bool) -> Out
     ];
     let logs = logs.map(|(name, n)| (named(name), n));
     let mut stand = Stand::new(seed, keep_trace, &logs, &[named("snapshots"), named("shards")]);
+    let sealed = ["outcomes.jobs.raw", "grants.jobs.raw", "limits.requests", "approved.p", "overflow.p"].map(named);
+    stand.storm(&["jobs.raw", "commands.jobs.raw"].map(named), &sealed);
     let mut shards = Vec::new();
     let kernels: Vec<_> = (0..KERNELS)
         .map(|shard| {
@@ -86,6 +88,6 @@ pub fn run(seed: u64, rules: Rules, plant: LimitsPlant, keep_trace: bool) -> Out
         }
         let ends = judge::ends(broker, &leases, verdicts);
         judge::windows(&account, &ends, verdicts);
-        Judged { snapshots, released: 0 }
+        Judged { snapshots, ..Judged::default() }
     })
 }

@@ -5,12 +5,8 @@ use std::time::Duration;
 
 use tidegate_protocol::address::TopicPartition;
 use tidegate_protocol::checkpoint::Checkpoint;
-use tidegate_protocol::control::{AcceptedLoss, Kind};
-use tidegate_protocol::headers;
 use tidegate_protocol::ids::SenderId;
-use tidegate_protocol::signature::signed;
-use tidegate_protocol::statements;
-use tidegate_spine::{Headers, NewRecord, Record};
+use tidegate_spine::Record;
 use tidegate_stage::{InputKind, InputSpec, Pace, Rules, ShardSpec, Writers};
 
 use super::judge;
@@ -18,12 +14,11 @@ use super::load;
 use super::sink::Sink;
 use super::stage::{CONTROL, FailOpen, JOBS, Relay, Routes};
 use crate::chance::Chance;
-use crate::keys;
-use crate::ledger::facts::{places, valid};
 use crate::plants::Plant;
+use crate::retention;
 use crate::run::{Judged, LOAD_US, Stand, run_of, topic};
 use crate::seeds::Outcome;
-use crate::spine::{Broker, SimSpine};
+use crate::spine::Broker;
 use crate::world::{Launcher, Shard};
 
 /// Everything must be quiet by then.
@@ -110,47 +105,12 @@ fn makers(specs: &[ShardSpec], windows: &[usize]) -> Vec<impl Fn() -> Relay + Cl
         .collect()
 }
 
-/// Time retention at its limit: what no valid group needs any more goes, of the logs that are not trimmed.
-fn retain(spine: &SimSpine, spec: &ShardSpec) {
-    let mut broker = spine.broker();
-    let groups = valid::<serde_json::Value>(broker.log(&spec.facts), spec.sender.as_str());
-    let mut position = 0;
-    let control = &spec.inputs[CONTROL as usize].partition;
-    places(&groups, |_, known| position = known.get(control).map_or(0, |r| r.position));
-    broker.trim(control, position);
-}
-
-/// Now and then a job input is cut above what was settled, and somebody gives up what is gone, late.
+/// Now and then records of a job input are lost.
 fn lose(seed: u64, stand: &Stand, spec: &ShardSpec) {
     let mut chance = Chance::new(seed, &format!("loss {}", spec.sender));
-    if !chance.percent(10) {
-        return;
-    }
-    let input = usize::from(chance.percent(30));
-    let (of, sender) = (spec.inputs[input].partition.clone(), spec.sender.clone());
-    let (cut, keep) = (chance.within(200_000..4_500_000), chance.within(0..12));
-    let (spine, partition) = (stand.spine.clone(), of.clone());
-    stand.core.at(cut, move || {
-        let mut broker = spine.broker();
-        let end = broker.partition(&partition).map_or(0, |p| p.ends().end);
-        broker.trim(&partition, end.saturating_sub(keep));
-    });
-    for step in 0..4 {
-        // The first is of somebody who may not; and what was trimmed in order may begin later still.
-        let signer = if step == 0 { keys::stages() } else { keys::operator() };
-        let (spine, of, sender) = (stand.spine.clone(), of.clone(), sender.clone());
-        stand.core.at(cut + chance.within(0..1_000_000) + step * 500_000, move || {
-            let before = spine.broker().partition(&of).map_or(0, |p| p.ends().start);
-            let by = "an operator".to_owned();
-            let loss = AcceptedLoss { v: 1, sender, partition: of, before, by, at_ms: 0, key: None, signature: None };
-            let list = [(headers::KIND, Kind::Loss.word().to_owned()), (headers::SENDER, loss.sender.to_string())];
-            let record = NewRecord {
-                key: Some(loss.record_key().into()),
-                value: serde_json::to_vec(&loss).ok().map(|text| signed(&*signer, statements::LOSS, text).into()),
-                headers: Headers::from_iter(list),
-            };
-            spine.put(&topic("shards").partition(0), record);
-        });
+    if chance.percent(10) {
+        let input = usize::from(chance.percent(30));
+        retention::lose(&mut chance, &stand.core, &stand.spine, spec, input);
     }
 }
 
@@ -226,7 +186,10 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
             | Plant::LostSpend
             | Plant::ExpiredRuns
             | Plant::ExpiredStarts
-            | Plant::SameLife => Box::new(move |launch| run_of(launch, rules, make.clone())),
+            | Plant::SameLife
+            | Plant::OrderIgnored
+            | Plant::SelectorIgnored
+            | Plant::OutOfTurn => Box::new(move |launch| run_of(launch, rules, make.clone())),
         };
         shards.push(Shard { spec: spec.clone(), launch });
     }
@@ -238,7 +201,8 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
         if stand.chance.percent(50) {
             for step in 1..12 {
                 let (spine, spec) = (stand.spine.clone(), spec.clone());
-                stand.core.at(step * 500_000, move || retain(&spine, &spec));
+                let control = [spec.inputs[CONTROL as usize].partition.clone()];
+                stand.core.at(step * 500_000, move || retention::retain(&spine, &spec, &control));
             }
         }
     }
@@ -252,6 +216,6 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
         let relays = specs.iter().zip(&relays);
         let snapshots: usize = relays.map(|(spec, make)| judge::relay(broker, spec, &dead, make, verdicts)).sum();
         let sink = judge::sink(broker, &behind, &dead, &make_sink, verdicts);
-        Judged { snapshots: snapshots + sink, released: 0 }
+        Judged { snapshots: snapshots + sink, ..Judged::default() }
     })
 }

@@ -85,6 +85,9 @@ pub struct Broker {
     pub(super) loss_chance: Chance,
     /// The next append to these with another one right behind it is lost.
     pub(super) losing: BTreeSet<TopicPartition>,
+    /// Everything that is written to these is written a second time, some time later; whether the second is forged.
+    pub(super) storms: BTreeMap<TopicName, bool>,
+    pub(super) storm_chance: Chance,
     /// Spine operations still to come until the process crashes.
     pub(super) crash_at: BTreeMap<crate::executor::Process, u64>,
     /// Most groups on their way at once of one producer, per facts partition.
@@ -106,6 +109,8 @@ impl Broker {
             ask_chance: Chance::new(seed, "ask"),
             loss_chance: Chance::new(seed, "loss"),
             losing: BTreeSet::new(),
+            storms: BTreeMap::new(),
+            storm_chance: Chance::new(seed, "storm"),
             crash_at: BTreeMap::new(),
             most_in_flight: BTreeMap::new(),
         }

@@ -69,8 +69,28 @@ impl SimSpine {
         locked(&self.broker)
     }
 
+    /// From now on everything that is written to these topics is written a second time, up to 1.5 s later: by a client that does not know
+    /// whether the first landed, say. Where only stages may write the second is `forged`: somebody copies what they read.
+    pub fn storm(&self, topics: impl IntoIterator<Item = TopicName>, forged: bool) {
+        self.broker().storms.extend(topics.into_iter().map(|topic| (topic, forged)));
+    }
+
+    /// A record has landed: where there is a storm it will once more.
+    fn storms(&self, broker: &mut Broker, to: &TopicPartition, mut record: NewRecord) {
+        let Some(forged) = broker.storms.get(&to.topic).copied() else { return };
+        if forged {
+            record.headers.push(FORGED, "yes");
+        }
+        let (spine, to, delay) = (self.clone(), to.clone(), broker.storm_chance.delay(0..1_500_000));
+        self.core.after(delay, move || spine.put_as(&to, record, true));
+    }
+
     /// Puts a record into a log from outside, as soon as the broker takes it.
     pub fn put(&self, to: &TopicPartition, record: NewRecord) {
+        self.put_as(to, record, false);
+    }
+
+    fn put_as(&self, to: &TopicPartition, record: NewRecord, again: bool) {
         let now = self.core.now();
         let mut broker = self.broker();
         let stalled = broker.partition(to).map_or(0, |p| p.appends_stall_until);
@@ -78,7 +98,10 @@ impl SimSpine {
         if blocked > now {
             drop(broker);
             let (spine, to) = (self.clone(), to.clone());
-            return self.core.at(blocked + 1, move || spine.put(&to, record));
+            return self.core.at(blocked + 1, move || spine.put_as(&to, record, again));
+        }
+        if !again {
+            self.storms(&mut broker, to, record.clone());
         }
         let hash = hash_of(record.value.as_deref().unwrap_or_default());
         if let Some(offset) = broker.store(to, record, now) {

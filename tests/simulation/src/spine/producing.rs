@@ -149,6 +149,7 @@ impl SimSpine {
         let mut last = 0;
         for record in batch.records.drain(..count).collect::<Vec<_>>() {
             let hash = hash_of(record.value.as_deref().unwrap_or_default());
+            self.storms(broker, &to, record.clone());
             let Some(offset) = broker.store(&to, record, now) else { break };
             batch.first.get_or_insert(offset);
             last = offset;

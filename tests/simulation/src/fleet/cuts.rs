@@ -1,0 +1,52 @@
+//! Retention of what nobody trims: commands, outcomes, reports and withdrawals are cut at their limit and, now and then, above it; lanes at
+//! any place.
+
+use tidegate_protocol::address::{Offset, TopicPartition};
+use tidegate_stage::{InputKind, ShardSpec};
+
+use super::parts::{LANES, named};
+use crate::chance::Chance;
+use crate::executor::Core;
+use crate::ledger::facts::{self, ValidGroup};
+use crate::retention::{cut, lose, retain};
+use crate::spine::SimSpine;
+
+/// Control inputs of a shard, but for what it is lent: their numbers.
+fn control(spec: &ShardSpec) -> Vec<usize> {
+    let lent = |partition: &TopicPartition| partition.topic.as_str().contains("grants.");
+    let all = spec.inputs.iter().enumerate();
+    all.filter(|(_, input)| input.kind == InputKind::Control && !lent(&input.partition)).map(|(n, _)| n).collect()
+}
+
+/// Draws what is cut until virtual time `until`.
+pub fn begin(seed: u64, core: &Core, spine: &SimSpine, specs: &[&ShardSpec], until: u64) {
+    let mut chance = Chance::new(seed, "retention");
+    if chance.percent(40) {
+        for _ in 0..4 {
+            let at = chance.within(500_000..until);
+            for spec in specs {
+                let inputs: Vec<_> = control(spec).into_iter().map(|n| spec.inputs[n].partition.clone()).collect();
+                let (spine, spec) = (spine.clone(), (*spec).clone());
+                core.at(at, move || retain(&spine, &spec, &inputs));
+            }
+        }
+    }
+    if chance.percent(25) {
+        for _ in 0..chance.within(1..4) {
+            let lane = named("work.p").partition(u32::try_from(chance.within(0..u64::from(LANES))).unwrap_or(0));
+            let (spine, keep) = (spine.clone(), chance.within(0..6));
+            core.at(chance.within(500_000..until), move || cut(&spine, &lane, keep));
+        }
+    }
+    if chance.percent(15) {
+        let spec = *chance.one_of(specs);
+        let input = *chance.one_of(&control(spec));
+        lose(&mut chance, core, spine, spec, input);
+    }
+}
+
+/// Whether a record of an input was lost and given up.
+#[must_use]
+pub fn is_lost<F>(groups: &[ValidGroup<F>], of: &TopicPartition, offset: Offset) -> bool {
+    facts::lost(groups, of).iter().any(|(_, from, to)| (*from..*to).contains(&offset))
+}
