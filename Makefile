@@ -35,7 +35,7 @@ sim: ## seeded simulation; SEEDS=n seeds from a fresh base, BASE=x the same agai
 hammer: ## ten million spends of limits over eight shards, with kills and wrong clocks, against an exact ledger; SPENDS=n, SEED=x
 	$(CARGO) run --release -p tidegate-limits-hammer --bin hammer -- $(if $(SPENDS),--spends $(SPENDS)) $(if $(SEED),--seed $(SEED))
 
-faults: setup ## kill, pause and stop real processes on a real Kafka under load; SCENARIO=full|worker-kills|worker-stops|broker-bounce|broker-stop|scheduler-kills|rolling-term|scheduler-backlog|shared-limits; the last line is the ledger's verdict
+faults: setup ## kill, pause and stop real processes on a real Kafka under load; SCENARIO=full|worker-kills|worker-stops|broker-bounce|broker-stop|scheduler-kills|rolling-term|worker-dies|scheduler-backlog|shared-limits; the last line is the ledger's verdict
 	$(CARGO) build -p tidegate-cli -p tidegate-processes --bins
 	deploy/ci/with-kafka target/debug/faults $(SCENARIO)
 

@@ -1,7 +1,7 @@
 //! What a handler is told about its job.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -63,6 +63,17 @@ impl CancelSignal {
     }
 }
 
+/// Whether the leases of a shard's jobs are in doubt, as the worker knows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Doubt(Arc<AtomicBool>);
+
+impl Doubt {
+    /// Says so; whether it was otherwise before.
+    pub(crate) fn set(&self, is: bool) -> bool {
+        self.0.swap(is, Ordering::Relaxed) != is
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Inner {
     shard: usize,
@@ -76,6 +87,7 @@ struct Inner {
     origin: Origin,
     lender: Lender,
     cancel: watch::Receiver<Option<Cancel>>,
+    doubt: Doubt,
     signs: Signs,
     /// Bytes of partial output so far, those that were dropped included.
     partial: Arc<AtomicU64>,
@@ -99,7 +111,7 @@ impl Context {
         key: JobKey,
         judged: Judged,
         (origin, lender): (Origin, Lender),
-        cancel: watch::Receiver<Option<Cancel>>,
+        (cancel, doubt): (watch::Receiver<Option<Cancel>>, Doubt),
         signs: Signs,
     ) -> Result<Self, serde_json::Error> {
         let Judged { job, decision, payload, payload_base64, traceparent, .. } = judged;
@@ -122,6 +134,7 @@ impl Context {
             origin,
             lender,
             cancel,
+            doubt,
             signs,
             partial: Arc::default(),
         })))
@@ -240,6 +253,14 @@ impl Context {
     #[must_use]
     pub fn lease_lost(&self) -> bool {
         self.is_cancelled() == Some(Cancel::LeaseLost)
+    }
+
+    /// Whether its lease is in doubt: none of the worker's reports landed for a full lease, so the job may have been given to
+    /// another worker, unless the scheduler could not read either. What must not happen twice can wait for this to pass, as far as no
+    /// token guards it; a pause that nobody notices, such as a stopped process, no flag can show in time.
+    #[must_use]
+    pub fn lease_in_doubt(&self) -> bool {
+        self.0.doubt.0.load(Ordering::Relaxed)
     }
 
     /// Resolves when the job is to stop. After it the handler has the worker's cancel grace before it is dropped.

@@ -25,7 +25,8 @@
 //! | [`measures`] | every metric with its unit and sentence |
 //!
 //! Failure: while the spine is away everything keeps running and what is to be said gathers; after a full lease without
-//! a report that landed the leases count as lost and the jobs are stopped. A handler that panics failed. A lane that
+//! a report that landed nothing new is taken, and jobs run on until the scheduler says that they are others', unless the worker
+//! was told to stop them then ([`WhenUnproven`]). A handler that panics failed. A lane that
 //! lost records (`Truncated`) starts a new incarnation.
 //!
 //! Absent on purpose: any broker client, retries (the scheduler's), policy (the kernel's).
@@ -53,5 +54,5 @@ pub use handler::{Ending, Failure, Handler, TypedHandler};
 pub use lending::Lent;
 pub use results::{ChildEnd, NotAwaited, Results};
 pub use run::{Drained, RunError};
-pub use session::Retry;
+pub use session::{Retry, WhenUnproven};
 pub use worker::{Builder, Settings, SettingsError, Worker};

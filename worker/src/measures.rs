@@ -48,6 +48,7 @@ measures! {
     RUNNING = "tidegate_worker_running_jobs", Gauge, Count, "Jobs that occupy a slot now, those that lost their lease included.";
     CREDIT = "tidegate_worker_credit_jobs", Gauge, Count, "Further jobs the worker would accept now.";
     UNSETTLED = "tidegate_worker_unsettled_results", Gauge, Count, "Results sent, or waiting to be sent, that the scheduler has not settled.";
+    IN_DOUBT = "tidegate_worker_in_doubt_jobs", Gauge, Count, "Jobs that run although none of the worker's reports landed for a full lease: whether they are still its own is not known.";
     LEASES_LOST = "tidegate_worker_leases_lost_total", Counter, Count, "Running jobs that were stopped because their lease was gone.";
     REFUSED = "tidegate_worker_results_refused_total", Counter, Count, "Results the scheduler refused (stale token, not the holder, job ended).";
     GIVEN_BACK = "tidegate_worker_given_back_total", Counter, Count, "Jobs given back to the scheduler without a result.";
@@ -86,6 +87,7 @@ pub(crate) struct Measures {
     pub(crate) running: Gauge,
     pub(crate) credit: Gauge,
     pub(crate) unsettled: Gauge,
+    pub(crate) in_doubt: Gauge,
     pub(crate) leases_lost: Counter,
     pub(crate) refused: Counter,
     pub(crate) given_back: Counter,
@@ -117,6 +119,7 @@ impl Measures {
             running: gauge!(RUNNING, "pool" => pool.clone()),
             credit: gauge!(CREDIT, "pool" => pool.clone()),
             unsettled: gauge!(UNSETTLED, "pool" => pool.clone()),
+            in_doubt: gauge!(IN_DOUBT, "pool" => pool.clone()),
             leases_lost: plain(LEASES_LOST),
             refused: plain(REFUSED),
             given_back: plain(GIVEN_BACK),

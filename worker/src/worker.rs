@@ -16,7 +16,7 @@ use crate::constraints::Enforces;
 use crate::demand::Demand;
 use crate::handler::{AnyHandler, Handler, Typed, TypedHandler};
 use crate::run::{Drained, RunError};
-use crate::session::JobKey;
+use crate::session::{JobKey, WhenUnproven};
 
 /// Numbers of a worker, with defaults that suit most.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Settings {
     pub settle_limit: Duration,
     /// Largest output of a job, bytes; larger ones are failures. What the topic takes is a limit as well. Default 512 KiB.
     pub max_output_bytes: usize,
+    /// What becomes of running jobs when no report landed for a full lease. Default: they run on.
+    pub when_unproven: WhenUnproven,
 }
 
 impl Default for Settings {
@@ -41,6 +43,7 @@ impl Default for Settings {
             cancel_grace: Duration::from_secs(15),
             settle_limit: Duration::from_secs(5),
             max_output_bytes: 512 << 10,
+            when_unproven: WhenUnproven::Keep,
         }
     }
 }
@@ -205,6 +208,14 @@ impl Builder {
     #[must_use]
     pub fn concurrency(mut self, jobs: u32) -> Self {
         self.settings.concurrency = jobs;
+        self
+    }
+
+    /// Says what becomes of running jobs while the worker cannot prove that it lives: nothing of its reports landed for a full lease
+    /// (docs/workers.md).
+    #[must_use]
+    pub fn when_unproven(mut self, what: WhenUnproven) -> Self {
+        self.settings.when_unproven = what;
         self
     }
 

@@ -11,7 +11,7 @@ use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
 use tidegate_worker::session::{
-    Action, Ended, FIRST_HEARTBEAT, Identity, Ignored, Incarnation, JobKey, PARTIAL, Retry, Session,
+    Action, Ended, FIRST_HEARTBEAT, Identity, Ignored, Incarnation, JobKey, PARTIAL, Retry, Session, WhenUnproven,
 };
 
 const LIFE: u64 = 7;
@@ -244,8 +244,8 @@ fn a_new_owner_gets_everything_restated_and_every_unsettled_result_again() {
 }
 
 #[test]
-fn leases_are_lost_when_nothing_landed_for_a_full_term_and_not_a_moment_earlier() {
-    let mut session = welcomed(1, 5);
+fn told_to_stop_jobs_are_lost_when_nothing_landed_for_a_full_term_and_not_a_moment_earlier() {
+    let mut session = welcomed(1, 5).when_unproven(WhenUnproven::Stop);
     let job = key(1, 5, 1);
     session.order(assignment(1, &job), Some(5), ms(1));
     assert_eq!(reports(&mut session, 1_000).len(), 1, "a heartbeat that never lands");
@@ -261,8 +261,45 @@ fn leases_are_lost_when_nothing_landed_for_a_full_term_and_not_a_moment_earlier(
 }
 
 #[test]
+fn unless_told_otherwise_jobs_run_on_in_doubt_are_listed_and_their_results_are_sent() {
+    let mut session = welcomed(2, 5);
+    let (one, two) = (key(1, 5, 1), key(2, 5, 1));
+    session.order(assignment(1, &one), Some(5), ms(1));
+    session.order(assignment(2, &two), Some(5), ms(1));
+    assert_eq!(reports(&mut session, 1_000).len(), 1, "a heartbeat that does not land for long");
+    assert_eq!(session.next_due(ms(1_000)), Some(ms(LEASE)));
+    assert!(!session.is_in_doubt(ms(LEASE - 1)) && session.is_in_doubt(ms(LEASE)));
+    assert_eq!(did(&session.fence(ms(9 * LEASE))), [""; 0]);
+    assert_eq!(session.next_due(ms(LEASE)), None, "until the append has ended there is nothing to do");
+    assert!(session.finished(&one, done()), "its result counts as far as the worker can know");
+    session.landed();
+    let after = said(&mut session, 9 * LEASE);
+    assert_eq!(after[0], "result epoch 5 jobs/0@1 (token 5.1) succeeded credit 3");
+    assert_eq!(after[1], "beat epoch 5 received 2 credit 3 [jobs/0@2 (token 5.1), jobs/0@1 (token 5.1)]");
+    assert!(!session.is_in_doubt(ms(9 * LEASE)));
+    // The owner says which leases ended meanwhile.
+    let refused = did(&session.order(settled(&two, false), Some(5), ms(9 * LEASE)));
+    assert_eq!(refused, ["lost jobs/0@2 (token 5.1)", "settled jobs/0@2 (token 5.1) false"]);
+}
+
+#[test]
+fn what_is_assigned_in_doubt_goes_back_unrun_whatever_becomes_of_running_jobs() {
+    for what in [WhenUnproven::Keep, WhenUnproven::Stop] {
+        let mut session = welcomed(2, 5).when_unproven(what);
+        let job = key(1, 5, 1);
+        assert_eq!(did(&session.order(assignment(1, &job), Some(5), ms(LEASE))), [format!("back {job}")]);
+        assert_eq!(
+            said(&mut session, LEASE),
+            [format!("back epoch 5 {job}"), "beat epoch 5 received 1 credit 3 []".into()]
+        );
+        let next = key(2, 5, 1);
+        assert_eq!(did(&session.order(assignment(2, &next), Some(5), ms(LEASE))), [format!("run {next}")]);
+    }
+}
+
+#[test]
 fn an_append_proves_life_from_when_it_was_handed_over_and_not_from_when_it_landed() {
-    let mut session = welcomed(1, 5);
+    let mut session = welcomed(1, 5).when_unproven(WhenUnproven::Stop);
     session.order(assignment(1, &key(1, 5, 1)), Some(5), ms(1));
     assert_eq!(reports(&mut session, 1_000).len(), 1);
     session.landed();
@@ -378,7 +415,7 @@ fn progress_goes_out_in_batches_with_the_latest_of_each_job() {
 #[test]
 fn wild_numbers_in_a_welcome_are_kept_within_bounds() {
     for (heartbeat_ms, lease_ms) in [(0, 0), (u64::MAX, u64::MAX), (5_000, 1)] {
-        let mut session = new(1);
+        let mut session = new(1).when_unproven(WhenUnproven::Stop);
         said(&mut session, 0);
         session.order(Order::Welcome { incarnation: LIFE, epoch: 1, heartbeat_ms, lease_ms }, None, ms(0));
         said(&mut session, 0);
@@ -430,7 +467,7 @@ fn a_job_that_waits_for_its_child_lends_its_slot_says_so_and_takes_it_back() {
     // What is lost lends nothing.
     session.order(assignment(3, &key(3, 5, 1)), Some(5), ms(2));
     session.waits(&key(3, 5, 1), true);
-    session.fence(ms(2 + LEASE));
+    session.order(settled(&key(3, 5, 1), false), Some(5), ms(2));
     assert_eq!((session.free(), session.occupied()), (0, 1));
 }
 

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tidegate_node::StartError;
 use tidegate_node::workers::{Gateway, McpAt, McpSpec, Runs, Surroundings, WorkerSpec, build, offered};
 use tidegate_protocol::ids::PoolName;
-use tidegate_worker::RunError;
 use tidegate_worker::agent::{Builtin, Endpoint, HttpHandler};
 use tidegate_worker::constraints::Enforces;
+use tidegate_worker::{RunError, WhenUnproven};
 
 use super::{config_of, on_spine, runtime, told_to_stop};
 use crate::args::{Global, Output, duration, unshown};
@@ -31,6 +31,10 @@ pub(crate) struct WorkerArgs {
     /// Jobs it runs at once
     #[arg(long, value_name = "N", default_value_t = 8)]
     concurrency: u32,
+    /// What becomes of running jobs when none of the worker's reports reached the broker for a whole lease, so that it cannot know
+    /// whether they are still its own (docs/workers.md)
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Unproven::Keep)]
+    when_unproven: Unproven,
     /// What this worker's surroundings enforce (a container, a network policy), so that jobs constrained so may run here:
     /// `sandbox.isolated`, `sandbox.network_allowlist`, `sandbox.fs_read_only`, `sandbox.fs_read_write`
     #[arg(long, value_name = "CONSTRAINT", value_delimiter = ',')]
@@ -79,6 +83,23 @@ pub(crate) struct WorkerArgs {
     command: Vec<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Unproven {
+    /// They run on until the scheduler says that they are others'
+    Keep,
+    /// They are stopped, and run again elsewhere: for jobs that must never overlap
+    Stop,
+}
+
+impl From<Unproven> for WhenUnproven {
+    fn from(what: Unproven) -> Self {
+        match what {
+            Unproven::Keep => Self::Keep,
+            Unproven::Stop => Self::Stop,
+        }
+    }
+}
+
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no NAME=VALUE"))?;
     Ok((name.to_owned(), value.to_owned()))
@@ -92,7 +113,8 @@ pub(crate) fn run(global: &Global, args: WorkerArgs) -> Result<Exit, Failure> {
     let gateway = args.gateway()?;
     let payloads = tidegate_node::payloads::store(&config)?;
     let labels = args.labels.iter().cloned().collect();
-    let around = Surroundings { enforces: args.enforces.clone(), gateway: gateway.clone(), payloads, labels };
+    let (enforces, when_unproven) = (args.enforces.clone(), args.when_unproven.into());
+    let around = Surroundings { enforces, gateway: gateway.clone(), payloads, labels, when_unproven };
     let (id, drained) = runtime()?
         .block_on(async {
             // Before anything starts, so that a signal during the start is not lost.

@@ -23,7 +23,7 @@
 //! | no request takes a job up | it goes back unrun after [`Terms::shelf`] |
 //! | a worker's heartbeats stop | its lease ends at once as that of a worker that died; the job runs elsewhere |
 //! | this process dies | its leases run out or end with its next life's Hello; the ids mean nothing here any more (`lease_lost`) |
-//! | the spine is away for a lease | heartbeats answer `lost` |
+//! | the spine is away | heartbeats answer `held` and jobs run on, however long: the scheduler says afterwards which leases still stand; what is reported meanwhile is `pending` |
 //! | a response is lost on its way | the lease runs out; a `complete` sent again has the same answer |
 //!
 //! Bounds: waiting requests, leases and crews of a key and of the process, ended leases that are remembered.

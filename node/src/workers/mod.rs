@@ -14,7 +14,7 @@ use tidegate_spine::Spine;
 pub use tidegate_worker::agent::Gateway;
 use tidegate_worker::agent::{Builtin, CommandHandler, Endpoint, HttpHandler, LoopHandler, McpHandler};
 use tidegate_worker::constraints::Enforces;
-use tidegate_worker::{RunError, Worker};
+use tidegate_worker::{RunError, WhenUnproven, Worker};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -122,6 +122,8 @@ pub struct Surroundings {
     pub payloads: Option<Arc<dyn Store>>,
     /// Labels that jobs may ask for.
     pub labels: BTreeMap<String, String>,
+    /// What becomes of running jobs while the worker cannot prove that it lives.
+    pub when_unproven: WhenUnproven,
 }
 
 /// A worker of `pool` with these capabilities and surroundings, which believes whom `trust` trusts.
@@ -140,7 +142,7 @@ pub fn build(
     let id = WorkerId::new(id).map_err(|e| error(e.to_string()))?;
     let enforced = around.enforces.iter().copied();
     let mut builder = Worker::builder(pool, id, trust).concurrency(concurrency).enforces(enforced);
-    builder = builder.payloads(around.payloads.clone());
+    builder = builder.payloads(around.payloads.clone()).when_unproven(around.when_unproven);
     for (name, value) in &around.labels {
         builder = builder.label(name, value);
     }

@@ -90,13 +90,24 @@ impl Http {
     /// # Errors
     /// When there is no answer.
     pub fn metric(&self, name: &str, labels: &[&str]) -> anyhow::Result<f64> {
-        let text = self.get("/metrics")?.text;
+        let wanted = |series: &str| labels.iter().all(|label| series.contains(label));
+        let samples = self.samples(|named| named == name)?;
+        Ok(samples.into_iter().filter(|(series, _)| wanted(series)).map(|(_, value)| value).sum())
+    }
+
+    /// All samples of metrics whose name is wanted, each as its series is written.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn samples(&self, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Vec<(String, f64)>> {
+        let answer = self.get("/metrics")?;
+        anyhow::ensure!(answer.status == 200, "GET {}/metrics answers {}", self.base, answer.status);
         let sample = |line: &str| {
             let (series, value) = line.rsplit_once(' ')?;
-            let named = series.split('{').next() == Some(name);
-            (named && labels.iter().all(|label| series.contains(label))).then(|| value.parse::<f64>().ok())?
+            let named = !line.starts_with('#') && wanted(series.split('{').next().unwrap_or(series));
+            named.then(|| value.parse().ok().map(|value| (series.to_owned(), value)))?
         };
-        Ok(text.lines().filter_map(sample).sum())
+        Ok(answer.text.lines().filter_map(sample).collect())
     }
 }
 

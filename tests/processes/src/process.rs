@@ -165,6 +165,18 @@ impl Process {
         Ok(self.child.try_wait()?)
     }
 
+    /// The most memory that it has had resident so far, bytes, as Linux counts it.
+    ///
+    /// # Errors
+    /// When the system does not say, as of one that is gone.
+    pub fn peak_memory(&self) -> anyhow::Result<u64> {
+        let status = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(&status).with_context(|| format!("read `{status}` of {}", self.name))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes: Option<u64> = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+        kilobytes.map(|kilobytes| kilobytes << 10).with_context(|| format!("`{status}` names no VmHWM"))
+    }
+
     /// SIGKILL to it alone, and waits until it is gone.
     ///
     /// # Errors

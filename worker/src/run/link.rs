@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 use tracing::{error, warn};
 
 use super::backoff::Backoff;
+use crate::context::Doubt;
 use crate::measures::Measures;
 use crate::session::Session;
 
@@ -34,6 +35,8 @@ enum State {
 
 pub(super) struct Link {
     pub(super) session: Session,
+    /// What its jobs see of whether their leases are in doubt.
+    pub(super) doubt: Doubt,
     to: TopicPartition,
     key: Bytes,
     spine: Arc<dyn Spine>,
@@ -44,7 +47,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(session: Session, to: TopicPartition, key: Bytes, spine: Arc<dyn Spine>) -> Self {
         let state = State::Opening(open(Arc::clone(&spine), &to));
-        Self { session, to, key, spine, state, backoff: Backoff::new() }
+        Self { session, doubt: Doubt::default(), to, key, spine, state, backoff: Backoff::new() }
     }
 
     /// Hands over what the session has to say, if nothing is under way.
@@ -126,7 +129,7 @@ impl Link {
             ErrorClass::Fatal => None,
             ErrorClass::Wait | ErrorClass::Retry | ErrorClass::Refuse => Some(producer),
         };
-        error!(to = %self.to, error = %failed, "reports could not be appended; leases are lost if this lasts");
+        error!(to = %self.to, error = %failed, "reports could not be appended; leases end if this lasts");
         self.state = State::Waiting(keep, Box::pin(self.backoff.pause()));
     }
 }

@@ -41,7 +41,7 @@ pub(super) async fn start(worker: Worker, spine: Arc<dyn Spine>, prefix: &str) -
         let capabilities = worker.handlers.keys().cloned().collect();
         let identity = Identity { worker: worker.id.clone(), capabilities, capacity };
         let session = Session::new(identity, incarnation, clock.now()).of_tenants(worker.tenants.clone());
-        let session = session.labelled(worker.labels.clone());
+        let session = session.labelled(worker.labels.clone()).when_unproven(worker.settings.when_unproven);
         Some(Link::new(session, reports.partition(shard), key.clone(), Arc::clone(&spine)))
     });
     let links = links.collect();

@@ -229,19 +229,32 @@ impl Loop {
 
     /// Watches leases and hands over what there is to say.
     fn speak(&mut self, now: Timestamp) {
-        let (mut free, mut unsettled) = (0, 0);
+        let (mut free, mut unsettled, mut doubted) = (0, 0, 0);
         let load = self.worker.load.as_ref().map(|load| load());
         for shard in 0..self.links.len() {
             let Some(link) = self.link(shard) else { continue };
             if let Some(load) = load {
                 link.session.loaded(load);
             }
+            let in_doubt = link.session.is_in_doubt(now);
+            if link.doubt.set(in_doubt) {
+                let jobs = link.session.occupied();
+                if in_doubt {
+                    warn!(
+                        shard,
+                        jobs, "no report landed for a full lease: its leases are in doubt, and nothing new is taken"
+                    );
+                } else {
+                    info!(shard, jobs, "reports land again");
+                }
+            }
             let lost = link.session.fence(now);
+            doubted += if in_doubt { link.session.occupied() } else { 0 };
             link.send(now);
             free += link.session.free();
             unsettled += link.session.unsettled();
             if !lost.is_empty() {
-                warn!(jobs = lost.len(), shard, "no report landed for a full lease; its jobs are stopped");
+                warn!(jobs = lost.len(), shard, "its jobs are stopped, as the worker was told for this case");
                 for action in lost {
                     if let Action::LeaseLost { job } = action {
                         self.lease_lost(shard, job);
@@ -251,6 +264,7 @@ impl Loop {
         }
         self.measures.running.set(u32::try_from(self.jobs.len()).unwrap_or(u32::MAX));
         self.measures.credit.set(u32::try_from(free).unwrap_or(u32::MAX));
+        self.measures.in_doubt.set(u32::try_from(doubted).unwrap_or(u32::MAX));
         self.measures.unsettled.set(u32::try_from(unsettled).unwrap_or(u32::MAX));
     }
 
@@ -416,7 +430,8 @@ impl Loop {
         let (signal, cancel) = CancelSignal::new();
         let origin = Origin { record: work, children: self.worker.children.clone() };
         let lender = Lender::new(self.lending.clone(), (shard, key.clone()));
-        match Context::new(shard, key.clone(), judged, (origin, lender), cancel, self.signs.0.clone()) {
+        let doubt = self.link(shard).map(|link| link.doubt.clone()).unwrap_or_default();
+        match Context::new(shard, key.clone(), judged, (origin, lender), (cancel, doubt), self.signs.0.clone()) {
             Ok(context) => {
                 self.started += 1;
                 self.jobs.start((shard, key), handler, context, signal, self.worker.settings.cancel_grace);

@@ -13,20 +13,21 @@
 //!   goes on while its slot is taken, one more runs for that time, and nothing new is taken.
 //! * Credit is a total: within an epoch it never falls and is at most `received + capacity`, and rises only as far as
 //!   slots are offered ([`Session::offer`]). An assignment beyond it,
-//!   or while draining, is given back and not run.
+//!   while draining, or while the leases are in doubt, is given back and not run.
 //! * A heartbeat restates everything that is held: live jobs and unsettled results. What lost its lease is not in it.
 //! * One append at a time: while one is under way, whatever there is to say gathers, and goes out in one batch after it.
 //!
 //! A Welcome of the epoch that is already the highest starts nothing anew; numbers begin again only with a higher epoch.
 //!
-//! Failure: when no append of this worker landed for a full lease, its live jobs count as lost ([`Action::LeaseLost`]):
-//! the owner has, or will have, given them to others, and would refuse their results. Results that were there before
-//! are kept and sent. An append that failed for good is said again in full.
+//! Failure: when no append of this worker landed for a full lease, its leases are in doubt ([`proof`]). Unless it was told to stop
+//! them its jobs run on and are listed, and results are kept and sent: the owner says which of the leases still stand. An append that
+//! failed for good is said again in full.
 //!
 //! Absent on purpose: the lane itself (which inbox, which offsets), encoding, and everything about how a job runs.
 
 mod orders;
 pub(crate) mod partial;
+mod proof;
 mod reports;
 mod usage;
 
@@ -41,6 +42,8 @@ use tidegate_protocol::ids::{Capability, TenantId, WorkerId};
 use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_protocol::time::Timestamp;
+
+pub use self::proof::WhenUnproven;
 
 /// Hello is said again this often until a Welcome comes; from then on heartbeats are as far apart as it says.
 pub const FIRST_HEARTBEAT: Duration = Duration::from_secs(1);
@@ -185,7 +188,7 @@ pub enum Action {
         /// Why not.
         reason: String,
     },
-    /// An assignment came while draining or beyond the credit and goes back unrun.
+    /// An assignment came while draining, beyond the credit, or while leases are in doubt, and goes back unrun.
     GivenBack {
         /// The job.
         job: JobKey,
@@ -276,6 +279,7 @@ pub struct Session {
     flight: Flight,
     /// When the last append that landed was handed over.
     proven: Timestamp,
+    unproven: WhenUnproven,
 }
 
 impl Session {
@@ -311,6 +315,7 @@ impl Session {
             in_flight: None,
             flight: Flight::default(),
             proven: now,
+            unproven: WhenUnproven::Keep,
         }
     }
 
@@ -458,15 +463,6 @@ impl Session {
             // Before the first Welcome nobody can assign anything.
             self.heartbeat_wanted = self.epoch > 0;
         }
-    }
-
-    /// Jobs that lost their lease at `now`, because nothing of ours landed for a full lease.
-    pub fn fence(&mut self, now: Timestamp) -> Vec<Action> {
-        let (proven, lease) = (self.proven, self.lease);
-        if proven + lease > now {
-            return Vec::new();
-        }
-        self.lose(|running| proven.max(running.since) + lease <= now)
     }
 
     /// Whether nothing is left to do or to say: no job occupies a slot, every result is settled, what else there was to

@@ -77,6 +77,8 @@ impl Session {
             return vec![Action::Ignored { why: Ignored::Repeated }];
         }
         let within = !self.draining && number <= self.credit() && self.occupied() < self.identity.capacity as usize;
+        // It may have been sent before this worker fell silent, and be another's by now.
+        let within = within && !self.is_in_doubt(now);
         // What was granted stays granted: only the freed slots of later moments add to it.
         self.granted = self.granted.max(self.credit());
         self.received = number;

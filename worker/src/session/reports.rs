@@ -116,16 +116,6 @@ impl Session {
             || self.credit() != self.told
     }
 
-    /// When the next lease is lost unless an append lands.
-    #[must_use]
-    pub fn fence_due(&self, now: Timestamp) -> Option<Timestamp> {
-        let soonest = self.proven + self.lease;
-        if self.jobs.is_empty() || soonest > now {
-            return (!self.jobs.is_empty()).then_some(soonest);
-        }
-        self.jobs.values().filter(|r| !r.lost).map(|r| self.proven.max(r.since) + self.lease).min()
-    }
-
     fn hello(&self) -> Report {
         Report::Hello {
             worker: self.identity.worker.clone(),

@@ -1,17 +1,19 @@
 //! `make faults`: kills, pauses and stops real processes on a real Kafka under load. The last line is the ledger's verdict;
 //! the exit code is 0 only when nothing is broken. An argument names a scenario ([`Scenario`]); without one it is `full`.
-//! `scheduler-backlog` and `shared-limits` are runs of their own ([`backlog`], [`shared_limits`]).
+//! `scheduler-backlog`, `shared-limits` and `worker-dies` are runs of their own ([`backlog`], [`shared_limits`], [`worker_dies`]).
 
 use std::process::ExitCode;
 
 use tidegate_processes::broker::Broker;
-use tidegate_processes::faults::plan::Scenario;
+use tidegate_processes::faults::plan::{Plan, Scenario};
 use tidegate_processes::faults::run::run;
-use tidegate_processes::faults::{backlog, shared_limits};
+use tidegate_processes::faults::{backlog, shared_limits, worker_dies};
 use tidegate_processes::say;
 
 /// Kills the scheduler that owns a pool with a great backlog.
 const BACKLOG: &str = "scheduler-backlog";
+/// Kills one of two workers that have a burst of jobs.
+const WORKER_DIES: &str = "worker-dies";
 /// Kills whoever keeps the limits that the shards of a pool share.
 const SHARED_LIMITS: &str = "shared-limits";
 
@@ -28,20 +30,29 @@ fn main() -> ExitCode {
         let plan = shared_limits::plan(further);
         return ended(plan.and_then(|plan| shared_limits::run(&Broker::from_environment()?, plan)));
     }
-    let named = match arguments.as_slice() {
-        [] => Some(Scenario::Full),
-        [name] => Scenario::ALL.into_iter().find(|scenario| scenario.word() == name.trim_start_matches("--")),
-        _ => None,
+    if let [name] = arguments.as_slice()
+        && name == WORKER_DIES
+    {
+        let run = |broker| worker_dies::run(&broker, worker_dies::Burst::LONG);
+        return ended(Broker::from_environment().and_then(run));
+    }
+    let (named, further) = match arguments.as_slice() {
+        [] => (Some(Scenario::Full), &[][..]),
+        [name, further @ ..] => {
+            let named = |scenario: &Scenario| scenario.word() == name.trim_start_matches("--");
+            (Scenario::ALL.into_iter().find(named), further)
+        }
     };
     let Some(scenario) = named else {
         let words: Vec<&str> = Scenario::ALL.into_iter().map(Scenario::word).collect();
         let names = words.join("|");
         say(&format!(
-            "usage: faults [{names}]\n       faults {BACKLOG} [--waiting N]\n       faults {SHARED_LIMITS} [--seconds N] [--planted]\n(TIDEGATE_TEST_KAFKA names the broker; see deploy/ci/with-kafka)"
+            "usage: faults [{names}] [--seconds N]\n       faults broker-stop [--seconds N] [--planted]\n       faults {WORKER_DIES}\n       faults {BACKLOG} [--waiting N]\n       faults {SHARED_LIMITS} [--seconds N] [--planted]\n(TIDEGATE_TEST_KAFKA names the broker; see deploy/ci/with-kafka)"
         ));
         return ExitCode::from(2);
     };
-    ended(Broker::from_environment().and_then(|broker| run(&broker, scenario)))
+    let plan = Plan::read(scenario, further);
+    ended(plan.and_then(|plan| run(&Broker::from_environment()?, plan)))
 }
 
 fn ended(how: anyhow::Result<()>) -> ExitCode {

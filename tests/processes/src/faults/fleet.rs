@@ -1,4 +1,4 @@
-//! The processes of a run: two of each role, and workers that run a command.
+//! The processes of a run: two of each role, workers that run a command, and where the plan wants them workers of long jobs.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use rustix::process::Signal;
 
 use super::load::PARTITIONS;
+use super::notes::{self, Notes};
 use crate::broker::Broker;
 use crate::home::{Home, KEYS};
 use crate::http::{Http, free_port};
@@ -17,12 +18,15 @@ pub const SESSION: Duration = Duration::from_secs(6);
 /// A process that stops in order is gone by then.
 const STOP: Duration = Duration::from_secs(60);
 
+/// Where long jobs note when they begin and end.
+const LONG_LOG: &str = "long.log";
+
 /// What is allowed and denied in a run.
 const POLICY: &str = "\
 id: faults
 revision: 1
 rules:
-  - { id: work, match: { topics: [job.work.>, job.audit.>] }, decision: allow, reason: it may run }
+  - { id: work, match: { topics: [job.work.>, job.audit.>, job.long.>] }, decision: allow, reason: it may run }
   - { id: forbidden, match: { topics: [job.forbidden.>] }, decision: deny, reason: it may not run }
 ";
 
@@ -39,6 +43,17 @@ pub enum Role {
     Worker,
     /// `worker -- COMMAND`.
     Auditor,
+    /// The same; its jobs take long and note when they begin and end ([`super::notes`]).
+    Long,
+}
+
+/// The workers of long jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Long {
+    /// How long each job takes.
+    pub takes: Duration,
+    /// `--when-unproven` of their workers, where it is not the default.
+    pub when_unproven: Option<&'static str>,
 }
 
 impl Role {
@@ -49,6 +64,7 @@ impl Role {
             Self::Scheduler => "scheduler",
             Self::Worker => "worker",
             Self::Auditor => "auditor",
+            Self::Long => "long",
         }
     }
 }
@@ -68,6 +84,7 @@ pub struct Fleet {
     pub members: Vec<Member>,
     home: Home,
     prefix: String,
+    long: Option<Long>,
 }
 
 impl Fleet {
@@ -75,10 +92,11 @@ impl Fleet {
     ///
     /// # Errors
     /// When `topics apply` fails.
-    pub fn prepare(broker: &Broker, prefix: &str) -> anyhow::Result<Self> {
+    pub fn prepare(broker: &Broker, prefix: &str, long: Option<Long>) -> anyhow::Result<Self> {
         let home = Home::new(POLICY)?;
-        let mut fleet = Self { members: Vec::new(), home, prefix: prefix.to_owned() };
-        for role in [Role::Kernel, Role::Scheduler, Role::Worker, Role::Auditor] {
+        let mut fleet = Self { members: Vec::new(), home, prefix: prefix.to_owned(), long };
+        let roles = [Role::Kernel, Role::Scheduler, Role::Worker, Role::Auditor];
+        for role in roles.into_iter().chain(long.map(|_| Role::Long)) {
             for number in 1..=2 {
                 let name = format!("{}-{number}", role.word());
                 let port = free_port()?;
@@ -104,7 +122,7 @@ sources:
 pools:
   - {{ name: work, capabilities: [work], lanes: 8, scheduling: {{ lease_ms: {lease}, max_attempts: 20 }} }}
   - {{ name: audit, capabilities: [audit], lanes: 8, scheduling: {{ lease_ms: {lease}, max_attempts: 20 }} }}
-policy: policy
+{long}policy: policy
 listen: 127.0.0.1:{port}
 data: data-{name}
 topics: {{ source_partitions: {PARTITIONS} }}
@@ -115,49 +133,45 @@ membership: {{ session_timeout_ms: {session} }}
             session = SESSION.as_millis(),
             // A paused worker sleeps longer, so that it wakes with results nobody waits for any more.
             lease = SESSION.as_millis(),
+            long = self.long.map_or_else(String::new, |_| {
+                let lease = SESSION.as_millis();
+                format!("  - {{ name: long, capabilities: [long], lanes: 8, scheduling: {{ lease_ms: {lease}, max_attempts: 20 }} }}\n")
+            }),
         )
     }
 
     fn start_of(&self, role: Role, name: &str) -> Start {
         let config = format!("{name}.yaml");
-        let arguments: Vec<&str> = match role {
-            Role::Kernel => vec!["serve", "--config", &config, "--roles", "kernel,limits"],
-            Role::Limits | Role::Scheduler => vec!["serve", "--config", &config, "--roles", role.word()],
-            Role::Worker => vec![
-                "worker",
-                "--config",
-                &config,
-                "--pool",
-                "work",
-                "--capability",
-                "work",
-                "--concurrency",
-                "64",
-                "--id",
-                name,
-                "--builtin",
-                "noop",
-            ],
-            // One short append is one line, whoever else writes.
-            Role::Auditor => vec![
-                "worker",
-                "--config",
-                &config,
-                "--pool",
-                "audit",
-                "--capability",
-                "audit",
-                "--concurrency",
-                "4",
-                "--id",
-                name,
-                "--",
-                "sh",
-                "-c",
-                "echo $TIDEGATE_SOURCE >> audit.log",
-            ],
+        let serves = |roles: &str| ["serve", "--config", &config, "--roles", roles].map(str::to_owned).to_vec();
+        let works = |pool: &str, slots: &str, runs: &[&str]| -> Vec<String> {
+            let who = ["worker", "--config", &config, "--pool", pool, "--capability", pool, "--concurrency", slots];
+            who.iter().chain(&["--id", name]).chain(runs).map(|word| (*word).to_owned()).collect()
         };
+        let arguments = match role {
+            Role::Kernel => serves("kernel,limits"),
+            Role::Limits | Role::Scheduler => serves(role.word()),
+            Role::Worker => works("work", "64", &["--builtin", "noop"]),
+            // One short append is one line, whoever else writes.
+            Role::Auditor => works("audit", "4", &["--", "sh", "-c", "echo $TIDEGATE_SOURCE >> audit.log"]),
+            Role::Long => {
+                let takes = self.long.map_or(0, |long| long.takes.as_secs());
+                let command = notes::noting(LONG_LOG, &format!("sleep {takes}"));
+                let option = self.long.and_then(|long| long.when_unproven).map(|what| ["--when-unproven", what]);
+                let runs = ["--", "sh", "-c", &command, name];
+                let all: Vec<&str> = option.iter().flatten().copied().chain(runs).collect();
+                works("long", "32", &all)
+            }
+        };
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         self.home.tidegate(name, &arguments)
+    }
+
+    /// What long jobs noted so far.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn long_runs(&self) -> anyhow::Result<Notes> {
+        Notes::read(&self.home.path().join(LONG_LOG))
     }
 
     /// Where the commands write the positions they ran.
@@ -173,6 +187,16 @@ membership: {{ session_timeout_ms: {session} }}
     pub fn start(&mut self) -> anyhow::Result<()> {
         self.members.iter_mut().try_for_each(Member::start)?;
         self.members.iter_mut().try_for_each(Member::wait_ready)
+    }
+
+    /// `tidegate audit verify` of everything that was decided.
+    ///
+    /// # Errors
+    /// When it does not verify.
+    pub fn verify(&self) -> anyhow::Result<()> {
+        let said = self.home.run(&["audit", "verify", "--config", "kernel-1.yaml"])?;
+        anyhow::ensure!(said.code == Some(0), "`audit verify` ended with {:?}:\n{}{}", said.code, said.out, said.err);
+        Ok(())
     }
 
     /// Every member still runs.
@@ -298,6 +322,14 @@ impl Member {
         self.running()?.signal(signal)
     }
 
+    /// The most memory it has had resident since it was started, bytes; 0 when it does not run.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn peak_memory(&self) -> anyhow::Result<u64> {
+        self.process.as_ref().map_or(Ok(0), Process::peak_memory)
+    }
+
     /// Messages it dropped as of a former owner.
     #[must_use]
     pub fn dropped(&self) -> f64 {
@@ -305,12 +337,13 @@ impl Member {
         asked.and_then(Result::ok).unwrap_or(0.0)
     }
 
-    /// Promises it found broken.
-    #[must_use]
-    pub fn violations(&self) -> f64 {
-        let names =
-            ["stage", "kernel", "limits", "scheduler"].map(|of| format!("tidegate_{of}_invariant_violations_total"));
-        let asked = self.http.as_ref().map(|http| names.iter().filter_map(|name| http.metric(name, &[]).ok()).sum());
-        asked.unwrap_or(0.0)
+    /// The counters of promises that it found broken itself, of whichever stage; none of a worker.
+    ///
+    /// # Errors
+    /// When it does not answer: that is not the same as 0.
+    pub fn violations(&self) -> anyhow::Result<Vec<(String, f64)>> {
+        let Some(http) = &self.http else { return Ok(Vec::new()) };
+        let is = |name: &str| name.starts_with("tidegate_") && name.contains("_invariant_violations");
+        http.samples(is).with_context(|| format!("ask {} whether it found promises broken", self.name()))
     }
 }

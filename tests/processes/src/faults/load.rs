@@ -21,6 +21,8 @@ enum Kind {
     Work,
     /// Allowed, for a command that writes a line.
     Audited,
+    /// Allowed, for a command that takes long; [`Kind::Work`] where there are no workers for it.
+    Long,
     /// Denied, for the same workers as [`Kind::Work`].
     Forbidden,
     /// Denied, for the command.
@@ -40,6 +42,7 @@ fn kind(number: u64) -> Kind {
     match number % 1_000 {
         3 | 503 => Kind::Audited,
         504 => Kind::ForbiddenAudit,
+        253 => Kind::Long,
         n if n % 20 == 7 => Kind::Forbidden,
         n if n % 100 == 13 => Kind::Unparsable,
         n if n % 50 == 31 => twin(30).map_or(Kind::Work, Kind::Repeat),
@@ -52,7 +55,7 @@ fn kind(number: u64) -> Kind {
 fn origin(number: u64) -> u64 {
     match kind(number) {
         Kind::Repeat(twin) | Kind::Conflict(twin) => twin,
-        Kind::Work | Kind::Audited | Kind::Forbidden | Kind::ForbiddenAudit | Kind::Unparsable => number,
+        Kind::Work | Kind::Audited | Kind::Long | Kind::Forbidden | Kind::ForbiddenAudit | Kind::Unparsable => number,
     }
 }
 
@@ -62,11 +65,13 @@ fn partition(number: u64) -> u32 {
     u32::try_from(scattered % u64::from(PARTITIONS)).unwrap_or(0)
 }
 
-fn value(number: u64) -> Vec<u8> {
+fn value(number: u64, long: bool) -> Vec<u8> {
     let origin = origin(number);
     let (topic, capability) = match kind(number) {
         Kind::Work | Kind::Repeat(_) | Kind::Conflict(_) => ("job.work.do", "work"),
         Kind::Audited => ("job.audit.do", "audit"),
+        Kind::Long if long => ("job.long.do", "long"),
+        Kind::Long => ("job.work.do", "work"),
         Kind::Forbidden => ("job.forbidden.do", "work"),
         Kind::ForbiddenAudit => ("job.forbidden.do", "audit"),
         Kind::Unparsable => return format!("{{\"id\":\"j{number}\",\"tenant\":").into_bytes(),
@@ -83,16 +88,18 @@ fn value(number: u64) -> Vec<u8> {
 pub struct Load {
     writer: Writer,
     topic: String,
+    /// Whether there are workers for long jobs.
+    long: bool,
     began: Instant,
     next: u64,
     landed: HashMap<u64, Position>,
 }
 
 impl Load {
-    /// Towards `topic`; begins now.
+    /// Towards `topic`, with long jobs or without; begins now.
     #[must_use]
-    pub fn begin(writer: Writer, topic: &str) -> Self {
-        Self { writer, topic: topic.to_owned(), began: Instant::now(), next: 0, landed: HashMap::new() }
+    pub fn begin(writer: Writer, topic: &str, long: bool) -> Self {
+        Self { writer, topic: topic.to_owned(), long, began: Instant::now(), next: 0, landed: HashMap::new() }
     }
 
     /// Sends what is due.
@@ -104,7 +111,7 @@ impl Load {
         let due = micros * RATE / 1_000_000;
         while self.next < due {
             let number = self.next;
-            let write = Write { key: None, value: Some(value(number)), headers: Vec::new() };
+            let write = Write { key: None, value: Some(value(number, self.long)), headers: Vec::new() };
             self.writer.hand_over(number, &self.topic, partition(number), &write)?;
             self.next += 1;
         }
@@ -146,7 +153,7 @@ impl Load {
         let at = |number: &u64| self.landed.get(number).copied().context("a twin has not landed");
         let expected = |number: u64| -> anyhow::Result<Expected> {
             Ok(match kind(number) {
-                Kind::Work | Kind::Audited => Expected::Succeeds,
+                Kind::Work | Kind::Audited | Kind::Long => Expected::Succeeds,
                 Kind::Forbidden | Kind::ForbiddenAudit => Expected::Denied,
                 Kind::Unparsable => Expected::Dead("unparsable"),
                 Kind::Repeat(twin) => Expected::Repeats(at(&twin)?),
@@ -159,7 +166,17 @@ impl Load {
     /// Positions of the jobs that a command runs.
     #[must_use]
     pub fn audited(&self) -> Vec<Position> {
-        self.landed.iter().filter(|(number, _)| kind(**number) == Kind::Audited).map(|(_, at)| *at).collect()
+        self.of(Kind::Audited)
+    }
+
+    /// Positions of the long jobs.
+    #[must_use]
+    pub fn long(&self) -> Vec<Position> {
+        if self.long { self.of(Kind::Long) } else { Vec::new() }
+    }
+
+    fn of(&self, wanted: Kind) -> Vec<Position> {
+        self.landed.iter().filter(|(number, _)| kind(**number) == wanted).map(|(_, at)| *at).collect()
     }
 }
 
@@ -175,14 +192,15 @@ mod tests {
                 Kind::Repeat(twin) => {
                     repeats += 1;
                     assert_eq!((kind(twin), partition(twin)), (Kind::Work, partition(number)), "{number}");
-                    assert_eq!(value(twin), value(number));
+                    assert_eq!(value(twin, true), value(number, true));
                 }
                 Kind::Conflict(twin) => {
                     conflicts += 1;
                     assert_eq!((kind(twin), partition(twin)), (Kind::Work, partition(number)), "{number}");
-                    assert_ne!(value(twin), value(number));
+                    assert_ne!(value(twin, true), value(number, true));
                 }
                 Kind::Forbidden => denied += 1,
+                Kind::Long => assert_ne!(value(number, true), value(number, false)),
                 Kind::Work | Kind::Audited | Kind::ForbiddenAudit | Kind::Unparsable => {}
             }
         }

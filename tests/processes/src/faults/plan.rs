@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::fleet::SESSION;
+use anyhow::{Context as _, bail, ensure};
+
+use super::fleet::{Long, SESSION};
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,56 @@ pub const RESTARTED: Duration = Duration::from_secs(1);
 pub const ENDED: Duration = Duration::from_secs(25);
 /// A broker that hangs does so for this long: twice the lease, which is as long as the session.
 pub const HANGS: Duration = SESSION.saturating_mul(2);
+
+/// A run as it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Which blows.
+    pub scenario: Scenario,
+    /// The load lasts so long at least.
+    pub lasts: Duration,
+    /// Workers of long jobs stop them when they cannot prove their leases: then jobs run twice, and the run must find it.
+    pub planted: bool,
+}
+
+impl Plan {
+    /// As the scenario is, without a planted defect.
+    #[must_use]
+    pub const fn of(scenario: Scenario) -> Self {
+        Self { scenario, lasts: scenario.lasts(), planted: false }
+    }
+
+    /// The command line behind the scenario's name: nothing, `--seconds N`, `--planted`.
+    ///
+    /// # Errors
+    /// When it says something else.
+    pub fn read(scenario: Scenario, words: &[String]) -> anyhow::Result<Self> {
+        let (mut plan, mut words) = (Self::of(scenario), words.iter().map(String::as_str));
+        while let Some(word) = words.next() {
+            match word {
+                "--planted" if scenario == Scenario::BrokerStop => plan.planted = true,
+                "--seconds" => {
+                    let number = words.next().context("`--seconds` wants a number")?;
+                    let seconds = number.parse().with_context(|| format!("`{number}` is no number of seconds"))?;
+                    ensure!(seconds > 0, "blows fall for one second at least");
+                    plan.lasts = Duration::from_secs(seconds);
+                }
+                other => bail!(
+                    "`{other}` is not understood; `--seconds N` says for how long blows fall, `--planted` (of `{}`) lets workers stop what they cannot prove to be theirs",
+                    Scenario::BrokerStop.word()
+                ),
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The workers of long jobs.
+    #[must_use]
+    pub fn long(&self) -> Option<Long> {
+        let when_unproven = self.planted.then_some("stop");
+        self.scenario.long_jobs().map(|takes| Long { takes, when_unproven })
+    }
+}
 
 /// A run: which blows, and what they must have led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +160,7 @@ impl Scenario {
                 vec![(Blow::Kill, "kernel-1"), (Blow::Kill, "scheduler-1"), (Blow::Pause, "kernel-2")]
             }
             Self::WorkerKills => on(Blow::Kill, &["worker-1", "auditor-1", "worker-2", "auditor-2"]),
-            Self::WorkerStops => on(Blow::Pause, &["worker-1", "worker-2", "auditor-1"]),
+            Self::WorkerStops => on(Blow::Pause, &["long-1", "worker-1", "long-2", "worker-2", "auditor-1"]),
             Self::BrokerBounce => on(Blow::Bounce, &[BROKER]),
             Self::BrokerStop => on(Blow::Hang, &[BROKER]),
             Self::SchedulerKills => on(Blow::Kill, &["scheduler-1", "scheduler-2"]),
@@ -184,6 +236,37 @@ impl Scenario {
         }
     }
 
+    /// Results that it must have seen refused because the job was another's by then.
+    #[must_use]
+    pub const fn least_stale_fences(self) -> u64 {
+        match self {
+            Self::WorkerStops => 1,
+            Self::Full
+            | Self::Short
+            | Self::WorkerKills
+            | Self::BrokerBounce
+            | Self::BrokerStop
+            | Self::SchedulerKills
+            | Self::RollingTerm => 0,
+        }
+    }
+
+    /// How long the long jobs take, where there are some: so that some of them outlive a blow, or end during it while the one who has
+    /// them next still runs them when it is over.
+    #[must_use]
+    pub const fn long_jobs(self) -> Option<Duration> {
+        match self {
+            Self::BrokerStop => Some(Duration::from_secs(20)),
+            Self::WorkerStops => Some(Duration::from_secs(5)),
+            Self::Full
+            | Self::Short
+            | Self::WorkerKills
+            | Self::BrokerBounce
+            | Self::SchedulerKills
+            | Self::RollingTerm => None,
+        }
+    }
+
     /// Whether every worker lives or ends in order, so that no job may have run twice.
     #[must_use]
     pub const fn runs_once(self) -> bool {
@@ -208,5 +291,25 @@ impl Scenario {
                 Duration::from_secs(20)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_says_how_long_and_whether_a_defect_is_planted_where_one_can_be() {
+        let read = |scenario, words: &[&str]| {
+            Plan::read(scenario, &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(read(Scenario::Full, &[]).unwrap(), Plan::of(Scenario::Full));
+        let planted = read(Scenario::BrokerStop, &["--planted", "--seconds", "7"]).unwrap();
+        assert_eq!((planted.planted, planted.lasts.as_secs()), (true, 7));
+        assert_eq!(planted.long().unwrap().when_unproven, Some("stop"));
+        for wrong in [&["--seconds"][..], &["--seconds", "x"], &["--seconds", "0"], &["--much"]] {
+            assert!(read(Scenario::BrokerStop, wrong).is_err(), "{wrong:?}");
+        }
+        assert!(read(Scenario::Full, &["--planted"]).is_err());
     }
 }

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::fleet::{Fleet, Member};
 use super::load::{Load, RATE};
-use super::plan::{Blow, ENDED, HANGS, PAUSED, RESTARTED, Scenario};
+use super::plan::{Blow, ENDED, HANGS, PAUSED, Plan, RESTARTED, Scenario};
 use super::watch::Watch;
 use crate::broker::Broker;
 use crate::home::own_prefix;
@@ -29,8 +29,14 @@ const BREATH: Duration = Duration::from_secs(3);
 /// Offending jobs whose story is told.
 const STORIES: usize = 3;
 
+/// Most memory that any of the processes may have resident at any time, bytes (I10).
+const MEMORY: u64 = 1 << 30;
+/// Longest wait for a long job to begin.
+const BEGINS: Duration = Duration::from_secs(60);
+
 struct Run {
     began: Instant,
+    plan: Plan,
     scenario: Scenario,
     broker: Broker,
     prefix: String,
@@ -38,20 +44,33 @@ struct Run {
     watch: Watch,
     load: Load,
     dropped: f64,
+    /// The most memory that one of them had, and which.
+    peak: (u64, String),
 }
 
 /// Runs it; the last line said is the ledger's verdict.
 ///
 /// # Errors
 /// When a promise is broken or the run could not be carried out.
-pub fn run(broker: &Broker, scenario: Scenario) -> anyhow::Result<()> {
-    let began = Instant::now();
+pub fn run(broker: &Broker, plan: Plan) -> anyhow::Result<()> {
+    let (began, scenario) = (Instant::now(), plan.scenario);
     let prefix = own_prefix("faults");
-    let mut fleet = Fleet::prepare(broker, &prefix)?;
+    let mut fleet = Fleet::prepare(broker, &prefix, plan.long())?;
     let watch = Watch::begin(broker, &prefix)?;
     fleet.start()?;
-    let load = Load::begin(broker.writer()?, &format!("{prefix}{SOURCE}"));
-    let mut run = Run { began, scenario, broker: broker.clone(), prefix, fleet, watch, load, dropped: 0.0 };
+    let load = Load::begin(broker.writer()?, &format!("{prefix}{SOURCE}"), plan.long().is_some());
+    let mut run = Run {
+        began,
+        plan,
+        scenario,
+        broker: broker.clone(),
+        prefix,
+        fleet,
+        watch,
+        load,
+        dropped: 0.0,
+        peak: (0, String::new()),
+    };
     run.note(&format!("{}: two processes a role are ready; jobs begin", scenario.word()));
     match run.blows() {
         Ok(()) => run.verdict(),
@@ -94,6 +113,7 @@ impl Run {
             }
         }
         self.fleet.check()?;
+        self.weigh()?;
         let dropped: f64 = self.fleet.members.iter().map(Member::dropped).sum();
         self.dropped = self.dropped.max(dropped);
         let unfinished = self.unfinished_jobs()?;
@@ -107,6 +127,24 @@ impl Run {
         Ok(())
     }
 
+    /// No process has more memory than it may.
+    fn weigh(&mut self) -> anyhow::Result<()> {
+        for member in &self.fleet.members {
+            let bytes = member.peak_memory()?;
+            ensure!(
+                bytes <= MEMORY,
+                "{} has had {} MiB resident, more than {}",
+                member.name(),
+                bytes >> 20,
+                MEMORY >> 20
+            );
+            if bytes > self.peak.0 {
+                self.peak = (bytes, member.name().to_owned());
+            }
+        }
+        Ok(())
+    }
+
     /// To the broker. Jobs that are sent meanwhile land when it is back.
     fn broker_blow(&mut self, blow: Blow) -> anyhow::Result<()> {
         if blow == Blow::Bounce {
@@ -115,13 +153,29 @@ impl Run {
             self.broker.control("up")?;
             self.note("        it is up again");
         } else {
+            self.long_jobs_run()?;
             self.broker.control("stop")?;
+            let before = self.fleet.long_runs()?.open();
             self.note("SIGSTOP for the broker");
             self.pass(HANGS)?;
+            let over = self.fleet.long_runs()?.open().intersection(&before).count();
             self.broker.control("cont")?;
-            self.note("        SIGCONT for the broker");
+            self.note(&format!(
+                "        SIGCONT for the broker; {over} long jobs had begun before it hung and not ended"
+            ));
+            ensure!(self.plan.long().is_none() || over > 0, "no long job outlived the broker's stop");
         }
         self.settle()
+    }
+
+    /// Where there are long jobs, waits until one runs.
+    fn long_jobs_run(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        while self.plan.long().is_some() && self.fleet.long_runs()?.open().is_empty() {
+            ensure!(began.elapsed() < BEGINS, "no long job has begun within {BEGINS:?}");
+            self.pass(STEP * 20)?;
+        }
+        Ok(())
     }
 
     fn blow(&mut self, blow: Blow, name: &str) -> anyhow::Result<()> {
@@ -172,7 +226,7 @@ impl Run {
         ensure!(self.watch.look()?.done() > 0, "no job ended although everything is ready");
         let (blows, begins) = (self.scenario.blows(), Instant::now());
         for (number, (blow, name)) in blows.iter().cycle().enumerate() {
-            if number >= blows.len() && begins.elapsed() >= self.scenario.lasts() {
+            if number >= blows.len() && begins.elapsed() >= self.plan.lasts {
                 break;
             }
             self.blow(*blow, name)?;
@@ -193,10 +247,19 @@ impl Run {
         }
         let left = self.unfinished_jobs()?;
         self.note(&format!("drained in {:.1} s, {left} left", last.elapsed().as_secs_f64()));
-        let violations: f64 = self.fleet.members.iter().map(Member::violations).sum();
-        ensure!(violations < 0.5, "the processes count {violations} broken invariants themselves");
+        self.weigh()?;
+        self.note(&format!("no process had more than {} MiB resident ({})", self.peak.0 >> 20, self.peak.1));
+        let mut counters = Vec::new();
+        for member in &self.fleet.members {
+            counters.extend(member.violations()?);
+        }
+        ensure!(!counters.is_empty(), "no process has a counter of broken invariants");
+        counters.retain(|(_, count)| *count > 0.5);
+        ensure!(counters.is_empty(), "the processes count broken invariants themselves: {counters:?}");
         self.fleet.stop()?;
         self.note("everything stopped in order");
+        self.fleet.verify()?;
+        self.note("`audit verify`: all decisions verify");
         Ok(())
     }
 
@@ -207,6 +270,8 @@ impl Run {
         let totals = ledger.totals();
         let mut broken = judge(&ledger, &expected);
         broken.extend(audit(&ledger, &self.fleet, &self.load)?);
+        let long: BTreeSet<Position> = self.load.long().into_iter().collect();
+        broken.extend(self.fleet.long_runs()?.judge(&ledger, &long, self.scenario.runs_once()));
         if self.scenario.runs_once() {
             broken.extend(ran_again(&ledger));
         }
@@ -230,6 +295,10 @@ impl Run {
         ensure!(
             totals.expired >= scenario.least_expired(),
             "verdict: nothing broken, but no lease ended without a result"
+        );
+        ensure!(
+            totals.stale_fences >= scenario.least_stale_fences(),
+            "verdict: nothing broken, but nobody was refused with `stale_fence`"
         );
         say(&format!(
             "[{:6.1} s] verdict: every job ended exactly once, no denied job ran, no job ran without a decision record, \
@@ -308,12 +377,13 @@ fn summary(ledger: &Ledger, totals: &Totals, dropped: f64) -> String {
     }
     let ends: Vec<String> = ends.into_iter().map(|(end, times)| format!("{times} {end}")).collect();
     format!(
-        "  {}\n  {} leases, {} of them ended without a result, {} late results refused; {} messages said again and believed once; {} behind a gap; \
+        "  {}\n  {} leases, {} of them ended without a result, {} late results refused ({} as `stale_fence`); {} messages said again and believed once; {} behind a gap; \
          {} records read; the processes' own count of dropped messages of former owners: {dropped}",
         ends.join(", "),
         totals.leases,
         totals.expired,
         totals.refused,
+        totals.stale_fences,
         totals.repeated,
         totals.gaps,
         totals.records

@@ -73,11 +73,18 @@ pub enum Fact {
         source: Position,
         /// Its token.
         token: Token,
+        /// Who has it.
+        #[serde(default)]
+        worker: Box<str>,
     },
     /// Scheduler: a lease ended without result.
     LeaseExpired {
         /// The job.
         source: Position,
+        /// Its token.
+        token: Token,
+        /// Why, as a word.
+        end: String,
     },
     /// Scheduler: a leased job is to stop.
     CancelAsked(IgnoredAny),
@@ -106,8 +113,15 @@ pub enum Fact {
     },
     /// Scheduler.
     ResultRepeated(IgnoredAny),
-    /// Scheduler: a result that is not believed.
-    ResultRefused(IgnoredAny),
+    /// Scheduler: a result that is not believed, or a job that its worker lists and no longer has.
+    ResultRefused {
+        /// The job.
+        source: Position,
+        /// Who said so.
+        by: Holder,
+        /// Why, as a word.
+        reason: String,
+    },
     /// Scheduler: the second live record of a job.
     JobDuplicate {
         /// This record.

@@ -62,8 +62,12 @@ pub struct Account {
     pub ran_ms: Option<i64>,
     /// Tokens that results named.
     pub reported: Vec<Token>,
-    /// Leases that ended without result, in valid groups.
-    pub expired: u32,
+    /// Leases in valid groups.
+    pub leases: Vec<Lease>,
+    /// What was refused in valid groups: the token, and why.
+    pub refused: Vec<(Token, String)>,
+    /// The broker's time of its end in the scheduler's facts.
+    pub ended_ms: Option<i64>,
     /// Ends in valid groups of the scheduler.
     pub ended: u32,
     /// The token of the result that ended it.
@@ -72,6 +76,27 @@ pub struct Account {
     pub finished: u32,
     /// The outcome there.
     pub outcome: Option<String>,
+}
+
+/// A lease, from the scheduler's valid groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Its token.
+    pub token: Token,
+    /// Who had it.
+    pub worker: Box<str>,
+    /// The broker's time of its grant.
+    pub granted_ms: i64,
+    /// When and why it ended, where that was without a result.
+    pub lost: Option<(i64, String)>,
+}
+
+impl Lease {
+    /// Whether it ended without a result although its worker may have begun the job: one that is given back never ran.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.as_ref().is_some_and(|(_, end)| end != "given_back")
+    }
 }
 
 /// What the log's records add up to besides the accounts.
@@ -93,6 +118,8 @@ pub struct Totals {
     pub leases: u64,
     /// Results that the scheduler did not believe: of workers whose lease was another's by then.
     pub refused: u64,
+    /// Those of them whose token was no longer the job's.
+    pub stale_fences: u64,
 }
 
 /// What a topic of a run is to the ledger.
@@ -120,6 +147,7 @@ pub struct Ledger {
     leases: u64,
     expired: u64,
     refused: u64,
+    stale_fences: u64,
     approved: u64,
     done: u64,
 }
@@ -204,6 +232,7 @@ impl Ledger {
             leases: self.leases,
             expired: self.expired,
             refused: self.refused,
+            stale_fences: self.stale_fences,
             ..Totals::default()
         };
         for log in facts {
@@ -294,7 +323,7 @@ impl Ledger {
 
     fn fact(&mut self, fact: Fact, valid: bool, at_ms: i64) -> anyhow::Result<()> {
         match fact {
-            Fact::LeaseGranted { source, token } => {
+            Fact::LeaseGranted { source, token, worker } => {
                 let account = self.of(source);
                 account.tokens.push(token);
                 account.ran_ms = earlier(account.ran_ms, at_ms);
@@ -303,6 +332,7 @@ impl Ledger {
                         bail!("the token of {source} does not rise: {token:?} after {:?}", account.valid_token);
                     }
                     account.valid_token = Some(token);
+                    account.leases.push(Lease { token, worker, granted_ms: at_ms, lost: None });
                     self.leases += 1;
                 }
             }
@@ -333,13 +363,17 @@ impl Ledger {
                     self.done += 1;
                 }
             }
-            Fact::LeaseExpired { source } => {
-                self.of(source).expired += 1;
+            Fact::LeaseExpired { source, token, end } => {
+                let Some(lease) = self.of(source).leases.iter_mut().find(|lease| lease.token == token) else {
+                    bail!("a lease of {source} ended, {token:?}, which no valid group granted");
+                };
+                lease.lost = Some((at_ms, end));
                 self.expired += 1;
             }
             Fact::JobFinished { source, outcome, by } => {
                 let account = self.of(source);
                 account.ended += 1;
+                account.ended_ms = Some(at_ms);
                 account.ended_by = by.map(|holder| holder.token);
                 if outcome == "succeeded" && account.ended_by != account.valid_token {
                     bail!("{source} was ended by {:?} although {:?} held it", account.ended_by, account.valid_token);
@@ -350,7 +384,11 @@ impl Ledger {
             // A former owner's that came late; the new owner sent it again.
             Fact::WorkRefused { reason, .. } if reason == "former_owner" => {}
             Fact::WorkRefused { detail, .. } => bail!("a record on `approved` was refused: {detail}"),
-            Fact::ResultRefused(_) => self.refused += 1,
+            Fact::ResultRefused { source, by, reason } => {
+                self.refused += 1;
+                self.stale_fences += u64::from(reason == "stale_fence");
+                self.of(source).refused.push((by.token, reason));
+            }
             Fact::PolicyAdopted(_)
             | Fact::CancelAsked(_)
             | Fact::WithdrawalKept(_)

@@ -18,7 +18,7 @@ use tidegate_protocol::time::Timestamp;
 use tidegate_spine::inbox::Inbox;
 use tidegate_spine::{Headers, Landing, NewRecord, Producer, ProducerOptions, Record, Spine};
 use tidegate_worker::run::gate::{Gate, NotOurs};
-use tidegate_worker::session::{Action, Ended, Identity, Incarnation, JobKey, Retry, Session};
+use tidegate_worker::session::{Action, Ended, Identity, Incarnation, JobKey, Retry, Session, WhenUnproven};
 
 use super::executions::{Execution, Executions};
 use super::families;
@@ -89,6 +89,11 @@ impl Member {
         Able { capabilities: self.capabilities.iter().map(|name| (*name).to_owned()).collect(), labels, tenants }
     }
 
+    /// What becomes of its jobs while their leases are in doubt: in a third of the seeds they are stopped.
+    fn unproven(&self) -> WhenUnproven {
+        if self.seed.is_multiple_of(3) { WhenUnproven::Stop } else { WhenUnproven::Keep }
+    }
+
     /// Whether it asks who wrote an order, and for a job's ticket.
     fn checks(&self) -> bool {
         self.plant != Plant::TicketUnchecked
@@ -132,7 +137,8 @@ impl Member {
             let link = |(shard, producer)| Link {
                 session: Session::new(identity.clone(), incarnation, clock.now())
                     .labelled(able.labels.clone())
-                    .of_tenants(tenants.clone()),
+                    .of_tenants(tenants.clone())
+                    .when_unproven(self.unproven()),
                 producer,
                 reports: named("reports.p").partition(shard),
                 landing: None,

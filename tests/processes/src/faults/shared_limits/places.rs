@@ -69,7 +69,7 @@ impl Places {
         *number += 1;
         let number = *number;
         match fact {
-            Fact::LeaseGranted { source, token } => {
+            Fact::LeaseGranted { source, token, .. } => {
                 let lease = Lease {
                     of: source,
                     token,
@@ -85,7 +85,7 @@ impl Places {
                 }
                 self.leases.push(lease);
             }
-            Fact::LeaseExpired { source } | Fact::JobRetried { source } | Fact::JobReturned { source } => {
+            Fact::LeaseExpired { source, .. } | Fact::JobRetried { source } | Fact::JobReturned { source } => {
                 self.end(source, number, met, None);
             }
             Fact::JobFinished { source, by, .. } => {
@@ -108,7 +108,7 @@ impl Places {
             | Fact::WithdrawalMoved(_)
             | Fact::JobDue(_)
             | Fact::ResultRepeated(_)
-            | Fact::ResultRefused(_)
+            | Fact::ResultRefused { .. }
             | Fact::JobDuplicate { .. }
             | Fact::JobMoved(_)
             | Fact::WorkRefused { .. }
@@ -241,8 +241,8 @@ mod tests {
             let met = Met { partition: shard, at_ms: *at_ms, ..Met::default() };
             let token = Token { epoch: 1, attempt: u32::try_from(*at_ms).unwrap() };
             let fact = match *what {
-                "lease" => Fact::LeaseGranted { source: of(*job), token },
-                "expire" => Fact::LeaseExpired { source: of(*job) },
+                "lease" => Fact::LeaseGranted { source: of(*job), token, worker: "w".into() },
+                "expire" => Fact::LeaseExpired { source: of(*job), token, end: "silent".into() },
                 _ => Fact::JobFinished { source: of(*job), outcome: "succeeded".into(), by: None },
             };
             places.take(&met, fact).unwrap();
@@ -277,6 +277,6 @@ mod tests {
         let mut places = Places::default();
         tell(&mut places, 0, &[(10, 1, "lease")]);
         let (met, token) = (Met { partition: 1, ..Met::default() }, Token { epoch: 2, attempt: 1 });
-        assert!(places.take(&met, Fact::LeaseGranted { source: of(1), token }).is_err());
+        assert!(places.take(&met, Fact::LeaseGranted { source: of(1), token, worker: "w".into() }).is_err());
     }
 }
