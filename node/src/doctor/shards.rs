@@ -134,7 +134,8 @@ mod tests {
         let input = spec.name.partition(0);
         let one = Wanted { topic, spec, foreign: false, adopt: false };
         let mut report = Report::default();
-        let waiting = Waiting { behind: 3, age: Duration::from_secs(seconds), kept: kept.map(Duration::from_secs), read: true };
+        let waiting =
+            Waiting { behind: 3, age: Duration::from_secs(seconds), kept: kept.map(Duration::from_secs), read: true };
         tell_waiting(&mut report, &input, &one, &waiting);
         report.findings.into_iter().map(|found| (found.level, format!("{}; {}", found.what, found.remedy))).collect()
     }
