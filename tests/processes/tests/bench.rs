@@ -1,6 +1,6 @@
 //! `tidegate bench` on a real Kafka that asks who is there: its topics are gone when a signal has ended it.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -52,6 +52,9 @@ impl Owner {
             .set("message.timestamp.type", "CreateTime");
         let made = block_on(self.admin.create_topics(&[new], &AdminOptions::new())).unwrap();
         assert!(made.iter().all(Result::is_ok), "{made:?}");
+        // The broker says so before everybody is told of it.
+        let told = || Ok(self.broker.topics(topic)?.contains_key(topic).then_some(()));
+        until(PATIENCE, "the topic is there", told).unwrap();
     }
 
     /// How a topic stands.
