@@ -236,7 +236,8 @@ async fn headers_of(spine: &EmbeddedSpine, topic: &str, id: &str) -> BTreeMap<St
         tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("{topic}: nothing of `{id}`")).unwrap();
         let of_job = |record: &&Record| record.key.as_deref() == Some(id.as_bytes());
         if let Some(record) = records.iter().find(of_job) {
-            let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
+            // Signatures are no text.
+            let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
             return record.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
         }
     }
