@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import tidegate
@@ -12,11 +13,15 @@ from conftest import Dev
 from played import LEASE, Gateway, playing
 
 
+def _says(name: str) -> Callable[[Any], str]:
+    return lambda payload: name
+
+
 def test_a_job_that_asks_for_labels_comes_to_the_worker_that_has_them() -> None:
     async def main() -> None:
         plain, labelled = tidegate.Worker(), tidegate.Worker(labels={"zone": "eu"})
         for worker, name in ((plain, "plain"), (labelled, "labelled")):
-            worker.capability("look")(lambda payload, name=name: name)
+            worker.capability("look")(_says(name))
         async with plain.running(), labelled.running(), tidegate.Client(tenant="acme") as client:
             for select, who in (({"zone": "eu"}, "labelled"), ({"zone": False}, "plain")):
                 for _ in range(3):
