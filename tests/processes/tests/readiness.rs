@@ -1,5 +1,5 @@
 //! `/readyz` follows the spine: 503 and why while the broker does not answer, 200 when it does again.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -67,7 +67,9 @@ fn without_a_usable_policy_nothing_is_read_and_when_one_comes_it_goes_on() {
             Ok((ready.status == 503 && all).then_some(()))
         });
         waits.unwrap_or_else(|error| panic!("{name}: {error}: {:?}", dev.http.get("/readyz")));
-        assert!(said == "no policy is loaded" || dev.process.err().contains(said), "{name}: {}", dev.process.err());
+        // Not before it has stood there for two looks.
+        until(PATIENCE, said, || Ok((said == "no policy is loaded" || dev.process.err().contains(said)).then_some(())))
+            .unwrap_or_else(|error| panic!("{name}: {error}: {}", dev.process.err()));
         assert_eq!(dev.http.get(&format!("/v1/jobs/{}", in_path(source))).unwrap().status, 404, "{name}");
         assert!(dev.http.metric("tidegate_kernel_records_total", &[]).unwrap() < 0.5, "{name}");
 
