@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_pool_without_a_worker_that_is_heard_is_named() {
         let nobody = (Level::Note, "no worker of pool `p` is heard".to_owned());
-        assert_eq!(told(2, &[]), [nobody.clone()]);
+        assert_eq!(told(2, &[]), std::slice::from_ref(&nobody));
         assert_eq!(told(2, &[worker("a", 0, WorkerState::Unheard)]), [nobody]);
     }
 }

@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn what_has_waited_for_more_than_half_of_its_retention_is_bad() {
         let reports = || Topic::Reports(PoolName::new("p").unwrap());
-        let bad = "`t/0`: 3 records are not settled, the oldest for 51 s of the 100 s it is kept; run its scheduler, \
+        let bad = "`t/0`: 3 records are not settled, the oldest for 51 s of the 100 s it is kept; run its scheduler, gateway, \
                    or keep it longer (`topics.retention`)";
         assert_eq!(told(reports(), Some(100), 51), [(Level::Bad, bad.to_owned())]);
         assert_eq!(told(reports(), Some(100), 50), [], "half of it");

@@ -151,6 +151,7 @@ impl Connection {
             Err(error) => return Err(self.topic_error(failure::code(&error), &spec.name)),
             Ok(Some(Ok(_)) | None) => {}
         }
+        self.until_set(&admin, spec).await?;
         self.limits.learn(&spec.name, limits::record_limit(limits::batch_limit(spec.max_record_bytes)));
         if has < spec.partitions {
             let count = usize::try_from(spec.partitions).unwrap_or(usize::MAX);
@@ -161,6 +162,30 @@ impl Connection {
             self.until("made the new partitions usable", move |c| c.asking.led(&name, partitions)).await?;
         }
         Ok(())
+    }
+
+    /// Asks until the broker shows the settings of `spec`: it answers a change before it acts on it.
+    async fn until_set(&self, admin: &Admin, spec: &TopicSpec) -> Result<(), SpineError> {
+        let until = Instant::now() + self.options.request_timeout;
+        let wanted = wanted(spec);
+        loop {
+            let found = self.configs(admin, std::slice::from_ref(&spec.name)).await?.into_iter().next();
+            let found =
+                found.unwrap_or(Err(Code::UnknownTopicOrPartition)).map_err(|e| self.topic_error(e, &spec.name))?;
+            let value = |name: &str| found.get(name).and_then(|entry| entry.value.as_deref());
+            if wanted.iter().all(|(name, wanted)| value(name) == Some(wanted)) {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                let words = format!("topic `{}`: the brokers do not yet show its new settings", spec.name);
+                return Err(self.error(Failure::Unavailable(words)));
+            }
+            let pause = || {
+                std::thread::sleep(Duration::from_millis(5));
+                Ok(())
+            };
+            self.ask(pause).await?;
+        }
     }
 
     pub(crate) async fn delete(self: &Arc<Self>, topic: &TopicName) -> Result<(), SpineError> {

@@ -1,6 +1,7 @@
 //! Topics of a real Kafka that are not kept as they should be: nothing begins on them, and what is adopted stays as it is.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::executor::block_on;
 use rdkafka::ClientConfig;
@@ -8,6 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, Resou
 use rdkafka::client::DefaultClientContext;
 use tidegate_processes::broker::Broker;
 use tidegate_processes::home::{Home, KEYS, own_prefix};
+use tidegate_processes::process::until;
 
 use super::must_end;
 
@@ -36,6 +38,9 @@ impl Admin {
         let request = AlterConfig::new(ResourceSpecifier::Topic(topic));
         let request = all.iter().fold(request, |request, (name, value)| request.set(name, value));
         block_on(self.0.alter_configs([&request], &AdminOptions::new())).unwrap().remove(0).unwrap();
+        // A broker answers before it shows the change.
+        let shown = || Ok((self.set(topic) == all).then_some(()));
+        until(Duration::from_secs(60), "the broker shows the new setting", shown).unwrap();
     }
 }
 
