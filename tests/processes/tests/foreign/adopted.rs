@@ -191,7 +191,7 @@ fn foreign_topics_are_judged_run_and_observed_and_stay_as_they_are() {
 
     // What cannot be mapped is dead, its bytes as they were.
     for (partition, value, says) in [
-        (0, r#"{"kind":"pay",  "trace":"no order"}"#, "/order/number"),
+        (0, r#"{"kind":"pay",  "trace":"no order"}"#, "`/order` is missing"),
         (1, r#"{"kind":"pay","order":{"number":30},"new":1}"#, "neither used nor dropped"),
         (2, "<order number='31'/>", "not JSON"),
     ] {
