@@ -1,16 +1,27 @@
 //! `tidegate dev` in this process: jobs in over HTTP, stories out.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
 use tidegate_node::config::Written;
 use tidegate_node::{Dev, DevNode, dev};
+use tidegate_protocol::address::TopicName;
+use tidegate_protocol::topics::partition_of;
+use tidegate_spine::{Record, Spine, Start};
 
 /// Generous: machines that run tests are busy. Nothing waits for it when all is well.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn start(folder: &std::path::Path) -> DevNode {
+    start_with(folder, |_| {}).await
+}
+
+/// The same with other settings.
+async fn start_with(folder: &std::path::Path, change: impl FnOnce(&mut Dev)) -> DevNode {
     if let Ok(filter) = std::env::var("TIDEGATE_LOG") {
         // The second test of a process finds them set up.
         let _ = tidegate_telemetry::logs::install(tidegate_telemetry::logs::Format::Text, &filter);
@@ -18,6 +29,7 @@ async fn start(folder: &std::path::Path) -> DevNode {
     let mut how = Dev::new(folder);
     how.listen = Some("127.0.0.1:0".parse().unwrap());
     how.workers = ["greet=builtin:echo".parse().unwrap(), "fail=false".parse().unwrap()].to_vec();
+    change(&mut how);
     let node = dev(how).await.unwrap();
     tokio::time::timeout(PATIENCE, node.ready()).await.unwrap_or_else(|_| panic!("not ready: {:?}", node.readiness()));
     node
@@ -216,4 +228,78 @@ async fn a_job_allowed_under_constraints_runs_within_them_or_not_at_all() {
     assert_eq!(boxed["state"], "failed", "{boxed}");
     assert!(boxed["reason"].as_str().unwrap().contains("does not enforce sandbox.isolated"), "{boxed}");
     node.stop().await;
+}
+
+/// The headers of the record about a job that stands in that topic, of which all partitions are as many as are made unless told.
+async fn headers_of(spine: &EmbeddedSpine, topic: &str, id: &str) -> BTreeMap<String, String> {
+    let topic = TopicName::new(topic).unwrap();
+    let partitions = spine.describe(std::slice::from_ref(&topic)).await.unwrap()[0].as_ref().unwrap().partitions;
+    let mut reader = spine.reader("test").await.unwrap();
+    let handle = reader.open(&topic.partition(partition_of(id.as_bytes(), partitions)), Start::At(0));
+    loop {
+        let mut records = Vec::new();
+        let read = poll_fn(|cx| reader.poll_read(handle, 1, cx, &mut records));
+        tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("{topic}: nothing of `{id}`")).unwrap();
+        let of_job = |record: &&Record| record.key.as_deref() == Some(id.as_bytes());
+        if let Some(record) = records.iter().find(of_job) {
+            // Signatures are no text.
+            let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+            return record.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_became_of_every_job_is_a_cloudevent_where_the_configuration_says_so_and_nowhere_else() {
+    for wanted in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let node = start_with(folder.path(), |how| {
+            let policy = folder.path().join("rules");
+            std::fs::create_dir_all(&policy).unwrap();
+            let rules =
+                "id: p\nrevision: 1\nrules:\n  - { id: ok, match: { topics: [job.demo.>] }, decision: allow }\n";
+            std::fs::write(policy.join("p.yaml"), rules).unwrap();
+            let mut config = Written::default();
+            config.topics.cloudevents = wanted;
+            (how.config, how.policy) = (Some(config), Some(policy));
+        })
+        .await;
+        let jobs =
+            [("ran", "job.demo.greet", "greet"), ("failed", "job.demo.fail", "fail"), ("no", "job.bank.pay", "greet")];
+        let mut stories = Vec::new();
+        for (id, topic, capability) in jobs {
+            let (status, answer) = ask(&node, "POST", "/v1/jobs", Some(job(id, topic, capability).to_string())).await;
+            assert_eq!(status, 202, "{answer}");
+            stories.push(story(&node, answer["source"].as_str().unwrap()).await);
+        }
+        tokio::time::timeout(PATIENCE, node.stop()).await.unwrap();
+        // What a consumer reads that knows nothing of us.
+        let spine = EmbeddedSpine::open(EmbeddedOptions::new(folder.path().join("spine"))).unwrap();
+        for (topic, kind, of) in [
+            ("tidegate.finished", "finished", &stories[0]),
+            ("tidegate.finished", "finished", &stories[1]),
+            ("tidegate.finished", "finished", &stories[2]),
+            ("tidegate.denied", "denied", &stories[2]),
+        ] {
+            let (id, source) = (of["id"].as_str().unwrap(), of["source"].as_str().unwrap());
+            let headers = headers_of(&spine, topic, id).await;
+            let said = |name: &str| headers.get(name).map(String::as_str);
+            if !wanted {
+                assert!(!headers.keys().any(|name| name.starts_with("ce_")), "{topic} {id}: {headers:?}");
+                continue;
+            }
+            for (name, value) in [
+                ("ce_specversion", "1.0"),
+                ("ce_type", &format!("tidegate.job.{kind}")),
+                ("ce_source", "/tidegate/jobs.raw"),
+                ("ce_subject", id),
+                ("ce_tenant", "acme"),
+                ("content-type", "application/json"),
+            ] {
+                assert_eq!(said(name), Some(value), "{topic} {id}: {headers:?}");
+            }
+            assert!(said("ce_id").unwrap().starts_with(&format!("{source}.{kind}.")), "{headers:?}");
+            assert!(said("ce_time").unwrap().ends_with('Z'), "{headers:?}");
+        }
+    }
 }
