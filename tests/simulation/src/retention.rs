@@ -1,6 +1,7 @@
 //! Retention at its limits: what no owner needs any more goes at once, and now and then something goes that one did need.
 
-use tidegate_protocol::address::TopicPartition;
+use serde::de::IgnoredAny;
+use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::control::{AcceptedLoss, Kind};
 use tidegate_protocol::headers;
 use tidegate_protocol::signature::signed;
@@ -11,16 +12,31 @@ use tidegate_stage::ShardSpec;
 use crate::chance::Chance;
 use crate::executor::Core;
 use crate::keys;
-use crate::ledger::facts::{places, valid};
-use crate::spine::SimSpine;
+use crate::ledger::facts::{ValidGroup, places, valid};
+use crate::spine::{SimSpine, Stored};
 
-/// Time retention at its limit: of these inputs, which are not trimmed, goes what no valid group needs any more.
+/// Up to this offset of a facts log groups are released, whoever takes over: a mark counts when no claim of a higher epoch stands before it.
+fn released(log: &[Stored], groups: &[ValidGroup<IgnoredAny>]) -> Option<Offset> {
+    let is_claim = |stored: &&Stored| stored.record.headers.text(headers::KIND) == Some("claim") && !stored.is_forged();
+    let claims: Vec<Offset> = log.iter().filter(is_claim).map(|stored| stored.record.offset).collect();
+    let superseded =
+        |group: &ValidGroup<_>| claims.iter().any(|claim| *claim > group.group.epoch && *claim < group.offset);
+    groups.iter().filter(|group| !superseded(group)).filter_map(|group| group.group.released).max()
+}
+
+/// Time retention at its limit: of these inputs, which are not trimmed, goes what no owner needs any more, to decide or to say again what
+/// followed from it: what a place had passed when its group was released.
 pub fn retain(spine: &SimSpine, spec: &ShardSpec, inputs: &[TopicPartition]) {
     let mut broker = spine.broker();
-    let groups = valid::<serde::de::IgnoredAny>(broker.log(&spec.facts), spec.sender.as_str());
+    let groups = valid::<IgnoredAny>(broker.log(&spec.facts), spec.sender.as_str());
+    let Some(released) = released(broker.log(&spec.facts), &groups) else { return };
     for input in inputs {
         let mut position = 0;
-        places(&groups, |_, known| position = known.get(input).map_or(0, |recorded| recorded.position));
+        places(&groups, |group, known| {
+            if group.offset <= released {
+                position = known.get(input).map_or(0, |recorded| recorded.position);
+            }
+        });
         broker.trim(input, position);
     }
 }

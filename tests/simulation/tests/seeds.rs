@@ -11,11 +11,13 @@ use tidegate_simulation::seeds::{Outcome, guarded, run_many};
 const SEEDS: u64 = 300;
 
 /// What must have been there to be judged in so many seeds, and how often at least.
-const TRIED: [(&str, u64); 4] = [
+const TRIED: [(&str, u64); 6] = [
     ("held jobs released", SEEDS / 2),
     ("leases for whoever's turn it was", SEEDS),
     ("leases of a key that others have", SEEDS / 2),
     ("leases that ask for labels", SEEDS / 2),
+    ("runs in which everything is written twice", SEEDS / 20),
+    ("lives of workers with wrong clocks", SEEDS / 6),
 ];
 
 fn outcomes(base: u64, count: u64, bug: Bug, each: impl FnMut(Outcome) -> bool) {

@@ -4,6 +4,8 @@
 //! interleaving of the protocol that `stage` implements. The tests in `tests/` say which configurations must hold and
 //! which variants - each leaves one part of the protocol out - must be found out.
 //!
+//! Where `stage` does otherwise (docs/decisions 0004 and 0007) the rules are [`rules::Rules::CODE`], explored in the same way.
+//!
 //! Several owners want one shard; each may stop at any point and go on later (a paused process, a late packet). Appends are
 //! atomic and ordered within one log and never across logs. A group of facts or a message that was handed to the client
 //! lands at any later time, in the order it was handed over, or never: then its owner stops for good, while what is behind

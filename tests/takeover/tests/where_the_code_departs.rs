@@ -31,7 +31,7 @@ fn to_ask_for_the_barrier_of_its_own_epoch_changes_nothing_for_right_owners() {
 
 #[test]
 fn a_claimant_that_vanishes_takes_messages_with_it_unless_the_shard_is_taken_over_anew() {
-    let vanishing = Configuration::new(&[ONE, ONE], 1).with_claimants_that_vanish();
+    let vanishing = Configuration::new(&[ONE, ONE], 2).with_claimants_that_vanish();
     let found = Takeover(vanishing.clone()).checker().finish_when(HasDiscoveries::Any).spawn_bfs().join();
     let violated: Vec<_> = found.discoveries().into_keys().collect();
     assert_eq!(violated, [NOTHING_LOST], "it fenced what the live owner writes to, and nobody emits it again");

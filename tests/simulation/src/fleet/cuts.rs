@@ -45,6 +45,12 @@ pub fn begin(seed: u64, core: &Core, spine: &SimSpine, specs: &[&ShardSpec], unt
     }
 }
 
+/// How many ranges of inputs these groups give up.
+#[must_use]
+pub fn given_up<F>(groups: &[ValidGroup<F>]) -> u64 {
+    groups.iter().map(|group| group.group.lost.len() as u64).sum()
+}
+
 /// Whether a record of an input was lost and given up.
 #[must_use]
 pub fn is_lost<F>(groups: &[ValidGroup<F>], of: &TopicPartition, offset: Offset) -> bool {

@@ -19,6 +19,8 @@ pub struct Able {
     pub labels: BTreeMap<String, String>,
     /// The tenants whose jobs it takes; `None` for all.
     pub tenants: Option<BTreeSet<String>>,
+    /// Its clock is off by more than a ticket counts beyond its time.
+    pub wrong_clock: bool,
 }
 
 /// By name and incarnation.
@@ -29,6 +31,12 @@ impl Members {
     /// A life begins.
     pub fn note(&self, worker: &str, incarnation: u64, able: Able) {
         locked(&self.0).insert((worker.to_owned(), incarnation), able);
+    }
+
+    /// Lives with a clock that is off by more than anybody allows for.
+    #[must_use]
+    pub fn wrong_clocks(&self) -> u64 {
+        locked(&self.0).values().filter(|able| able.wrong_clock).count() as u64
     }
 
     /// Judges who was given what; how many leases were of jobs that ask for labels.

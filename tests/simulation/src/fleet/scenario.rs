@@ -151,7 +151,12 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             ("leases that ask for labels", members.check(&groups, &asked, verdicts)),
         ];
         judged.tried.extend(tried);
-        judged.tried.insert("runs in which everything is written twice", u64::from(storms));
+        let given_up = decisions.iter().map(|groups| cuts::given_up(groups)).sum::<u64>() + cuts::given_up(&groups);
+        judged.tried.extend([
+            ("runs in which everything is written twice", u64::from(storms)),
+            ("ranges of inputs given up", given_up),
+            ("lives of workers with wrong clocks", members.wrong_clocks()),
+        ]);
         let executions = executions.all();
         lives::check(decisions.iter().map(Vec::as_slice), &groups, &gone, verdicts);
         judge::check_executions(&executions, &allowed, verdicts);

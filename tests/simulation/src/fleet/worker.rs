@@ -86,7 +86,12 @@ impl Member {
         }
         let alone = self.number > 1 && !self.contended && chance.percent(30);
         let tenants = alone.then(|| BTreeSet::from([(*chance.one_of(&TENANTS)).to_owned()]));
-        Able { capabilities: self.capabilities.iter().map(|name| (*name).to_owned()).collect(), labels, tenants }
+        Able {
+            capabilities: self.capabilities.iter().map(|name| (*name).to_owned()).collect(),
+            labels,
+            tenants,
+            wrong_clock: false,
+        }
     }
 
     /// What becomes of its jobs while their leases are in doubt: in a third of the seeds they are stopped.
@@ -128,7 +133,7 @@ impl Member {
             let (lane, lane_position) = (inbox.opened_at().0.partition, inbox.opened_at().1);
             last = clock.now().millis().max(last + 1);
             let incarnation = Incarnation { number: last, lane, lane_position };
-            let able = self.able(&mut chance);
+            let able = Able { wrong_clock: clock.off() > LEEWAY, ..self.able(&mut chance) };
             self.members.note(&self.name, incarnation.number, able.clone());
             let tenants: Option<Vec<TenantId>> =
                 able.tenants.map(|all| all.iter().filter_map(|name| TenantId::new(name).ok()).collect());

@@ -2,12 +2,14 @@
 //! monotonic time counts from there. So a step of the wall clock does nothing to a life, and is the next one's error: a worker may
 //! be seconds off, begin later with an earlier time, and run its monotonic clock a little fast or slow.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use tidegate_protocol::time::Timestamp;
 use tidegate_stage::Clock as _;
 
 use crate::chance::Chance;
-use crate::clock::SimClock;
+use crate::clock::{SimClock, broker_us};
 use crate::executor::Core;
 
 /// Most that a clock is off in a run with bad ones, microseconds; ten times what a ticket counts beyond its time.
@@ -17,6 +19,7 @@ const MODEST: u64 = 300_000;
 
 /// See the module.
 pub struct WorkerClock {
+    core: Core,
     clock: SimClock,
     began: u64,
     at: u64,
@@ -36,13 +39,19 @@ impl WorkerClock {
         let ppm = off(chance, 6_000) - 3_000;
         let clock = SimClock::new(core.clone(), skew, chance.within(0..1_000_000_000), ppm);
         let (began, at) = (clock.mono_us(), clock.wall_us());
-        Self { clock, began, at }
+        Self { core: core.clone(), clock, began, at }
     }
 
     /// What it shows.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         Timestamp(self.at + (self.clock.mono_us() - self.began))
+    }
+
+    /// By how much it is off.
+    #[must_use]
+    pub fn off(&self) -> Duration {
+        Duration::from_micros(self.clock.wall_us().abs_diff(broker_us(self.core.now())))
     }
 
     /// Completes when it shows `at`.
