@@ -37,7 +37,7 @@ hammer: ## ten million spends of limits over eight shards, with kills and wrong 
 
 faults: setup ## kill, pause and stop real processes on a real Kafka under load; SCENARIO=full|worker-kills|worker-stops|broker-bounce|broker-stop|scheduler-kills|rolling-term|worker-dies|scheduler-backlog|shared-limits; the last line is the ledger's verdict
 	$(CARGO) build -p tidegate-cli -p tidegate-processes --bins
-	deploy/ci/with-kafka target/debug/faults $(SCENARIO)
+	deploy/ci/with-kafka $(if $(filter broker-stop,$(SCENARIO)),--set broker.session.timeout.ms=600000) target/debug/faults $(SCENARIO)
 
 abuse: ## the abuse matrices: forged, foreign, altered, replayed, unsigned tickets and approvals, lying and flooding workers, and leases over HTTP; no broker needed
 	$(CARGO) build -p tidegate-cli

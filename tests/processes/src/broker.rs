@@ -1,7 +1,7 @@
 //! The bare Kafka client: writes and reads anything, with none of our code.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -87,22 +87,25 @@ impl Broker {
         Ok(Self { address, sasl, data })
     }
 
+    /// One of its own in that folder, on a free port, with further `server.properties`; [`Self::control`] ends it (`down`).
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(data: PathBuf, settings: &[&str]) -> anyhow::Result<Self> {
+        let mut more = vec!["--port", "0"];
+        more.extend(settings.iter().flat_map(|setting| ["--set", *setting]));
+        kafka("up", &data, &more)?;
+        let port = std::fs::read_to_string(data.join("port")).context("read the broker's port")?;
+        Ok(Self { address: format!("127.0.0.1:{}", port.trim()), sasl: None, data: Some(data) })
+    }
+
     /// `deploy/local/kafka COMMAND` for this broker: `up` as it was, `down`, `stop`, `cont`.
     ///
     /// # Errors
     /// When it is not known where the broker lives, or the command fails.
     pub fn control(&self, command: &str) -> anyhow::Result<()> {
         let data = self.data.as_ref().context("TIDEGATE_TEST_KAFKA_DATA does not say where the broker lives")?;
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/local/kafka");
-        let mut started = std::process::Command::new(script);
-        started.arg(command).arg("--data").arg(data);
-        if command == "up" {
-            started.args(["--sasl", "--tls"]);
-        }
-        let ended = started.output().with_context(|| format!("start `{script}`"))?;
-        let said = String::from_utf8_lossy(&ended.stderr);
-        anyhow::ensure!(ended.status.success(), "`kafka {command}` ended with {}: {said}", ended.status);
-        Ok(())
+        kafka(command, data, if command == "up" { &["--sasl", "--tls"] } else { &[] })
     }
 
     /// The spine URL of it.
@@ -214,6 +217,17 @@ impl Broker {
             .context("make a Kafka producer")?;
         Ok(Writer { producer, landed })
     }
+}
+
+/// `deploy/local/kafka` for the broker in a folder.
+fn kafka(command: &str, data: &Path, more: &[&str]) -> anyhow::Result<()> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/local/kafka");
+    let mut started = std::process::Command::new(script);
+    started.arg(command).arg("--data").arg(data).args(more);
+    let ended = started.output().with_context(|| format!("start `{script}`"))?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    anyhow::ensure!(ended.status.success(), "`kafka {command}` ended with {}: {said}", ended.status);
+    Ok(())
 }
 
 /// Reads partitions as they grow.

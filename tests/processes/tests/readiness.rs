@@ -1,4 +1,7 @@
 //! `/readyz` follows the spine: 503 and why while the broker does not answer, 200 when it does again.
+//!
+//! The broker is this test's own: others' would stand still too, and its controller is not to take its partitions' leader away
+//! meanwhile (docs/operating.md, a broker that comes back).
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -11,7 +14,21 @@ use tidegate_processes::process::until;
 /// A request to a broker that is stopped takes half a minute to fail.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A broker that was stopped. Dropped, it goes on: whatever becomes of this test, others need it.
+/// Longer than the broker stands still.
+const SESSION: &str = "broker.session.timeout.ms=600000";
+
+/// A broker that ends with this test.
+struct Own(Broker);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.control("down") {
+            eprintln!("the broker cannot be ended: {error:#}");
+        }
+    }
+}
+
+/// A broker that was stopped. Dropped, it goes on.
 struct Stopped<'a>(&'a Broker);
 
 impl<'a> Stopped<'a> {
@@ -32,7 +49,9 @@ impl Drop for Stopped<'_> {
 
 #[test]
 fn a_process_whose_broker_does_not_answer_is_not_ready_and_says_so_until_it_does_again() {
-    let broker = Broker::from_environment().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let own = Own(Broker::start(folder.path().join("kafka"), &[SESSION]).unwrap());
+    let broker = &own.0;
     let home = Home::new("id: p\nrevision: 1\nrules:\n  - { id: r, match: {}, decision: allow }\n").unwrap();
     let port = free_port().unwrap();
     let config = format!(
@@ -58,7 +77,7 @@ topics: {{ source_partitions: 1, shared_partitions: 1 }}
     };
     is_ready("it is ready");
     {
-        let _stopped = Stopped::stop(&broker);
+        let _stopped = Stopped::stop(broker);
         let waits = until(PATIENCE, "it is not ready", || {
             let answer = http.get("/readyz")?;
             Ok((answer.status == 503).then(|| answer.json()["waits_for"].to_string()))

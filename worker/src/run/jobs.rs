@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::FutureExt;
 use tidegate_protocol::outcome::Outcome;
 use tokio::task::{Id, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::context::{Cancel, CancelSignal};
 use crate::handler::{AnyHandler, Ending};
@@ -54,10 +54,10 @@ impl Jobs {
         handler: Arc<dyn AnyHandler>,
         context: Context,
         signal: CancelSignal,
-        grace: Duration,
+        (deadline, grace): (Option<Instant>, Duration),
     ) {
         let most = context.max_output();
-        let task = self.tasks.spawn(supervise(handler, context, signal.clone(), grace));
+        let task = self.tasks.spawn(supervise(handler, context, signal.clone(), (deadline, grace)));
         self.slots.insert(task.id(), (slot.clone(), Instant::now(), most));
         self.signals.insert(slot, signal);
     }
@@ -100,16 +100,16 @@ async fn supervise(
     handler: Arc<dyn AnyHandler>,
     context: Context,
     signal: CancelSignal,
-    grace: Duration,
+    (deadline, grace): (Option<Instant>, Duration),
 ) -> (Ending, Option<Cancel>) {
-    let (deadline, max_runtime) = (context.deadline(), context.max_runtime());
+    let max_runtime = context.max_runtime();
     let watch = context.clone();
     let contained = AssertUnwindSafe(async move { handler.start(context).await }).catch_unwind();
     let run = contained.map(|ended| ended.unwrap_or_else(|panic| Ending::failed(words_of(&*panic))));
     let mut run = std::pin::pin!(run);
     let too_late = async {
         match deadline {
-            Some(at) => sleep(at.duration_since(SystemTime::now()).unwrap_or_default()).await,
+            Some(at) => sleep_until(at).await,
             None => std::future::pending().await,
         }
     };

@@ -1,5 +1,6 @@
 //! One turn of the loop after the other, and the drain.
 
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -62,6 +63,8 @@ pub(super) struct Loop {
     signs: (Signs, Heard),
     /// Slots that jobs lend while they wait for others.
     lending: Lending,
+    /// Constraints that were left to handlers, as it was said: some of a fixed list.
+    passed_on: BTreeSet<Vec<&'static str>>,
     records: Vec<Record>,
     timer: Pin<Box<Sleep>>,
     phase: Phase,
@@ -97,6 +100,7 @@ impl Loop {
             started: 0,
             signs: signs(),
             lending: Lending::default(),
+            passed_on: BTreeSet::new(),
             records: Vec::new(),
             timer: Box::pin(sleep(Duration::ZERO)),
             phase: Phase::Working,
@@ -413,7 +417,9 @@ impl Loop {
             }
             let passed_on = constraints::passed_on(asked);
             if !passed_on.is_empty() {
-                debug!(job = %key, ?passed_on, "constraints that the handler alone can keep");
+                if self.passed_on.insert(passed_on.clone()) {
+                    info!(job = %key, ?passed_on, "constraints that the handler alone can keep; said once of each such list");
+                }
             }
         }
         let handler = match (judged.payload_ref, &self.worker.payloads) {
@@ -427,6 +433,8 @@ impl Loop {
                 return self.ended(shard, &key, Ended { retry: Retry::Backoff, ..refused });
             }
         };
+        // By the worker's clock, which a step of the system's does not move.
+        let deadline = judged.job.deadline.map(|ms| self.clock.instant(Timestamp(ms.saturating_mul(1_000))));
         let (signal, cancel) = CancelSignal::new();
         let origin = Origin { record: work, children: self.worker.children.clone() };
         let lender = Lender::new(self.lending.clone(), (shard, key.clone()));
@@ -434,7 +442,8 @@ impl Loop {
         match Context::new(shard, key.clone(), judged, (origin, lender), (cancel, doubt), self.signs.0.clone()) {
             Ok(context) => {
                 self.started += 1;
-                self.jobs.start((shard, key), handler, context, signal, self.worker.settings.cancel_grace);
+                let ends = (deadline, self.worker.settings.cancel_grace);
+                self.jobs.start((shard, key), handler, context, signal, ends);
             }
             Err(error) => {
                 self.ended(shard, &key, Ended::failed(format!("the worker cannot read the payload: {error}")))
