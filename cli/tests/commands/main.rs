@@ -10,7 +10,6 @@
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     reason = "a test that meets what it does not expect must fail"
 )]
 

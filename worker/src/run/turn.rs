@@ -416,10 +416,8 @@ impl Loop {
                 return self.ended(shard, &key, Ended::failed(reason));
             }
             let passed_on = constraints::passed_on(asked);
-            if !passed_on.is_empty() {
-                if self.passed_on.insert(passed_on.clone()) {
-                    info!(job = %key, ?passed_on, "constraints that the handler alone can keep; said once of each such list");
-                }
+            if !passed_on.is_empty() && self.passed_on.insert(passed_on.clone()) {
+                info!(job = %key, ?passed_on, "constraints that the handler alone can keep; said once of each such list");
             }
         }
         let handler = match (judged.payload_ref, &self.worker.payloads) {
