@@ -7,11 +7,7 @@
 //! | `jobs` | `submit`, `jobs list`, `jobs watch` beside `tidegate dev` |
 //! | `on_spine` | the same with `--spine`, nothing else running |
 //! | `topics` | `topics export` |
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test that meets what it does not expect must fail"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that meets what it does not expect must fail")]
 
 mod bench;
 mod demo;

@@ -105,15 +105,15 @@ fn beats(broker: &Broker, shard: u32) -> Beats {
     all
 }
 
-/// What workers told of jobs that run, and of failures, by source and token.
+/// What workers told of jobs that run, and of failures.
 fn told(broker: &Broker, shard: u32) -> Told {
     let mut all = Told::default();
     for stored in broker.log(&named("reports.p").partition(shard)) {
         let at = u64::try_from(stored.record.timestamp_ms).unwrap_or(0) * 1_000;
         match serde_json::from_slice(stored.record.value.as_deref().unwrap_or_default()) {
             Ok(Report::Progress { source, token, .. }) => all.progress.entry((source, token)).or_default().push(at),
-            Ok(Report::Result { source, token, retry_after_ms: Some(after), retryable: true, .. }) => {
-                all.not_before.insert((source, token), after);
+            Ok(Report::Result { retry_after_ms: Some(after), retryable: true, .. }) => {
+                all.not_before.insert(stored.record.offset, after);
             }
             _ => {}
         }

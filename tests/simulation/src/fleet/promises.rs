@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use tidegate_protocol::address::Offset;
 use tidegate_protocol::decision::Judged;
 use tidegate_protocol::facts::{LeaseEnd, SchedulerFact, Token};
 use tidegate_protocol::job::{Retry, SourcePosition};
@@ -14,13 +15,14 @@ use super::wishes::Wishes;
 use crate::ledger::facts::{ValidGroup, facts};
 use crate::ledger::verdicts::{Invariant, Verdicts};
 
-/// What workers told of a shard's jobs, by source and token.
+/// What workers told of a shard's jobs.
 #[derive(Debug, Default)]
 pub struct Told {
-    /// When they reported progress, by the broker's clock, microseconds.
+    /// When they reported progress, by the broker's clock, microseconds, by source and token.
     pub progress: BTreeMap<(SourcePosition, Token), Vec<u64>>,
-    /// After a failure, not again before so many milliseconds have passed.
-    pub not_before: BTreeMap<(SourcePosition, Token), u64>,
+    /// After a failure, not again before so many milliseconds have passed; by the report's offset, since others say the same of
+    /// leases that have ended.
+    pub not_before: BTreeMap<Offset, u64>,
 }
 
 #[derive(Default)]
@@ -74,11 +76,12 @@ pub fn check(groups: &[ValidGroup<SchedulerFact>], terms: Terms, asked: &Wishes,
                 job.failed += u32::from(*end != LeaseEnd::GivenBack);
                 job.leased = false;
             }
-            SchedulerFact::JobRetried { source, by, until, .. } => {
+            SchedulerFact::JobRetried { source, until, .. } => {
                 let job = jobs.entry(source.clone()).or_default();
                 job.failed += 1;
                 job.leased = false;
-                let after = told.not_before.get(&(source.clone(), by.token)).copied().unwrap_or(0);
+                let after =
+                    fact.record.settles.and_then(|(_, report)| told.not_before.get(&report)).copied().unwrap_or(0);
                 let (least, most) = (after, after + longest_pause(retry(source), job.failed));
                 let pause = until.0.saturating_sub(at.0) / 1_000;
                 verdicts.must((least..=most).contains(&pause), Invariant::I5, || {
