@@ -58,7 +58,7 @@ impl Default for ProducerOptions {
 ///   one that landed is possible: readers detect that gap by sequence numbers (DESIGN section 2).
 /// * **Dropping** the producer abandons what has not landed; it may land later or never. Drop does not block for it.
 ///   Landings still held then end as well, with `Ok` or [`AppendError::Fatal`].
-/// * `append` itself never waits and never blocks; the returned future completes without being polled first.
+/// * `append` itself never waits for the spine (for a thread of its client it may, some tens of microseconds); the returned future completes without being polled first.
 pub trait Producer: Send {
     /// Hands `records` (at least one) over to `to`.
     fn append(&mut self, to: &TopicPartition, records: Vec<NewRecord>) -> Landing;

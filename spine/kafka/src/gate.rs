@@ -6,7 +6,8 @@
 //! all that time, since more are waiting (see `flow`). So the rest of a large wave cost a second round trip and a processor. While a
 //! partition is paused the thread looks at none of its messages, does not spin, and has all of them when it goes on.
 //!
-//! It costs two answers of the client's main thread, which does nothing else for long; small waves are through before the broker's thread is awake.
+//! It costs two answers of the client's main thread, for which `append` waits: some tens of microseconds, since that thread speaks to no
+//! broker and does nothing for long. Small waves are through before the broker's thread is awake.
 
 #![expect(unsafe_code, reason = "rdkafka has pausing for consumers alone; each block names why it is sound")]
 

@@ -4,7 +4,7 @@
 //! * [`KafkaSpine`]: the adapter. Every client it makes runs on threads of its own; no async runtime is needed.
 //!
 //! How promises are kept: appends go through an idempotent producer (`acks=all`, no timeout) per
-//! [`Producer`](tidegate_spine::Producer), whose reports complete the landings; readers assign partitions by hand, to
+//! [`Producer`](tidegate_spine::Producer), whose reports complete the landings, in waves (`flow`; `gate` for those that go whole); readers assign partitions by hand, to
 //! one consumer for each topic that the process reads (`consumers` says why), and take records from one queue a
 //! partition, which wakes them; groups are cooperative-sticky and fetch nothing; positions move over transaction markers
 //! and compacted records by end-of-partition events; a position the log no longer has is `Truncated`, checked against the

@@ -1,6 +1,6 @@
 //! One partition's fetched records, straight from librdkafka's queue.
 //!
-//! The only unsafe code of the adapter. rdkafka's safe `PartitionQueue` would do but for three things: it hides the
+//! rdkafka's safe `PartitionQueue` would do but for three things: it hides the
 //! offset of an end-of-partition event (which is how a position moves over transaction markers), it panics on header
 //! names that are not UTF-8 (adopted topics are written by strangers), and it takes a lock, an event and two
 //! reference counts for each record where the batch call takes one for all.
