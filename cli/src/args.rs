@@ -163,9 +163,9 @@ pub(crate) struct ServeArgs {
     pub(crate) instance_id: Option<String>,
 }
 
-/// Whom to ask about jobs.
+/// A process that answers over HTTP.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Reach {
+pub(crate) struct GatewayArgs {
     /// Address of a gateway, e.g. `http://127.0.0.1:7070`; the running `tidegate dev` unless told
     #[arg(long, env = "TIDEGATE_URL", value_name = "URL")]
     pub(crate) url: Option<String>,
@@ -175,6 +175,13 @@ pub(crate) struct Reach {
     /// Data folder of the running `tidegate dev` on this machine: it says where it listens, and its key
     #[arg(long, env = "TIDEGATE_DATA", value_name = "DIR", default_value = ".tidegate")]
     pub(crate) data: PathBuf,
+}
+
+/// Whom to ask about jobs.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Reach {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArgs,
     /// Ask this spine instead, without a gateway (topics and settings as in the configuration)
     #[arg(long, value_name = "URL")]
     pub(crate) spine: Option<String>,

@@ -97,6 +97,9 @@ async fn gateway() -> Gateway {
         ),
         spine: Arc::clone(&spine),
         dead,
+        examine: Box::new(|write, patience| {
+            Box::pin(async move { json!([write, u64::try_from(patience.as_millis()).unwrap()]) })
+        }),
         body_bytes: 10_000,
         longest_wait: Duration::from_millis(50),
     };

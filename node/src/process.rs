@@ -243,7 +243,7 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
     }
     let (mut gateway, mut api) = (None, None);
     if roles.contains(&Role::Gateway) {
-        let (hosting, made) = GatewayHosting::begin(&ground, &key, address).await?;
+        let (hosting, made) = GatewayHosting::begin(&ground, &roles, &key, address).await?;
         (gateway, api) = (Some(hosting), Some(made));
     }
     let looked_at = Arc::clone(&board);

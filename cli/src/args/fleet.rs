@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tidegate_node::Role;
 
-use super::{Reach, SigningArgs, SpineArgs, duration};
+use super::{GatewayArgs, Reach, SigningArgs, SpineArgs, duration};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PoolsCommand {
@@ -88,7 +88,7 @@ pub(crate) struct TopArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DoctorArgs {
-    /// Whose rights are looked at: those this machine's processes have
+    /// Whose rights are looked at: those this machine's processes have (a process that looks at itself looks at its own)
     #[arg(long, value_name = "ROLES", value_delimiter = ',', default_value = "kernel,limits,scheduler,gateway")]
     pub(crate) roles: Vec<Role>,
     /// Write one empty record (to `held`, for a key that nobody has), to compare clocks exactly and to see that writing works
@@ -97,6 +97,8 @@ pub(crate) struct DoctorArgs {
     /// Longest time for reading the logs
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub(crate) within: Duration,
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArgs,
     #[command(flatten)]
     pub(crate) spine: SpineArgs,
 }

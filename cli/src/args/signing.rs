@@ -26,7 +26,7 @@ pub(crate) struct SigningArgs {
 impl SigningArgs {
     /// The key: the file given, or the one of `tidegate dev`.
     pub(crate) fn key(&self, reach: &Reach) -> Result<SecretKey, Failure> {
-        let file = self.signing_key.as_deref().map_or_else(|| reach.data.join("approver.key"), Path::to_owned);
+        let file = self.signing_key.as_deref().map_or_else(|| reach.gateway.data.join("approver.key"), Path::to_owned);
         let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let id = self.key_id.as_deref().unwrap_or(&stem);
         let id = KeyId::new(id).map_err(|error| Failure::new(Exit::Usage, error))?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use tidegate_node::doctor::Report;
 use tidegate_node::gateway::commands::Passed;
 use tidegate_node::gateway::fleet::Told;
 use tidegate_node::gateway::http::{DeadList, LimitList, Lines, PoolList, Refusal, WorkerList};
@@ -13,7 +14,7 @@ use tidegate_protocol::pool_command::PoolCommand;
 use tidegate_protocol::trace;
 
 use super::{Backend, Wanted};
-use crate::args::Reach;
+use crate::args::GatewayArgs;
 use crate::exit::{Exit, Failure};
 
 /// Longer than any `wait` this sends.
@@ -32,7 +33,7 @@ enum Answer<T> {
 
 impl OverHttp {
     /// Address and key as given, else those of the `tidegate dev` of the data folder.
-    pub(crate) fn find(reach: &Reach) -> Result<Self, Failure> {
+    pub(crate) fn find(reach: &GatewayArgs) -> Result<Self, Failure> {
         let folder = &reach.data;
         let read = |name: &str| std::fs::read_to_string(folder.join(name)).map(|text| text.trim().to_owned());
         let url = match &reach.url {
@@ -102,6 +103,23 @@ impl OverHttp {
             _ => Exit::Unavailable,
         };
         Err(Failure::say(exit, format!("{}; {}", refusal.detail, refusal.hint)))
+    }
+
+    /// What the process there finds when it looks at itself.
+    pub(crate) fn doctor(&self, write: bool, longest: Duration) -> Result<Report, Failure> {
+        let query = [("wait", wait(longest))];
+        if !write {
+            return Self::must(self.get("/v1/doctor", &query)?);
+        }
+        let [(name, value)] = query;
+        let request = self.agent.post(format!("{}/v1/doctor", self.url)).query(name, value);
+        let answer = request.header("authorization", format!("Bearer {}", self.key)).send_empty();
+        Self::must(self.read(answer)?)
+    }
+
+    /// Where it asks.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     fn must<T>(answer: Answer<T>) -> Result<T, Failure> {

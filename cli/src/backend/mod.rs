@@ -17,6 +17,8 @@ use tidegate_protocol::trace;
 use crate::args::{Global, Reach};
 use crate::exit::Failure;
 
+pub(crate) use http::OverHttp;
+
 /// What is asked of jobs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
@@ -64,6 +66,6 @@ fn traceparent() -> Option<String> {
 pub(crate) fn reach(global: &Global, reach: &Reach) -> Result<Box<dyn Backend>, Failure> {
     match &reach.spine {
         Some(url) => Ok(Box::new(spine::OnSpine::open(global, url)?)),
-        None => Ok(Box::new(http::OverHttp::find(reach)?)),
+        None => Ok(Box::new(OverHttp::find(&reach.gateway)?)),
     }
 }

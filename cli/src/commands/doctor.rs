@@ -4,13 +4,19 @@ use tidegate_node::doctor::{Asked, Level, Report, examine};
 
 use super::{config_of, on_spine, runtime};
 use crate::args::{DoctorArgs, Global, Output};
+use crate::backend::OverHttp;
 use crate::exit::{Exit, Failure};
 use crate::output;
 
 pub(crate) fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
-    let config = on_spine(config_of(global)?, args.spine.spine.as_ref())?;
-    let asked = Asked { roles: args.roles.iter().copied().collect(), write: args.write, patience: args.within };
-    let report = runtime()?.block_on(examine(&config, &asked));
+    let report = match running(global, args) {
+        Some(gateway) => {
+            let gateway = gateway?;
+            tracing::info!(url = gateway.url(), "the process there looks at itself");
+            gateway.doctor(args.write, args.within)?
+        }
+        None => from_here(global, args)?,
+    };
     match global.output {
         Output::Json => output::json(&report),
         Output::Text => show(&report),
@@ -20,6 +26,21 @@ pub(crate) fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
         (true, Level::Bad) => Exit::Unsuccessful,
         (true, Level::Ok | Level::Note) => Exit::Done,
     })
+}
+
+/// The process that is to look at itself: the one that was named, else the `tidegate dev` of the data folder, unless a
+/// configuration or a spine was named. Nobody else can open its spine.
+fn running(global: &Global, args: &DoctorArgs) -> Option<Result<OverHttp, Failure>> {
+    let gateway = &args.gateway;
+    let elsewhere = global.config.is_some() || args.spine.spine.is_some();
+    let runs_here = !elsewhere && gateway.data.join("address").is_file();
+    (gateway.url.is_some() || runs_here).then(|| OverHttp::find(gateway))
+}
+
+fn from_here(global: &Global, args: &DoctorArgs) -> Result<Report, Failure> {
+    let config = on_spine(config_of(global)?, args.spine.spine.as_ref())?;
+    let asked = Asked { roles: args.roles.iter().copied().collect(), write: args.write, patience: args.within };
+    Ok(runtime()?.block_on(examine(&config, &asked)))
 }
 
 fn show(report: &Report) {

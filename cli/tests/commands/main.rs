@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `bench` | `tidegate bench`, short, on an embedded spine |
 //! | `demo` | `tidegate demo` |
+//! | `doctor` | `tidegate doctor` beside `tidegate dev`, and without |
 //! | `jobs` | `submit`, `jobs list`, `jobs watch` beside `tidegate dev` |
 //! | `on_spine` | the same with `--spine`, nothing else running |
 //! | `topics` | `topics export` |
@@ -13,6 +14,7 @@ mod bench;
 mod demo;
 #[path = "../dev/mod.rs"]
 mod dev;
+mod doctor;
 mod jobs;
 mod on_spine;
 mod topics;

@@ -20,6 +20,8 @@
 //! | `POST /v1/pools/{pool}/workers/{worker}/cordon`, `/uncordon`, `/drain` | one signed command of an operator, passed on to the pool |
 //! | `POST /v1/pools/{pool}/lease` | a worker asks for jobs, and waits for the first |
 //! | `POST /v1/leases/{id}/heartbeat`, `/progress`, `/complete`, `/fail`, `/release` | what it says of one it has |
+//! | `GET /v1/doctor?wait=30s` | what is wrong with this installation, as this process sees it |
+//! | `POST /v1/doctor?wait=30s` | the same, with a record written to try it |
 //! | `GET /metrics`, `/healthz`, `/readyz` | for machines, without key |
 //!
 //! `/v1` wants `Authorization: Bearer KEY`: this process's key, or to pull jobs a worker's key. Errors are `{error, detail, hint}`; what only an operator may know goes to
@@ -31,6 +33,7 @@ mod bearer;
 mod commands;
 mod counted;
 mod dead;
+mod doctor;
 mod events;
 mod idempotency;
 mod jobs;
@@ -56,7 +59,7 @@ pub use leases::{Leased, LeasedJobs, Progressed};
 pub use limits::LimitList;
 pub use params::job_key;
 pub use pools::{PoolList, WorkerList};
-pub use state::{Api, Health, Readiness};
+pub use state::{Api, Examine, Health, Readiness};
 
 /// All routes. `/v1` is there only where `api` is.
 pub fn router(health: Health, api: Option<Api>) -> Router {
@@ -91,6 +94,7 @@ fn v1(api: Arc<Api>) -> Router {
         .route("/v1/jobs/{id}/events", get(events::events))
         .route("/v1/jobs/{id}/cancel", post(commands::cancel))
         .route("/v1/jobs/{id}/revoke", post(commands::revoke))
+        .route("/v1/doctor", get(doctor::look).post(doctor::look_and_write))
         .route("/v1/limits", get(limits::list))
         .route("/v1/limits/{of}", get(limits::show))
         .route("/v1/pools", get(pools::list))

@@ -1,5 +1,6 @@
 //! What the routes share, and the routes for machines.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,10 @@ pub struct Health {
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
 }
 
+/// A process that looks at itself: what is wrong with this installation, as a JSON document. Told whether it may write one
+/// record, and how long it may take.
+pub type Examine = Box<dyn Fn(bool, Duration) -> Pin<Box<dyn Future<Output = serde_json::Value> + Send>> + Send + Sync>;
+
 /// What `/v1` needs.
 pub struct Api {
     /// Who may ask.
@@ -56,6 +61,8 @@ pub struct Api {
     pub progress: Arc<Progress>,
     /// Workers that pull.
     pub leasing: Arc<Leasing>,
+    /// Asked at `/v1/doctor`.
+    pub examine: Examine,
     /// Largest request body, bytes.
     pub body_bytes: usize,
     /// Longest `wait`.

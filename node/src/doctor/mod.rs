@@ -12,29 +12,38 @@
 //! | `lanes` | workers heard and lanes of their pool ([`lanes`]) | there are more workers than lanes |
 //!
 //! It changes nothing, unless it is told that it may write one record ([`Asked::write`]).
+//!
+//! [`examine`] looks from a process of its own; [`Running`] is a process that looks at itself, asked over HTTP: the only way
+//! where one process alone can open the spine.
 
 mod broker;
 mod lanes;
+mod running;
 mod shards;
 mod trust;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use tidegate_gateway::fleet::Fleet;
+use tidegate_gateway::view::View;
 use tidegate_spine::Spine;
+
+pub(crate) use running::Running;
 
 use crate::config::{Config, Keys};
 use crate::process::{fleet, follow_view, view_of};
 use crate::roles::Roles;
-use crate::topics::{plan, wanted};
+use crate::topics::{Wanted, plan, wanted};
 
 /// An owner whose clock is further from the broker's refuses its shards (DESIGN section 2).
 pub const CLOCK: Duration = Duration::from_secs(2);
 
 /// How a finding is to be taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// As it should be.
@@ -58,16 +67,16 @@ impl Level {
 }
 
 /// One thing that was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Which check.
-    pub check: &'static str,
+    pub check: Cow<'static, str>,
     /// How it is to be taken.
     pub level: Level,
     /// What was found.
     pub what: String,
     /// What to do; empty where nothing is to be done.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub remedy: String,
 }
 
@@ -83,7 +92,7 @@ pub struct Asked {
 }
 
 /// All that was found, in the order of the checks.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Report {
     /// The findings.
     pub findings: Vec<Finding>,
@@ -99,7 +108,7 @@ impl Report {
     }
 
     fn add(&mut self, check: &'static str, level: Level, what: impl Into<String>, remedy: impl Into<String>) {
-        self.findings.push(Finding { check, level, what: what.into(), remedy: remedy.into() });
+        self.findings.push(Finding { check: check.into(), level, what: what.into(), remedy: remedy.into() });
     }
 
     fn ok(&mut self, check: &'static str, what: impl Into<String>) {
@@ -114,7 +123,7 @@ impl Report {
     }
 }
 
-/// Looks at everything.
+/// Looks at everything from here.
 pub async fn examine(config: &Config, asked: &Asked) -> Report {
     let mut report = Report::default();
     let keys = trust::keys(&mut report, config);
@@ -123,11 +132,15 @@ pub async fn examine(config: &Config, asked: &Asked) -> Report {
         Ok(spine) => {
             report.reached = true;
             report.ok("spine", format!("`{}` answers", spine.url()));
-            on_spine(&mut report, config, asked, spine, keys.unwrap_or_default()).await;
+            from_here(&mut report, config, asked, spine, keys.unwrap_or_default()).await;
         }
         Err(error) => {
             let told = with_causes(&error);
-            let remedy = "check `spine` in the configuration: address, credentials, certificates; and whether it is up";
+            let remedy = if config.spine.url.starts_with("embedded:") {
+                "where a process of Tidegate has it open, that one can look: `tidegate doctor --url URL --key KEY`"
+            } else {
+                "check `spine` in the configuration: address, credentials, certificates; and whether it is up"
+            };
             report.add("spine", Level::Bad, told, remedy);
             for check in ["topics", "rights", "clock", "shards", "lanes"] {
                 report.add(check, Level::Note, "not looked at: the spine was not reached", "");
@@ -137,49 +150,69 @@ pub async fn examine(config: &Config, asked: &Asked) -> Report {
     report
 }
 
-async fn on_spine(report: &mut Report, config: &Config, asked: &Asked, spine: Arc<dyn Spine>, keys: Keys) {
-    let wanted = match wanted(config, &*spine).await {
-        Ok(wanted) => wanted,
-        Err(error) => {
-            return report.add("topics", Level::Bad, with_causes(&error), "correct it, and ask again");
-        }
-    };
-    let missing: BTreeSet<String> = match plan(wanted.clone(), &*spine).await {
-        Ok(plan) => broker::topics(report, &plan),
-        Err(error) => {
-            return report.add("topics", Level::Bad, with_causes(&error), "the topics cannot be described");
-        }
-    };
-    broker::rights(report, config, &*spine, &wanted, &missing, &asked.roles).await;
-    if !missing.is_empty() {
-        for check in ["clock", "shards", "lanes"] {
-            report.add(check, Level::Note, "not looked at: topics are missing", "");
-        }
-        return;
-    }
-    broker::clock(report, config, &*spine, &wanted, asked.write).await;
+async fn from_here(report: &mut Report, config: &Config, asked: &Asked, spine: Arc<dyn Spine>, keys: Keys) {
+    let Some(wanted) = with_topics(report, config, asked, &*spine).await else { return };
     let view = view_of(config);
     let following = match follow_view(config, &spine, &keys, &view) {
         Ok(following) => following,
         Err(error) => return report.add("shards", Level::Bad, with_causes(&error), "correct it, and ask again"),
     };
-    if tokio::time::timeout(asked.patience, view.caught_up()).await.is_err() {
-        let what = format!("not looked at: the logs could not be read within {} s", asked.patience.as_secs());
-        report.add("shards", Level::Note, what.clone(), "give it longer with `--within`");
-        report.add("lanes", Level::Note, what, "give it longer with `--within`");
-    } else {
-        shards::examine(report, &*spine, &wanted, &view).await;
-        match fleet(config, &spine, &view) {
-            Ok(fleet) => {
-                lanes::examine(report, config, &fleet).await;
-                fleet.stop().await;
-            }
-            Err(error) => report.add("lanes", Level::Bad, with_causes(&error), "correct it, and ask again"),
+    match fleet(config, &spine, &view) {
+        Ok(fleet) => {
+            with_view(report, config, asked, &*spine, &wanted, (&view, &fleet)).await;
+            fleet.stop().await;
         }
+        Err(error) => report.add("lanes", Level::Bad, with_causes(&error), "correct it, and ask again"),
     }
     following.abort();
     // Aborted: nothing of it holds the spine any more.
     let _ = following.await;
+}
+
+/// Looks at topics, rights and clocks; the topics, when all are there.
+async fn with_topics(report: &mut Report, config: &Config, asked: &Asked, spine: &dyn Spine) -> Option<Vec<Wanted>> {
+    let wanted = match wanted(config, spine).await {
+        Ok(wanted) => wanted,
+        Err(error) => {
+            report.add("topics", Level::Bad, with_causes(&error), "correct it, and ask again");
+            return None;
+        }
+    };
+    let missing: BTreeSet<String> = match plan(wanted.clone(), spine).await {
+        Ok(plan) => broker::topics(report, &plan),
+        Err(error) => {
+            report.add("topics", Level::Bad, with_causes(&error), "the topics cannot be described");
+            return None;
+        }
+    };
+    broker::rights(report, config, spine, &wanted, &missing, &asked.roles).await;
+    if !missing.is_empty() {
+        for check in ["clock", "shards", "lanes"] {
+            report.add(check, Level::Note, "not looked at: topics are missing", "");
+        }
+        return None;
+    }
+    broker::clock(report, config, spine, &wanted, asked.write).await;
+    Some(wanted)
+}
+
+/// Looks at what a view of the logs, once it is read, says of shards and lanes.
+async fn with_view(
+    report: &mut Report,
+    config: &Config,
+    asked: &Asked,
+    spine: &dyn Spine,
+    wanted: &[Wanted],
+    (view, fleet): (&Arc<View>, &Arc<Fleet>),
+) {
+    if tokio::time::timeout(asked.patience, view.caught_up()).await.is_err() {
+        let what = format!("not looked at: the logs could not be read within {} s", asked.patience.as_secs());
+        report.add("shards", Level::Note, what.clone(), "give it longer with `--within`");
+        report.add("lanes", Level::Note, what, "give it longer with `--within`");
+        return;
+    }
+    shards::examine(report, spine, wanted, view).await;
+    lanes::examine(report, config, fleet).await;
 }
 
 /// An error and what it follows from.

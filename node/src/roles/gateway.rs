@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tidegate_gateway::claim_check::ClaimCheck;
 use tidegate_gateway::commands::{CommandTopic, Commands};
 use tidegate_gateway::fleet::{Fleet, FleetPool};
@@ -26,8 +27,9 @@ use tidegate_spine::{Spine, SpineError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::Ground;
+use super::{Ground, Roles};
 use crate::config::{Config, Keys};
+use crate::doctor::Running;
 use crate::process::{StartError, host_name};
 use crate::topics::{Named, WantedError};
 
@@ -38,12 +40,14 @@ pub(crate) struct GatewayHosting {
     leasing: Arc<Leasing>,
     progress: Arc<Progress>,
     topics: watch::Sender<ViewTopics>,
+    config: watch::Sender<Arc<Config>>,
     keys: Keys,
     tasks: Vec<JoinHandle<()>>,
 }
 
 /// The pools of a configuration, as the HTTP API knows them.
 pub(crate) struct Pools {
+    config: Config,
     topics: ViewTopics,
     fleet: Vec<FleetPool>,
     reports: BTreeMap<PoolName, TopicName>,
@@ -52,7 +56,12 @@ pub(crate) struct Pools {
 
 impl GatewayHosting {
     /// Begins to read; what HTTP answers from.
-    pub(crate) async fn begin(ground: &Ground, key: &Key, address: SocketAddr) -> Result<(Self, Api), StartError> {
+    pub(crate) async fn begin(
+        ground: &Ground,
+        roles: &Roles,
+        key: &Key,
+        address: SocketAddr,
+    ) -> Result<(Self, Api), StartError> {
         let (config, spine, keys) = (&*ground.config, &ground.spine, &ground.keys);
         let view = view_of(config);
         let topics = watch::Sender::new(view_topics(config, keys)?);
@@ -63,6 +72,14 @@ impl GatewayHosting {
         });
         let leasing = leasing(config, (spine, &view), keys, address)?;
         let (fleet, progress) = (fleet(config, spine, &view)?, progress(config, spine)?);
+        let current = watch::Sender::new(Arc::clone(&ground.config));
+        let running = Arc::new(Running {
+            config: current.subscribe(),
+            roles: roles.clone(),
+            spine: Arc::clone(spine),
+            view: Arc::clone(&view),
+            fleet: Arc::clone(&fleet),
+        });
         let api = Api {
             key: key.clone(),
             submitters: submitters(config, spine).await?,
@@ -73,12 +90,16 @@ impl GatewayHosting {
             spine: Arc::clone(spine),
             dead: Named::of(config).map_err(WantedError::Name)?.dead,
             leasing: Arc::clone(&leasing),
+            examine: Box::new(move |write, patience| {
+                let running = Arc::clone(&running);
+                Box::pin(async move { json!(running.examine(write, patience).await) })
+            }),
             body_bytes: config.limits.body_bytes,
             longest_wait: config.limits.wait,
         };
         let sweeping = tokio::spawn(crate::payloads::sweep(Arc::clone(&ground.config)));
         let tasks = vec![reading, sweeping];
-        Ok((Self { view, fleet, leasing, progress, topics, keys: keys.clone(), tasks }, api))
+        Ok((Self { view, fleet, leasing, progress, topics, config: current, keys: keys.clone(), tasks }, api))
     }
 
     /// The jobs.
@@ -89,6 +110,7 @@ impl GatewayHosting {
     /// The pools of `config`, for [`Self::goes_on_with`].
     pub(crate) fn pools_of(&self, config: &Config) -> Result<Pools, StartError> {
         Ok(Pools {
+            config: config.clone(),
             topics: view_topics(config, &self.keys)?,
             fleet: fleet_pools(config)?,
             reports: reports(config)?,
@@ -98,7 +120,8 @@ impl GatewayHosting {
 
     /// Knows these pools from now on. What is known of jobs of a pool that is gone stays known.
     pub(crate) fn goes_on_with(&self, pools: Pools) {
-        let Pools { topics, fleet, reports, terms } = pools;
+        let Pools { config, topics, fleet, reports, terms } = pools;
+        self.config.send_replace(Arc::new(config));
         self.topics.send_replace(topics);
         self.progress.follows(reports);
         self.fleet.shows(fleet);
