@@ -295,6 +295,23 @@ async fn a_workers_key_pulls_what_it_is_for_and_opens_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_process_looks_at_itself_and_writes_only_when_it_is_posted() {
+    let gateway = gateway().await;
+    let path = "/v1/doctor?wait=20ms";
+    assert_eq!(gateway.get(path).await, (200, json!([false, 20])));
+    assert_eq!(gateway.get("/v1/doctor?wait=1m").await, (200, json!([false, 50])), "no longer than any wait");
+    assert_eq!(gateway.ask("POST", path, Some(KEY), "").await, (200, json!([true, 20])));
+    for (method, path, key, expected) in [
+        ("GET", "/v1/doctor?write=true", Some(KEY), (400, "bad_query")),
+        ("GET", "/v1/doctor?wait=long", Some(KEY), (400, "bad_wait")),
+        ("POST", "/v1/doctor", None, (401, "unauthorized")),
+    ] {
+        let (status, answer) = gateway.ask(method, path, key, "").await;
+        assert_eq!((status, answer["error"].as_str().unwrap()), expected, "{method} {path}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_id_of_two_tenants_asks_for_the_tenant() {
     let gateway = gateway().await;
     for (offset, tenant) in [(0, "t"), (1, "u")] {
