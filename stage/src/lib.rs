@@ -3,7 +3,8 @@
 //! An ordered log feeds a deterministic step ([`Stage`]); the step returns facts; the [`runner`] makes them durable in
 //! groups; messages follow. Futures only: the simulation drives the very same code with its own clock and spine.
 //!
-//! [`facts`] and [`marks`] say what of a facts log and of a sealed topic counts; views use them as the runner does.
+//! [`facts`] and [`marks`] say what of a facts log and of a sealed topic counts; views use them as the runner does. [`replay`] and
+//! [`snapshots`] give a shard's state again, to its next owner and to whoever judges it from outside.
 
 #[cfg(test)]
 mod cheap;
@@ -14,8 +15,10 @@ pub mod message;
 pub mod metrics;
 mod place;
 mod ranges;
+pub mod replay;
 pub mod rules;
 pub mod runner;
+pub mod snapshots;
 pub mod spec;
 pub mod stage;
 

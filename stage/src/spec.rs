@@ -62,6 +62,8 @@ pub struct Pace {
     pub idle_records: u64,
     /// Facts after which a snapshot is taken.
     pub snapshot_facts: u64,
+    /// Time after which one is taken of any new facts, fewer than those; `None`: their number alone counts.
+    pub snapshot_every: Option<Duration>,
     /// Longest distance from a job input's position to what was read, in records; beyond it the oldest waiting job is
     /// evicted. With half as many waiting, no more of the input is read.
     pub place_distance: u64,
@@ -89,6 +91,7 @@ impl Default for Pace {
             idle_group: Duration::from_secs(5),
             idle_records: 10_000,
             snapshot_facts: 50_000,
+            snapshot_every: None,
             place_distance: 65_536,
             place_ranges: 1_024,
             clock_skew: Duration::from_secs(2),

@@ -282,6 +282,7 @@ impl Config {
             written: Arc::new(written.clone()),
             pace: Pace {
                 checkpoint_every: Duration::from_millis(written.audit.checkpoint_every_ms),
+                snapshot_every: limits.snapshot_ms.map(Duration::from_millis),
                 ..Pace::default()
             },
         })
@@ -430,7 +431,7 @@ fn numbers(check: &mut Check<'_>, written: &Written) {
     let Written { topics, tickets, limits, membership, .. } = written;
     let many = u64::MAX;
     let wide = |n: usize| u64::try_from(n).unwrap_or(many);
-    let table: [(&str, &str, u64, u64, u64); 18] = [
+    let table: [(&str, &str, u64, u64, u64); 19] = [
         ("topics", "source_partitions", topics.source_partitions.into(), 1, 10_000),
         ("topics", "shared_partitions", topics.shared_partitions.into(), 1, 10_000),
         ("topics", "replication", topics.replication.unwrap_or(1).into(), 1, 100),
@@ -448,6 +449,7 @@ fn numbers(check: &mut Check<'_>, written: &Written) {
         ("limits", "wait_ms", limits.wait_ms, 0, 3_600_000),
         ("limits", "view_jobs", wide(limits.view_jobs), 1, 100_000_000),
         ("limits", "seen_ids", wide(limits.seen_ids), 1, 100_000_000),
+        ("limits", "snapshot_ms", limits.snapshot_ms.unwrap_or(1_000), 100, 86_400_000),
         ("limits", "kept_jobs", wide(limits.kept_jobs), 1, 1_000_000),
         ("limits", "limit_keys", wide(limits.limit_keys), 1, 100_000_000),
         ("limits", "tenant_limit_keys", wide(limits.tenant_limit_keys), 1, 100_000_000),

@@ -315,6 +315,8 @@ pub struct LimitsWritten {
     pub seen_ms: u64,
     /// How many job ids count as seen, a shard.
     pub seen_ids: usize,
+    /// Time after which a shard that has any new facts writes its state, milliseconds; without it their number alone counts.
+    pub snapshot_ms: Option<u64>,
     /// How many jobs wait for approval, and how many for limits and throttles, a shard.
     pub kept_jobs: usize,
     /// Bytes of their records, a shard and kind.
@@ -339,6 +341,7 @@ impl Default for LimitsWritten {
             view_output_bytes: 8 << 10,
             seen_ms: 600_000,
             seen_ids: 200_000,
+            snapshot_ms: None,
             kept_jobs: 10_000,
             kept_bytes: 16 << 20,
             limit_keys: 200_000,

@@ -1,11 +1,14 @@
 //! The role limits: one group for all its shards.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::channel::mpsc;
 use tidegate_limits::{Layout, Limits, LimitsConfig};
+use tidegate_protocol::ids::SourceName;
 use tidegate_stage::Stage;
 
+use super::every::{SHOWN, ShardVisitor};
 use super::shards::{Begun, Hosting, RoleError, Shards, StandsStill, hold};
 use super::{Ground, Role, group};
 use crate::config::Config;
@@ -55,7 +58,24 @@ fn made(reason: impl ToString) -> RoleError {
 
 /// Whom the limits answer by this configuration.
 async fn config_of(ground: &Ground, config: &Config) -> Result<LimitsConfig, RoleError> {
-    let sources = source_partitions(config, &*ground.spine).await.map_err(made)?;
+    lending(config, source_partitions(config, &*ground.spine).await.map_err(made)?)
+}
+
+/// Shows the shards of the limits.
+pub(super) fn shards(
+    config: &Config,
+    sources: &BTreeMap<SourceName, u32>,
+    visitor: &mut impl ShardVisitor,
+) -> Result<(), RoleError> {
+    let lends = lending(config, sources.clone())?;
+    for shard in 0..config.limits.escrow.shards {
+        let spec = lends.shard_spec(shard, SHOWN, config.pace.clone()).map_err(made)?;
+        visitor.shard(spec, &|| Limits::new(lends.clone()));
+    }
+    Ok(())
+}
+
+fn lending(config: &Config, sources: BTreeMap<SourceName, u32>) -> Result<LimitsConfig, RoleError> {
     let borrowers = config.pools.iter().filter(|pool| pool.borrows());
     let pools = borrowers.map(|pool| (pool.name().clone(), pool.shards)).collect();
     let layout = Layout { prefix: config.prefix.clone(), sources, pools };

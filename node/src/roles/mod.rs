@@ -1,5 +1,6 @@
 //! What a process does: roles, each in charge of the shards its group gives it.
 
+mod every;
 mod figures;
 mod gateway;
 mod kernel;
@@ -21,6 +22,7 @@ use crate::config::{Config, Keys};
 use crate::policy_folder;
 use crate::readiness::Board;
 
+pub use every::{ShardVisitor, every_shard};
 pub use figures::Left;
 pub(crate) use gateway::GatewayHosting;
 pub use gateway::{commands, fleet, follow_view, progress, submitters, view_of};

@@ -12,11 +12,12 @@ use tidegate_scheduler::{Layout, Lending, Pool, Scheduler};
 use tidegate_stage::Stage;
 use tokio::time::Instant;
 
+use super::every::{SHOWN, ShardVisitor};
 use super::figures::{Counted, Figures, Left};
 use super::lag::{Behind, unsettled};
 use super::shards::{Begun, Hosting, RoleError, Shards, StandsStill, hold};
 use super::{Ground, Role, group};
-use crate::config::PoolConfig;
+use crate::config::{Config, Keys, PoolConfig};
 use crate::metrics::{self, PoolFigures};
 use crate::process::StartError;
 use crate::topics::source_partitions;
@@ -101,8 +102,12 @@ const fn lending(escrow: &tidegate_limits::Tuning) -> Lending {
     }
 }
 
-fn pool_of(ground: &Ground, pool: &PoolConfig, sources: &BTreeMap<SourceName, u32>) -> Result<Arc<Pool>, RoleError> {
-    let config = &ground.config;
+fn pool_of(
+    config: &Config,
+    keys: &Keys,
+    pool: &PoolConfig,
+    sources: &BTreeMap<SourceName, u32>,
+) -> Result<Arc<Pool>, RoleError> {
     let layout = Layout {
         prefix: config.prefix.clone(),
         pool: pool.name().clone(),
@@ -115,8 +120,25 @@ fn pool_of(ground: &Ground, pool: &PoolConfig, sources: &BTreeMap<SourceName, u3
         lending: lending(&config.limits.escrow),
     };
     let pool = Pool::new(layout, &pool.tuning).map_err(made)?;
-    let pool = pool.operated_by(ground.keys.trust(), ground.keys.people());
+    let pool = pool.operated_by(keys.trust(), keys.people());
     Ok(Arc::new(pool.telling_cloudevents(config.topics.cloudevents)))
+}
+
+/// Shows the shards of every pool.
+pub(super) fn shards(
+    config: &Config,
+    keys: &Keys,
+    sources: &BTreeMap<SourceName, u32>,
+    visitor: &mut impl ShardVisitor,
+) -> Result<(), RoleError> {
+    for of in &config.pools {
+        let pool = pool_of(config, keys, of, sources)?;
+        for shard in 0..of.shards {
+            let spec = pool.shard_spec(shard, SHOWN, config.pace.clone()).map_err(made)?;
+            visitor.shard(spec, &|| Scheduler::new(Arc::clone(&pool), shard));
+        }
+    }
+    Ok(())
 }
 
 impl PoolHosting {
@@ -132,7 +154,7 @@ impl PoolHosting {
         let leases = named(Topic::Leases(name.clone()))?;
         let logs = [named(Topic::Approved(name.clone()))?, named(Topic::Overflow(name.clone()))?];
         let group = group(prefix, Role::Scheduler, Some(pool.name().as_str()));
-        let pool = RwLock::new(pool_of(ground, pool, sources)?);
+        let pool = RwLock::new(pool_of(&ground.config, &ground.keys, pool, sources)?);
         let schedulers = Arc::new(Schedulers { ground: ground.clone(), pool, figures: Arc::default(), name, logs });
         let hosting = hold(ground.clone(), group, leases, Arc::clone(&schedulers)).await?;
         Ok(Self { schedulers, hosting })
@@ -140,7 +162,8 @@ impl PoolHosting {
 
     /// The pool as that configuration has it.
     pub(crate) fn tuned(&self, pool: &PoolConfig, sources: &BTreeMap<SourceName, u32>) -> Result<Arc<Pool>, RoleError> {
-        pool_of(&self.schedulers.ground, pool, sources)
+        let ground = &self.schedulers.ground;
+        pool_of(&ground.config, &ground.keys, pool, sources)
     }
 
     /// From now on the pool is scheduled so: every shard is taken over again.

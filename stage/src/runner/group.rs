@@ -28,8 +28,6 @@ pub(crate) struct Building {
     pub(crate) submitted_ms: Vec<i64>,
     /// What is counted once they have landed: metric, label, value.
     pub(crate) tally: Vec<(&'static str, &'static str, &'static str)>,
-    /// `at` of the last fact.
-    pub(crate) last_at: Timestamp,
 }
 
 impl Building {
@@ -48,7 +46,6 @@ impl Building {
         serde_json::to_writer(&mut self.bytes, &record)?;
         self.leaves.push(merkle::leaf(&[self.bytes.get(from..).unwrap_or_default()]));
         self.settles.extend(settles);
-        self.last_at = at;
         self.facts += 1;
         Ok(self.facts - 1)
     }

@@ -51,6 +51,8 @@ pub(crate) struct Live<'a, S: Stage> {
     pub(crate) stage: S,
     pub(crate) time: ShardTime,
     pub(crate) at: Timestamp,
+    /// `at` of the last fact, whoever decided it.
+    pub(crate) fact_at: Timestamp,
     pub(crate) epoch: u64,
     pub(crate) producer: Box<dyn Producer>,
     pub(crate) reader: Box<dyn Reader>,
@@ -84,6 +86,8 @@ pub(crate) struct Live<'a, S: Stage> {
     pub(crate) read_back: ReadBack,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) facts_since_snapshot: u64,
+    /// When the last one was taken, or the ownership began.
+    pub(crate) snapshot_mono: u64,
     pub(crate) batch: Vec<Record>,
     /// Counts of the stage, as they were told last.
     pub(crate) counted: BTreeMap<&'static str, u64>,
@@ -98,6 +102,7 @@ impl<'a, S: Stage> Live<'a, S> {
     pub(crate) fn begin(run: &'a mut Run<S>, taken: Taken<S>) -> Result<Self, Ended> {
         let Taken { mut stage, epoch, log, producer, mut reader, places, starts, again, at, lost, .. } = taken;
         let mono = run.clock.mono_us();
+        let fact_at = at;
         let mut time = ShardTime::begin(at, taken.checked, run.clock.as_ref());
         let at = time.now(run.clock.as_ref());
         stage.observe(Signal::Owner { epoch }, at);
@@ -136,6 +141,7 @@ impl<'a, S: Stage> Live<'a, S> {
             reads_since_seal: 0,
             records: 0,
             facts_since_snapshot: taken.replayed,
+            snapshot_mono: mono,
             batch: Vec::new(),
             counted: BTreeMap::new(),
             lost,
@@ -145,6 +151,7 @@ impl<'a, S: Stage> Live<'a, S> {
             stage,
             time,
             at,
+            fact_at,
             epoch,
             producer,
             reader,

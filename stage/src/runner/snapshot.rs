@@ -1,18 +1,17 @@
 //! Snapshots of a log prefix: read at takeover, written behind `released`.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use tidegate_protocol::address::Offset;
 use tidegate_protocol::control::{Kind, SnapshotBody, SnapshotChunk};
 use tidegate_protocol::ids::SenderId;
-use tidegate_protocol::signature::{Capacity, Sign, Trust, check, signed};
+use tidegate_protocol::signature::{Sign, Trust, signed};
 use tidegate_protocol::statements::SNAPSHOT;
 use tidegate_spine::keyed::read_whole;
 use tidegate_spine::{NewRecord, Spine};
 
 use super::watch::Ended;
-use crate::control::{control_record, written_ms};
+use crate::control::control_record;
+use crate::snapshots::{Complete, Snapshots, is_of};
 use crate::spec::ShardSpec;
 
 /// Text bytes of one chunk.
@@ -34,39 +33,28 @@ pub(crate) async fn find(
     claim: Offset,
     trust: Option<&dyn Trust>,
 ) -> Result<Found, Ended> {
-    let prefix = format!("{}/", spec.sender);
     let records = read_whole(spine, &spec.snapshots).await.map_err(Ended::Keyed)?;
-    let mut keys = Vec::new();
-    let mut sets: BTreeMap<(Offset, u64), (u32, BTreeMap<u32, String>)> = BTreeMap::new();
-    let capacity = Capacity::of_sender(spec.sender.as_str());
+    let (mut keys, mut snapshots) = (Vec::new(), Snapshots::default());
+    let mut newest: Option<((Offset, u64), SnapshotBody)> = None;
     for record in records {
-        let written = written_ms(&record);
-        let (Some(key), Some(value)) = (record.key, record.value) else { continue };
-        if !key.starts_with(prefix.as_bytes()) {
+        let Some(key) = record.key.as_ref().filter(|key| record.value.is_some() && is_of(&spec.sender, key)) else {
             continue;
-        }
-        keys.push(key);
-        if let Some(trust) = trust
-            && let Err(why) = check(trust, SNAPSHOT, capacity, written, &value)
-        {
-            crate::metrics::refused(&spec.sender, Kind::Snapshot, why.into());
-            tracing::warn!(shard = %spec.sender, %why, "a chunk of a snapshot is not believed");
-            continue;
-        }
-        let Ok(chunk) = serde_json::from_slice::<SnapshotChunk>(&value) else { continue };
-        if chunk.sender == spec.sender && chunk.offset < claim {
-            let set = sets.entry((chunk.offset, chunk.epoch)).or_insert((chunk.of, BTreeMap::new()));
-            if set.0 == chunk.of {
-                set.1.insert(chunk.chunk, chunk.text);
+        };
+        keys.push(key.clone());
+        match snapshots.meet(&spec.sender, &record, trust) {
+            Ok(Some(Complete { offset, epoch, body: Ok(body) })) => {
+                if offset < claim && newest.as_ref().is_none_or(|(best, _)| *best < (offset, epoch)) {
+                    newest = Some(((offset, epoch), body));
+                }
+            }
+            Ok(_) => {}
+            Err(why) => {
+                crate::metrics::refused(&spec.sender, Kind::Snapshot, why.into());
+                tracing::warn!(shard = %spec.sender, %why, "a chunk of a snapshot is not believed");
             }
         }
     }
-    let newest = sets.into_iter().rev().find_map(|((offset, _), (of, chunks))| {
-        let complete = chunks.len() == of as usize && chunks.keys().copied().eq(0..of);
-        let body = complete.then(|| chunks.into_values().collect::<String>())?;
-        Some((offset, serde_json::from_str(&body).ok()?))
-    });
-    Ok(Found { newest, keys })
+    Ok(Found { newest: newest.map(|((offset, _), body)| (offset, body)), keys })
 }
 
 /// A snapshot on its way out. Its chunks are made one at a time: escaping and signing all of a large state at once would

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
-use std::sync::Arc;
 
 use futures::future::{Either, join_all, select};
 use tidegate_protocol::address::{Offset, TopicPartition};
-use tidegate_protocol::control::{Claim, FactRecord, Group, Kind, LostRange, Term, epoch};
+use tidegate_protocol::control::{Claim, Kind, LostRange, epoch};
 use tidegate_protocol::proof::Refused;
 use tidegate_protocol::signature::signed;
 use tidegate_protocol::statements;
@@ -20,8 +19,9 @@ use super::snapshot::{Found, find};
 use super::watch::{Ended, ShardEvent};
 use crate::control::{barrier_record, control_record, encode, fence_record, value_hash};
 use crate::facts::{FactsLog, Met};
-use crate::message::{Delivery, Message, Outbox};
+use crate::message::Message;
 use crate::place::InputPlace;
+use crate::replay::{Replay, term_of};
 use crate::stage::{InputRef, Stage};
 
 /// A shard taken over: state replayed, nothing read yet.
@@ -48,111 +48,6 @@ pub(crate) struct Taken<S: Stage> {
     pub(crate) lost: Vec<LostRange>,
 }
 
-type Kept<F> = (Offset, Arc<Vec<Option<usize>>>, Group<FactRecord<F>>);
-
-/// Replay under way.
-struct Replay<'a, S: Stage> {
-    run: &'a Run<S>,
-    stage: S,
-    log: FactsLog,
-    places: Vec<InputPlace>,
-    table: Arc<Vec<Option<usize>>>,
-    /// Valid groups not yet applied: those that are not known to be released.
-    kept: VecDeque<Kept<S::Fact>>,
-    at: Timestamp,
-    replayed: u64,
-    /// Whether the claim of this takeover counts.
-    own_claim: Option<Result<(), Refused>>,
-}
-
-impl<S: Stage> Replay<'_, S> {
-    fn new_table(&self) -> Arc<Vec<Option<usize>>> {
-        let number = |p: &TopicPartition| self.run.spec.inputs.iter().position(|i| i.partition == *p);
-        Arc::new(self.log.inputs.iter().map(number).collect())
-    }
-
-    fn meet_own_claim(&mut self, record: &Record, term: u32) -> Result<(), Ended> {
-        let met = self.log.meet::<S::Fact>(record, term).map_err(Ended::Chain)?;
-        self.own_claim = Some(if let Met::Refused { why, .. } = met { Err(why) } else { Ok(()) });
-        Ok(())
-    }
-
-    fn meet(&mut self, record: &Record, term: u32) -> Result<(), Ended> {
-        match self.log.meet::<S::Fact>(record, term).map_err(Ended::Chain)? {
-            Met::Group(group) => {
-                if !group.inputs.is_empty() {
-                    self.table = self.new_table();
-                }
-                self.kept.push_back((record.offset, self.table.clone(), *group));
-                // What is released is applied at once, so that only the tail is held in memory.
-                while let Some((offset, ..)) = self.kept.front() {
-                    if self.log.released.is_none_or(|released| *offset > released) {
-                        break;
-                    }
-                    if let Some(kept) = self.kept.pop_front() {
-                        self.apply(&kept, &BTreeMap::new(), None);
-                    }
-                }
-            }
-            Met::Foreign { why } => {
-                tracing::warn!(shard = %self.run.spec.sender, offset = record.offset, why, "ignored a record in the facts log");
-            }
-            Met::Refused { kind, why } => {
-                crate::metrics::refused(&self.run.spec.sender, kind, why);
-                tracing::warn!(shard = %self.run.spec.sender, offset = record.offset, kind = kind.word(), %why, "a control record is not believed");
-            }
-            Met::Void { epoch, why } => {
-                tracing::info!(shard = %self.run.spec.sender, offset = record.offset, epoch, ?why, "a group is void");
-            }
-            Met::Claim { .. } | Met::Barrier { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// Applies a group's facts; with `outbox`, also gathers their messages.
-    fn apply(
-        &mut self,
-        (_, table, group): &Kept<S::Fact>,
-        inputs: &BTreeMap<InputRef, Record>,
-        mut messages: Option<&mut Vec<(u64, Message)>>,
-    ) {
-        for place in &group.places {
-            let input = table.get(place.input as usize).copied().flatten();
-            if let Some(known) = input.and_then(|i| self.places.get_mut(i)) {
-                known.fold(place);
-            }
-        }
-        for (number, record) in (0_u64..).zip(&group.facts) {
-            let settles = settled(record, table);
-            if let Some(place) = settles.and_then(|s| self.places.get_mut(s.input as usize)) {
-                place.fold_settled(settles.map_or(0, |s| s.offset));
-            }
-            self.stage.apply(&record.fact, record.at);
-            self.at = self.at.max(record.at);
-            self.replayed += 1;
-            if let Some(messages) = messages.as_deref_mut() {
-                let input = settles.and_then(|s| inputs.get(&s));
-                let mut outbox = Outbox::new();
-                self.stage.emit(&record.fact, record.at, input, &mut outbox);
-                let again = outbox.into_messages().into_iter().filter(|m| m.delivery != Delivery::Lane);
-                messages.extend(again.map(|m| (number, m)));
-            }
-        }
-    }
-
-    /// Inputs that unreleased facts emit from.
-    fn wanted(&self) -> Vec<InputRef> {
-        let facts = self.kept.iter().flat_map(|(_, table, group)| group.facts.iter().map(move |f| (table, f)));
-        facts.filter(|(_, f)| self.stage.needs_input(&f.fact)).filter_map(|(table, f)| settled(f, table)).collect()
-    }
-}
-
-fn settled<F>(record: &FactRecord<F>, table: &[Option<usize>]) -> Option<InputRef> {
-    let (input, offset) = record.settles?;
-    let input = table.get(input as usize).copied().flatten()?;
-    Some(InputRef { input: u32::try_from(input).ok()?, offset })
-}
-
 /// Reads on from `handle` until everything below `end` was met.
 async fn read_through(
     reader: &mut dyn Reader,
@@ -175,11 +70,7 @@ async fn read_through(
 pub(crate) async fn of_shards<S: Stage>(run: &Run<S>) -> Result<(u32, Accepted), Ended> {
     let spec = &run.spec;
     let records = read_whole(run.spine.as_ref(), &spec.shards).await.map_err(Ended::Keyed)?;
-    let own = records.iter().find(|r| r.key.as_deref() == Some(spec.sender.as_str().as_bytes()));
-    let term = match own.and_then(|r| r.value.as_deref()) {
-        Some(value) => serde_json::from_slice::<Term>(value)?.term,
-        None => 0,
-    };
+    let term = term_of(&spec.sender, &records)?;
     let trust = run.rules.signatures.then_some(&*run.trust);
     Ok((term, Accepted::of(spec, &records, trust)))
 }
@@ -279,31 +170,12 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
     // What is before the claim says which outputs others may still write to.
     let trust = run.rules.signatures.then_some(&*run.trust);
     let Found { newest, keys } = find(spine, spec, claimed, trust).await?;
-    let mut stage = (run.make)();
-    let mut log = FactsLog::new(spec.sender.clone(), spec.facts.clone(), run.trust.clone(), run.rules);
-    let mut places: Vec<_> = spec.inputs.iter().map(|i| InputPlace::new(i.writers.sealed(), run.rules)).collect();
-    let mut at = Timestamp::default();
+    let mut replay = Replay::new(spec, run.trust.clone(), run.rules, (run.make)());
     let ends = spine.ends(std::slice::from_ref(&spec.facts)).await.map_err(Ended::Spine)?;
     let log_start = ends.first().map_or(0, |e| e.start);
     let mut position = log_start;
     if let Some((offset, body)) = &newest {
-        stage.restore(body.state.get())?;
-        log.barrier = body.barrier;
-        log.next = (body.sequence.0 == body.barrier).then_some(body.sequence.1);
-        log.head.clone_from(&body.head);
-        log.head_offset = Some(*offset);
-        log.claims.clone_from(&body.claims);
-        log.highest_claim = body.claims.iter().map(|(epoch, _)| *epoch).max().unwrap_or(0);
-        log.released = body.released.max(Some(*offset));
-        log.inputs.clone_from(&body.inputs);
-        at = body.at;
-        for place in &body.places {
-            let input = body.inputs.get(place.input as usize);
-            let number = input.and_then(|p| spec.inputs.iter().position(|i| i.partition == *p));
-            if let Some(known) = number.and_then(|n| places.get_mut(n)) {
-                known.restore(place);
-            }
-        }
+        replay.restore(*offset, body)?;
         position = offset.saturating_add(1);
     }
     if position < log_start || (newest.is_none() && log_start > 0) {
@@ -311,20 +183,8 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
     }
     let start = if position == 0 { Start::Earliest } else { Start::At(position) };
     let facts = reader.open(&spec.facts, start);
-    let mut replay = Replay {
-        run,
-        stage,
-        log,
-        places,
-        table: Arc::default(),
-        kept: VecDeque::new(),
-        at,
-        replayed: 0,
-        own_claim: None,
-    };
-    replay.table = replay.new_table();
     let mut behind_claim = VecDeque::new();
-    let mut claim_ms = None;
+    let (mut claim_ms, mut own_claim) = (None, None);
     position = read_through(reader.as_mut(), facts, position, claimed + 1, |record| {
         if record.offset > claimed {
             behind_claim.push_back(record.clone());
@@ -332,15 +192,17 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
         }
         if record.offset == claimed {
             claim_ms = Some(record.timestamp_ms);
-            return replay.meet_own_claim(record, term);
+            let met = replay.log.meet::<S::Fact>(record, term).map_err(Ended::Chain)?;
+            own_claim = Some(if let Met::Refused { why, .. } = met { Err(why) } else { Ok(()) });
+            return Ok(());
         }
-        replay.meet(record, term)
+        replay.meet(record, term).map_err(Ended::Chain)
     })
     .await?;
     if let Some(claim_ms) = claim_ms {
         check_clock((wall_us, checked.0), checked.1.saturating_sub(mono_us), claim_ms, spec.pace.clock_skew)?;
     }
-    match replay.own_claim {
+    match own_claim {
         Some(Err(Refused::Replayed)) => return Err(Ended::LateClaim),
         Some(Err(why)) => return Err(Ended::Untrusted { key: run.signer.key().to_string(), why }),
         Some(Ok(())) | None => {}
@@ -361,10 +223,12 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
         at
     };
     for record in behind_claim {
-        replay.meet(&record, term)?;
+        replay.meet(&record, term).map_err(Ended::Chain)?;
     }
-    position =
-        read_through(reader.as_mut(), facts, position, barrier_at + 1, |record| replay.meet(record, term)).await?;
+    position = read_through(reader.as_mut(), facts, position, barrier_at + 1, |record| {
+        replay.meet(record, term).map_err(Ended::Chain)
+    })
+    .await?;
     if replay.log.barrier > own {
         return Err(Ended::Superseded { by: replay.log.barrier });
     }
@@ -379,10 +243,9 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
         Err(ended) => return Err(loss::name(spine, spec, ended).await),
     };
     let mut again = Vec::new();
-    while let Some(kept) = replay.kept.pop_front() {
-        let mut messages = Vec::new();
-        replay.apply(&kept, &inputs, Some(&mut messages));
-        again.push((kept.0, messages));
+    let mut messages = Vec::new();
+    while let Some(offset) = replay.apply_next(&inputs, Some(&mut messages)) {
+        again.push((offset, std::mem::take(&mut messages)));
     }
     let Replay { stage, log, mut places, at, replayed, .. } = replay;
 

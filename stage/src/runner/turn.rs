@@ -267,6 +267,7 @@ impl<S: Stage> Live<'_, S> {
         }
         for (fact, settles) in decision.facts {
             self.stage.apply(&fact, self.at);
+            self.fact_at = self.at;
             let record = present.filter(|(at, _)| settles == Some(*at)).map(|(_, record)| record);
             let number = self.building.push(&fact, self.at, settles)?;
             if let Some(InputRef { input, offset }) = settles
@@ -353,7 +354,7 @@ impl<S: Stage> Live<'_, S> {
 
     /// Seals what was gathered as the next group and hands it over.
     fn seal(&mut self) -> Result<(), Ended> {
-        let Building { bytes, leaves, settles, messages, submitted_ms, last_at, tally, .. } =
+        let Building { bytes, leaves, settles, messages, submitted_ms, tally, .. } =
             std::mem::take(&mut self.building);
         // The next group is likely about as large: a buffer that grows step by step is copied at each.
         self.building.bytes.reserve(bytes.len());
@@ -380,9 +381,9 @@ impl<S: Stage> Live<'_, S> {
         self.lost.clear();
         let record = control_record(Kind::Group, &self.run.spec.sender, Some(self.epoch), value);
         let landing = self.producer.append(&self.run.spec.facts, vec![record]);
-        let snapshot = self.facts_since_snapshot >= self.run.spec.pace.snapshot_facts && self.read_back.free();
+        let snapshot = self.wants_snapshot() && self.read_back.free();
         if snapshot {
-            self.take_snapshot(&hash, &settles, last_at)?;
+            self.take_snapshot(&hash, &settles)?;
         }
         metrics::group(&self.run.spec.sender, bytes.len());
         self.said_released = self.released;
@@ -403,13 +404,16 @@ impl<S: Stage> Live<'_, S> {
         Ok(())
     }
 
+    /// So many facts came since the last snapshot, or any and so long ago.
+    fn wants_snapshot(&self) -> bool {
+        let pace = &self.run.spec.pace;
+        let passed = self.run.clock.mono_us().saturating_sub(self.snapshot_mono);
+        let (some, many) = (self.facts_since_snapshot > 0, self.facts_since_snapshot >= pace.snapshot_facts);
+        many || (some && pace.snapshot_every.is_some_and(|every| passed >= micros(every)))
+    }
+
     /// The state as it is after the group being sealed, kept until that group is released.
-    fn take_snapshot(
-        &mut self,
-        head: &str,
-        sealed: &[InputRef],
-        at: tidegate_protocol::time::Timestamp,
-    ) -> Result<(), Ended> {
+    fn take_snapshot(&mut self, head: &str, sealed: &[InputRef]) -> Result<(), Ended> {
         let on_their_way = self.flying.iter().map(|f| &f.settles).chain(self.sending.iter().map(|s| &s.settles));
         let also: Vec<InputRef> = on_their_way.flatten().chain(sealed).copied().collect();
         let places = (0_u32..)
@@ -422,12 +426,13 @@ impl<S: Stage> Live<'_, S> {
             barrier: self.epoch,
             claims: vec![(self.epoch, self.run.spec.outputs.clone())],
             released: self.released,
-            at,
+            at: self.fact_at,
             inputs: self.run.spec.inputs.iter().map(|i| i.partition.clone()).collect(),
             places,
             state: serde_json::value::RawValue::from_string("null".to_owned())?,
         };
         self.facts_since_snapshot = 0;
+        self.snapshot_mono = self.run.clock.mono_us();
         self.read_back.pending = Some(Pending { offset: None, body, state: self.stage.snapshot()? });
         Ok(())
     }

@@ -128,7 +128,10 @@ pub const LAYERS: &[Layer] = &[
             "tidegate-worker",
         ],
     ),
-    acting("tidegate-processes", &["tidegate-node", "tidegate-policy", "tidegate-protocol", "tidegate-spine"]),
+    acting(
+        "tidegate-processes",
+        &["tidegate-node", "tidegate-policy", "tidegate-protocol", "tidegate-spine", "tidegate-stage"],
+    ),
 ];
 
 /// What no pure crate may reach: runtimes, clients, storage engines, HTTP, sources of randomness. A name stands for itself

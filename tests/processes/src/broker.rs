@@ -162,6 +162,15 @@ impl Broker {
         Ok(Tail { broker: self.clone(), consumer: self.reading(&next)?, next })
     }
 
+    /// Reads one partition from its start on.
+    ///
+    /// # Errors
+    /// When the client refuses.
+    pub fn tail_of(&self, topic: &str, partition: u32) -> anyhow::Result<Tail> {
+        let next = BTreeMap::from([((topic.to_owned(), partition), None)]);
+        Ok(Tail { broker: self.clone(), consumer: self.reading(&next)?, next })
+    }
+
     /// Reads all partitions of these topics from their ends as they are now on.
     ///
     /// # Errors

@@ -9,10 +9,11 @@
 //! | [`dev`] | `tidegate dev` in a folder |
 //! | [`broker`] | the bare Kafka client: write and read anything, with none of our code |
 //! | [`ledger`] | reads every topic raw and judges what became of each record |
+//! | [`replay`] | replays every shard's facts against every snapshot, by the stages themselves |
 //! | [`faults`] | the run behind `make faults`: load, kill -9, SIGSTOP, the ledger's verdict |
 //!
-//! *Outside* means: nothing here uses the stages, the runner or an adapter. What the ledger knows of the formats it reads
-//! with types of its own, so that a defect there must show as a difference.
+//! *Outside* means: nothing here uses the stages, the runner or an adapter, [`replay`] aside, which asks whether these say the same
+//! again. What the ledger knows of the formats it reads with types of its own, so that a defect there must show as a difference.
 //!
 //! Invariant: whatever happens to this process, nothing it started outlives it.
 //!
@@ -26,6 +27,7 @@ pub mod home;
 pub mod http;
 pub mod ledger;
 pub mod process;
+pub mod replay;
 
 use std::io::Write as _;
 

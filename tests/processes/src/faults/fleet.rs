@@ -6,17 +6,21 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::Signal;
 
-use super::load::PARTITIONS;
+use super::config::{Config, SESSION, make_topics, pool};
 use super::notes::{self, Notes};
 use crate::broker::Broker;
-use crate::home::{Home, KEYS};
+use crate::home::Home;
 use crate::http::{Http, free_port};
 use crate::process::{Process, Start, until};
+use crate::replay::{self, Replayed};
 
-/// Silence after which a process's shards go to others.
-pub const SESSION: Duration = Duration::from_secs(6);
 /// A process that stops in order is gone by then.
 const STOP: Duration = Duration::from_secs(60);
+
+/// Most jobs that wait in memory, a shard of a pool: fewer than come while its scheduler is away.
+pub(super) const WINDOW: u32 = 4_000;
+/// A shard with new facts writes its state after so long.
+const SNAPSHOTS: Duration = Duration::from_secs(5);
 
 /// Where long jobs note when they begin and end.
 const LONG_LOG: &str = "long.log";
@@ -83,7 +87,6 @@ pub struct Fleet {
     /// The processes, two of each role in the order of [`Role`].
     pub members: Vec<Member>,
     home: Home,
-    prefix: String,
     long: Option<Long>,
 }
 
@@ -94,50 +97,26 @@ impl Fleet {
     /// When `topics apply` fails.
     pub fn prepare(broker: &Broker, prefix: &str, long: Option<Long>) -> anyhow::Result<Self> {
         let home = Home::new(POLICY)?;
-        let mut fleet = Self { members: Vec::new(), home, prefix: prefix.to_owned(), long };
+        let mut fleet = Self { members: Vec::new(), home, long };
+        // A paused worker sleeps longer than its lease, so that it wakes with results nobody waits for any more.
+        let scheduling = format!("lease_ms: {}, max_attempts: 20, window_jobs: {WINDOW}", SESSION.as_millis());
+        let pools = ["work", "audit"].into_iter().chain(long.map(|_| "long"));
+        let pools = pools.map(|name| pool(name, &[name], 1, &scheduling)).collect();
+        let config = Config { broker, prefix, pools, snapshots: SNAPSHOTS };
         let roles = [Role::Kernel, Role::Scheduler, Role::Worker, Role::Auditor];
         for role in roles.into_iter().chain(long.map(|_| Role::Long)) {
             for number in 1..=2 {
                 let name = format!("{}-{number}", role.word());
                 let port = free_port()?;
-                fleet.home.write(&format!("{name}.yaml"), &fleet.config(broker, &name, port))?;
+                config.write(&fleet.home, &name, port)?;
                 let start = fleet.start_of(role, &name);
                 let serves = matches!(role, Role::Kernel | Role::Scheduler);
                 let http = serves.then(|| Http::new(&format!("http://127.0.0.1:{port}"), None));
                 fleet.members.push(Member::new(role, start, http));
             }
         }
-        let made = fleet.home.run(&["topics", "apply", "--config", "kernel-1.yaml"])?;
-        anyhow::ensure!(made.code == Some(0), "`topics apply` ended with {:?}:\n{}{}", made.code, made.out, made.err);
+        make_topics(&fleet.home, "kernel-1.yaml")?;
         Ok(fleet)
-    }
-
-    fn config(&self, broker: &Broker, name: &str, port: u16) -> String {
-        format!(
-            "\
-spine: {{ url: \"{url}\" }}
-prefix: \"{prefix}\"
-sources:
-  - {{ name: jobs.raw, tenants: any }}
-pools:
-  - {{ name: work, capabilities: [work], lanes: 8, scheduling: {{ lease_ms: {lease}, max_attempts: 20 }} }}
-  - {{ name: audit, capabilities: [audit], lanes: 8, scheduling: {{ lease_ms: {lease}, max_attempts: 20 }} }}
-{long}policy: policy
-listen: 127.0.0.1:{port}
-data: data-{name}
-topics: {{ source_partitions: {PARTITIONS} }}
-membership: {{ session_timeout_ms: {session} }}
-{KEYS}",
-            url = broker.url(),
-            prefix = self.prefix,
-            session = SESSION.as_millis(),
-            // A paused worker sleeps longer, so that it wakes with results nobody waits for any more.
-            lease = SESSION.as_millis(),
-            long = self.long.map_or_else(String::new, |_| {
-                let lease = SESSION.as_millis();
-                format!("  - {{ name: long, capabilities: [long], lanes: 8, scheduling: {{ lease_ms: {lease}, max_attempts: 20 }} }}\n")
-            }),
-        )
     }
 
     fn start_of(&self, role: Role, name: &str) -> Start {
@@ -197,6 +176,14 @@ membership: {{ session_timeout_ms: {session} }}
         let said = self.home.run(&["audit", "verify", "--config", "kernel-1.yaml"])?;
         anyhow::ensure!(said.code == Some(0), "`audit verify` ended with {:?}:\n{}{}", said.code, said.out, said.err);
         Ok(())
+    }
+
+    /// Whether replay rebuilds the state of every shard, once everything has stopped.
+    ///
+    /// # Errors
+    /// When it cannot be judged.
+    pub fn replayed(&self, broker: &Broker) -> anyhow::Result<Replayed> {
+        replay::judge(broker, self.home.path(), "kernel-1.yaml")
     }
 
     /// Every member still runs.
@@ -328,6 +315,12 @@ impl Member {
     /// When the system does not say.
     pub fn peak_memory(&self) -> anyhow::Result<u64> {
         self.process.as_ref().map_or(Ok(0), Process::peak_memory)
+    }
+
+    /// The samples of a gauge; none when it does not answer, or has no such gauge.
+    pub(super) fn gauges(&self, name: &str) -> Vec<(String, f64)> {
+        let asked = self.http.as_ref().map(|http| http.samples(|named| named == name));
+        asked.and_then(Result::ok).unwrap_or_default()
     }
 
     /// Messages it dropped as of a former owner.

@@ -4,7 +4,9 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`load`] | 1,000 jobs a second, straight to the raw topic: allowed, denied, unparsable, repeated, in conflict |
+//! | [`config`] | what their configurations say |
 //! | [`fleet`] | the processes |
+//! | [`bounds`] | what none of them may have more of |
 //! | [`plan`] | the blows |
 //! | [`notes`] | what commands note of themselves |
 //! | [`run`] | one after the other; the verdict |
@@ -16,6 +18,8 @@
 //! Failure behaviour: whatever goes wrong ends the run with an error, and with the story of the first jobs concerned.
 
 pub mod backlog;
+mod bounds;
+mod config;
 pub mod fleet;
 pub mod load;
 pub mod notes;

@@ -5,12 +5,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::Signal;
 
-use super::fleet::{Member, Role};
-use super::load::PARTITIONS;
+use super::bounds::Peaks;
+use super::config::{Config, make_topics, pool};
+use super::fleet::{Member, Role, WINDOW};
 use super::notes::Notes;
 use crate::broker::Broker;
-use crate::home::{Home, KEYS};
+use crate::home::Home;
 use crate::http::{Http, free_port};
+use crate::replay::{self, Replayed};
 
 const POLICY: &str = "\
 id: pair
@@ -21,6 +23,9 @@ rules:
 
 /// Where commands note when they begin and end.
 pub(super) const LOG: &str = "runs.log";
+
+/// A shard with new facts writes its state after so long.
+const SNAPSHOTS: Duration = Duration::from_secs(1);
 
 /// What the two workers are.
 pub(super) struct Of<'a> {
@@ -43,7 +48,9 @@ impl Pair {
     /// Makes the topics; starts nothing that stays.
     pub(super) fn prepare(broker: &Broker, prefix: &str, of: &Of<'_>) -> anyhow::Result<Self> {
         let (home, port) = (Home::new(POLICY)?, free_port()?);
-        home.write("pair.yaml", &written(broker, prefix, of.lease, port))?;
+        let scheduling = format!("lease_ms: {}, max_attempts: 20, window_jobs: {WINDOW}", of.lease.as_millis());
+        let pools = vec![pool("work", &["work"], 1, &scheduling)];
+        Config { broker, prefix, pools, snapshots: SNAPSHOTS }.write(&home, "pair", port)?;
         let roles = ["serve", "--config", "pair.yaml", "--roles", "kernel,limits,scheduler"];
         let http = Http::new(&format!("http://127.0.0.1:{port}"), None);
         let serve = Member::new(Role::Scheduler, home.tidegate("serve", &roles), Some(http));
@@ -55,8 +62,7 @@ impl Pair {
             Member::new(Role::Worker, home.tidegate(name, &all), None)
         };
         let workers = vec![worker("worker-1"), worker("worker-2")];
-        let made = home.run(&["topics", "apply", "--config", "pair.yaml"])?;
-        anyhow::ensure!(made.code == Some(0), "`topics apply` ended with {:?}:\n{}{}", made.code, made.out, made.err);
+        make_topics(&home, "pair.yaml")?;
         Ok(Self { serve, workers, home })
     }
 
@@ -98,32 +104,19 @@ impl Pair {
         std::fs::File::create(self.home.path().join(name)).with_context(|| format!("make `{name}`"))
     }
 
-    /// Stops everything in order, workers first; no process may have found a promise broken.
+    /// Whether replay rebuilds the state of every shard, once everything has stopped.
+    pub(super) fn replayed(&self, broker: &Broker) -> anyhow::Result<Replayed> {
+        replay::judge(broker, self.home.path(), "pair.yaml")
+    }
+
+    /// Stops everything in order, workers first; no process may have found a promise broken, or have more than it may.
     pub(super) fn stop(&mut self) -> anyhow::Result<()> {
         let mut counters = self.serve.violations()?;
         anyhow::ensure!(!counters.is_empty(), "the process has no counter of broken invariants");
         counters.retain(|(_, count)| *count > 0.5);
         anyhow::ensure!(counters.is_empty(), "it counts broken invariants itself: {counters:?}");
+        Peaks::new(WINDOW).weigh(self.workers.iter().chain([&self.serve]))?;
         self.workers.iter_mut().try_for_each(Member::stop)?;
         self.serve.stop()
     }
-}
-
-fn written(broker: &Broker, prefix: &str, lease: Duration, port: u16) -> String {
-    format!(
-        "\
-spine: {{ url: \"{url}\" }}
-prefix: \"{prefix}\"
-sources:
-  - {{ name: jobs.raw, tenants: any }}
-pools:
-  - {{ name: work, capabilities: [work], lanes: 8, scheduling: {{ lease_ms: {lease}, max_attempts: 20 }} }}
-policy: policy
-listen: 127.0.0.1:{port}
-data: data
-topics: {{ source_partitions: {PARTITIONS} }}
-{KEYS}",
-        url = broker.url(),
-        lease = lease.as_millis(),
-    )
 }

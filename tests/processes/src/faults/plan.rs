@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::fleet::{Long, SESSION};
+use super::config::SESSION;
+use super::fleet::Long;
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

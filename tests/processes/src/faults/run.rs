@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
-use super::fleet::{Fleet, Member};
+use super::bounds::Peaks;
+use super::fleet::{Fleet, Member, WINDOW};
 use super::load::{Load, RATE};
 use super::plan::{Blow, ENDED, HANGS, PAUSED, Plan, RESTARTED, Scenario};
 use super::watch::Watch;
@@ -28,9 +29,8 @@ const DRAIN: Duration = Duration::from_secs(120);
 const BREATH: Duration = Duration::from_secs(3);
 /// Offending jobs whose story is told.
 const STORIES: usize = 3;
-
-/// Most memory that any of the processes may have resident at any time, bytes (I10).
-const MEMORY: u64 = 1 << 30;
+/// Snapshots of each shard that has facts by which replay is judged, at least.
+const SNAPSHOTS: u32 = 2;
 /// Longest wait for a long job to begin.
 const BEGINS: Duration = Duration::from_secs(60);
 
@@ -44,8 +44,7 @@ struct Run {
     watch: Watch,
     load: Load,
     dropped: f64,
-    /// The most memory that one of them had, and which.
-    peak: (u64, String),
+    peaks: Peaks,
 }
 
 /// Runs it; the last line said is the ledger's verdict.
@@ -69,7 +68,7 @@ pub fn run(broker: &Broker, plan: Plan) -> anyhow::Result<()> {
         watch,
         load,
         dropped: 0.0,
-        peak: (0, String::new()),
+        peaks: Peaks::new(WINDOW),
     };
     run.note(&format!("{}: two processes a role are ready; jobs begin", scenario.word()));
     match run.blows() {
@@ -113,7 +112,7 @@ impl Run {
             }
         }
         self.fleet.check()?;
-        self.weigh()?;
+        self.peaks.weigh(&self.fleet.members)?;
         let dropped: f64 = self.fleet.members.iter().map(Member::dropped).sum();
         self.dropped = self.dropped.max(dropped);
         let unfinished = self.unfinished_jobs()?;
@@ -124,24 +123,6 @@ impl Run {
             totals.takeovers,
             totals.zombies
         ));
-        Ok(())
-    }
-
-    /// No process has more memory than it may.
-    fn weigh(&mut self) -> anyhow::Result<()> {
-        for member in &self.fleet.members {
-            let bytes = member.peak_memory()?;
-            ensure!(
-                bytes <= MEMORY,
-                "{} has had {} MiB resident, more than {}",
-                member.name(),
-                bytes >> 20,
-                MEMORY >> 20
-            );
-            if bytes > self.peak.0 {
-                self.peak = (bytes, member.name().to_owned());
-            }
-        }
         Ok(())
     }
 
@@ -247,8 +228,8 @@ impl Run {
         }
         let left = self.unfinished_jobs()?;
         self.note(&format!("drained in {:.1} s, {left} left", last.elapsed().as_secs_f64()));
-        self.weigh()?;
-        self.note(&format!("no process had more than {} MiB resident ({})", self.peak.0 >> 20, self.peak.1));
+        self.peaks.weigh(&self.fleet.members)?;
+        self.note(&self.peaks.told());
         let mut counters = Vec::new();
         for member in &self.fleet.members {
             counters.extend(member.violations()?);
@@ -275,12 +256,15 @@ impl Run {
         if self.scenario.runs_once() {
             broken.extend(ran_again(&ledger));
         }
+        let replayed = self.fleet.replayed(&self.broker)?;
         say(&summary(&ledger, &totals, self.dropped));
+        say(&format!("  replay: snapshots compared by shard {:?}", replayed.shards));
         if !broken.is_empty() {
             say(&format!("[{:6.1} s] {} promises broken", began.elapsed().as_secs_f64(), broken.len()));
             tell(&self.broker, &self.prefix, &broken);
             bail!("verdict: BROKEN, {} violations in {} records", broken.len(), expected.len());
         }
+        let replayed = replayed.verdict(SNAPSHOTS)?;
         let scenario = self.scenario;
         ensure!(
             totals.takeovers >= scenario.least_takeovers(),
@@ -302,7 +286,7 @@ impl Run {
         );
         say(&format!(
             "[{:6.1} s] verdict: every job ended exactly once, no denied job ran, no job ran without a decision record, \
-             one verdict a record ({} records, {} takeovers, {} zombie records dropped)",
+             one verdict a record, {replayed} ({} records, {} takeovers, {} zombie records dropped)",
             began.elapsed().as_secs_f64(),
             expected.len(),
             totals.takeovers,

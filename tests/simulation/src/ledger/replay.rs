@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tidegate_protocol::address::Offset;
 use tidegate_protocol::control::{SnapshotBody, SnapshotChunk};
+use tidegate_protocol::time::Timestamp;
 use tidegate_stage::Stage;
 
 use super::facts::ValidGroup;
@@ -42,24 +43,30 @@ pub fn check<S: Stage>(
 ) -> usize {
     let written = written(snapshots, sender);
     let mut stage = make();
-    let mut states: BTreeMap<Offset, String> = BTreeMap::new();
+    let mut states: BTreeMap<Offset, (String, Timestamp)> = BTreeMap::new();
+    let mut at = Timestamp::default();
     for valid in groups {
         for fact in &valid.group.facts {
             stage.apply(&fact.fact, fact.at);
+            at = fact.at;
         }
         if written.iter().any(|(offset, _)| *offset == valid.offset) {
-            states.insert(valid.offset, stage.snapshot().unwrap());
+            states.insert(valid.offset, (stage.snapshot().unwrap(), at));
         }
     }
     let end = stage.snapshot().unwrap();
     for (offset, body) in &written {
-        let Some(state) = states.get(offset) else {
+        let Some((state, at)) = states.get(offset) else {
             verdicts
                 .broken(Invariant::I7, || format!("{sender}: a snapshot stands at {offset}, where no valid group is"));
             continue;
         };
         verdicts.must(body.state.get() == state, Invariant::I7, || {
             format!("{sender}: snapshot at {offset} says {} but replay gives {state}", body.state.get())
+        });
+        // Its next owner goes on from there: with an earlier time, `at` would go back.
+        verdicts.must(body.at == *at, Invariant::I7, || {
+            format!("{sender}: snapshot at {offset} says that it is {:?}, the last fact is of {at:?}", body.at)
         });
         let mut restored = make();
         if restored.restore(body.state.get()).is_err() {

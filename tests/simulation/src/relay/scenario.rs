@@ -43,6 +43,7 @@ pub(crate) fn pace(seed: u64, shard: &str) -> Pace {
         idle_read_back: Duration::from_millis(up_to(50, 1_000) as u64),
         checkpoint_every: Duration::from_millis(200),
         fence_alarm: Duration::from_secs(1),
+        snapshot_every: None,
     }
 }
 

@@ -6,15 +6,14 @@ use anyhow::Context as _;
 
 use super::Backlog;
 use crate::broker::Broker;
+use crate::faults::bounds::Peaks;
+use crate::faults::config::{Config, make_topics, pool};
 use crate::faults::fleet::{Member, Role};
-use crate::faults::load::PARTITIONS;
-use crate::home::{Home, KEYS};
+use crate::home::Home;
 use crate::http::{Http, free_port};
 use crate::ledger::position::Position;
 use crate::process::until;
-
-/// Silence after which a process's shards go to others, milliseconds: the least that a broker allows unless told otherwise.
-pub(super) const SESSION_MS: u32 = 6_000;
+use crate::replay::{self, Replayed};
 
 const POLICY: &str = "\
 id: backlog
@@ -23,6 +22,8 @@ rules:
   - { id: work, match: { topics: [job.work.>] }, decision: allow, reason: it may run }
 ";
 
+/// Most jobs that wait in memory, a shard.
+const WINDOW: u32 = 10_000;
 /// Positions of the jobs that do not end, as their commands wrote them.
 const HELD_LOG: &str = "held.log";
 /// Locked as long as they are not to end.
@@ -42,9 +43,11 @@ impl Ground {
     /// Makes the topics; starts nothing that stays.
     pub(super) fn prepare(broker: &Broker, prefix: &str, plan: Backlog) -> anyhow::Result<Self> {
         let home = Home::new(POLICY)?;
+        let pools = vec![pool("work", &["work", "hold"], usize::try_from(plan.shards)?, &format!("window_jobs: {WINDOW}"))];
+        let config = Config { broker, prefix, pools, snapshots: plan.snapshots() };
         let member = |role: Role, name: &str, arguments: &[&str]| -> anyhow::Result<Member> {
-            let (port, config) = (free_port()?, format!("{name}.yaml"));
-            home.write(&config, &written(broker, prefix, plan.shards, name, port))?;
+            let port = free_port()?;
+            let config = config.write(&home, name, port)?;
             let serves = matches!(role, Role::Kernel | Role::Scheduler);
             let http = serves.then(|| Http::new(&format!("http://127.0.0.1:{port}"), None));
             let (command, further) = arguments.split_first().context("a command")?;
@@ -64,8 +67,7 @@ impl Ground {
         // A worker leaves each shard a slot to ask with, whatever waits elsewhere: enough for all of them in whichever shard.
         let holder = worker(Role::Auditor, "hold", plan.running * plan.shards, &["--", "sh", "-c", &command])?;
         let worker = worker(Role::Worker, "work", plan.concurrency, &["--builtin", plan.builtin])?;
-        let made = home.run(&["topics", "apply", "--config", "kernel.yaml"])?;
-        anyhow::ensure!(made.code == Some(0), "`topics apply` ended with {:?}:\n{}{}", made.code, made.out, made.err);
+        make_topics(&home, "kernel.yaml")?;
         let held = File::create(home.path().join(HELD)).context("make the file that is locked")?;
         held.lock().context("lock it")?;
         Ok(Self { kernel, schedulers, holder, worker, home, shards: plan.shards, held: Some(held) })
@@ -127,27 +129,20 @@ impl Ground {
         lines.map(|line| Position::read(line).with_context(|| format!("a command wrote `{line}`"))).collect()
     }
 
+    /// Whether replay rebuilds the state of every shard, once everything has stopped.
+    pub(super) fn replayed(&self, broker: &Broker) -> anyhow::Result<Replayed> {
+        replay::judge(broker, self.home.path(), "kernel.yaml")
+    }
+
+    /// No process has more than it may; the most that was seen.
+    pub(super) fn weigh(&mut self) -> anyhow::Result<Peaks> {
+        let mut peaks = Peaks::new(WINDOW);
+        self.members().try_for_each(|member| peaks.weigh([&*member]))?;
+        Ok(peaks)
+    }
+
     /// Stops everything in order: workers first, so that their results are still settled.
     pub(super) fn stop(&mut self) -> anyhow::Result<()> {
         self.members().try_for_each(Member::stop)
     }
-}
-
-fn written(broker: &Broker, prefix: &str, shards: u32, name: &str, port: u16) -> String {
-    format!(
-        "\
-spine: {{ url: \"{url}\" }}
-prefix: \"{prefix}\"
-sources:
-  - {{ name: jobs.raw, tenants: any }}
-pools:
-  - {{ name: work, capabilities: [work, hold], lanes: 8, shards: {shards} }}
-policy: policy
-listen: 127.0.0.1:{port}
-data: data-{name}
-topics: {{ source_partitions: {PARTITIONS} }}
-membership: {{ session_timeout_ms: {SESSION_MS} }}
-{KEYS}",
-        url = broker.url(),
-    )
 }

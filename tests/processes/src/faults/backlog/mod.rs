@@ -22,6 +22,7 @@ use anyhow::{Context as _, ensure};
 
 use self::ground::Ground;
 use self::jobs::{Jobs, Kind};
+use super::config::SESSION;
 use super::watch::Watch;
 use crate::broker::Broker;
 use crate::home::own_prefix;
@@ -53,6 +54,11 @@ pub struct Backlog {
 }
 
 impl Backlog {
+    /// A shard with new facts writes its state after so long. A million jobs take a while, and their window is large.
+    const fn snapshots(self) -> Duration {
+        if self.waiting < 100_000 { Duration::from_secs(2) } else { Duration::from_secs(30) }
+    }
+
     /// One shard, 1,000 running jobs, and a worker that does its best.
     #[must_use]
     pub const fn of(waiting: u64) -> Self {
@@ -83,7 +89,7 @@ pub fn run(broker: &Broker, plan: Backlog) -> anyhow::Result<()> {
     run.fill()?;
     run.kill(broker, &prefix)?;
     run.work_off()?;
-    run.verdict()
+    run.verdict(broker)
 }
 
 impl Run {
@@ -153,7 +159,7 @@ impl Run {
              {} ms from there to its barrier, {} ms from there to its first lease; first result under one after {} ms",
             found.leased_ms - killed_ms,
             found.claimed_ms - killed_ms,
-            ground::SESSION_MS,
+            SESSION.as_millis(),
             found.owned_ms - found.claimed_ms,
             found.leased_ms - found.owned_ms,
             found.result_ms - killed_ms,
@@ -167,12 +173,14 @@ impl Run {
         self.count("jobs ended", self.jobs.sent(), Ledger::done)?;
         let (took, ended) = (begin.elapsed().as_secs_f64(), self.jobs.sent() - before);
         self.note(&format!("{ended} jobs ended in {took:.1} s"));
+        let peaks = self.ground.weigh()?;
+        self.note(&peaks.told());
         self.ground.stop()?;
         self.note("everything stopped in order");
         Ok(())
     }
 
-    fn verdict(self) -> anyhow::Result<()> {
+    fn verdict(self, broker: &Broker) -> anyhow::Result<()> {
         let (began, plan) = (self.began, self.plan);
         let (expected, held) = (self.jobs.expected(), self.jobs.held());
         let ledger = self.watch.close()?;
@@ -197,10 +205,10 @@ impl Run {
                 "verdict: BROKEN, {position} ran at the kill and was leased again"
             );
         }
-        let totals = ledger.totals();
+        let (totals, replayed) = (ledger.totals(), self.ground.replayed(broker)?.verdict(1)?);
         ensure!(totals.takeovers > 0, "verdict: nothing broken, but nothing was taken over");
         say(&format!(
-            "[{:6.1} s] verdict: every job ended exactly once, those {} that ran at the kill ran once and under one lease \
+            "[{:6.1} s] verdict: every job ended exactly once, those {} that ran at the kill ran once and under one lease, {replayed} \
              ({} records, {} shards, {} takeovers, {} leases without a result, {again} jobs reported under two leases, {} zombie records dropped)",
             began.elapsed().as_secs_f64(),
             held.len(),

@@ -7,14 +7,18 @@ use anyhow::Context as _;
 
 use super::{CAPABILITY, Limit, Planted, SHARDS, TENANT, runs};
 use crate::broker::Broker;
-use crate::faults::fleet::{Member, Role, SESSION};
-use crate::faults::load::PARTITIONS;
-use crate::home::{Home, KEYS};
+use crate::faults::bounds::Peaks;
+use crate::faults::config::{Config, SESSION, make_topics, pool};
+use crate::faults::fleet::{Member, Role, WINDOW};
+use crate::home::Home;
 use crate::http::{Http, free_port};
 use crate::process::until;
+use crate::replay::{self, Replayed};
 
 /// Longest wait for processes to be ready and to have their shards.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// A shard with new facts writes its state after so long.
+const SNAPSHOTS: Duration = Duration::from_secs(5);
 /// Slots of each worker: several times what the limits let run.
 const SLOTS: &str = "40";
 
@@ -34,9 +38,11 @@ impl Ground {
     /// Makes the topics; starts nothing that stays.
     pub(super) fn prepare(broker: &Broker, prefix: &str, planted: Planted) -> anyhow::Result<Self> {
         let home = Home::new(POLICY)?;
+        let pools = vec![pool("work", &["work", CAPABILITY], SHARDS, &scheduling(planted))];
+        let config = Config { broker, prefix, pools, snapshots: SNAPSHOTS };
         let member = |role: Role, name: &str, arguments: &[&str]| -> anyhow::Result<Member> {
-            let (port, config) = (free_port()?, format!("{name}.yaml"));
-            home.write(&config, &written(broker, prefix, planted, name, port))?;
+            let port = free_port()?;
+            let config = config.write(&home, name, port)?;
             let serves = matches!(role, Role::Kernel | Role::Limits | Role::Scheduler);
             let http = serves.then(|| Http::new(&format!("http://127.0.0.1:{port}"), None));
             let command = if serves { "serve" } else { "worker" };
@@ -59,8 +65,7 @@ impl Ground {
             works(Role::Auditor, "runner", &["--", "bash", "-c", &command])?,
             works(Role::Worker, "sleeper", &["--builtin", "sleep:20"])?,
         ];
-        let made = home.run(&["topics", "apply", "--config", "kernel.yaml"])?;
-        anyhow::ensure!(made.code == Some(0), "`topics apply` ended with {:?}:\n{}{}", made.code, made.out, made.err);
+        make_topics(&home, "kernel.yaml")?;
         Ok(Self { members, home })
     }
 
@@ -95,37 +100,30 @@ impl Ground {
         self.members.iter_mut().try_for_each(Member::check)
     }
 
+    /// Whether replay rebuilds the state of every shard, once everything has stopped.
+    pub(super) fn replayed(&self, broker: &Broker) -> anyhow::Result<Replayed> {
+        replay::judge(broker, self.home.path(), "kernel.yaml")
+    }
+
+    /// No process has more than it may; the most that was seen.
+    pub(super) fn weigh(&self) -> anyhow::Result<Peaks> {
+        let mut peaks = Peaks::new(WINDOW);
+        peaks.weigh(&self.members)?;
+        Ok(peaks)
+    }
+
     /// Stops everything in order: workers first, so that their results are still settled.
     pub(super) fn stop(&mut self) -> anyhow::Result<()> {
         self.members.iter_mut().rev().try_for_each(Member::stop)
     }
 }
 
-fn written(broker: &Broker, prefix: &str, planted: Planted, name: &str, port: u16) -> String {
+/// The limits of the pool.
+fn scheduling(planted: Planted) -> String {
     let most = |limit: Limit| limit.most() + u64::from(planted == Planted::OneMore);
     format!(
-        "\
-spine: {{ url: \"{url}\" }}
-prefix: \"{prefix}\"
-sources:
-  - {{ name: jobs.raw, tenants: any }}
-pools:
-  - name: work
-    capabilities: [work, {CAPABILITY}]
-    lanes: 8
-    shards: {SHARDS}
-    scheduling:
-      lease_ms: {session}
-      max_attempts: 20
-      tenants: {{ {TENANT}: {{ max_leased: {tenant} }} }}
-      capabilities: {{ {CAPABILITY}: {{ max_leased: {capability} }} }}
-policy: policy
-listen: 127.0.0.1:{port}
-data: data-{name}
-topics: {{ source_partitions: {PARTITIONS} }}
-membership: {{ session_timeout_ms: {session} }}
-{KEYS}",
-        url = broker.url(),
+        "lease_ms: {session}, max_attempts: 20, window_jobs: {WINDOW}, tenants: {{ {TENANT}: {{ max_leased: {tenant} }} }}, \
+         capabilities: {{ {CAPABILITY}: {{ max_leased: {capability} }} }}",
         session = SESSION.as_millis(),
         tenant = most(Limit::Tenant),
         capability = most(Limit::Capability),

@@ -132,7 +132,7 @@ pub fn run(broker: &Broker, plan: SharedLimits) -> anyhow::Result<()> {
     run.note("a kernel, a limits stage, two schedulers and two workers are ready; jobs begin");
     run.blows()?;
     run.end()?;
-    run.verdict()
+    run.verdict(broker)
 }
 
 impl Run {
@@ -212,6 +212,8 @@ impl Run {
             read(&mut self.tail, &mut self.places)?;
             std::thread::sleep(STEP);
         }
+        let peaks = self.ground.weigh()?;
+        self.note(&peaks.told());
         self.ground.stop()?;
         self.note("every job has ended, everything stopped in order");
         let mut met = Vec::new();
@@ -219,7 +221,7 @@ impl Run {
         met.iter().try_for_each(|record| self.places.meet(record))
     }
 
-    fn verdict(self) -> anyhow::Result<()> {
+    fn verdict(self, broker: &Broker) -> anyhow::Result<()> {
         let used: Vec<(Limit, Counts)> = Limit::ALL.into_iter().map(|limit| (limit, self.counts(limit))).collect();
         let Self { began, plan, ground, watch, places, jobs, quiet, .. } = self;
         let ledger = watch.close()?;
@@ -265,14 +267,14 @@ impl Run {
         }
         broken.iter().take(20).for_each(|what| say(&format!("  {what}")));
         ensure!(broken.is_empty(), "verdict: BROKEN, {} violations in {} records", broken.len(), jobs.sent());
-        let totals = ledger.totals();
+        let (totals, replayed) = (ledger.totals(), ground.replayed(broker)?.verdict(1)?);
         ensure!(
             totals.takeovers > 0 && totals.expired > 0,
             "verdict: nothing broken, but nothing was lost: {totals:?}"
         );
         let ended = runs.values().filter(|(_, until)| until.is_some()).count();
         say(&format!(
-            "[{:6.1} s] verdict: every job ended exactly once, never more leased at once than a limit says ({} jobs, {} leases, {} of them without a \
+            "[{:6.1} s] verdict: every job ended exactly once, never more leased at once than a limit says, {replayed} ({} jobs, {} leases, {} of them without a \
              result, {ended} runs that wrote their own times, {} takeovers, {} zombie records dropped, {:.0} s of quiet)",
             began.elapsed().as_secs_f64(),
             jobs.sent(),

@@ -86,7 +86,7 @@ pub fn run(broker: &Broker, burst: Burst) -> anyhow::Result<()> {
         broken.len(),
         broken.iter().take(10).collect::<Vec<_>>()
     );
-    verdict(&ledger, &dead, killed_ms, burst)
+    verdict(&ledger, &dead, killed_ms, burst, &pair.replayed(broker)?.verdict(1)?)
 }
 
 fn send(broker: &Broker, prefix: &str, jobs: u32) -> anyhow::Result<HashMap<Position, Expected>> {
@@ -107,7 +107,7 @@ fn send(broker: &Broker, prefix: &str, jobs: u32) -> anyhow::Result<HashMap<Posi
     Ok(placed)
 }
 
-fn verdict(ledger: &Ledger, dead: &str, killed_ms: i64, burst: Burst) -> anyhow::Result<()> {
+fn verdict(ledger: &Ledger, dead: &str, killed_ms: i64, burst: Burst, replayed: &str) -> anyhow::Result<()> {
     let at = |second: i64| Share::at(ledger, dead, killed_ms + second * 1_000);
     for second in 0.. {
         let Share { running, of_the_dead } = at(second);
@@ -132,7 +132,7 @@ fn verdict(ledger: &Ledger, dead: &str, killed_ms: i64, burst: Burst) -> anyhow:
     );
     say(&format!(
         "verdict: nothing stayed with the dead: {interrupted} of {} jobs were interrupted; the last of their leases ended {lost_ms} ms after the kill \
-         and its job was leased again after {leased_ms} ms (lease {} ms, heartbeat {} ms); every job succeeded once",
+         and its job was leased again after {leased_ms} ms (lease {} ms, heartbeat {} ms); every job succeeded once; {replayed}",
         burst.jobs,
         burst.lease.as_millis(),
         burst.lease.as_millis() / 4
