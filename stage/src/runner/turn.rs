@@ -354,8 +354,7 @@ impl<S: Stage> Live<'_, S> {
 
     /// Seals what was gathered as the next group and hands it over.
     fn seal(&mut self) -> Result<(), Ended> {
-        let Building { bytes, leaves, settles, messages, submitted_ms, tally, .. } =
-            std::mem::take(&mut self.building);
+        let Building { bytes, leaves, settles, messages, submitted_ms, tally, .. } = std::mem::take(&mut self.building);
         // The next group is likely about as large: a buffer that grows step by step is copied at each.
         self.building.bytes.reserve(bytes.len());
         let mut places = Vec::new();

@@ -42,7 +42,10 @@ impl Peaks {
             }
             for (gauge, most, peak) in &mut self.gauges {
                 for (series, value) in member.gauges(gauge) {
-                    ensure!(value <= f64::from(*most), "verdict: BROKEN, {name}: {series} is {value}, the most is {most}");
+                    ensure!(
+                        value <= f64::from(*most),
+                        "verdict: BROKEN, {name}: {series} is {value}, the most is {most}"
+                    );
                     *peak = peak.max(value);
                 }
             }

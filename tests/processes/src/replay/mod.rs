@@ -62,11 +62,19 @@ impl Replayed {
     pub fn verdict(&self, least: u32) -> anyhow::Result<String> {
         ensure!(self.broken.is_empty(), "verdict: BROKEN, replay does not rebuild the state: {:#?}", self.broken);
         for stage in ["kernel.", "scheduler."] {
-            let compared: u32 = self.shards.iter().filter(|(sender, _)| sender.starts_with(stage)).map(|(_, n)| n).sum();
-            ensure!(compared > 0, "verdict: replay was not judged, no snapshot of `{stage}` was compared: {:?}", self.shards);
+            let compared: u32 =
+                self.shards.iter().filter(|(sender, _)| sender.starts_with(stage)).map(|(_, n)| n).sum();
+            ensure!(
+                compared > 0,
+                "verdict: replay was not judged, no snapshot of `{stage}` was compared: {:?}",
+                self.shards
+            );
         }
         let few: Vec<_> = self.shards.iter().filter(|(_, compared)| **compared < least).collect();
-        ensure!(few.is_empty(), "verdict: replay was not judged, fewer than {least} snapshots were compared of {few:?}");
+        ensure!(
+            few.is_empty(),
+            "verdict: replay was not judged, fewer than {least} snapshots were compared of {few:?}"
+        );
         Ok(format!(
             "replay rebuilds every state byte for byte ({} snapshots of {} shards with {} facts; {} shards without facts)",
             self.snapshots(),

@@ -69,7 +69,8 @@ impl Written {
         let (at, broken) = (record.offset, &mut self.broken);
         match self.open.meet(&spec.sender, record, Some(trust)) {
             Ok(None) => {}
-            Err(why) => broken.push(format!("a chunk of a snapshot, {}@{at}, is not signed as it should be: {why}", spec.snapshots)),
+            Err(why) => broken
+                .push(format!("a chunk of a snapshot, {}@{at}, is not signed as it should be: {why}", spec.snapshots)),
             Ok(Some(Complete { offset, body: Err(error), .. })) => {
                 broken.push(format!("the snapshot for {offset} cannot be read: {error}"));
             }
@@ -136,7 +137,9 @@ impl<'a, S: Stage> Judged<'a, S> {
         let come = Said::come(&mut self.whole)?;
         for said in said {
             self.outcome.snapshots += 1;
-            self.must(said == come, || format!("the snapshot for {offset} says {said:?}, replay from the start comes to {come:?}"));
+            self.must(said == come, || {
+                format!("the snapshot for {offset} says {said:?}, replay from the start comes to {come:?}")
+            });
         }
         if self.written.newest.as_ref().is_some_and(|((newest, _), _)| *newest == offset) {
             self.go_on_from_newest()?;
@@ -176,7 +179,9 @@ impl<'a, S: Stage> Judged<'a, S> {
         if let Some(mut rest) = self.rest.take() {
             let rest = Said::come(&mut rest)?;
             self.must(rest == whole, || {
-                format!("from its newest snapshot on replay comes to {rest:?} at the log's end, from the start to {whole:?}")
+                format!(
+                    "from its newest snapshot on replay comes to {rest:?} at the log's end, from the start to {whole:?}"
+                )
             });
         }
         self.outcome.facts = self.whole.facts();

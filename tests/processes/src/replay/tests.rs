@@ -280,14 +280,11 @@ fn a_stage_that_uses_what_is_not_in_the_facts_is_found() {
 
 #[test]
 fn a_log_that_was_altered_or_whose_start_is_gone_is_not_judged_well() {
-    let (mut log, first, _) = Log::recorded();
+    let (mut log, ..) = Log::recorded();
     one(&log.judged_with(2, &Sum::default), "before 2 are gone");
     log.facts.remove(2);
     let broken = log.judged().broken;
-    assert!(broken.is_empty() || broken[0].contains("altered"), "{broken:#?}");
-    assert_ne!(log.judged().facts, 5);
-    log.snapshot((first, 3), 2, (6, 30), true);
-    assert!(!log.judged().broken.is_empty());
+    assert!(broken.iter().any(|what| what.contains("the log was altered")), "{broken:#?}");
 }
 
 #[test]

@@ -43,7 +43,8 @@ impl Ground {
     /// Makes the topics; starts nothing that stays.
     pub(super) fn prepare(broker: &Broker, prefix: &str, plan: Backlog) -> anyhow::Result<Self> {
         let home = Home::new(POLICY)?;
-        let pools = vec![pool("work", &["work", "hold"], usize::try_from(plan.shards)?, &format!("window_jobs: {WINDOW}"))];
+        let pools =
+            vec![pool("work", &["work", "hold"], usize::try_from(plan.shards)?, &format!("window_jobs: {WINDOW}"))];
         let config = Config { broker, prefix, pools, snapshots: plan.snapshots() };
         let member = |role: Role, name: &str, arguments: &[&str]| -> anyhow::Result<Member> {
             let port = free_port()?;
