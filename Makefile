@@ -42,7 +42,7 @@ faults: setup ## kill, pause and stop real processes on a real Kafka under load;
 abuse: ## the abuse matrices: forged, foreign, altered, replayed, unsigned tickets and approvals, lying and flooding workers, and leases over HTTP; no broker needed
 	$(CARGO) build -p tidegate-cli
 	$(CARGO) test -p tidegate-scheduler --test scenarios --test model
-	$(CARGO) test -p tidegate-scheduler --lib -- answers reports
+	$(CARGO) test -p tidegate-scheduler --lib -- answers hellos reports
 	$(CARGO) test -p tidegate-worker --test session_table --test session_model
 	$(CARGO) test -p tidegate-node --test abuse_matrix
 	$(CARGO) test -p tidegate-processes --test bad_input -- forged_on_dev

@@ -81,6 +81,7 @@ impl Counting {
                 }
             }
             SchedulerFact::WorkerWelcomed { .. }
+            | SchedulerFact::WorkerOutrun { .. }
             | SchedulerFact::LeaseExpired { .. }
             | SchedulerFact::CancelAsked { .. }
             | SchedulerFact::WithdrawalKept { .. }

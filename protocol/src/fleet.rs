@@ -20,7 +20,8 @@ pub enum Report {
     Hello {
         /// The worker.
         worker: WorkerId,
-        /// Rises with every start of the worker (milliseconds since the Unix epoch at start, say).
+        /// Higher than that of every earlier life (milliseconds since the Unix epoch at start, say). One that is not is told what
+        /// number its name has ([`Order::Outrun`]), and says Hello with a higher one: no clock is relied on.
         incarnation: u64,
         /// The lane it reads, and from where.
         lane: u32,
@@ -166,7 +167,7 @@ pub struct Held {
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Reports name this epoch from now on; assignment numbers start at 1 again. One for an epoch the incarnation
-    /// already has changes nothing (numbers go on).
+    /// already has changes nothing: numbers go on, also where the owner had forgotten the worker meanwhile.
     Welcome {
         /// For which incarnation.
         incarnation: u64,
@@ -207,6 +208,15 @@ pub enum Order {
         /// Who wants it and why, for people.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
+    },
+    /// A Hello came with a number that is not above the one that the worker's name has. Whoever has none above `known` and was not
+    /// welcomed with it by this shard says Hello with one above `known`; whoever was, with one below `known`, was followed by another
+    /// process of its name, and stops.
+    Outrun {
+        /// The number in the Hello.
+        said: u64,
+        /// The number that the name has.
+        known: u64,
     },
     /// The result of this token was accepted or refused: forget it. Refused while it still runs (a heartbeat listed a
     /// lease that is no longer this worker's): stop it, its result would not count.

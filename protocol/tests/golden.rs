@@ -117,6 +117,7 @@ words! { kernel_word, KERNEL_FACTS, KernelFact:
 
 words! { scheduler_word, SCHEDULER_FACTS, SchedulerFact:
     WorkerWelcomed "worker_welcomed",
+    WorkerOutrun "worker_outrun",
     LeaseGranted "lease_granted",
     LeaseExpired "lease_expired",
     JobFinished "job_finished",
@@ -177,6 +178,7 @@ words! { order_word, ORDERS, Order:
     Assignment "assignment",
     Cancel "cancel",
     Drain "drain",
+    Outrun "outrun",
     Settled "settled",
 }
 

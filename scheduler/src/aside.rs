@@ -181,7 +181,7 @@ mod tests {
 
     fn says(name: &str, label: (&str, &str)) -> Says {
         let labels = BTreeMap::from([(label.0.to_owned(), label.1.to_owned())]);
-        Says { epoch: 1, credit: u64::MAX, received: u64::MAX, labels, ..Says::of(name) }
+        Says { epoch: 1, credit: u64::MAX, labels, ..Says::of(name) }
     }
 
     fn comes(shard: &mut Shard, says: &Says) {

@@ -23,6 +23,8 @@ pub(crate) struct Offer {
     pub(crate) can: Can,
     /// At most [`MOST_HELD`].
     pub(crate) capacity: u32,
+    /// Number of the highest assignment it received in this epoch.
+    pub(crate) received: u64,
     /// Assignments up to this number are accepted.
     pub(crate) credit: u64,
     pub(crate) draining: bool,
@@ -53,7 +55,8 @@ pub(crate) struct Present {
     pub(crate) welcomed: Timestamp,
     /// `None` until its first heartbeat under this epoch.
     pub(crate) offer: Option<Offer>,
-    /// Number of the last assignment to this incarnation in this epoch.
+    /// Number of the last assignment to this incarnation in this epoch, as far as it was not forgotten since
+    /// ([`Present::last_number`]).
     pub(crate) sent: u64,
     /// When it last reported under this epoch.
     pub(crate) heard: Timestamp,
@@ -80,12 +83,18 @@ impl Present {
         }
     }
 
+    /// Number of the last assignment to this incarnation in this epoch. One that lives and was forgotten has met numbers that this owner
+    /// no longer knows of, and runs nothing up to them.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.offer.as_ref().map_or(self.sent, |offer| self.sent.max(offer.received))
+    }
+
     /// Assignments it can take beyond what it holds.
     pub(crate) fn room(&self, held: Holding) -> u64 {
         match &self.offer {
             Some(offer) if !self.silent && !self.resting && !offer.draining => {
                 let slots = u64::from(offer.capacity).saturating_sub(held.all as u64);
-                slots.min(offer.credit.saturating_sub(self.sent))
+                slots.min(offer.credit.saturating_sub(self.last_number()))
             }
             Some(_) | None => 0,
         }

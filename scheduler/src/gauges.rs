@@ -51,10 +51,12 @@ pub struct Counts {
     pub refused: BTreeMap<String, u64>,
     /// Accepted results that came again.
     pub repeated: u64,
-    /// Made-up entries and results that were not answered: their worker had been answered enough of late.
+    /// Made-up entries, results and Hellos that were not answered: their worker had been answered enough of late.
     pub unanswered: u64,
     /// Workers welcomed.
     pub welcomed: u64,
+    /// Hellos below the number that their name has, which were told so.
+    pub outrun: u64,
     /// Workers forgotten.
     pub forgotten: u64,
     /// Records that are a second one of a live job.

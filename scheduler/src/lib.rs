@@ -42,6 +42,7 @@ mod early;
 mod fleet;
 mod gate;
 mod gauges;
+mod hellos;
 mod lent;
 mod lines;
 pub mod measures;

@@ -38,7 +38,7 @@ pub const COUNTS: [(&str, &str); 3] = [
     ),
     (
         "tidegate_scheduler_reports_unanswered_total",
-        "Entries and results that are no job of whoever sent them, beyond those that a worker is answered a minute.",
+        "Entries and results that are no job of whoever sent them, and Hellos, beyond those that a worker is answered.",
     ),
     (
         "tidegate_scheduler_invariant_violations_total",
@@ -105,6 +105,7 @@ pub(crate) fn tally(fact: &SchedulerFact, count: &mut dyn FnMut(&'static str, &'
         SchedulerFact::SliceGranted { .. } => count(slices, "what", "answered"),
         SchedulerFact::SliceReturned { .. } => count(slices, "what", "returned"),
         SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::WorkerOutrun { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
         | SchedulerFact::WithdrawalMoved { .. }

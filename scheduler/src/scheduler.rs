@@ -17,6 +17,7 @@ use crate::early::Early;
 use crate::fleet::{Fleet, Holding, Present};
 use crate::gate::Gates;
 use crate::gauges::{Counts, Gauges};
+use crate::hellos::Hellos;
 use crate::lines::Lines;
 use crate::measures;
 use crate::placement::Placement;
@@ -26,8 +27,8 @@ use crate::reports::Heard;
 use crate::state::{State, Stopping};
 use crate::transition::{self, Event};
 use crate::transitions::{
-    arrived, cancelled, cordoned, delayed, ended, expired, forgotten, granted, moved, overdue, refused, retried,
-    returned, slices, welcomed,
+    arrived, cancelled, cordoned, delayed, ended, expired, forgotten, granted, moved, outrun, overdue, refused,
+    retried, returned, slices, welcomed,
 };
 use crate::window::{Origin, Window};
 
@@ -51,6 +52,8 @@ pub(crate) struct Soft {
     pub(crate) aside: Aside,
     pub(crate) placement: Placement,
     pub(crate) fleet: Fleet,
+    /// How often known workers were welcomed and outrun of late.
+    pub(crate) hellos: BTreeMap<WorkerId, Hellos>,
     /// When leases end.
     pub(crate) leases: Clock<SourcePosition>,
     /// When leased jobs that were told to stop end without their worker.
@@ -97,6 +100,7 @@ impl Soft {
             aside: Aside::default(),
             placement: Placement::default(),
             fleet: BTreeMap::new(),
+            hellos: BTreeMap::new(),
             leases: Clock::default(),
             cancels: Clock::default(),
             asked: BTreeSet::new(),
@@ -370,6 +374,7 @@ fn about(fact: &SchedulerFact) -> Option<(&SourcePosition, Event)> {
         | SchedulerFact::WithdrawalMoved { source, .. }
         | SchedulerFact::JobDuplicate { source, .. } => Some((source, Event::Aside)),
         SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::WorkerOutrun { .. }
         | SchedulerFact::WorkRefused { .. }
         | SchedulerFact::WorkerCordoned { .. }
         | SchedulerFact::WorkerUncordoned { .. }
@@ -391,6 +396,7 @@ fn back(fact: &SchedulerFact) -> u64 {
         | SchedulerFact::JobMoved { moved, .. }
         | SchedulerFact::JobReturned { moved, .. } => *moved,
         SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::WorkerOutrun { .. }
         | SchedulerFact::LeaseExpired { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
@@ -455,6 +461,7 @@ impl Stage for Scheduler {
             SchedulerFact::WorkerWelcomed { worker, incarnation, lane, .. } => {
                 welcomed::apply(self, worker, *incarnation, *lane, at);
             }
+            SchedulerFact::WorkerOutrun { worker, .. } => outrun::apply(self, worker, at),
             SchedulerFact::LeaseGranted { source, worker, incarnation, token, number, work, spends, .. } => {
                 let (worker, incarnation, number) = (worker.clone(), *incarnation, *number);
                 let lease = crate::state::Lease { worker, incarnation, number, since: Some(at) };
@@ -508,6 +515,7 @@ impl Stage for Scheduler {
     fn emit(&self, fact: &SchedulerFact, at: Timestamp, input: Option<&Record>, outbox: &mut Outbox) {
         match fact {
             SchedulerFact::WorkerWelcomed { .. } => welcomed::emit(self, fact, outbox),
+            SchedulerFact::WorkerOutrun { .. } => outrun::emit(self, fact, outbox),
             SchedulerFact::LeaseGranted { .. } => granted::emit(self, fact, outbox),
             SchedulerFact::JobFinished { .. } => ended::emit(self, fact, at, input, outbox),
             SchedulerFact::ResultRefused { .. } | SchedulerFact::ResultRepeated { .. } => {

@@ -23,7 +23,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         5 => (who.clone(), 0..4_usize, any::<bool>())
             .prop_map(|(who, which, retryable)| Op::Finish { who, which, retryable }),
         1 => (who.clone(), 0..4_usize).prop_map(|(who, which)| Op::GiveBack { who, which }),
-        1 => who.clone().prop_map(Op::Restart),
+        2 => (who.clone(), 0..4_u64).prop_map(|(who, back)| Op::Restart { who, back }),
         1 => (who.clone(), any::<bool>()).prop_map(|(who, draining)| Op::Drain { who, draining }),
         3 => (1..6_000_u64).prop_map(Op::Wait),
         1 => (1..9_000_u64).prop_map(Op::Gap),

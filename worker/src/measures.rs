@@ -58,7 +58,7 @@ measures! {
     UNPROVEN = "tidegate_worker_jobs_refused_total", Counter, Count, "Assigned jobs refused unrun because their ticket proves nothing here; any is an attack or a wrong key.";
     UNCONSTRAINED = "tidegate_worker_jobs_unconstrained_total", Counter, Count, "Assigned jobs refused unrun because nothing here enforces a constraint of theirs.";
     IGNORED = "tidegate_worker_orders_ignored_total", Counter, Count, "Orders without effect, by `why`: other_incarnation, other_epoch, repeated, not_held.";
-    INCARNATIONS = "tidegate_worker_incarnations_total", Counter, Count, "Lives begun: the start, and each time the lane was lost.";
+    INCARNATIONS = "tidegate_worker_incarnations_total", Counter, Count, "Lives begun: the start, each time the lane was lost, and each time the name had a higher number than ours.";
     APPEND_FAILURES = "tidegate_worker_append_failures_total", Counter, Count, "Report appends that failed for good and were said again.";
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tidegate_blobs::Store;
 use tidegate_protocol::ids::{BadName, Capability, PoolName, TenantId, WorkerId};
@@ -101,6 +101,9 @@ pub type OnSettled = dyn Fn(&JobKey, bool, &str) + Send + Sync;
 /// Says how busy what the worker runs on is, 0 to 1.
 pub type Load = dyn Fn() -> f64 + Send + Sync;
 
+/// A wall clock.
+pub(crate) type Wall = dyn Fn() -> SystemTime + Send + Sync;
+
 /// A worker of one pool, ready to run.
 pub struct Worker {
     pub(crate) pool: PoolName,
@@ -118,6 +121,7 @@ pub struct Worker {
     pub(crate) settled: Option<Box<OnSettled>>,
     pub(crate) children: Option<Children>,
     pub(crate) payloads: Option<Arc<dyn Store>>,
+    pub(crate) wall: Box<Wall>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -152,6 +156,7 @@ impl Worker {
             settled: None,
             children: None,
             payloads: None,
+            wall: Box::new(SystemTime::now),
         }
     }
 
@@ -188,6 +193,7 @@ pub struct Builder {
     settled: Option<Box<OnSettled>>,
     children: Option<Children>,
     payloads: Option<Arc<dyn Store>>,
+    wall: Box<Wall>,
 }
 
 impl Builder {
@@ -283,6 +289,13 @@ impl Builder {
         self
     }
 
+    /// Takes the time of day from here in place of the system's clock. It is looked at once, when the worker starts to run.
+    #[must_use]
+    pub fn wall_clock(mut self, wall: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.wall = Box::new(wall);
+        self
+    }
+
     /// Replaces all settings.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -310,6 +323,7 @@ impl Builder {
             settled,
             children,
             payloads,
+            wall,
         } = self;
         if !(1..=100_000).contains(&settings.concurrency) {
             return Err(SettingsError::Concurrency { worker: id, concurrency: settings.concurrency });
@@ -345,6 +359,7 @@ impl Builder {
             settled,
             children,
             payloads,
+            wall,
         })
     }
 }

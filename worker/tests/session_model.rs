@@ -40,6 +40,8 @@ enum Step {
     Land(bool),
     /// The lane is lost.
     Restart,
+    /// The owner knows a number so far above ours.
+    Outrun(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -54,6 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0_u64..120).prop_map(Step::Pass),
         12 => prop::bool::weighted(0.9).prop_map(Step::Land),
         1 => Just(Step::Restart),
+        1 => (0_u64..1_000).prop_map(Step::Outrun),
     ]
 }
 
@@ -110,6 +113,7 @@ impl Model {
                     self.welcomed = epoch;
                 }
                 Action::GivenBack { job } => panic!("{job} came within the credit and was given back"),
+                Action::Outrun { known } => panic!("outrun by {known}, which is not so"),
                 Action::Superseded { .. } => panic!("nobody has a higher incarnation"),
                 Action::Drain { reason } => panic!("told to leave, which nobody says here: {reason}"),
                 Action::Cancel { job, .. } => panic!("{job} is called off, which nobody does here"),
@@ -131,6 +135,17 @@ impl Model {
                 self.credit = credit;
             }
         }
+    }
+
+    /// Another life begins, with a number so much higher.
+    fn rise(&mut self, session: &mut Session, by: u64) {
+        self.life += by;
+        let incarnation = Incarnation { number: self.life, lane: 0, lane_position: 0 };
+        let actions = session.restart(incarnation, self.at());
+        self.obey(actions);
+        assert!(self.running.values().all(|live| !live), "a lease outlived its incarnation");
+        self.unsettled.clear();
+        (self.welcomed, self.sent, self.credit) = (0, 0, 0);
     }
 
     /// Nothing landed for a full lease.
@@ -266,13 +281,21 @@ fn play(steps: Vec<Step>, unproven: WhenUnproven) {
                     session.not_landed();
                 }
             }
-            Step::Restart => {
-                model.life += 1;
-                let actions = session.restart(life(model.life), model.at());
-                model.obey(actions);
-                assert!(model.running.values().all(|live| !live), "a lease outlived its incarnation");
-                model.unsettled.clear();
-                (model.welcomed, model.sent, model.credit) = (0, 0, 0);
+            Step::Restart => model.rise(&mut session, 1),
+            Step::Outrun(by) => {
+                // The owner that has welcomed this life knows no higher one.
+                if model.welcomed > 0 {
+                    continue;
+                }
+                let known = model.life + by;
+                let order = Order::Outrun { said: model.life, known };
+                model.orders.push((model.owner, order.clone()));
+                let actions = session.order(order, Some(model.owner), model.at());
+                assert!(
+                    matches!(actions.as_slice(), [Action::Outrun { known: told }] if *told == known),
+                    "{actions:?}"
+                );
+                model.rise(&mut session, by + 1);
             }
         }
         let actions = session.fence(model.at());

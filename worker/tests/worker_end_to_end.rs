@@ -5,7 +5,7 @@ mod rig;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rig::{Rig, job, now_ms, spec, within, worker};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::outcome::Outcome;
 use tidegate_worker::agent::Builtin;
 use tidegate_worker::{
-    Cancel, Children, Context, Drained, Ending, Failure, NotSpawned, RunError, Settings, Spawned, TypedHandler,
+    Builder, Cancel, Children, Context, Drained, Ending, Failure, NotSpawned, RunError, Settings, Spawned, TypedHandler,
 };
 use tokio::sync::mpsc;
 
@@ -319,6 +319,96 @@ async fn a_second_process_with_the_name_ends_the_first() {
     rig.order(0, 5, &welcome).await;
     let error = running.ended().await.unwrap_err();
     assert!(matches!(&error, RunError::Superseded { theirs: t, .. } if *t == theirs), "{error}");
+}
+
+/// The worker, by a clock that is an hour behind.
+fn an_hour_behind() -> Builder {
+    worker().capability("echo", Builtin::Echo).wall_clock(|| SystemTime::now() - Duration::from_secs(3_600))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_clock_stepped_back_between_two_lives_rises_above_the_first_and_works() {
+    let mut rig = Rig::new(2).await;
+    let first = rig.start(worker().capability("echo", Builtin::Echo));
+    for shard in [0, 1] {
+        rig.welcome(shard, 5).await;
+        rig.credit(shard, 5).await;
+    }
+    let known = rig.incarnation;
+    first.abort();
+    let second = rig.start(an_hour_behind());
+    let said = rig.hello(0, |number| number != known).await;
+    assert!(said < known);
+    rig.order(0, 5, &Order::Outrun { said, known }).await;
+    // Towards every shard it is the same life.
+    let risen = [rig.hello(0, |number| number > known).await, rig.hello(1, |number| number > known).await];
+    assert_eq!(risen[0], risen[1]);
+    // The same answer of the other shard comes late.
+    rig.order(1, 5, &Order::Outrun { said, known }).await;
+    for shard in [0, 1] {
+        rig.welcome_as(shard, 5, risen[0]).await;
+        rig.credit(shard, 5).await;
+    }
+    rig.assign(1, 5, &job(1, "echo"), "7").await;
+    assert_eq!(rig.result(1).await.output.as_deref(), Some("7"));
+    second.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_processes_with_one_name_that_begin_together_one_goes_on_whatever_their_clocks_say() {
+    let mut rig = Rig::new(1).await;
+    let ahead = rig.start(worker().capability("echo", Builtin::Echo));
+    let known = rig.hello(0, |_| true).await;
+    let behind = rig.start(an_hour_behind());
+    let said = rig.hello(0, |number| number != known).await;
+    rig.welcome_as(0, 5, known).await;
+    rig.order(0, 5, &Order::Outrun { said, known }).await;
+    let risen = rig.hello(0, |number| number > known).await;
+    rig.welcome_as(0, 5, risen).await;
+    let error = ahead.ended().await.unwrap_err();
+    assert!(
+        matches!(&error, RunError::Superseded { ours, theirs, .. } if (*ours, *theirs) == (known, risen)),
+        "{error}"
+    );
+    rig.credit(0, 5).await;
+    rig.assign(0, 5, &job(1, "echo"), "7").await;
+    assert_eq!(rig.result(0).await.output.as_deref(), Some("7"));
+    behind.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_no_number_is_above_says_so_and_ends() {
+    let mut rig = Rig::new(1).await;
+    let running = rig.start(worker().capability("echo", Builtin::Echo));
+    let said = rig.hello(0, |_| true).await;
+    rig.order(0, 5, &Order::Outrun { said, known: u64::MAX }).await;
+    let error = running.ended().await.unwrap_err();
+    assert!(matches!(error, RunError::Superseded { theirs: u64::MAX, .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_of_the_clock_does_nothing_to_a_worker_that_runs() {
+    let mut rig = Rig::new(1).await;
+    // Whoever looks at it again sees it an hour back.
+    let looked = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&looked);
+    let wall = move || match seen.fetch_add(1, Ordering::SeqCst) {
+        0 => SystemTime::now(),
+        _ => SystemTime::now() - Duration::from_secs(3_600),
+    };
+    let _running = rig.start(worker().capability("wait", until_cancelled).wall_clock(wall));
+    rig.welcome(0, 5).await;
+    rig.credit(0, 5).await;
+    let mut soon = job(1, "wait");
+    soon.deadline = Some(rig::soon());
+    rig.assign(0, 5, &soon, "null").await;
+    assert_eq!(rig.result(0).await.outcome, Outcome::TimedOut);
+    assert!(now_ms() >= soon.deadline.unwrap());
+    let mut passed = job(2, "wait");
+    passed.deadline = soon.deadline;
+    rig.assign(0, 5, &passed, "null").await;
+    assert_eq!(rig.result(0).await.reason, "its deadline had passed before it started");
+    assert_eq!(looked.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -200,7 +200,8 @@ impl Known {
                 pool.leases.remove(source);
                 pool.aside.remove(source);
             }
-            SchedulerFact::CancelAsked { .. }
+            SchedulerFact::WorkerOutrun { .. }
+            | SchedulerFact::CancelAsked { .. }
             | SchedulerFact::WithdrawalKept { .. }
             | SchedulerFact::WithdrawalMoved { .. }
             | SchedulerFact::ResultRepeated { .. }

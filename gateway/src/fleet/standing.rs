@@ -122,7 +122,7 @@ pub struct WorkerStanding {
     pub worker: WorkerId,
     /// How it stands.
     pub state: WorkerState,
-    /// When it began, as it counts: milliseconds since the Unix epoch.
+    /// When it began, milliseconds since the Unix epoch: about, and later where a former life's clock was ahead.
     pub incarnation: u64,
     /// The lane it reads.
     pub lane: u32,

@@ -220,6 +220,7 @@ pub(super) fn scheduler(shelf: &mut Shelf, pool: &PoolName, at: Timestamp, fact:
         // Of a returned job its kernel says what it is from now on, perhaps in what was read before this.
         SchedulerFact::JobReturned { .. }
         | SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::WorkerOutrun { .. }
         | SchedulerFact::ResultRefused { .. }
         | SchedulerFact::ResultRepeated { .. }
         | SchedulerFact::JobMoved { .. }

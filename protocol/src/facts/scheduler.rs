@@ -62,6 +62,18 @@ pub enum SchedulerFact {
         /// The lane its messages go to.
         lane: u32,
     },
+    /// A worker said Hello with a number below the one that its name has, or with the same as a life that has reported since it was
+    /// welcomed: its clock stepped back between two lives, or it is another process of that name. Emits `Outrun` to its lane.
+    WorkerOutrun {
+        /// The worker.
+        worker: WorkerId,
+        /// The number it said.
+        said: u64,
+        /// The number that its name has.
+        known: u64,
+        /// The lane it reads, as it said.
+        lane: u32,
+    },
     /// A job goes to a worker. Emits the assignment to its lane; never emitted again.
     LeaseGranted {
         /// The job.

@@ -62,7 +62,7 @@ mod tests {
     use crate::driver::{Says, Shard, approved, job, layout, position};
 
     fn says(name: &str) -> Says {
-        Says { epoch: 1, credit: u64::MAX, received: u64::MAX, ..Says::of(name) }
+        Says { epoch: 1, credit: u64::MAX, ..Says::of(name) }
     }
 
     fn granted(shard: &mut Shard) -> Option<u32> {

@@ -27,8 +27,19 @@ fn in_parts(load: f64) -> u64 {
 
 /// Soft: the worker's offer and credit, and the terms of what it lists.
 pub(crate) fn note(scheduler: &mut Scheduler, report: &Report, at: Timestamp) {
-    let Report::Heartbeat { worker, capabilities, capacity, running, credit, draining, tenants, labels, load, .. } =
-        report
+    let Report::Heartbeat {
+        worker,
+        capabilities,
+        capacity,
+        running,
+        received,
+        credit,
+        draining,
+        tenants,
+        labels,
+        load,
+        ..
+    } = report
     else {
         return;
     };
@@ -65,7 +76,7 @@ pub(crate) fn note(scheduler: &mut Scheduler, report: &Report, at: Timestamp) {
             },
         };
         let (capacity, busy) = ((*capacity).min(MOST_HELD), load.map_or(0, in_parts));
-        present.offer = Some(Offer { can, capacity, credit: *credit, draining: *draining, busy });
+        present.offer = Some(Offer { can, capacity, received: *received, credit: *credit, draining: *draining, busy });
         if !present.told.is_empty() {
             let listed: BTreeSet<_> = running.iter().map(|held| (&held.source, held.token)).collect();
             present.told.retain(|(source, token)| listed.contains(&(source, *token)));

@@ -2,7 +2,8 @@
 //!
 //! Reports stand on an open topic: bytes that are no report, control records and reports that name what is not there are
 //! counted and change nothing. Each report leads to at most one fact per lease its worker holds or entry it lists, and of those that
-//! change nothing a worker gets so many a minute and no more ([`crate::answers`]): nobody can flood the log.
+//! change nothing a worker gets so many a minute and no more ([`crate::answers`]), of Hellos a few at once and one a second
+//! ([`crate::hellos`]): nobody can flood the log.
 
 pub(crate) mod give_back;
 pub(crate) mod heartbeat;
@@ -22,7 +23,7 @@ use tidegate_stage::{Arrival, Decision, InputRef};
 use crate::Scheduler;
 use crate::scheduler::InputIs;
 use crate::transitions::arrived::{self, Fate};
-use crate::transitions::{cordoned, refused, slices, welcomed};
+use crate::transitions::{cordoned, outrun, refused, slices, welcomed};
 
 /// Most capabilities a worker may name.
 const MOST_CAPABILITIES: usize = 1_024;
@@ -51,6 +52,11 @@ pub(crate) enum Standing {
     ToWelcome(u32),
     /// Was told so just now; its next report will show.
     Awaited,
+    /// Says Hello on this lane with a number below the one that its name has, or with that of a life that has reported to this owner, and
+    /// must be told which that is.
+    Outrun(u32),
+    /// Would be welcomed as another, or told so, and its name was often enough of late.
+    TooOften,
     /// From an incarnation before the present one.
     OldIncarnation,
     /// Names an epoch above this owner's.
@@ -190,19 +196,26 @@ impl Scheduler {
                 None => Standing::Bad,
             };
         };
+        let hellos = self.soft.hellos.get(worker).copied().unwrap_or_default();
+        let is_hello = matches!(report, Report::Hello { .. });
+        let outrun = |lane| if hellos.outruns.is_left(at) { Standing::Outrun(lane) } else { Standing::TooOften };
         if incarnation < known.incarnation {
-            return Standing::OldIncarnation;
+            return lane.filter(|_| is_hello).map_or(Standing::OldIncarnation, outrun);
         }
         let lane = lane.unwrap_or(known.lane);
         let present = self.soft.fleet.get(worker).filter(|p| p.incarnation == incarnation && p.lane == lane);
         let Some(present) = present else {
-            return Standing::ToWelcome(lane);
+            return if hellos.welcomes.is_left(at) { Standing::ToWelcome(lane) } else { Standing::TooOften };
         };
         if epoch.is_some() && epoch == self.soft.epoch {
             return Standing::Present;
         }
         if epoch > self.soft.epoch {
             return Standing::Ahead;
+        }
+        if is_hello && present.offer.is_some() {
+            // Nobody says Hello again who has been welcomed and has reported: it is another life that drew the same number.
+            return outrun(lane);
         }
         if at < present.welcomed + self.pool.heartbeat / 2 { Standing::Awaited } else { Standing::ToWelcome(lane) }
     }
@@ -211,7 +224,8 @@ impl Scheduler {
         let counts = &mut self.soft.counts;
         match standing {
             Standing::Present => {}
-            Standing::ToWelcome(_) | Standing::Awaited => return,
+            Standing::ToWelcome(_) | Standing::Awaited | Standing::Outrun(_) => return,
+            Standing::TooOften => counts.unanswered += 1,
             Standing::OldIncarnation => counts.old_incarnation_reports += 1,
             Standing::Ahead => counts.reports_ahead += 1,
             Standing::NoRoom => counts.workers_refused += 1,
@@ -277,7 +291,17 @@ impl Scheduler {
                     welcomed::decide(self, worker, incarnation, lane, (epoch, at), record, decision);
                 }
             }
-            Standing::Awaited | Standing::OldIncarnation | Standing::Ahead | Standing::NoRoom | Standing::Bad => {}
+            Standing::Outrun(lane) => {
+                if let Some(Sender { worker, incarnation, .. }) = sender(report) {
+                    outrun::decide(self, worker, incarnation, lane, record, decision);
+                }
+            }
+            Standing::Awaited
+            | Standing::TooOften
+            | Standing::OldIncarnation
+            | Standing::Ahead
+            | Standing::NoRoom
+            | Standing::Bad => {}
         }
     }
 }

@@ -243,6 +243,7 @@ pub(crate) fn needs_input(fact: &SchedulerFact) -> bool {
             *dead == Some(DeadReason::TooLarge) && by.is_none() && work.is_none()
         }
         SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::WorkerOutrun { .. }
         | SchedulerFact::LeaseGranted { .. }
         | SchedulerFact::LeaseExpired { .. }
         | SchedulerFact::CancelAsked { .. }

@@ -18,6 +18,7 @@ pub(crate) fn apply(scheduler: &mut Scheduler, worker: &WorkerId) {
     scheduler.state.forget(worker);
     let soft = &mut scheduler.soft;
     soft.fleet.remove(worker);
+    soft.hellos.remove(worker);
     soft.placement.remove_worker(worker);
     soft.silence.stop(worker);
     soft.forget.stop(worker);

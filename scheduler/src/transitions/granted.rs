@@ -45,7 +45,7 @@ pub(crate) fn next(scheduler: &Scheduler, epoch: u64, at: Timestamp, decision: &
         worker: worker.clone(),
         incarnation: present.incarnation,
         token: Token { epoch, attempt: job.map_or(work.terms().leases, |job| job.token.attempt).saturating_add(1) },
-        number: present.sent + 1,
+        number: present.last_number().saturating_add(1),
         lane: present.lane,
         work: if job.is_none() { Some(work.text.as_ref().to_owned()) } else { None },
         moved: if job.is_none() { work.terms().moved } else { 0 },

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `WorkRefused`, `JobDuplicate` (and waiting, which is no fact) | [`arrived`] |
 //! | `WorkerWelcomed` | [`welcomed`] |
+//! | `WorkerOutrun` | [`outrun`] |
 //! | `LeaseGranted` | [`granted`] |
 //! | `LeaseExpired` | [`expired`] |
 //! | `JobFinished` | [`ended`] |
@@ -29,6 +30,7 @@ pub(crate) mod expired;
 pub(crate) mod forgotten;
 pub(crate) mod granted;
 pub(crate) mod moved;
+pub(crate) mod outrun;
 pub(crate) mod overdue;
 pub(crate) mod refused;
 pub(crate) mod retried;
@@ -65,7 +67,11 @@ impl Scheduler {
         // A record of plain strings, numbers and raw JSON can always be written.
         let carried = match order {
             Order::Assignment { work, .. } => work.get().len(),
-            Order::Welcome { .. } | Order::Cancel { .. } | Order::Drain { .. } | Order::Settled { .. } => 0,
+            Order::Welcome { .. }
+            | Order::Cancel { .. }
+            | Order::Drain { .. }
+            | Order::Outrun { .. }
+            | Order::Settled { .. } => 0,
         };
         let mut value = Vec::with_capacity(ORDER + carried);
         if serde_json::to_writer(&mut value, order).is_err() {

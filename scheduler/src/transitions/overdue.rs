@@ -116,7 +116,7 @@ mod tests {
     }
 
     fn says(epoch: u64) -> Says {
-        Says { epoch, credit: 99, received: 99, ..Says::of("w") }
+        Says { epoch, credit: 99, ..Says::of("w") }
     }
 
     fn lists(epoch: u64, attempt: u32) -> Says {

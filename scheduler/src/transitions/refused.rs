@@ -53,6 +53,7 @@ pub(crate) fn emit(scheduler: &Scheduler, fact: &SchedulerFact, out: &mut Outbox
         SchedulerFact::ResultRefused { source, by, reason } => (source, by, false, reason.clone()),
         SchedulerFact::ResultRepeated { source, by } => (source, by, true, String::new()),
         SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::WorkerOutrun { .. }
         | SchedulerFact::LeaseGranted { .. }
         | SchedulerFact::LeaseExpired { .. }
         | SchedulerFact::CancelAsked { .. }

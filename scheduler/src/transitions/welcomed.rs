@@ -36,6 +36,7 @@ pub(crate) fn apply(scheduler: &mut Scheduler, worker: &WorkerId, incarnation: u
         return;
     }
     scheduler.soft.counts.welcomed += 1;
+    scheduler.soft.hellos.entry(worker.clone()).or_default().welcomes.take(at);
     // Of the name: whoever begins anew has no other.
     let answers = scheduler.soft.fleet.get(worker).map(|present| present.answers).unwrap_or_default();
     let before = scheduler.soft.fleet.get(worker).filter(|present| present.incarnation == incarnation);

@@ -29,6 +29,9 @@ pub(super) fn fact(fact: &SchedulerFact, name: Name<'_>) -> String {
         SchedulerFact::WorkerWelcomed { worker, incarnation, epoch, lane } => {
             format!("WorkerWelcomed {} incarnation {incarnation}, epoch {epoch}, lane {lane}", worker.as_str())
         }
+        SchedulerFact::WorkerOutrun { worker, said, known, lane } => {
+            format!("WorkerOutrun {} said {said}, known {known}, lane {lane}", worker.as_str())
+        }
         SchedulerFact::LeaseGranted { source, worker, incarnation, token: t, number, work, .. } => format!(
             "LeaseGranted {} to {} incarnation {incarnation}, token {}, number {number}{}",
             name(source),
@@ -138,6 +141,7 @@ fn order(value: &[u8], name: Name<'_>) -> String {
         Order::Assignment { incarnation, number, source, token: t, .. } => {
             format!("Assignment {number} of {}, token {}, incarnation {incarnation}", name(&source), token(t))
         }
+        Order::Outrun { said, known } => format!("Outrun said {said}, known {known}"),
         Order::Drain { incarnation, reason } => format!("Drain incarnation {incarnation} ({reason})"),
         Order::Cancel { source, token: t, reason } => format!("Cancel {} token {} ({reason})", name(&source), token(t)),
         Order::Settled { source, token: t, accepted, reason } => {
@@ -162,9 +166,11 @@ pub(super) fn gauges(gauges: &Gauges) -> Vec<String> {
         ("granted", counts.granted),
         ("stale fences", counts.stale_fences),
         ("repeated", counts.repeated),
+        ("unanswered", counts.unanswered),
         ("retried", counts.retried),
         ("cancels asked", counts.cancels_asked),
         ("welcomed", counts.welcomed),
+        ("outrun", counts.outrun),
         ("forgotten", counts.forgotten),
         ("duplicates", counts.duplicates),
         ("moved", counts.moved),

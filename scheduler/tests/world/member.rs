@@ -78,8 +78,9 @@ impl Member {
         if self.epoch == 0 { self.hello() } else { self.says().heartbeat() }
     }
 
-    pub(crate) fn restart(&mut self) {
-        self.incarnation += 1;
+    /// Another life, by a clock that went back so far, or not.
+    pub(crate) fn restart(&mut self, back: u64) {
+        self.incarnation = (self.incarnation + 1).saturating_sub(back).max(1);
         self.epoch = 0;
         self.received = 0;
         self.running.clear();
@@ -108,6 +109,11 @@ impl Member {
                 Order::Settled { source, token, .. } => {
                     self.running.remove(&(source, token));
                 }
+                Order::Outrun { known, .. } if self.epoch == 0 && known >= self.incarnation => {
+                    self.incarnation = known + 1;
+                    says = vec![self.hello()];
+                }
+                Order::Outrun { known, .. } => assert!(known <= self.incarnation, "nobody else has its name"),
                 // It is one that does not stop.
                 Order::Welcome { .. } | Order::Assignment { .. } | Order::Cancel { .. } | Order::Drain { .. } => {}
             }

@@ -44,7 +44,11 @@ pub(crate) enum Op {
         who: usize,
         which: usize,
     },
-    Restart(usize),
+    /// Its clock went back so far meanwhile.
+    Restart {
+        who: usize,
+        back: u64,
+    },
     Drain {
         who: usize,
         draining: bool,
@@ -91,8 +95,14 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let tuning =
-            Tuning { lease_ms: 10_000, max_attempts: 3, window_jobs: 16, delayed_jobs: 3, ..Tuning::default() };
+        let tuning = Tuning {
+            lease_ms: 10_000,
+            forget_after_ms: 20_000,
+            max_attempts: 3,
+            window_jobs: 16,
+            delayed_jobs: 3,
+            ..Tuning::default()
+        };
         let members = vec![
             Member::new("w0", 0, &["echo"], 2),
             Member::new("w1", 1, &["echo", "gpu"], 3),
@@ -166,8 +176,8 @@ impl World {
                     self.send(&report);
                 }
             }
-            Op::Restart(who) => {
-                self.members[who].restart();
+            Op::Restart { who, back } => {
+                self.members[who].restart(back);
                 let report = self.members[who].hello();
                 self.send(&report);
             }

@@ -102,6 +102,10 @@ impl Model {
                 assert!(*incarnation >= *newest, "an old incarnation is not welcomed");
                 *newest = *incarnation;
             }
+            SchedulerFact::WorkerOutrun { worker, said, known, .. } => {
+                assert!(matches!(report, Some(Report::Hello { incarnation, .. }) if incarnation == said));
+                assert!(said <= known && self.newest.get(worker) == Some(known), "the number that the name has");
+            }
             SchedulerFact::LeaseGranted { source, worker, incarnation, token, number, work, .. } => {
                 self.granted(source, worker, *incarnation, *token, *number, work.is_some());
             }

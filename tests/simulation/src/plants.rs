@@ -42,6 +42,8 @@ pub enum Plant {
     SelectorIgnored,
     /// One tenant has more weight than the pool says.
     OutOfTurn,
+    /// A worker whose number is below the one that its name has says the same again.
+    NeverRises,
 }
 
 /// A planted bug.
@@ -114,6 +116,7 @@ pub fn bugs() -> Vec<Bug> {
         bug("an order that is ignored", &[Order], Plant::OrderIgnored),
         bug("a selector that is ignored", &[Eligible], Plant::SelectorIgnored),
         bug("a tenant served out of turn", &[Turn], Plant::OutOfTurn),
+        bug("a worker that relies on its clock", &[I1], Plant::NeverRises),
     ]
 }
 

@@ -11,13 +11,14 @@ use tidegate_simulation::seeds::{Outcome, guarded, run_many};
 const SEEDS: u64 = 300;
 
 /// What must have been there to be judged in so many seeds, and how often at least.
-const TRIED: [(&str, u64); 6] = [
+const TRIED: [(&str, u64); 7] = [
     ("held jobs released", SEEDS / 2),
     ("leases for whoever's turn it was", SEEDS),
     ("leases of a key that others have", SEEDS / 2),
     ("leases that ask for labels", SEEDS / 2),
     ("runs in which everything is written twice", SEEDS / 20),
     ("lives of workers with wrong clocks", SEEDS / 6),
+    ("workers that rose above an earlier life", SEEDS / 6),
 ];
 
 fn outcomes(base: u64, count: u64, bug: Bug, each: impl FnMut(Outcome) -> bool) {
@@ -136,4 +137,5 @@ planted! {
     ignoring_an_order_is_found: "an order that is ignored";
     ignoring_a_selector_is_found: "a selector that is ignored";
     serving_a_tenant_out_of_turn_is_found: "a tenant served out of turn";
+    relying_on_a_workers_clock_is_found: "a worker that relies on its clock";
 }

@@ -7,6 +7,7 @@
 mod allot;
 pub(crate) mod backoff;
 pub mod gate;
+mod incarnation;
 mod jobs;
 mod lane;
 mod link;
@@ -74,7 +75,7 @@ pub enum RunError {
     },
 }
 
-/// Wall-clock time at the start plus monotonic time since.
+/// Wall-clock time at the start plus monotonic time since: a step of the wall clock does nothing to a process that runs.
 #[derive(Debug, Clone, Copy)]
 struct Clock {
     start: Instant,
@@ -82,8 +83,9 @@ struct Clock {
 }
 
 impl Clock {
-    fn new() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    /// Of a process that starts when a wall clock shows `wall`.
+    fn starting_at(wall: SystemTime) -> Self {
+        let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { start: Instant::now(), at: Timestamp(0) + since }
     }
 

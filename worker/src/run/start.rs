@@ -14,7 +14,7 @@ use super::gate::Gate;
 use super::lane::{self, Lane};
 use super::link::Link;
 use super::turn::Loop;
-use super::{Clock, RunError};
+use super::{Clock, RunError, incarnation};
 use crate::Worker;
 use crate::session::{Identity, Incarnation, Session};
 
@@ -22,7 +22,7 @@ use crate::session::{Identity, Incarnation, Session};
 const ENVELOPE: usize = 16 << 10;
 
 pub(super) async fn start(worker: Worker, spine: Arc<dyn Spine>, prefix: &str) -> Result<Loop, RunError> {
-    let clock = Clock::new();
+    let clock = Clock::starting_at((worker.wall)());
     let named =
         |topic: Topic| topic.name(prefix).map_err(|source| RunError::Topics { worker: worker.id.clone(), source });
     let work = named(Topic::Work(worker.pool.clone()))?;
@@ -31,7 +31,7 @@ pub(super) async fn start(worker: Worker, spine: Arc<dyn Spine>, prefix: &str) -
     let state = patiently(&worker, || look_up(&*spine, &reports)).await?;
     let inbox = patiently(&worker, || lane::open(Arc::clone(&spine), work.clone(), worker.id.clone())).await?;
     let (lane, lane_position) = inbox.opened_at();
-    let incarnation = Incarnation { number: clock.now().millis(), lane: lane.partition, lane_position };
+    let incarnation = Incarnation { number: incarnation::first(clock.now()), lane: lane.partition, lane_position };
     info!(worker = %worker.id, pool = %worker.pool, %lane, lane_position, incarnation = incarnation.number, "worker starts");
     let key = Bytes::copy_from_slice(worker.id.as_str().as_bytes());
     let shards = state.partitions.max(1);

@@ -21,7 +21,7 @@ use super::jobs::{Done, End, Jobs};
 use super::lane::{Event, Lane};
 use super::link::Link;
 use super::shares::Shares;
-use super::{Clock, Drained, RunError};
+use super::{Clock, Drained, RunError, incarnation};
 use crate::context::{Cancel, CancelSignal, Origin};
 use crate::lending::{Lender, Lending};
 use crate::measures::Measures;
@@ -356,14 +356,12 @@ impl Loop {
                 self.measures.given_back.increment(1);
                 debug!(%job, "given back unrun");
             }
-            Action::Welcomed { epoch } => info!(shard, epoch, "welcomed"),
-            Action::Superseded { incarnation } => {
-                return Err(RunError::Superseded {
-                    worker: self.worker.id.clone(),
-                    ours: self.incarnation.number,
-                    theirs: incarnation,
-                });
+            Action::Welcomed { epoch } => {
+                info!(shard, epoch, "welcomed");
+                self.links.iter_mut().flatten().for_each(|link| link.session.welcomed_elsewhere());
             }
+            Action::Outrun { known } => return self.rise(known),
+            Action::Superseded { incarnation } => return Err(self.superseded(incarnation)),
             Action::Ignored { why } => {
                 self.measures.ignored(why);
                 debug!(why = why.word(), "an order was ignored");
@@ -487,14 +485,31 @@ impl Loop {
         self.jobs.cancel(&(shard, job), Cancel::LeaseLost);
     }
 
+    fn superseded(&self, theirs: u64) -> RunError {
+        RunError::Superseded { worker: self.worker.id.clone(), ours: self.incarnation.number, theirs }
+    }
+
+    /// On another place of the lane.
     fn begin_again(&mut self, lane: u32, lane_position: u64) -> Result<(), RunError> {
+        let number = incarnation::above(self.incarnation.number, self.clock.now());
+        let number = number.ok_or_else(|| self.superseded(self.incarnation.number))?;
+        self.begin(Incarnation { number, lane, lane_position })
+    }
+
+    /// Above the number that the worker's name has.
+    fn rise(&mut self, known: u64) -> Result<(), RunError> {
+        let ours = self.incarnation.number;
+        let number = incarnation::above(known.max(ours), self.clock.now()).ok_or_else(|| self.superseded(known))?;
+        info!(worker = %self.worker.id, ours, known, "a life before had a higher number: its clock was ahead of ours, or another process has this worker's name");
+        self.begin(Incarnation { number, ..self.incarnation })
+    }
+
+    fn begin(&mut self, incarnation: Incarnation) -> Result<(), RunError> {
         let now = self.clock.now();
-        let number = now.millis().max(self.incarnation.number + 1);
-        self.incarnation = Incarnation { number, lane, lane_position };
+        self.incarnation = incarnation;
         self.measures.incarnations.increment(1);
-        info!(worker = %self.worker.id, incarnation = number, "a new incarnation begins");
+        info!(worker = %self.worker.id, incarnation = incarnation.number, "a new incarnation begins");
         for shard in 0..self.links.len() {
-            let incarnation = self.incarnation;
             let lost = self.link(shard).map(|link| link.session.restart(incarnation, now)).unwrap_or_default();
             lost.into_iter().try_for_each(|action| self.act(shard, action))?;
         }

@@ -17,6 +17,11 @@
 //! * A heartbeat restates everything that is held: live jobs and unsettled results. What lost its lease is not in it.
 //! * One append at a time: while one is under way, whatever there is to say gathers, and goes out in one batch after it.
 //!
+//! Numbers of incarnations are compared with each other alone, so no clock need be right. One that is not above the number that its name
+//! has is outrun ([`Action::Outrun`]): a life before had a clock that was ahead, or another process has the name. It rises above that
+//! number, and whoever else lives under the name meets a higher one after its own welcome, and stops ([`Action::Superseded`]): of two
+//! processes one goes on, and as nobody rises above what came after its own welcome, they do not take turns.
+//!
 //! A Welcome of the epoch that is already the highest starts nothing anew; numbers begin again only with a higher epoch.
 //!
 //! Failure: when no append of this worker landed for a full lease, its leases are in doubt ([`proof`]). Unless it was told to stop
@@ -69,7 +74,7 @@ pub struct Identity {
 /// One life on one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Incarnation {
-    /// Its number; higher than that of every earlier life of the worker.
+    /// Its number; higher than that of every earlier life of the process, and, once it was welcomed, of the worker.
     pub number: u64,
     /// The lane it reads.
     pub lane: u32,
@@ -198,7 +203,12 @@ pub enum Action {
         /// The owner's epoch.
         epoch: u64,
     },
-    /// Another process reports under this worker's name with a higher incarnation: stop.
+    /// The worker's name has this number, which is not below ours: [`Session::restart`] all its sessions with one above it.
+    Outrun {
+        /// The number.
+        known: u64,
+    },
+    /// Another process reports under this worker's name with a higher incarnation, and was welcomed after ours: stop.
     Superseded {
         /// Its incarnation.
         incarnation: u64,
@@ -242,6 +252,8 @@ pub struct Session {
     incarnation: Incarnation,
     /// Highest Welcome; 0 before the first.
     epoch: u64,
+    /// A shard has welcomed the worker since its process began.
+    established: bool,
     heartbeat: Duration,
     lease: Duration,
     /// Highest assignment number met in `epoch`.
@@ -290,6 +302,7 @@ impl Session {
             identity,
             incarnation,
             epoch: 0,
+            established: false,
             heartbeat: FIRST_HEARTBEAT,
             lease: FIRST_HEARTBEAT,
             received: 0,
@@ -357,7 +370,12 @@ impl Session {
         self.offered = jobs;
     }
 
-    /// A new life on another place in the lane: every lease of the old one is lost, unsettled results are forgotten
+    /// Another shard has welcomed the worker: whoever is welcomed with a higher number from now on came later.
+    pub fn welcomed_elsewhere(&mut self) {
+        self.established = true;
+    }
+
+    /// A new life, on another place in the lane or above a number that its name has: every lease of the old one is lost, unsettled results are forgotten
     /// (their owner gives the jobs out again), and Hello is said again. `incarnation.number` must be higher than before.
     pub fn restart(&mut self, incarnation: Incarnation, now: Timestamp) -> Vec<Action> {
         let lost = self.lose(|_| true);

@@ -35,6 +35,7 @@ impl Session {
                 None if self.draining => vec![Action::Ignored { why: Ignored::Repeated }],
                 None => vec![Action::Drain { reason }],
             },
+            Order::Outrun { known, .. } => vec![self.outrun(known)],
             Order::Cancel { source, token, reason } => self.cancel(source, token, sender, reason),
             Order::Settled { source, token, accepted, reason } => self.settled(source, token, sender, accepted, reason),
         }
@@ -44,7 +45,21 @@ impl Session {
         match incarnation.cmp(&self.incarnation.number) {
             std::cmp::Ordering::Less => Some(Action::Ignored { why: Ignored::OtherIncarnation }),
             std::cmp::Ordering::Equal => None,
-            std::cmp::Ordering::Greater => Some(Action::Superseded { incarnation }),
+            // Welcomed after we were: by another process.
+            std::cmp::Ordering::Greater if self.established => Some(Action::Superseded { incarnation }),
+            std::cmp::Ordering::Greater => Some(Action::Outrun { known: incarnation }),
+        }
+    }
+
+    /// The name has that number, whoever's Hello is answered by it.
+    fn outrun(&self, known: u64) -> Action {
+        match known.cmp(&self.incarnation.number) {
+            std::cmp::Ordering::Less => Action::Ignored { why: Ignored::OtherIncarnation },
+            // It is ours.
+            std::cmp::Ordering::Equal if self.epoch > 0 => Action::Ignored { why: Ignored::OtherIncarnation },
+            // This shard has welcomed ours, so it met that one later.
+            std::cmp::Ordering::Greater if self.epoch > 0 => Action::Superseded { incarnation: known },
+            std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => Action::Outrun { known },
         }
     }
 
@@ -60,6 +75,7 @@ impl Session {
             return vec![Action::Ignored { why: Ignored::Repeated }];
         }
         self.epoch = epoch;
+        self.established = true;
         self.received = 0;
         self.granted = 0;
         self.told = 0;

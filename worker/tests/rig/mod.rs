@@ -273,6 +273,22 @@ impl Rig {
         capacity
     }
 
+    /// The number of the next Hello that says such a one.
+    pub(crate) async fn hello(&mut self, shard: usize, which: impl Fn(u64) -> bool) -> u64 {
+        let hello = |report: &Report| match report {
+            Report::Hello { incarnation, .. } => Some(*incarnation).filter(|number| which(*number)),
+            _ => None,
+        };
+        self.next(shard, hello).await
+    }
+
+    /// Welcomes that incarnation.
+    pub(crate) async fn welcome_as(&mut self, shard: usize, epoch: u64, incarnation: u64) {
+        self.incarnation = incarnation;
+        let welcome = Order::Welcome { incarnation, epoch, heartbeat_ms: 200, lease_ms: self.lease_ms };
+        self.order(shard, epoch, &welcome).await;
+    }
+
     /// The credit total of the next heartbeat under `epoch`.
     pub(crate) async fn credit(&mut self, shard: usize, wanted: u64) -> u64 {
         let credit = |report: &Report| match report {

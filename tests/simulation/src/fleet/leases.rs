@@ -55,6 +55,7 @@ fn shown(fact: &SchedulerFact, sender: &str) -> Vec<Shown> {
         // No policy here has limits, so nothing but the job goes back.
         SchedulerFact::JobReturned { source, .. } => vec![to(1, "outcomes.jobs.raw", true, "", source)],
         SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::WorkerOutrun { .. }
         | SchedulerFact::LeaseGranted { .. }
         | SchedulerFact::SliceGranted { .. }
         | SchedulerFact::LeaseExpired { .. }
@@ -300,6 +301,7 @@ fn check_fact(
             });
         }
         SchedulerFact::WorkerWelcomed { .. }
+        | SchedulerFact::WorkerOutrun { .. }
         | SchedulerFact::CancelAsked { .. }
         | SchedulerFact::WithdrawalKept { .. }
         | SchedulerFact::WithdrawalMoved { .. }

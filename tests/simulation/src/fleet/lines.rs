@@ -81,6 +81,7 @@ pub fn check(
                 }
             }
             SchedulerFact::WorkerWelcomed { .. }
+            | SchedulerFact::WorkerOutrun { .. }
             | SchedulerFact::CancelAsked { .. }
             | SchedulerFact::WithdrawalKept { .. }
             | SchedulerFact::WithdrawalMoved { .. }

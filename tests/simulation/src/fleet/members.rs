@@ -23,20 +23,32 @@ pub struct Able {
     pub wrong_clock: bool,
 }
 
-/// By name and incarnation.
+/// By name and incarnation, and how often a number was outrun.
 #[derive(Debug, Default)]
-pub struct Members(Mutex<BTreeMap<(String, u64), Able>>);
+pub struct Members(Mutex<(BTreeMap<(String, u64), Able>, u64)>);
 
 impl Members {
     /// A life begins.
     pub fn note(&self, worker: &str, incarnation: u64, able: Able) {
-        locked(&self.0).insert((worker.to_owned(), incarnation), able);
+        locked(&self.0).0.insert((worker.to_owned(), incarnation), able);
+    }
+
+    /// It goes on with a higher number.
+    pub fn rise(&self, worker: &str, incarnation: u64, able: Able) {
+        self.note(worker, incarnation, able);
+        locked(&self.0).1 += 1;
+    }
+
+    /// How often one did.
+    #[must_use]
+    pub fn risen(&self) -> u64 {
+        locked(&self.0).1
     }
 
     /// Lives with a clock that is off by more than anybody allows for.
     #[must_use]
     pub fn wrong_clocks(&self) -> u64 {
-        locked(&self.0).values().filter(|able| able.wrong_clock).count() as u64
+        locked(&self.0).0.values().filter(|able| able.wrong_clock).count() as u64
     }
 
     /// Judges who was given what; how many leases were of jobs that ask for labels.
@@ -47,7 +59,7 @@ impl Members {
             let SchedulerFact::LeaseGranted { source, worker, incarnation, .. } = &fact.record.fact else { continue };
             let Some(wish) = wishes.get(source) else { continue };
             asked += u64::from(!wish.select.is_empty());
-            let able = lives.get(&(worker.to_string(), *incarnation));
+            let able = lives.0.get(&(worker.to_string(), *incarnation));
             let can = |able: &Able| {
                 let mut needs = wish.requires.iter().chain([&wish.capability]);
                 needs.all(|need| able.capabilities.contains(need))

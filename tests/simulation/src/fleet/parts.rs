@@ -245,7 +245,8 @@ pub fn pool(seed: u64, plant: Plant) -> Arc<Pool> {
         capabilities,
         window_jobs: usize::try_from(if terms.contended { chance.within(40..80) } else { chance.within(2..20) })
             .unwrap_or(5),
-        forget_after_ms: 4_000,
+        // Else nobody is forgotten, and what a former life said stands until the end.
+        forget_after_ms: if Chance::new(seed, "forgetting").percent(50) { 4_000 } else { 600_000 },
         ..Tuning::default()
     };
     Arc::new(Pool::new(layout, &tuning).unwrap())

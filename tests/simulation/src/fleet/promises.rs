@@ -112,6 +112,7 @@ pub fn check(groups: &[ValidGroup<SchedulerFact>], terms: Terms, asked: &Wishes,
                 job.leased = false;
             }
             SchedulerFact::WorkerWelcomed { .. }
+            | SchedulerFact::WorkerOutrun { .. }
             | SchedulerFact::WithdrawalKept { .. }
             | SchedulerFact::WithdrawalMoved { .. }
             | SchedulerFact::JobDue { .. }

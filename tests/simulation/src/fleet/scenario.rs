@@ -93,6 +93,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
                 | Plant::LostSpend
                 | Plant::ExpiredRuns
                 | Plant::OutOfTurn
+                | Plant::NeverRises
                 | Plant::ExpiredStarts => run_told(launch, rules, hearing.signals, make),
             }
         });
@@ -156,6 +157,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             ("runs in which everything is written twice", u64::from(storms)),
             ("ranges of inputs given up", given_up),
             ("lives of workers with wrong clocks", members.wrong_clocks()),
+            ("workers that rose above an earlier life", members.risen()),
         ]);
         let executions = executions.all();
         lives::check(decisions.iter().map(Vec::as_slice), &groups, &gone, verdicts);
@@ -200,6 +202,7 @@ fn scheduling(pool: &Arc<Pool>, shard: u32, rules: Rules, plant: Plant) -> Launc
         | Plant::OrderIgnored
         | Plant::SelectorIgnored
         | Plant::OutOfTurn
+        | Plant::NeverRises
         | Plant::ShareIgnored => Box::new(move |launch| run_of(launch, rules, make.clone())),
     }
 }

@@ -72,6 +72,7 @@ pub fn check(groups: &[ValidGroup<SchedulerFact>], terms: Terms, verdicts: &mut 
                 scarce.remove(source);
             }
             SchedulerFact::WorkerWelcomed { .. }
+            | SchedulerFact::WorkerOutrun { .. }
             | SchedulerFact::CancelAsked { .. }
             | SchedulerFact::WithdrawalKept { .. }
             | SchedulerFact::WithdrawalMoved { .. }

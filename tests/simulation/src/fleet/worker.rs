@@ -25,7 +25,7 @@ use super::families;
 use super::judge::LEEWAY;
 use super::members::{Able, Members};
 use super::parts::{TENANTS, Terms, named, pool_name};
-use super::worker_clock::WorkerClock;
+use super::worker_clock::{WorkerClock, stepped_back};
 use crate::chance::Chance;
 use crate::executor::{Core, Process};
 use crate::keys;
@@ -108,11 +108,12 @@ impl Member {
     pub fn start(&self, seed: u64, core: &Core, spine: &SimSpine, life: u32, number: u32) -> Process {
         let process = Process(FIRST_PROCESS + number * 100 + life);
         let chance = Chance::new(seed, &format!("{} {life}", self.name));
-        core.spawn(process, self.clone().live(core.clone(), spine.of(process), chance));
+        let back = stepped_back(&mut Chance::new(seed, &format!("{} {life} began", self.name)));
+        core.spawn(process, self.clone().live(core.clone(), spine.of(process), back, chance));
         process
     }
 
-    async fn live(self, core: Core, spine: SimSpine, mut chance: Chance) {
+    async fn live(self, core: Core, spine: SimSpine, back: u64, mut chance: Chance) {
         let clock = WorkerClock::new(&core, self.wrong_clocks, self.number > 1, &mut chance);
         let mut last = 0;
         let work: TopicName = named("work.p");
@@ -131,12 +132,12 @@ impl Member {
                 continue;
             };
             let (lane, lane_position) = (inbox.opened_at().0.partition, inbox.opened_at().1);
-            last = clock.now().millis().max(last + 1);
+            last = clock.now().millis().saturating_sub(back).max(last + 1);
             let incarnation = Incarnation { number: last, lane, lane_position };
             let able = Able { wrong_clock: clock.off() > LEEWAY, ..self.able(&mut chance) };
             self.members.note(&self.name, incarnation.number, able.clone());
             let tenants: Option<Vec<TenantId>> =
-                able.tenants.map(|all| all.iter().filter_map(|name| TenantId::new(name).ok()).collect());
+                able.tenants.clone().map(|all| all.iter().filter_map(|name| TenantId::new(name).ok()).collect());
             let identity =
                 Identity { worker: worker.clone(), capabilities: Clone::clone(&capabilities), capacity: self.capacity };
             let link = |(shard, producer)| Link {
@@ -156,13 +157,15 @@ impl Member {
                 spine: spine.clone(),
                 gate: Gate::new(keys::stages(), &pool_name(), work.clone(), named("approved.p"))
                     .with_leeway(self.leeway()),
-                lane,
+                incarnation,
+                able,
                 inbox,
                 running: BTreeMap::new(),
                 member: &self,
                 chance: &mut chance,
             };
             poll_fn(|cx| life.poll(cx)).await;
+            last = life.incarnation.number;
         }
     }
 }
@@ -183,7 +186,8 @@ struct Life<'a> {
     clock: &'a WorkerClock,
     spine: SimSpine,
     gate: Gate,
-    lane: u32,
+    incarnation: Incarnation,
+    able: Able,
     inbox: Inbox,
     /// By shard and job; how it ends when it was told to stop.
     running: BTreeMap<(usize, JobKey), Run>,
@@ -320,7 +324,7 @@ impl Life<'_> {
     /// Takes an order; true when another life of this worker is newer.
     fn order(&mut self, record: &Record, now: Timestamp) -> bool {
         let (shard, epoch) = if self.member.checks() {
-            let Ok(from) = self.gate.order(self.lane, record, now) else { return false };
+            let Ok(from) = self.gate.order(self.incarnation.lane, record, now) else { return false };
             (from.shard, Some(from.epoch))
         } else {
             let sender = record.headers.text(headers::SENDER).and_then(|sender| sender.rsplit_once('/'));
@@ -335,16 +339,27 @@ impl Life<'_> {
             match action {
                 Action::Run { job, work } => self.begin(shard, job, work.get()),
                 Action::Superseded { .. } => return true,
+                Action::Outrun { .. } if self.member.plant == Plant::NeverRises => {}
+                Action::Outrun { known } => self.rise(known, now),
+                Action::Welcomed { .. } => self.links.iter_mut().for_each(|link| link.session.welcomed_elsewhere()),
                 Action::Cancel { job, .. } => self.stop(shard, &job),
                 Action::LeaseLost { .. }
                 | Action::Settled { .. }
                 | Action::GivenBack { .. }
                 | Action::Drain { .. }
-                | Action::Welcomed { .. }
                 | Action::Ignored { .. } => {}
             }
         }
         false
+    }
+
+    /// Says Hello to every shard with a number above that which its name has.
+    fn rise(&mut self, known: u64, now: Timestamp) {
+        self.incarnation.number = known.max(self.incarnation.number) + 1 + self.chance.within(0..1_024);
+        self.member.members.rise(&self.member.name, self.incarnation.number, self.able.clone());
+        for link in &mut self.links {
+            drop(link.session.restart(self.incarnation, now));
+        }
     }
 
     /// Most heed it, some in time; some go on as if nothing had been said.

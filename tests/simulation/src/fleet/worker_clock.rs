@@ -25,6 +25,13 @@ pub struct WorkerClock {
     at: u64,
 }
 
+/// By how much a process's clock was back when it took its first number, milliseconds: by minutes, in every other life. It has been set
+/// since: no ticket could be told by it.
+#[must_use]
+pub fn stepped_back(chance: &mut Chance) -> u64 {
+    if chance.percent(50) { chance.within(60_000..1_200_000) } else { 0 }
+}
+
 impl WorkerClock {
     /// Of a process that starts now. Some are `wrong` by more than any allowance: behind, and, where others are there to run what it
     /// then refuses, `ahead` too.
