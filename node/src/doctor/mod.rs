@@ -5,7 +5,7 @@
 //! | `keys` | the signing key, who is trusted ([`trust`]) | a key cannot be had, no stage is trusted |
 //! | `policy` | the folder and its signature ([`trust`]) | it is refused |
 //! | `spine` | whether the broker answers ([`broker`]) | it does not |
-//! | `topics` | the plan ([`broker`]) | anything differs |
+//! | `topics` | the plan ([`broker`]) | anything differs that the roles read or write |
 //! | `rights` | what the broker says the roles may do with their topics ([`broker`]) | one may not do what it must |
 //! | `clock` | this machine's clock and the broker's timestamps ([`broker`]) | more than [`CLOCK`] apart |
 //! | `shards` | how far each input is read ([`shards`]) | records are gone unread, or will be soon |
@@ -28,7 +28,8 @@ use tidegate_spine::Spine;
 use crate::config::{Config, Keys};
 use crate::process::{fleet, follow_view, view_of};
 use crate::roles::Roles;
-use crate::topics::{plan, wanted};
+use crate::topics::rights::of_roles;
+use crate::topics::{Wanted, plan, wanted};
 
 /// An owner whose clock is further from the broker's refuses its shards (DESIGN section 2).
 pub const CLOCK: Duration = Duration::from_secs(2);
@@ -74,7 +75,7 @@ pub struct Finding {
 /// What is asked.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// Whose rights are looked at.
+    /// Whose rights and topics are looked at; what differs of other topics is only told.
     pub roles: Roles,
     /// Whether one empty record may be written, to compare clocks exactly and to see that writing works.
     pub write: bool,
@@ -145,21 +146,29 @@ async fn on_spine(report: &mut Report, config: &Config, asked: &Asked, spine: Ar
         }
     };
     let missing: BTreeSet<String> = match plan(wanted.clone(), &*spine).await {
-        Ok(plan) => broker::topics(report, &plan),
+        Ok(plan) => broker::topics(report, &plan, &asked.roles),
         Err(error) => {
             return report.add("topics", Level::Bad, with_causes(&error), "the topics cannot be described");
         }
     };
     broker::rights(report, config, &*spine, &wanted, &missing, &asked.roles).await;
-    if !missing.is_empty() {
-        for check in ["clock", "shards", "lanes"] {
+    let is_there = |one: &Wanted| !missing.contains(one.spec.name.as_str());
+    let unlooked = |report: &mut Report, checks: &[&'static str]| {
+        for check in checks {
             report.add(check, Level::Note, "not looked at: topics are missing", "");
         }
-        return;
+    };
+    if of_roles(wanted.clone(), &asked.roles).iter().all(is_there) {
+        let there: Vec<Wanted> = wanted.iter().filter(|one| is_there(one)).cloned().collect();
+        broker::clock(report, config, &*spine, &there, asked.write).await;
+    } else {
+        unlooked(report, &["clock"]);
     }
-    broker::clock(report, config, &*spine, &wanted, asked.write).await;
+    if !missing.is_empty() {
+        return unlooked(report, &["shards", "lanes"]);
+    }
     let view = view_of(config);
-    let following = match follow_view(config, &spine, &keys, &view) {
+    let following = match follow_view(config, &spine, &keys, &view).await {
         Ok(following) => following,
         Err(error) => return report.add("shards", Level::Bad, with_causes(&error), "correct it, and ask again"),
     };
