@@ -25,6 +25,7 @@ use tidegate_protocol::ids::PoolName;
 use crate::config::{Config, PoolConfig, Written};
 use crate::process::StartError;
 use crate::roles::{Ground, Left, LimitsHosting, PoolHosting, Role, Roles, SourceHosting, StandsStill, sources_of};
+use crate::topics::rights::of_roles;
 use crate::topics::{apply, plan, wanted};
 
 /// Why a configuration is not taken over by a process that runs. Nothing has changed.
@@ -302,14 +303,18 @@ impl Hosted<'_> {
         Ok(())
     }
 
-    /// The topics of all pools are there. On the embedded spine nobody else could make them meanwhile, so they are made.
+    /// The topics of all pools that the roles here read or write are there. On the embedded spine nobody else could make them meanwhile, so
+    /// they are made, all of them.
     async fn topics(&self, new: &Config) -> Result<(), StartError> {
         let spine = &*self.ground.spine;
-        let plan = plan(wanted(new, spine).await?, spine).await.map_err(StartError::Look)?;
+        let embedded = spine.url().starts_with("embedded:");
+        let all = wanted(new, spine).await?;
+        let asked = if embedded { all } else { of_roles(all, self.roles) };
+        let plan = plan(asked, spine).await.map_err(StartError::Look)?;
         if plan.is_clean() {
             return crate::process::allowed(new, &plan.wanted, spine, self.roles).await;
         }
-        if !spine.url().starts_with("embedded:") || !plan.can_be_applied() {
+        if !embedded || !plan.can_be_applied() {
             return Err(StartError::Topics { plan: Box::new(plan) });
         }
         Ok(apply(&plan, spine).await?)

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tidegate_gateway::http::{self, Health};
 use tidegate_gateway::key::{Key, KeyError};
 use tidegate_gateway::view::View;
+use tidegate_protocol::address::TopicName;
 use tidegate_protocol::ids::PoolName;
 use tidegate_spine::{Spine, SpineError};
 use tidegate_telemetry::Metrics;
@@ -150,12 +151,13 @@ pub fn keys_for(config: &Config, roles: &Roles) -> Result<Keys, StartError> {
     Ok(keys)
 }
 
-/// Compares topics, and what the roles may do with them, with the configuration.
+/// Compares the topics that the roles read or write, and what they may do with them, with the configuration.
 ///
 /// # Errors
 /// [`StartError::Topics`] with every difference, [`StartError::Rights`] with every right that is lacking.
 pub async fn preflight(config: &Config, spine: &dyn Spine, roles: &Roles) -> Result<(), StartError> {
-    let plan = plan(wanted(config, spine).await?, spine).await.map_err(StartError::Look)?;
+    let wanted = rights::of_roles(wanted(config, spine).await?, roles);
+    let plan = plan(wanted, spine).await.map_err(StartError::Look)?;
     if !plan.is_clean() {
         return Err(StartError::Topics { plan: Box::new(plan) });
     }
@@ -213,7 +215,7 @@ pub async fn start(config: Config, spine: Arc<dyn Spine>, keys: Keys, roles: Rol
             if missing { vec!["no policy is loaded".to_owned()] } else { Vec::new() }
         });
     }
-    tasks.push(tokio::spawn(feel_pulse(Arc::clone(&spine), Arc::clone(&config), Arc::clone(&board))));
+    tasks.push(tokio::spawn(feel_pulse(Arc::clone(&spine), pulse(&config, &roles)?, Arc::clone(&board))));
     let checkpoints = match &config.checkpoint_file {
         Some(file) if roles.contains(&Role::Kernel) => {
             let failed = |error| format!("`audit.checkpoint_file` `{}` cannot be appended to: {error}", file.display());
@@ -379,10 +381,15 @@ impl std::fmt::Debug for Node {
     }
 }
 
+/// A topic that every process of these roles may look at: all stages read `shards`, a gateway reads `finished`.
+fn pulse(config: &Config, roles: &Roles) -> Result<TopicName, WantedError> {
+    let named = Named::of(config)?;
+    Ok(if roles.iter().any(|role| role.signs()) { named.shards } else { named.finished })
+}
+
 /// Readiness follows the spine: asked now and then whether it answers.
-async fn feel_pulse(spine: Arc<dyn Spine>, config: Arc<Config>, board: Arc<Board>) {
-    let Ok(named) = Named::of(&config) else { return };
-    let asked = [named.finished];
+async fn feel_pulse(spine: Arc<dyn Spine>, topic: TopicName, board: Arc<Board>) {
+    let asked = [topic];
     let mut away = false;
     loop {
         let answer = spine.describe(&asked).await;

@@ -88,7 +88,8 @@ pub(crate) struct TopArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DoctorArgs {
-    /// Whose rights are looked at: those this machine's processes have (a process that looks at itself looks at its own)
+    /// Whose rights and topics are looked at: those this machine's processes have (a process that looks at itself looks at
+    /// its own)
     #[arg(long, value_name = "ROLES", value_delimiter = ',', default_value = "kernel,limits,scheduler,gateway")]
     pub(crate) roles: Vec<Role>,
     /// Write one empty record (to `held`, for a key that nobody has), to compare clocks exactly and to see that writing works

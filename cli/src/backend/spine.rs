@@ -42,7 +42,7 @@ impl OnSpine {
             // Before the view begins to ask for them again and again.
             let submitters = submitters(&config, &spine).await?;
             let keys = config.keys.read().map_err(StartError::Keys)?;
-            follow_view(&config, &spine, &keys, &view)?;
+            follow_view(&config, &spine, &keys, &view).await?;
             view.caught_up().await;
             let fleet = fleet(&config, &spine, &view)?;
             Ok::<_, Failure>((submitters, commands(&config, &spine)?, fleet, progress(&config, &spine)?))

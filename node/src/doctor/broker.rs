@@ -22,15 +22,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The key of the record that is written: nobody's.
 const KEY: &[u8] = b"tidegate-doctor";
 
-/// Every difference; the names of topics that are missing.
-pub(super) fn topics(report: &mut Report, plan: &Plan) -> BTreeSet<String> {
+/// Every difference, bad where the roles read or write the topic; the names of all topics that are missing.
+pub(super) fn topics(report: &mut Report, plan: &Plan, roles: &Roles) -> BTreeSet<String> {
+    let needed = rights::of_roles(plan.wanted.clone(), roles);
     let mut missing = BTreeSet::new();
     for difference in &plan.differences {
         if difference.what == "missing" {
             missing.insert(difference.topic.clone());
         }
-        let remedy = "`tidegate topics plan` shows it all, `tidegate topics apply` does what can be done";
-        report.add("topics", Level::Bad, difference.to_string(), remedy);
+        if needed.iter().any(|one| one.spec.name.as_str() == difference.topic) {
+            let remedy = "`tidegate topics plan` shows it all, `tidegate topics apply` does what can be done";
+            report.add("topics", Level::Bad, difference.to_string(), remedy);
+        } else {
+            let remedy = "other roles need it: nothing is to be done where they run nowhere";
+            report.add("topics", Level::Note, difference.to_string(), remedy);
+        }
     }
     report.ok_unless_found("topics", format!("{} topics are as they should be", plan.wanted.len()));
     missing

@@ -5,7 +5,7 @@
 //! | `keys` | the signing key, who is trusted ([`trust`]) | a key cannot be had, no stage is trusted |
 //! | `policy` | the folder and its signature ([`trust`]) | it is refused |
 //! | `spine` | whether the broker answers ([`broker`]) | it does not |
-//! | `topics` | the plan ([`broker`]) | anything differs |
+//! | `topics` | the plan ([`broker`]) | anything differs that the roles read or write |
 //! | `rights` | what the broker says the roles may do with their topics ([`broker`]) | one may not do what it must |
 //! | `clock` | this machine's clock and the broker's timestamps ([`broker`]) | more than [`CLOCK`] apart |
 //! | `shards` | how far each input is read ([`shards`]) | records are gone unread, or will be soon |
@@ -37,6 +37,7 @@ pub(crate) use running::Running;
 use crate::config::{Config, Keys};
 use crate::process::{fleet, follow_view, view_of};
 use crate::roles::Roles;
+use crate::topics::rights::of_roles;
 use crate::topics::{Wanted, plan, wanted};
 
 /// An owner whose clock is further from the broker's refuses its shards (DESIGN section 2).
@@ -83,7 +84,7 @@ pub struct Finding {
 /// What is asked.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// Whose rights are looked at.
+    /// Whose rights and topics are looked at; what differs of other topics is only told.
     pub roles: Roles,
     /// Whether one empty record may be written, to compare clocks exactly and to see that writing works.
     pub write: bool,
@@ -153,7 +154,7 @@ pub async fn examine(config: &Config, asked: &Asked) -> Report {
 async fn from_here(report: &mut Report, config: &Config, asked: &Asked, spine: Arc<dyn Spine>, keys: Keys) {
     let Some(wanted) = with_topics(report, config, asked, &*spine).await else { return };
     let view = view_of(config);
-    let following = match follow_view(config, &spine, &keys, &view) {
+    let following = match follow_view(config, &spine, &keys, &view).await {
         Ok(following) => following,
         Err(error) => return report.add("shards", Level::Bad, with_causes(&error), "correct it, and ask again"),
     };
@@ -169,7 +170,7 @@ async fn from_here(report: &mut Report, config: &Config, asked: &Asked, spine: A
     let _ = following.await;
 }
 
-/// Looks at topics, rights and clocks; the topics, when all are there.
+/// Looks at topics, rights and clocks; all topics, when they are there.
 async fn with_topics(report: &mut Report, config: &Config, asked: &Asked, spine: &dyn Spine) -> Option<Vec<Wanted>> {
     let wanted = match wanted(config, spine).await {
         Ok(wanted) => wanted,
@@ -179,21 +180,30 @@ async fn with_topics(report: &mut Report, config: &Config, asked: &Asked, spine:
         }
     };
     let missing: BTreeSet<String> = match plan(wanted.clone(), spine).await {
-        Ok(plan) => broker::topics(report, &plan),
+        Ok(plan) => broker::topics(report, &plan, &asked.roles),
         Err(error) => {
             report.add("topics", Level::Bad, with_causes(&error), "the topics cannot be described");
             return None;
         }
     };
     broker::rights(report, config, spine, &wanted, &missing, &asked.roles).await;
-    if !missing.is_empty() {
-        for check in ["clock", "shards", "lanes"] {
+    let is_there = |one: &Wanted| !missing.contains(one.spec.name.as_str());
+    let unlooked = |report: &mut Report, checks: &[&'static str]| {
+        for check in checks {
             report.add(check, Level::Note, "not looked at: topics are missing", "");
         }
-        return None;
+    };
+    if of_roles(wanted.clone(), &asked.roles).iter().all(is_there) {
+        let there: Vec<Wanted> = wanted.iter().filter(|one| is_there(one)).cloned().collect();
+        broker::clock(report, config, spine, &there, asked.write).await;
+    } else {
+        unlooked(report, &["clock"]);
     }
-    broker::clock(report, config, spine, &wanted, asked.write).await;
-    Some(wanted)
+    if missing.is_empty() {
+        return Some(wanted);
+    }
+    unlooked(report, &["shards", "lanes"]);
+    None
 }
 
 /// Looks at what a view of the logs, once it is read, says of shards and lanes.

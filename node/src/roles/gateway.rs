@@ -3,7 +3,7 @@
 //! It follows the pools of the configuration: [`GatewayHosting::goes_on_with`] has it know others while it runs. The view reads the
 //! facts of a pool that comes from their start, so nothing of it is missed whenever that is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,17 +168,25 @@ fn view_topics(config: &Config, keys: &Keys) -> Result<ViewTopics, StartError> {
     })
 }
 
-/// Feeds a view from the spine until the task is aborted.
+/// Feeds a view from the spine until the task is aborted. Facts of schedulers and limits that are not there are left out: where
+/// kernels run alone, nobody makes them.
 ///
 /// # Errors
-/// [`StartError::Wanted`] when a topic has no name.
-pub fn follow_view(
+/// [`StartError`] when a topic has no name or the spine does not answer.
+pub async fn follow_view(
     config: &Config,
     spine: &Arc<dyn Spine>,
     keys: &Keys,
     view: &Arc<View>,
 ) -> Result<JoinHandle<()>, StartError> {
-    let topics = watch::channel(view_topics(config, keys)?).1;
+    let mut topics = view_topics(config, keys)?;
+    let others: Vec<TopicName> = topics.leases.iter().map(|(_, topic)| topic).chain(&topics.limits).cloned().collect();
+    let states = spine.describe(&others).await.map_err(StartError::Look)?;
+    let there: BTreeSet<TopicName> =
+        others.into_iter().zip(states).filter_map(|(topic, state)| state.map(|_| topic)).collect();
+    topics.leases.retain(|(_, topic)| there.contains(topic));
+    topics.limits = topics.limits.filter(|topic| there.contains(topic));
+    let topics = watch::channel(topics).1;
     Ok(tokio::spawn(tail::run(Arc::clone(spine), topics, Arc::clone(view))))
 }
 

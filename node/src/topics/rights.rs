@@ -68,6 +68,20 @@ const fn variable(role: Role) -> &'static str {
     }
 }
 
+/// Whether one of these roles reads or writes a topic. A process asks for no other: beside consumers of one's own, kernels alone need no
+/// topic of a pool but those they write.
+fn is_of(one: &Wanted, roles: &Roles) -> bool {
+    let may = may(one);
+    roles.iter().any(|role| may.iter().any(|(who, _)| *who == variable(*role)))
+}
+
+/// The topics that these roles read or write.
+#[must_use]
+pub fn of_roles(mut wanted: Vec<Wanted>, roles: &Roles) -> Vec<Wanted> {
+    wanted.retain(|one| is_of(one, roles));
+    wanted
+}
+
 /// What `role` must be allowed with a topic.
 fn needed(role: Role, one: &Wanted) -> BTreeSet<Operation> {
     let own = may(one).into_iter().filter(|(who, _)| *who == variable(role)).map(|(_, operation)| operation);

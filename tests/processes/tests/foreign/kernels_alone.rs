@@ -11,10 +11,14 @@ use tidegate_processes::process::{Process, Start, until};
 
 use crate::PATIENCE;
 use crate::consumer::Consumer;
+use crate::owner::Owner;
 
 const PARTITIONS: u32 = 4;
 /// Jobs offered at a time, three times.
 const WAVE: u64 = 1_500;
+/// Topics that are not a kernel's: all that a pool has but `approved` and `withdrawals`, and the limits stage's facts.
+const OTHERS: [&str; 6] =
+    ["work.work", "reports.work", "leases.work", "commands.work", "overflow.work", "limits.facts"];
 const POLICY: &str = "\
 id: p
 revision: 1
@@ -92,6 +96,9 @@ impl Ground {
         }
         let made = home.run(&["topics", "apply", "--config", "one.yaml"]).unwrap();
         assert_eq!(made.code, Some(0), "{}", made.err);
+        // What a kernel neither reads nor writes need not be there.
+        let others = OTHERS.map(|name| format!("{prefix}{name}"));
+        Owner::new(&broker).delete(&others);
         let kernels = ports.into_iter().map(|(name, port)| {
             let start = home.tidegate(name, &["serve", "--roles", "kernel", "--config", &format!("{name}.yaml")]);
             let process = start.start().unwrap();
@@ -198,6 +205,13 @@ fn kernels_alone_that_are_killed_give_a_consumer_each_record_once_and_say_what_w
     .unwrap();
     assert_eq!(ground.consumer.called_off.len(), 1);
     assert_eq!(ground.taken.len() as u64, all, "a withdrawal is no job");
+    // To a doctor of kernels nothing is bad; to one of all roles, what is missing is.
+    let doctor = |more: &[&str]| ground.home.run(&[&["doctor", "--config", "one.yaml"], more].concat()).unwrap();
+    let kernels = doctor(&["--roles", "kernel", "--write"]);
+    assert_eq!(kernels.code, Some(0), "{kernels:?}");
+    assert!(kernels.out.contains("note  topics  + ") && kernels.out.contains("and writing works"), "{}", kernels.out);
+    let all = doctor(&[]);
+    assert!(all.code == Some(1) && all.out.contains("bad   topics  + "), "{all:?}");
     for kernel in &mut ground.kernels {
         assert!(kernel.process.terminate(PATIENCE).unwrap().success(), "{}", kernel.process.last_words());
     }

@@ -1,4 +1,4 @@
-//! Whoever owns the foreign topics: makes them as they like, looks at them, writes into them in transactions. The bare client.
+//! Whoever owns topics: makes and deletes them as they like, looks at them, writes into them in transactions. The bare client.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,6 +55,15 @@ impl Owner {
         // The broker says so before everybody is told of it.
         let told = || Ok(self.broker.topics(topic)?.contains_key(topic).then_some(()));
         until(PATIENCE, "the topic is there", told).unwrap();
+    }
+
+    /// Takes topics away, and waits until nobody is told of them any more.
+    pub(crate) fn delete(&self, topics: &[String]) {
+        let named: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let gone = block_on(self.admin.delete_topics(&named, &AdminOptions::new())).unwrap();
+        assert!(gone.len() == named.len() && gone.iter().all(Result::is_ok), "{gone:?}");
+        let told = || Ok(self.broker.topics("")?.keys().all(|there| !topics.contains(there)).then_some(()));
+        until(PATIENCE, "the topics are gone", told).unwrap();
     }
 
     /// How a topic stands.
