@@ -110,6 +110,10 @@ impl Spine for Noting {
         self.spine.rights(topics)
     }
 
+    fn group_rights<'a>(&'a self, groups: &'a [String]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
+        self.spine.group_rights(groups)
+    }
+
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>> {
         self.spine.list(prefix)
     }

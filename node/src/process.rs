@@ -174,12 +174,19 @@ pub(crate) async fn allowed(
     spine: &dyn Spine,
     roles: &Roles,
 ) -> Result<(), StartError> {
-    let lack = rights::compare(wanted, roles, config.spine.settings.user(), spine).await;
+    let lack = rights::compare(&config.prefix, wanted, roles, config.spine.settings.user(), spine).await;
     if let Some((topics, why)) = &lack.untold {
         tracing::warn!(
             topics,
             why,
             "the spine does not say what this process may do with its topics: what is not allowed shows when it is tried"
+        );
+    }
+    if let Some((groups, why)) = &lack.untold_groups {
+        tracing::warn!(
+            groups,
+            why,
+            "the spine does not say whether this process may join its groups: if it may not, that shows when it joins"
         );
     }
     if lack.lacking.is_empty() { Ok(()) } else { Err(StartError::Rights { lack: Box::new(lack) }) }

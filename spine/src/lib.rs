@@ -60,6 +60,12 @@ pub trait Spine: Send + Sync {
         Box::pin(std::future::ready(Ok(topics.iter().map(|_| Rights::all()).collect())))
     }
 
+    /// What this process may do with the named groups, whether they exist or not; same order as asked. [`Operation::Read`] is joining
+    /// one.
+    fn group_rights<'a>(&'a self, groups: &'a [String]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
+        Box::pin(std::future::ready(Ok(groups.iter().map(|_| Rights::all()).collect())))
+    }
+
     /// All topics whose name starts with `prefix`.
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>>;
 

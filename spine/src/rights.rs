@@ -1,11 +1,11 @@
-//! What a process may do with topics.
+//! What a process may do with topics and groups.
 
 use std::collections::BTreeSet;
 
-/// Something that can be done with a topic.
+/// Something that can be done with a topic, or a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
-    /// Read its records.
+    /// Read its records; join the group.
     Read,
     /// Append records.
     Write,
@@ -28,7 +28,7 @@ impl Operation {
     }
 }
 
-/// What a process may do with one topic.
+/// What a process may do with one topic or group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rights {
     /// This, and nothing else.

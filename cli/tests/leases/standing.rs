@@ -82,9 +82,50 @@ fn a_pool_whose_only_worker_is_gone_wants_one_for_the_job_that_is_to_be_tried_ag
     assert_eq!((metric("free_credit"), metric("oldest_waiting_seconds")), (Some(0.0), Some(0.0)));
 }
 
+/// So long a worker at the broker may be silent until it counts as gone.
+#[test]
+fn a_crew_has_left_its_pool_a_lease_after_its_last_worker_asked_and_is_there_again_for_the_next() {
+    let dev = Dev::with(3_000, 1, 10);
+    let acme = dev.acme.as_str();
+    // One that has left is shown until its scheduler forgets it.
+    let present = || dev.cli(&["pools", "list"]).1["pools"][0]["present"].as_u64().unwrap();
+    // However long it waits, a worker that asks is there.
+    std::thread::scope(|all| {
+        let asks = all.spawn(|| dev.lease(acme, 10_000));
+        until("it is present", || (present() == 1).then_some(()));
+        assert_eq!(asks.join().unwrap(), Vec::<Value>::new());
+    });
+    until("it is gone", || (present() == 0).then_some(()));
+    dev.submit("acme", "job.dig", "later");
+    let lease = dev.next(acme, "later");
+    until("it is present again", || (present() == 1).then_some(()));
+    assert_eq!(dev.of(acme, &lease, "complete", json!({})), word(200, "accepted"));
+}
+
+#[test]
+fn a_crew_whose_workers_were_told_to_leave_is_gone_at_once() {
+    // Nothing is waited for so long here.
+    let dev = Dev::with(600_000, 1, 10);
+    let acme = dev.acme.as_str();
+    assert_eq!(dev.lease(acme, 100), Vec::<Value>::new());
+    let worker = || dev.cli(&["workers", "list"]).1["workers"][0].clone();
+    let name = until("it is present", || {
+        let worker = worker();
+        (worker["state"] == "present").then(|| worker["worker"].as_str().unwrap().to_owned())
+    });
+    assert_eq!(dev.cli(&["workers", "drain", &name, "--reason", "a test"]).0, 0);
+    until("it is told to leave", || {
+        let body = json!({"worker": "test", "capabilities": ["dig"], "max": 1, "wait_ms": 100});
+        let (status, answer) = dev.say(acme, "/v1/pools/default/lease", &body);
+        (status == 200 && answer["drain"] == true).then_some(())
+    });
+    // It has said so itself: while it stays it stands there as cordoned.
+    until("it leaves", || (worker()["state"] == "draining").then_some(()));
+}
+
 #[test]
 fn a_cordoned_crew_gets_nothing_until_it_is_uncordoned() {
-    let dev = Dev::with(10_000, 2, 10);
+    let dev = Dev::with(60_000, 2, 10);
     let acme = dev.acme.as_str();
     dev.submit("acme", "job.dig", "before");
     let lease = until("a lease", || dev.lease(acme, 10_000).pop());

@@ -20,9 +20,10 @@ use super::key::WorkerKey;
 use super::{CREW, Place, Terms};
 use crate::metrics;
 
-/// A crew without requests and leases ends after this.
-const IDLE: Duration = Duration::from_secs(300);
-/// How often that is looked at.
+/// A crew without requests and jobs leaves its pool after a lease, as long as a worker may be silent there, or this if that is longer; one
+/// that is to leave always after this. Longer than [`super::LEAVING`], so that workers that ask on do not have it join again each time.
+const UNUSED: Duration = Duration::from_secs(2);
+/// Of other crews nothing tells that their key may have more again, but what frees a place.
 const LOOK: Duration = Duration::from_secs(30);
 /// Most jobs of a crew, as of any worker; at least one for each shard of the pool.
 const MOST: usize = 1_000;
@@ -59,8 +60,17 @@ struct Board {
     passed: u64,
     /// Jobs here: on the shelf, leased, or with their end on its way.
     jobs: usize,
-    broken: Option<String>,
+    over: Option<Over>,
     idle_since: Option<Instant>,
+}
+
+/// Why a crew gives no jobs any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Over {
+    /// Nobody asked it, or this process ends: whoever asks now asks another.
+    Unused,
+    /// It cannot work.
+    Broken(String),
 }
 
 /// See the module.
@@ -75,6 +85,8 @@ pub struct Crew {
     demand: Demand,
     board: Mutex<Board>,
     arrived: Notify,
+    /// Told when it has become idle.
+    idled: Notify,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -141,6 +153,7 @@ impl Crew {
             demand: Demand::default(),
             board: Mutex::default(),
             arrived: Notify::new(),
+            idled: Notify::new(),
             task: Mutex::default(),
         }
     }
@@ -154,6 +167,9 @@ impl Crew {
         let wanted = self.desk.room_for(board.wanted, &self.name.key, self.key.max_leases);
         self.demand.set_total(board.passed + wanted as u64);
         let idle = board.requests == 0 && board.jobs == 0;
+        if idle && board.idle_since.is_none() {
+            self.idled.notify_one();
+        }
         board.idle_since = idle.then(|| board.idle_since.unwrap_or_else(Instant::now));
     }
 
@@ -175,8 +191,8 @@ impl Crew {
         self.board().requests
     }
 
-    pub(super) fn broken(&self) -> Option<String> {
-        self.board().broken.clone()
+    pub(super) fn over(&self) -> Option<Over> {
+        self.board().over.clone()
     }
 
     pub(super) fn shelve(
@@ -233,19 +249,19 @@ impl Crew {
     pub(super) async fn work(self: &Arc<Self>, place: &Place, closed: watch::Receiver<bool>) {
         let ended = match self.worker(place) {
             Ok(worker) => {
-                let worked = worker.run(Arc::clone(&place.spine), &place.prefix, self.idle(closed)).await;
+                let worked = worker.run(Arc::clone(&place.spine), &place.prefix, self.unused(place, closed)).await;
                 worked.map(|_| ()).map_err(|error| format!("{error}: {}", cause(&error)))
             }
             Err(reason) => Err(reason),
         };
-        let mut board = self.board();
-        if let Err(reason) = ended {
-            tracing::error!(pool = %self.name.pool, key = %self.name.key, reason, "workers over HTTP are cut off from their pool");
-            board.broken = Some(reason);
-        } else {
-            board.broken = Some("it ended just now; ask again".to_owned());
-        }
-        drop(board);
+        let over = match ended {
+            Ok(()) => Over::Unused,
+            Err(reason) => {
+                tracing::error!(pool = %self.name.pool, key = %self.name.key, reason, "workers over HTTP are cut off from their pool");
+                Over::Broken(reason)
+            }
+        };
+        self.board().over = Some(over);
         self.arrived.notify_waiters();
     }
 
@@ -260,19 +276,30 @@ impl Crew {
         }
     }
 
-    async fn idle(self: &Arc<Self>, mut closed: watch::Receiver<bool>) {
+    /// How long it may yet be idle; `None` while it is not.
+    fn idle_for(&self, place: &Place) -> Option<Duration> {
+        let since = self.board().idle_since?;
+        let leaves = place.view.fleet(&self.name.pool, |pool| pool.is_to_leave(&self.worker));
+        let most = if leaves { UNUSED } else { self.terms.lease.max(UNUSED) };
+        Some(most.saturating_sub(since.elapsed()))
+    }
+
+    /// Resolves when nobody has asked for so long that it is to leave, or with `closed`.
+    async fn unused(self: &Arc<Self>, place: &Place, mut closed: watch::Receiver<bool>) {
         let room = self.desk.room(&self.name.key);
         let unused = async {
             loop {
                 // Before looking: what frees a place in between wakes it.
                 let freed = room.notified();
                 self.look_again();
+                let left = self.idle_for(place);
+                if left.is_some_and(|left| left.is_zero()) {
+                    return;
+                }
                 tokio::select! {
                     () = freed => {}
-                    () = tokio::time::sleep(LOOK) => {}
-                }
-                if self.board().idle_since.is_some_and(|since| since.elapsed() >= IDLE) {
-                    return;
+                    () = self.idled.notified() => {}
+                    () = tokio::time::sleep(left.map_or(LOOK, |left| left.min(LOOK))) => {}
                 }
             }
         };

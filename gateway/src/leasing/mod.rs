@@ -5,9 +5,10 @@
 //! worker, and the scheduler gives a crew only jobs that its key covers (I9); what came here all the same goes back unrun.
 //! The crew asks the scheduler for as many jobs as its waiting requests want. A job that comes lies on the crew's **shelf**
 //! until a request takes it; then it is leased to that worker, by an id nobody can guess, for a **term** from its last
-//! heartbeat.
+//! heartbeat. A crew that nobody asks any more, and which has no job, leaves its pool after a lease, and at once when an operator
+//! wanted its workers to leave.
 //!
-//! An operator's `drain` of a crew is for its workers: the crew stays, and as long as the pool's facts say that it is to leave, every
+//! An operator's `drain` of a crew is for its workers: the crew stays while they do, and as long as the pool's facts say that it is to leave, every
 //! request for jobs and every heartbeat is answered so, and no request gets a job.
 //!
 //! | module | what it is |
@@ -49,7 +50,7 @@ use tokio::time::Instant;
 use crate::view::View;
 
 pub use crew::Taken;
-use crew::{Crew, CrewName};
+use crew::{Crew, CrewName, Over};
 pub use desk::{Desk, NotDone, Reported, Sign, Standing};
 pub use key::{KeysRefused, WorkerKey, WorkerKeys};
 
@@ -230,8 +231,27 @@ impl Leasing {
         if self.desk.room_for(1, &key.id, key.max_leases) == 0 {
             return Err(NotLeased::TooManyLeases { most: key.max_leases });
         }
-        let crew = self.crew(key, &ask, terms)?;
         let deadline = Instant::now() + ask.wait;
+        loop {
+            let crew = self.crew(key, &ask, terms)?;
+            if let Some(given) = self.of_crew(&crew, key, &ask, deadline).await? {
+                return Ok(given);
+            }
+            if *self.closed.borrow() {
+                return Ok(Given { jobs: Vec::new(), drain: false });
+            }
+            // It has ended, since nobody asked it: this does, of the next.
+        }
+    }
+
+    /// The same of one crew; `None` when it ends meanwhile.
+    async fn of_crew(
+        &self,
+        crew: &Crew,
+        key: &WorkerKey,
+        ask: &Ask,
+        deadline: Instant,
+    ) -> Result<Option<Given>, NotLeased> {
         let mut closed = self.closed.subscribe();
         // Before looking: what comes in between wakes it.
         let mut commands = self.place.view.fleet_changes();
@@ -243,27 +263,30 @@ impl Leasing {
                 () = crew::until(&mut closed) => {}
                 () = tokio::time::sleep_until(deadline.min(Instant::now() + LEAVING)) => {}
             }
-            return Ok(Given { jobs: Vec::new(), drain: leaves() });
+            return Ok(Some(Given { jobs: Vec::new(), drain: leaves() }));
         }
         let mut waits = crew.wait_for(ask.most.min(key.max_leases));
+        let given = |jobs, drain| Ok(Some(Given { jobs, drain }));
         loop {
             let arrived = crew.arrived();
             if leaves() {
-                return Ok(Given { jobs: Vec::new(), drain: true });
+                return given(Vec::new(), true);
             }
             let jobs = waits.take(&ask.worker);
             if !jobs.is_empty() {
-                return Ok(Given { jobs, drain: false });
+                return given(jobs, false);
             }
-            if let Some(reason) = crew.broken() {
-                return Err(NotLeased::Broken { reason });
+            match crew.over() {
+                Some(Over::Broken(reason)) => return Err(NotLeased::Broken { reason }),
+                Some(Over::Unused) => return Ok(None),
+                None => {}
             }
             tokio::select! {
                 () = arrived => {}
                 // The sender lives as long as this.
                 _ = commands.changed() => {}
-                () = crew::until(&mut closed) => return Ok(Given { jobs: Vec::new(), drain: false }),
-                () = tokio::time::sleep_until(deadline) => return Ok(Given { jobs: waits.take(&ask.worker), drain: false }),
+                () = crew::until(&mut closed) => return given(Vec::new(), false),
+                () = tokio::time::sleep_until(deadline) => return given(waits.take(&ask.worker), false),
             }
         }
     }
@@ -285,7 +308,7 @@ impl Leasing {
         if waits_of_key >= WAITING.0 || waits >= WAITING.1 {
             return Err(NotLeased::TooMany { what: "too many requests wait for jobs" });
         }
-        if let Some(crew) = crews.get(&name).filter(|crew| crew.broken().is_none()) {
+        if let Some(crew) = crews.get(&name).filter(|crew| crew.over().is_none()) {
             return Ok(Arc::clone(crew));
         }
         if *self.closed.borrow() || of_key >= CREWS.0 || crews.len() >= CREWS.1 {

@@ -63,10 +63,14 @@ pub(super) async fn rights(
     roles: &Roles,
 ) {
     let there: Vec<Wanted> = wanted.iter().filter(|one| !missing.contains(one.spec.name.as_str())).cloned().collect();
-    let lack = rights::compare(&there, roles, config.spine.settings.user(), spine).await;
+    let lack = rights::compare(&config.prefix, &there, roles, config.spine.settings.user(), spine).await;
     for one in &lack.lacking {
         let command = lack.command_for(one);
         report.add("rights", Level::Bad, one.to_string(), command);
+    }
+    if let Some((groups, why)) = &lack.untold_groups {
+        let what = format!("the broker does not say whether {groups} groups may be joined: {why}");
+        report.add("rights", Level::Note, what, "it shows when they are joined");
     }
     if let Some((topics, why)) = &lack.untold {
         let what = format!("the broker does not say what may be done with {topics} topics: {why}");

@@ -231,7 +231,7 @@ impl<M: Shards> Holder<M> {
                     self.stop(&partitions).await;
                 }
                 Err(error) => {
-                    tracing::warn!(role = %M::ROLE, error = %error, "the group was lost; joining it again");
+                    self.lost(&error);
                     self.given.clear();
                     self.stop_all().await;
                     match self.join_again(&mut stopped).await {
@@ -251,6 +251,19 @@ impl<M: Shards> Holder<M> {
         self.trims.shutdown().await;
         self.ground.board.forget(&self.options.group);
         self.positions.stop().await;
+    }
+
+    /// Says why the group is joined again. Of a right that was taken away it was said at the start that it must be there; it may come back.
+    fn lost(&self, error: &SpineError) {
+        let group = &self.options.group;
+        if matches!(error, SpineError::Denied { .. }) {
+            tracing::error!(
+                role = %M::ROLE, group, error = %error,
+                "this process may not join its group, and holds none of its shards until it may: `kafka-acls.sh --add --operation Read --group {group}` with its principal allows it; it is tried again"
+            );
+        } else {
+            tracing::warn!(role = %M::ROLE, group, error = %error, "the group was lost; joining it again");
+        }
     }
 
     async fn join_again(&self, stopped: &mut oneshot::Receiver<()>) -> Option<Box<dyn Membership>> {

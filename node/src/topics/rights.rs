@@ -1,4 +1,5 @@
-//! Which role must be allowed what with which topic, by the one table in `protocol`; and what a process lacks of it.
+//! Which role must be allowed what with which topic, by the one table in `protocol`, and which groups it joins; and what a process lacks
+//! of it.
 //!
 //! A kernel that may read a topic it must write would start, and stand still at its first verdict: so the spine is asked before
 //! anything begins. What it does not tell shows when it is tried.
@@ -7,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use tidegate_protocol::topics::{Kind, Topic};
-use tidegate_spine::{Operation, Rights, Spine};
+use tidegate_spine::{Operation, Rights, Spine, SpineError};
 
 use super::wanted::Wanted;
-use crate::roles::{Role, Roles};
+use crate::roles::{Role, Roles, group};
 
 /// Who connects, by the variable that holds the principal.
 pub(super) const ROLES: [(&str, &[&str]); 7] = [
@@ -59,7 +60,7 @@ pub(super) fn may(one: &Wanted) -> BTreeSet<(&'static str, Operation)> {
 }
 
 /// The role among [`ROLES`].
-const fn variable(role: Role) -> &'static str {
+pub(super) const fn variable(role: Role) -> &'static str {
     match role {
         Role::Kernel => "KERNEL",
         Role::Limits => "LIMITS",
@@ -89,21 +90,51 @@ fn needed(role: Role, one: &Wanted) -> BTreeSet<Operation> {
     own.filter(|operation| !(one.foreign && role == Role::Gateway && *operation == Operation::Write)).collect()
 }
 
+/// The groups by which the roles share their shards, of these topics.
+pub(super) fn groups(prefix: &str, wanted: &[Wanted]) -> Vec<(Role, String)> {
+    let mut groups = vec![(Role::Limits, group(prefix, Role::Limits, None))];
+    for one in wanted {
+        if let Topic::Decisions(source) = &one.topic {
+            groups.push((Role::Kernel, group(prefix, Role::Kernel, Some(source.as_str()))));
+        } else if let Topic::Leases(pool) = &one.topic {
+            groups.push((Role::Scheduler, group(prefix, Role::Scheduler, Some(pool.as_str()))));
+        }
+    }
+    groups
+}
+
+/// What a right is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resource {
+    /// A topic.
+    Topic,
+    /// A consumer group, which has to be joined ([`Operation::Read`]).
+    Group,
+}
+
 /// A right that a role needs and this process has not.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lacking {
     /// Who needs it.
     pub role: Role,
-    /// All that it needs with the topic and is not allowed.
+    /// All that it needs and is not allowed.
     pub operations: BTreeSet<Operation>,
-    /// The topic's full name.
-    pub topic: String,
+    /// What `name` names.
+    pub resource: Resource,
+    /// Its full name.
+    pub name: String,
 }
 
 impl fmt::Display for Lacking {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words: Vec<&str> = self.operations.iter().map(|operation| operation.word()).collect();
-        write!(f, "! {}: this process may not {}, which the role {} must", self.topic, words.join(", "), self.role)
+        let Self { role, operations, resource, name } = self;
+        match resource {
+            Resource::Topic => {
+                let words: Vec<&str> = operations.iter().map(|operation| operation.word()).collect();
+                write!(f, "! {name}: this process may not {}, which the role {role} must", words.join(", "))
+            }
+            Resource::Group => write!(f, "! group {name}: this process may not join it, which the role {role} must"),
+        }
     }
 }
 
@@ -114,33 +145,70 @@ pub struct Lack {
     pub lacking: Vec<Lacking>,
     /// Of the rights with how many topics the spine said nothing, and why.
     pub untold: Option<(usize, String)>,
+    /// Of how many groups.
+    pub untold_groups: Option<(usize, String)>,
     /// As whom the process connects, where the configuration says.
     user: Option<String>,
 }
 
 impl Lack {
-    /// The commands that allow what is lacking, one for all topics of a role with the same rights.
+    /// The commands that allow what is lacking, one for all topics, and one for all groups, of a role with the same rights.
     #[must_use]
     pub fn commands(&self) -> Vec<String> {
-        let mut alike: BTreeMap<(Role, &BTreeSet<Operation>), Vec<&str>> = BTreeMap::new();
+        let mut alike: BTreeMap<(Role, &BTreeSet<Operation>, Resource), Vec<&str>> = BTreeMap::new();
         for one in &self.lacking {
-            alike.entry((one.role, &one.operations)).or_default().push(&one.topic);
+            alike.entry((one.role, &one.operations, one.resource)).or_default().push(&one.name);
         }
-        alike.into_iter().map(|((role, operations), topics)| self.command(role, operations, &topics)).collect()
+        alike
+            .into_iter()
+            .map(|((role, operations, resource), names)| self.command(role, operations, resource, &names))
+            .collect()
     }
 
     /// The command that allows one of them.
     #[must_use]
     pub fn command_for(&self, one: &Lacking) -> String {
-        self.command(one.role, &one.operations, &[&one.topic])
+        self.command(one.role, &one.operations, one.resource, &[&one.name])
     }
 
-    fn command(&self, role: Role, operations: &BTreeSet<Operation>, topics: &[&str]) -> String {
+    fn command(&self, role: Role, operations: &BTreeSet<Operation>, resource: Resource, names: &[&str]) -> String {
         let who =
             self.user.as_ref().map_or_else(|| format!("\"${}\"", variable(role)), |user| format!("'User:{user}'"));
+        let option = match resource {
+            Resource::Topic => "topic",
+            Resource::Group => "group",
+        };
         let operations: String = operations.iter().map(|one| format!(" --operation {}", one.word())).collect();
-        let topics: String = topics.iter().map(|topic| format!(" --topic {topic}")).collect();
-        format!("kafka-acls.sh --bootstrap-server \"$BOOTSTRAP\" --add --allow-principal {who}{operations}{topics}")
+        let names: String = names.iter().map(|name| format!(" --{option} {name}")).collect();
+        format!("kafka-acls.sh --bootstrap-server \"$BOOTSTRAP\" --add --allow-principal {who}{operations}{names}")
+    }
+
+    /// Takes down what `told` says is lacking of these needs.
+    fn compare(
+        &mut self,
+        resource: Resource,
+        needs: Vec<(String, Needs)>,
+        told: Result<Vec<Rights>, SpineError>,
+    ) -> Option<(usize, String)> {
+        let told = match told {
+            Ok(told) => told,
+            Err(error) => return Some((needs.len(), error.to_string())),
+        };
+        let mut untold: Option<(usize, String)> = None;
+        for ((name, needs), rights) in needs.into_iter().zip(told) {
+            match rights {
+                Rights::Told(allowed) => {
+                    for (role, needed) in needs {
+                        let operations: BTreeSet<_> = needed.difference(&allowed).copied().collect();
+                        if !operations.is_empty() {
+                            self.lacking.push(Lacking { role, operations, resource, name: name.clone() });
+                        }
+                    }
+                }
+                Rights::Untold(why) => untold.get_or_insert((0, why)).0 += 1,
+            }
+        }
+        untold
     }
 }
 
@@ -154,10 +222,19 @@ impl fmt::Display for Lack {
     }
 }
 
-/// Compares what the roles need with what the spine says this process may do. `user`: as whom it connects, if that is known.
-/// A spine that does not answer this question stops nothing.
-pub async fn compare(wanted: &[Wanted], roles: &Roles, user: Option<String>, spine: &dyn Spine) -> Lack {
-    let of = |one: &Wanted| -> Vec<(Role, BTreeSet<Operation>)> {
+/// What each role needs with one topic or group.
+type Needs = Vec<(Role, BTreeSet<Operation>)>;
+
+/// Compares what the roles need with what the spine says this process may do. `prefix`: of the configuration; `user`: as whom it
+/// connects, if that is known. A spine that does not answer this question stops nothing.
+pub async fn compare(
+    prefix: &str,
+    wanted: &[Wanted],
+    roles: &Roles,
+    user: Option<String>,
+    spine: &dyn Spine,
+) -> Lack {
+    let of = |one: &Wanted| -> Needs {
         let all = roles.iter().map(|role| (*role, needed(*role, one)));
         all.filter(|(_, operations)| !operations.is_empty()).collect()
     };
@@ -165,105 +242,17 @@ pub async fn compare(wanted: &[Wanted], roles: &Roles, user: Option<String>, spi
         wanted.iter().map(|one| (&one.spec.name, of(one))).filter(|(_, needs)| !needs.is_empty()).collect();
     let topics: Vec<_> = needs.iter().map(|(topic, _)| (*topic).clone()).collect();
     let mut lack = Lack { user, ..Lack::default() };
-    let told = match spine.rights(&topics).await {
-        Ok(told) => told,
-        Err(error) => {
-            lack.untold = Some((topics.len(), error.to_string()));
-            return lack;
-        }
-    };
-    for ((topic, needs), rights) in needs.into_iter().zip(told) {
-        match rights {
-            Rights::Told(allowed) => {
-                for (role, needed) in needs {
-                    let operations: BTreeSet<_> = needed.difference(&allowed).copied().collect();
-                    if !operations.is_empty() {
-                        lack.lacking.push(Lacking { role, operations, topic: topic.to_string() });
-                    }
-                }
-            }
-            Rights::Untold(why) => lack.untold.get_or_insert((0, why)).0 += 1,
-        }
-    }
+    let needs = needs.into_iter().map(|(topic, needs)| (topic.to_string(), needs)).collect();
+    lack.untold = lack.compare(Resource::Topic, needs, spine.rights(&topics).await);
+    let own = groups(prefix, wanted).into_iter().filter(|(role, _)| roles.contains(role));
+    let needs: Vec<(String, Needs)> =
+        own.map(|(role, group)| (group, vec![(role, BTreeSet::from([Operation::Read]))])).collect();
+    let names: Vec<String> = needs.iter().map(|(group, _)| group.clone()).collect();
+    lack.untold_groups = lack.compare(Resource::Group, needs, spine.group_rights(&names).await);
     lack.lacking.sort();
     lack
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::executor::block_on;
-    use tidegate_protocol::topics::TABLE;
-
-    use super::*;
-    use crate::config::Config;
-    use crate::topics::wanted;
-
-    /// A word that no role stands for would be a right that nobody is given.
-    #[test]
-    fn every_reader_and_writer_of_the_table_is_somebody() {
-        let known: Vec<&str> = ROLES.iter().flat_map(|(_, words)| words.iter().copied()).chain(["workflows"]).collect();
-        for row in TABLE {
-            for word in row.writers.split(", ").chain(row.readers.split(", ")) {
-                assert!(known.contains(&word), "`{word}` of `{}` is no role", row.name);
-            }
-        }
-    }
-
-    #[test]
-    fn what_a_role_lacks_is_named_with_the_command_that_allows_it() {
-        let lacking = |role, operations: &[Operation], topic: &str| Lacking {
-            role,
-            operations: operations.iter().copied().collect(),
-            topic: topic.into(),
-        };
-        let (read, write) = (Operation::Read, Operation::Write);
-        let mut lack = Lack {
-            lacking: vec![
-                lacking(Role::Kernel, &[read, write], "t.decisions.a"),
-                lacking(Role::Kernel, &[write], "t.denied"),
-                lacking(Role::Kernel, &[write], "t.held"),
-            ],
-            ..Lack::default()
-        };
-        let shown = lack.to_string();
-        assert!(
-            shown.starts_with(
-                "! t.decisions.a: this process may not Read, Write, which the role kernel must\n! t.denied: this process may not Write"
-            ),
-            "{shown}"
-        );
-        let command = "kafka-acls.sh --bootstrap-server \"$BOOTSTRAP\" --add --allow-principal";
-        assert_eq!(
-            lack.commands(),
-            [
-                format!("{command} \"$KERNEL\" --operation Read --operation Write --topic t.decisions.a"),
-                format!("{command} \"$KERNEL\" --operation Write --topic t.denied --topic t.held"),
-            ]
-        );
-        lack.user = Some("ada".into());
-        assert!(lack.to_string().contains("--allow-principal 'User:ada' --operation Write"), "{lack}");
-    }
-
-    #[test]
-    fn a_kernel_writes_verdicts_and_a_gateway_need_not_write_what_is_adopted() {
-        let folder = tempfile::tempdir().unwrap();
-        let config =
-            "prefix: t.\nsources: [{ name: a, tenants: { constant: x } }]\npools: [{ name: p, capabilities: [c] }]\n";
-        let config = Config::parse("test", config).unwrap();
-        let spine =
-            tidegate_embedded::EmbeddedSpine::open(tidegate_embedded::EmbeddedOptions::new(folder.path())).unwrap();
-        let all = block_on(wanted(&config, &spine)).unwrap();
-        let one = |topic: &str| all.iter().find(|one| one.spec.name.as_str() == topic).unwrap();
-        let (read, write, delete) = (Operation::Read, Operation::Write, Operation::Delete);
-        assert_eq!(needed(Role::Kernel, one("t.decisions.a")), [read, write].into());
-        assert_eq!(needed(Role::Kernel, one("t.approved.p")), [read, write].into());
-        assert_eq!(needed(Role::Scheduler, one("t.approved.p")), [read, delete].into());
-        assert_eq!(needed(Role::Kernel, one("t.leases.p")), [].into());
-        let raw = one("t.a");
-        assert_eq!(needed(Role::Gateway, raw), [write].into());
-        assert_eq!(needed(Role::Gateway, &Wanted { foreign: true, ..raw.clone() }), [].into());
-        // Whoever is allowed everything lacks nothing.
-        let lack = block_on(compare(&all, &Role::ALL.into(), None, &spine));
-        assert_eq!(lack, Lack::default());
-    }
-}
+#[path = "rights_tests.rs"]
+mod tests;

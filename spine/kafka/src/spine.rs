@@ -118,6 +118,10 @@ impl Spine for KafkaSpine {
         self.connection.rights(topics).boxed()
     }
 
+    fn group_rights<'a>(&'a self, groups: &'a [String]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
+        self.connection.group_rights(groups).boxed()
+    }
+
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>> {
         let asking = Arc::clone(&self.connection.asking);
         async move {

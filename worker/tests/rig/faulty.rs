@@ -103,6 +103,10 @@ impl Spine for Faulty {
         self.inner.rights(topics)
     }
 
+    fn group_rights<'a>(&'a self, groups: &'a [String]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
+        self.inner.group_rights(groups)
+    }
+
     fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>> {
         self.inner.list(prefix)
     }

@@ -4,27 +4,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use tidegate_protocol::topics::Topic;
-
-use crate::roles::{Role, group};
 use crate::topics::Wanted;
-use crate::topics::rights::{ROLES, may};
+use crate::topics::rights::{ROLES, groups, may, variable};
 
 /// The group under which every client of ours reads: none is joined, but the client asks where it is.
 const READERS: &str = "tidegate-readers";
-
-/// The groups by which the roles share their shards.
-fn groups(prefix: &str, wanted: &[Wanted]) -> Vec<(&'static str, String)> {
-    let mut groups = vec![("LIMITS", group(prefix, Role::Limits, None))];
-    for one in wanted {
-        if let Topic::Decisions(source) = &one.topic {
-            groups.push(("KERNEL", group(prefix, Role::Kernel, Some(source.as_str()))));
-        } else if let Topic::Leases(pool) = &one.topic {
-            groups.push(("SCHEDULER", group(prefix, Role::Scheduler, Some(pool.as_str()))));
-        }
-    }
-    groups
-}
 
 /// One call.
 fn allow(out: &mut String, role: &str, operations: &[&str], kind: &str, names: &[&str]) {
@@ -59,12 +43,12 @@ pub(super) fn script(prefix: &str, wanted: &[Wanted]) -> String {
     }
     let all: Vec<&str> = wanted.iter().map(|one| one.spec.name.as_str()).collect();
     for (role, _) in ROLES.into_iter().filter(|(role, _)| *role != "SUBMITTER") {
-        // Every process compares the topics with its configuration when it starts.
+        // Every process compares its topics with its configuration when it starts, and `doctor` looks at all.
         allow(&mut out, role, &["Describe", "DescribeConfigs"], "topic", &all);
         allow(&mut out, role, &["Read"], "group", &[READERS]);
     }
     for (role, group) in groups(prefix, wanted) {
-        allow(&mut out, role, &["Read"], "group", &[&group]);
+        allow(&mut out, variable(role), &["Read"], "group", &[&group]);
     }
     let _ = writeln!(out, "allow \"$OPERATOR\" --operation Create --operation AlterConfigs --cluster");
     out

@@ -119,6 +119,8 @@ fn a_kernel_that_may_read_and_not_write_is_refused_at_its_start_with_the_right_a
     acls(&ground, &[&["--add"], &kernel[..], &["--operation", "Read"], &prefixed("--group")].concat());
     acls(&ground, &[&["--add"], &kernel[..], &["--operation", "Read", "--group", "tidegate-readers"]].concat());
     let serve = ["serve", "--config", "kernel.yaml", "--roles", "kernel"];
+    let group = format!("{}kernel.jobs.raw", ground.prefix);
+    let deny = ["--add", "--deny-principal", "User:kernel", "--operation"];
     let doctor = || ground.home.run(&["doctor", "--config", "kernel.yaml", "--roles", "kernel"]).unwrap().out;
     // A broker takes note of rights in its own time.
     let noted = |what: &str| {
@@ -126,15 +128,37 @@ fn a_kernel_that_may_read_and_not_write_is_refused_at_its_start_with_the_right_a
         said.unwrap_or_else(|error| panic!("{error:#}\n{}", doctor()));
     };
     noted("kernel may do all that they must");
+    // Of its group, before anybody has ever joined it: it may look at it, and not join.
+    acls(&ground, &[&deny[..], &["Read", "--group", &group]].concat());
+    let unjoined = format!("group {group}: this process may not join it");
+    noted(&unjoined);
+    let refused = ground.home.run(&serve).unwrap();
+    assert_eq!(refused.code, Some(78), "{}{}", refused.out, refused.err);
+    let command = format!("--allow-principal 'User:kernel' --operation Read --group {group}");
+    for words in [&format!("! {unjoined}, which the role kernel must"), &command] {
+        assert!(refused.err.contains(words.as_str()), "`{words}` is not in:\n{}", refused.err);
+    }
+    let denied = ["--remove", "--force", "--deny-principal", "User:kernel", "--operation", "Read", "--group", &group];
+    acls(&ground, &denied);
+    noted("kernel may do all that they must");
     let mut running = ground.home.tidegate("kernel", &serve).start().unwrap();
     let http = Http::new(&format!("http://127.0.0.1:{port}"), None);
     let ready = until(PATIENCE, "it is ready", || Ok(http.is_ready().then_some(())));
+    ready.unwrap_or_else(|error| panic!("{error:#}\n{}", running.err()));
+    // Taken away while it runs: it says what is missing, and waits until it is there again.
+    acls(&ground, &[&deny[..], &["Read", "--group", &group]].concat());
+    let said = until(PATIENCE, "it says that it may not join", || {
+        Ok(running.err().contains("this process may not join its group").then_some(()))
+    });
+    said.unwrap_or_else(|error| panic!("{error:#}\n{}", running.err()));
+    assert!(running.err().contains(&format!("--operation Read --group {group}")), "{}", running.err());
+    acls(&ground, &denied);
+    let ready = until(PATIENCE, "it is ready again", || Ok(http.is_ready().then_some(())));
     ready.unwrap_or_else(|error| panic!("{error:#}\n{}", running.err()));
     running.terminate(PATIENCE).unwrap();
 
     let topic = |name: &str| format!("{}{name}", ground.prefix);
     let (decisions, approved, snapshots) = (topic("decisions.jobs.raw"), topic("approved.work"), topic("snapshots"));
-    let deny = ["--add", "--deny-principal", "User:kernel", "--operation"];
     acls(&ground, &[&deny[..], &["Write", "--topic", &decisions, "--topic", &approved]].concat());
     let (one, other) =
         (format!("{decisions}: this process may not Write"), format!("{approved}: this process may not Write"));
