@@ -1,8 +1,10 @@
-//! Cancel against everything else: 10,000 orders of events around one job, each with exactly one end.
+//! Cancel against everything else: 10,000 races of a call-off and a result that are both on their way, and as many other orders of events
+//! around one job, each with exactly one end; and all of it again with everything delivered twice.
 #![expect(
     clippy::wildcard_enum_match_arm,
     clippy::indexing_slicing,
     clippy::unwrap_used,
+    clippy::print_stdout,
     reason = "a test fails by panicking"
 )]
 
@@ -26,6 +28,9 @@ impl Dice {
     }
 }
 
+/// Races of a call-off and a result, each once.
+const RACES: u64 = 10_000;
+
 struct Race {
     shard: Shard,
     token: Option<Token>,
@@ -33,6 +38,15 @@ struct Race {
     told: usize,
     /// How often everything is delivered.
     copies: usize,
+    /// A result and a call-off of a leased job that were both on their way before either was read: which was read first.
+    met: Option<First>,
+}
+
+/// Which of the two was read first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    CallOff,
+    Result,
 }
 
 impl Race {
@@ -68,6 +82,47 @@ impl Race {
         for _ in 0..self.copies {
             let withdrawal = withdrawal("a", 1);
             let step = if soon { self.shard.called_off(withdrawal) } else { self.shard.approved(withdrawal) };
+            self.note(&step);
+        }
+    }
+
+    /// The job is leased; its worker's result and a call-off are both under way, and are read in either order, now and then with a new
+    /// owner between them. The worker has been asked for nothing yet.
+    fn cross(&mut self, dice: &mut Dice) {
+        let hello = self.says().hello();
+        self.report(&hello);
+        let beat = self.says().heartbeat();
+        self.report(&beat);
+        let step = self.shard.poll();
+        self.note(&step);
+        let Some(token) = self.token else { return };
+        assert!(self.ends.is_empty(), "nothing has ended it");
+        let outcome = [Outcome::Succeeded, Outcome::Failed][usize::try_from(dice.below(2)).unwrap()];
+        let result = self.says().result(position(1), token, outcome);
+        let first = if dice.below(2) == 0 { First::CallOff } else { First::Result };
+        let moves = dice.below(4) == 0;
+        match first {
+            First::CallOff => {
+                self.call_off(true);
+                assert!(self.ends.is_empty(), "called off while its worker has it, it waits for its worker");
+                self.moved(moves);
+                self.report(&result);
+            }
+            First::Result => {
+                self.report(&result);
+                assert_eq!(self.ends, [outcome], "the result came first");
+                self.moved(moves);
+                self.call_off(true);
+            }
+        }
+        self.met = Some(first);
+    }
+
+    fn moved(&mut self, moves: bool) {
+        if moves {
+            let epoch = self.shard.epoch + 1;
+            self.shard.takeover(Way::Replay, epoch);
+            let step = self.shard.read();
             self.note(&step);
         }
     }
@@ -120,28 +175,33 @@ impl Race {
 
 #[test]
 fn every_race_of_cancel_and_completion_has_one_end() {
-    races(10_000, 1);
+    races(2 * RACES, 1);
 }
 
 #[test]
 fn everything_delivered_twice_leads_to_one_end_each() {
-    races(3_000, 2);
+    races(2 * RACES, 2);
 }
 
 fn races(seeds: u64, copies: usize) {
-    let (mut cancelled, mut other) = (0, 0);
+    let (mut cancelled, mut other, mut calls_first, mut results_first) = (0, 0, 0, 0);
     for seed in 0..seeds {
         let mut dice = Dice(seed);
         let tuning = Tuning { cancel_grace_ms: 3_000, max_attempts: 3, ..Tuning::default() };
         let shard = Shard::new(layout(), &tuning);
-        let mut race = Race { shard, token: None, ends: Vec::new(), told: 0, copies };
+        let mut race = Race { shard, token: None, ends: Vec::new(), told: 0, copies, met: None };
         // Ahead of its job there is nothing to call off yet: it ends all the same.
-        if dice.below(8) == 0 {
+        let (crossing, early) = (seed % 2 == 0, seed % 2 == 1 && dice.below(4) == 0);
+        if early {
             race.call_off(true);
         }
         for _ in 0..copies {
             let step = race.shard.approved(approved(&job("a", 1), "1"));
             race.note(&step);
+        }
+        // Half of the seeds are a race of the two from a lease, the others anything at all.
+        if crossing && !early {
+            race.cross(&mut dice);
         }
         for _ in 0..dice.below(24) {
             race.event(&mut dice);
@@ -160,7 +220,19 @@ fn races(seeds: u64, copies: usize) {
         assert_eq!(race.shard.unsettled(), 0, "seed {seed}");
         let counts = race.shard.stage.gauges().counts;
         assert_eq!(counts.impossible_facts, 0, "seed {seed}");
+        match race.met {
+            Some(First::CallOff) => calls_first += 1,
+            Some(First::Result) => results_first += 1,
+            None => {}
+        }
         if race.ends == [Outcome::Cancelled] { cancelled += 1 } else { other += 1 }
     }
+    println!(
+        "{} races of a call-off and a result, everything delivered {copies} times: {calls_first} call-offs and {results_first} results \
+         were read first; {cancelled} of {seeds} jobs ended as cancelled, {other} otherwise, each once",
+        calls_first + results_first
+    );
+    assert_eq!(calls_first + results_first, seeds / 2, "every second seed is such a race");
+    assert!(calls_first > seeds / 5 && results_first > seeds / 5, "both orders: {calls_first} and {results_first}");
     assert!(cancelled > seeds / 8 && other > seeds / 8, "both win often enough: {cancelled} and {other}");
 }

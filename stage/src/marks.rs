@@ -213,7 +213,7 @@ fn believe(mark: &mut SenderMark, stamp: Stamp, rules: Rules, late: bool) -> Res
     }
     if stamp.epoch == mark.fence && rules.message_sequence {
         if mark.next.is_some_and(|next| stamp.sequence < next) {
-            return Err(Drop::Replayed);
+            return if rules.each_message_once { Err(Drop::Replayed) } else { Ok(()) };
         }
         if mark.next != Some(stamp.sequence) {
             mark.next = None;

@@ -28,6 +28,12 @@ pub struct Rules {
     pub signatures: bool,
     /// What is due fires only after control inputs have been read up to an end fetched afterwards.
     pub read_before_due: bool,
+    /// What is gone of an input before it was read is passed over only when an operator has given it up.
+    pub lost_is_given_up: bool,
+    /// An input that was never read is read from where its log begins.
+    pub from_log_start: bool,
+    /// A message that was met before under its fence is not met again.
+    pub each_message_once: bool,
 }
 
 impl Default for Rules {
@@ -44,6 +50,9 @@ impl Default for Rules {
             place_ranges: true,
             signatures: true,
             read_before_due: true,
+            lost_is_given_up: true,
+            from_log_start: true,
+            each_message_once: true,
         }
     }
 }

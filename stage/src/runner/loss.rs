@@ -12,6 +12,7 @@ use tidegate_spine::{Ends, ReadError, Record, Spine};
 
 use super::Run;
 use super::watch::{Ended, ShardEvent};
+use crate::Rules;
 use crate::control::{Meta, meta};
 use crate::place::InputPlace;
 use crate::spec::ShardSpec;
@@ -56,6 +57,7 @@ impl Accepted {
         places: &mut [InputPlace],
         ends: &[Ends],
         needed: impl Fn(u32) -> Option<Offset>,
+        rules: Rules,
     ) -> Result<Vec<LostRange>, Ended> {
         let mut lost = Vec::new();
         for (number, ((input, place), ends)) in (0_u32..).zip(spec.inputs.iter().zip(places).zip(ends)) {
@@ -65,6 +67,10 @@ impl Accepted {
             };
             let (partition, start) = (input.partition.clone(), ends.start);
             let Some(by) = self.by(&partition, start) else {
+                if !rules.lost_is_given_up {
+                    place.lose(start.max(place.position()));
+                    continue;
+                }
                 return Err(Ended::InputLost { partition, from, start });
             };
             if place.position() < start {

@@ -81,7 +81,9 @@ impl<S: Stage> Run<S> {
                 pause = longest;
             }
             metrics::ownership_ended(&self.spec.sender, &ended);
-            let lost = if let Ended::InputLost { partition, from, start } = &ended {
+            let lost = if let Ended::InputLost { partition, from, start } = &ended
+                && self.rules.lost_is_given_up
+            {
                 Some((partition.clone(), *from, *start))
             } else {
                 None

@@ -254,7 +254,7 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
         place.begin();
     }
     let needed = |n| gone.iter().filter(|w| w.input == n).map(|w| w.offset).min();
-    let lost = accepted.give_up(spec, &mut places, &ends, needed)?;
+    let lost = accepted.give_up(spec, &mut places, &ends, needed, run.rules)?;
     for LostRange { input, from, to, by } in &lost {
         let Some(partition) = partitions.get(*input as usize).cloned() else { continue };
         crate::metrics::lost(&spec.sender, to.saturating_sub(*from));
@@ -267,6 +267,10 @@ pub(crate) async fn take_over<S: Stage>(run: &Run<S>) -> Result<Taken<S>, Ended>
         .map(|(place, ends)| {
             if place.has_begun() {
                 return Start::At(place.head());
+            }
+            if !run.rules.from_log_start {
+                place.begin_at_log_start(ends.end);
+                return Start::At(ends.end);
             }
             place.begin_at_log_start(ends.start);
             Start::Earliest

@@ -44,6 +44,8 @@ pub enum Plant {
     OutOfTurn,
     /// A worker whose number is below the one that its name has says the same again.
     NeverRises,
+    /// Nobody hears that a job makes progress.
+    ProgressUnheard,
 }
 
 /// A planted bug.
@@ -101,6 +103,9 @@ pub fn bugs() -> Vec<Bug> {
         rule("a place without its ranges", &[I4], Rules { place_ranges: false, ..good }),
         rule("what is not signed is believed", &[I2, I3], Rules { signatures: false, ..good }),
         rule("expire before reading", &[DueAfterReading], Rules { read_before_due: false, ..good }),
+        rule("what is lost is passed over", &[I1, I6], Rules { lost_is_given_up: false, ..good }),
+        rule("reading begins at the end", &[I1, I6], Rules { from_log_start: false, ..good }),
+        rule("a duplicate is taken as new", &[I1, I4], Rules { each_message_once: false, ..good }),
         bug("fail open", &[I3], Plant::FailOpen),
         bug("accept a stale token", &[I5], Plant::StaleToken),
         bug("approve for another input", &[I3], Plant::OtherInput),
@@ -117,6 +122,7 @@ pub fn bugs() -> Vec<Bug> {
         bug("a selector that is ignored", &[Eligible], Plant::SelectorIgnored),
         bug("a tenant served out of turn", &[Turn], Plant::OutOfTurn),
         bug("a worker that relies on its clock", &[I1], Plant::NeverRises),
+        bug("progress that nobody hears of", &[DueAfterReading], Plant::ProgressUnheard),
     ]
 }
 

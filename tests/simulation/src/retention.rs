@@ -48,10 +48,30 @@ pub fn cut(spine: &SimSpine, log: &TopicPartition, keep: u64) {
     broker.trim(log, end.saturating_sub(keep));
 }
 
+/// Reads of an input stand still, and meanwhile it is cut: what is read as soon as it lands is lost in no other way. Somebody gives up
+/// what is gone, late.
+pub fn lose_unread(chance: &mut Chance, core: &Core, spine: &SimSpine, spec: &ShardSpec, input: usize) {
+    let (at, keep) = (chance.within(1_000_000..4_000_000), chance.within(0..4));
+    let (before, after) = (chance.within(300_000..1_000_000), chance.within(1..300_000));
+    let (spine_then, partition) = (spine.clone(), spec.inputs[input].partition.clone());
+    core.at(at - before, move || spine_then.stall(&partition, before + after, true));
+    cut_and_give_up(chance, core, spine, (spec, input), (at, keep));
+}
+
 /// An input is cut above what was settled, and somebody gives up what is gone, late.
 pub fn lose(chance: &mut Chance, core: &Core, spine: &SimSpine, spec: &ShardSpec, input: usize) {
-    let (of, sender, shards) = (spec.inputs[input].partition.clone(), spec.sender.clone(), spec.shards.partition(0));
     let (at, keep) = (chance.within(200_000..4_500_000), chance.within(0..12));
+    cut_and_give_up(chance, core, spine, (spec, input), (at, keep));
+}
+
+fn cut_and_give_up(
+    chance: &mut Chance,
+    core: &Core,
+    spine: &SimSpine,
+    (spec, input): (&ShardSpec, usize),
+    (at, keep): (u64, u64),
+) {
+    let (of, sender, shards) = (spec.inputs[input].partition.clone(), spec.sender.clone(), spec.shards.partition(0));
     let (spine_then, partition) = (spine.clone(), of.clone());
     core.at(at, move || cut(&spine_then, &partition, keep));
     for step in 0..4 {

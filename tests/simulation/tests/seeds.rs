@@ -11,7 +11,9 @@ use tidegate_simulation::seeds::{Outcome, guarded, run_many};
 const SEEDS: u64 = 300;
 
 /// What must have been there to be judged in so many seeds, and how often at least.
-const TRIED: [(&str, u64); 7] = [
+const TRIED: [(&str, u64); 9] = [
+    ("records of control inputs lost and given up", SEEDS / 6),
+    ("ranges of limits' inputs given up", 1),
     ("held jobs released", SEEDS / 2),
     ("leases for whoever's turn it was", SEEDS),
     ("leases of a key that others have", SEEDS / 2),
@@ -31,10 +33,11 @@ fn three_hundred_seeds_keep_every_promise() {
     // Fixed, so that a change is judged by the same seeds each time; `make sim` draws fresh ones.
     let base = 2_026;
     let mut failed = Vec::new();
-    let mut takeovers = 0;
+    let (mut takeovers, mut alarms) = (0, 0);
     let mut tried: BTreeMap<&str, u64> = BTreeMap::new();
     outcomes(base, SEEDS, right(), |outcome| {
         takeovers += outcome.takeovers;
+        alarms += outcome.ended.get("input_lost").copied().unwrap_or(0);
         outcome.tried.iter().for_each(|(what, times)| *tried.entry(what).or_default() += times);
         if !outcome.passed() {
             let first = outcome.violations.first().map(ToString::to_string).unwrap_or_default();
@@ -44,6 +47,7 @@ fn three_hundred_seeds_keep_every_promise() {
     });
     assert!(failed.is_empty(), "base {base}, {} of {SEEDS} seeds failed:\n{}", failed.len(), failed.join("\n"));
     assert!(takeovers > SEEDS * 5, "{takeovers} takeovers in {SEEDS} seeds: the faults do nothing");
+    assert!(alarms > SEEDS / 20, "{alarms} alarms of lost inputs in {SEEDS} seeds");
     for (what, least) in TRIED {
         let times = tried.get(what).copied().unwrap_or(0);
         assert!(times >= least, "{what}: {times} in {SEEDS} seeds, {least} expected: nothing tries it; all: {tried:?}");
@@ -122,6 +126,9 @@ planted! {
     a_place_without_its_ranges_is_found: "a place without its ranges";
     believing_what_is_not_signed_is_found: "what is not signed is believed";
     expiring_before_reading_is_found: "expire before reading";
+    passing_over_what_is_lost_is_found: "what is lost is passed over";
+    beginning_at_the_end_is_found: "reading begins at the end";
+    taking_a_duplicate_as_new_is_found: "a duplicate is taken as new";
     failing_open_is_found: "fail open";
     accepting_a_stale_token_is_found: "accept a stale token";
     approving_for_another_input_is_found: "approve for another input";
@@ -138,4 +145,5 @@ planted! {
     ignoring_a_selector_is_found: "a selector that is ignored";
     serving_a_tenant_out_of_turn_is_found: "a tenant served out of turn";
     relying_on_a_workers_clock_is_found: "a worker that relies on its clock";
+    not_hearing_of_progress_is_found: "progress that nobody hears of";
 }

@@ -8,8 +8,8 @@ use super::parts::{LANES, named};
 use crate::chance::Chance;
 use crate::executor::Core;
 use crate::ledger::facts::{self, ValidGroup};
-use crate::retention::{cut, lose, retain};
-use crate::spine::SimSpine;
+use crate::retention::{cut, lose_unread, retain};
+use crate::spine::{Broker, SimSpine};
 
 /// Control inputs of a shard, but for what it is lent: their numbers.
 fn control(spec: &ShardSpec) -> Vec<usize> {
@@ -38,11 +38,27 @@ pub fn begin(seed: u64, core: &Core, spine: &SimSpine, specs: &[&ShardSpec], unt
             core.at(chance.within(500_000..until), move || cut(&spine, &lane, keep));
         }
     }
-    if chance.percent(15) {
-        let spec = *chance.one_of(specs);
+    if chance.percent(30) {
+        // Requests for limits are not lost here: what was asked and never answered is asked again only after a minute.
+        let asks = |spec: &ShardSpec| spec.inputs.iter().any(|input| input.partition.topic == named("limits.requests"));
+        let losing: Vec<&ShardSpec> = specs.iter().copied().filter(|spec| !asks(spec)).collect();
+        let spec = *chance.one_of(&losing);
         let input = *chance.one_of(&control(spec));
-        lose(&mut chance, core, spine, spec, input);
+        lose_unread(&mut chance, core, spine, spec, input);
     }
+}
+
+/// How many records of a shard's control inputs its groups give up.
+#[must_use]
+pub fn records_given_up<F>(broker: &Broker, spec: &ShardSpec, groups: &[ValidGroup<F>]) -> u64 {
+    let control = spec.inputs.iter().filter(|input| input.kind == InputKind::Control);
+    control.map(|input| given_up_of(broker, groups, &input.partition)).sum()
+}
+
+fn given_up_of<F>(broker: &Broker, groups: &[ValidGroup<F>], of: &TopicPartition) -> u64 {
+    let lost = facts::lost(groups, of);
+    let gone = |offset: Offset| lost.iter().any(|(_, from, to)| (*from..*to).contains(&offset));
+    broker.log(of).iter().filter(|stored| !stored.is_forged() && gone(stored.record.offset)).count() as u64
 }
 
 /// How many ranges of inputs these groups give up.

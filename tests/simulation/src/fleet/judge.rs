@@ -24,10 +24,11 @@ use super::parts::{BUCKETS, kernel, named};
 use super::policies;
 use super::redrives::{self, Inputs};
 use crate::ledger::facts::{ValidGroup, facts, valid};
+use crate::ledger::messages::believed;
 use crate::ledger::telling::{self, Shown};
 use crate::ledger::verdicts::{Invariant, Verdicts};
 use crate::ledger::{replay, settling};
-use crate::spine::{Broker, Stored};
+use crate::spine::Broker;
 
 /// A verdict that allows, in the valid log.
 pub struct Allowed {
@@ -225,8 +226,9 @@ pub fn lost_outcomes<'a>(
     groups: &'a [ValidGroup<KernelFact>],
 ) -> impl Iterator<Item = SourcePosition> + use<'a> {
     let outcomes = &spec.inputs[2].partition;
-    let gone = move |stored: &&Stored| is_lost(groups, outcomes, stored.record.offset);
-    broker.log(outcomes).iter().filter(gone).filter_map(|stored| stored.record.headers.text(SOURCE)?.parse().ok())
+    let log = if groups.iter().any(|group| !group.group.lost.is_empty()) { broker.log(outcomes) } else { &[] };
+    let gone = believed(log).into_iter().filter(move |message| is_lost(groups, outcomes, message.record.offset));
+    gone.filter_map(|message| message.record.headers.text(SOURCE)?.parse().ok())
 }
 
 fn hash_of(value: &[u8]) -> InputHash {

@@ -16,7 +16,7 @@ use super::judge::AllAllowed;
 use super::parts::{LEASE_MS, Terms, named, scheduler};
 use super::promises::{self, Told};
 use super::wishes::Wishes;
-use crate::ledger::facts::{ValidGroup, facts, valid};
+use crate::ledger::facts::{ValidGroup, facts, lost, valid};
 use crate::ledger::messages::believed;
 use crate::ledger::telling::{self, Shown};
 use crate::ledger::verdicts::{Invariant, Verdicts};
@@ -94,9 +94,21 @@ struct Job {
 /// Heartbeats that list a lease: (worker, incarnation, epoch named, broker time in microseconds, source, token).
 type Beats = Vec<(WorkerId, u64, u64, u64, SourcePosition, Token)>;
 
-fn beats(broker: &Broker, shard: u32) -> Beats {
+/// Reports of a shard that were not lost before they were read and given up.
+fn reports<'a>(
+    broker: &'a Broker,
+    shard: u32,
+    groups: &'a [ValidGroup<SchedulerFact>],
+) -> impl Iterator<Item = &'a Stored> {
+    let of = named("reports.p").partition(shard);
+    let lost = lost(groups, &of);
+    let is_lost = move |offset| lost.iter().any(|(_, from, to)| (*from..*to).contains(&offset));
+    broker.log(&of).iter().filter(move |stored| !is_lost(stored.record.offset))
+}
+
+fn beats(broker: &Broker, shard: u32, groups: &[ValidGroup<SchedulerFact>]) -> Beats {
     let mut all = Vec::new();
-    for stored in broker.log(&named("reports.p").partition(shard)) {
+    for stored in reports(broker, shard, groups) {
         let at = u64::try_from(stored.record.timestamp_ms).unwrap_or(0) * 1_000;
         let report = serde_json::from_slice(stored.record.value.as_deref().unwrap_or_default());
         if let Ok(Report::Heartbeat { worker, incarnation, epoch, running, .. }) = report {
@@ -107,9 +119,9 @@ fn beats(broker: &Broker, shard: u32) -> Beats {
 }
 
 /// What workers told of jobs that run, and of failures.
-fn told(broker: &Broker, shard: u32) -> Told {
+fn told(broker: &Broker, shard: u32, groups: &[ValidGroup<SchedulerFact>]) -> Told {
     let mut all = Told::default();
-    for stored in broker.log(&named("reports.p").partition(shard)) {
+    for stored in reports(broker, shard, groups) {
         let at = u64::try_from(stored.record.timestamp_ms).unwrap_or(0) * 1_000;
         match serde_json::from_slice(stored.record.value.as_deref().unwrap_or_default()) {
             Ok(Report::Progress { source, token, .. }) => all.progress.entry((source, token)).or_default().push(at),
@@ -187,7 +199,7 @@ pub fn scheduler_shard(
 ) -> (usize, Vec<ValidGroup<SchedulerFact>>) {
     let groups = valid::<SchedulerFact>(broker.log(&spec.facts), spec.sender.as_str());
     settling::check(broker, spec, &groups, verdicts);
-    let (beats, barriers) = (beats(broker, shard), barriers(broker.log(&spec.facts)));
+    let (beats, barriers) = (beats(broker, shard, &groups), barriers(broker.log(&spec.facts)));
     let mut jobs: BTreeMap<SourcePosition, Job> = BTreeMap::new();
     for group in &groups {
         for record in &group.group.facts {
@@ -215,7 +227,7 @@ pub fn scheduler_shard(
     let snapshots = broker.log(&spec.snapshots.partition(0));
     telling::check_places(&replay::written(snapshots, spec.sender.as_str()), spec, verdicts);
     let compared = replay::check(snapshots, spec.sender.as_str(), &groups, &|| scheduler(pool, shard), verdicts);
-    promises::check(&groups, terms, asked, &told(broker, shard), verdicts);
+    promises::check(&groups, terms, asked, &told(broker, shard, &groups), verdicts);
     (compared, groups)
 }
 

@@ -121,13 +121,14 @@ enum Fact<'a> {
 }
 
 /// Judges every life of every record; `kernels` and `leases` are all their valid groups. What was on its way back to its kernel when
-/// that was lost (`gone`) has no end.
+/// that was lost (`gone`) has no end; how many have none for that.
 pub fn check<'a>(
     kernels: impl Iterator<Item = &'a [ValidGroup<KernelFact>]>,
     leases: &'a [ValidGroup<SchedulerFact>],
     gone: &BTreeSet<SourcePosition>,
     verdicts: &mut Verdicts,
-) {
+) -> u64 {
+    let mut missing = 0;
     let mut all: Vec<(u64, u64, &SourcePosition, Fact<'_>)> = Vec::new();
     for groups in kernels {
         let told = facts(groups).filter_map(|ValidFact { number, index, record, .. }| {
@@ -150,7 +151,9 @@ pub fn check<'a>(
     for (source, life) in lives {
         verdicts.must(life.ends <= 1, Invariant::I1, || format!("{source} ended {} times", life.ends));
         let given_up = life.returned && gone.contains(source);
+        missing += u64::from(given_up && life.ends == 0);
         verdicts
             .must_in_the_end(life.ends > 0 || given_up, Invariant::I1, || format!("{source} has not ended: {life:?}"));
     }
+    missing
 }

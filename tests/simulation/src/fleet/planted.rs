@@ -1,6 +1,6 @@
 //! Stages with a planted bug: a kernel that fails open, one that takes an approval for another input, one that forgets what
 //! was revoked, one that begins no new life, one that loses what a job asks of its pool, a scheduler that takes any token, one that does not look at tickets' time, and
-//! schedulers that forget.
+//! schedulers that forget or do not hear.
 
 use std::collections::BTreeMap;
 
@@ -15,25 +15,21 @@ use tidegate_protocol::selector::Selector;
 use tidegate_protocol::time::Timestamp;
 use tidegate_scheduler::Scheduler;
 use tidegate_spine::Record;
-use tidegate_stage::{Decision, Input, Outbox, Signal, Stage};
+use tidegate_stage::{Arrival, Decision, Input, Outbox, Signal, Stage};
 
 use super::families::BY_CHAIN;
 use super::parts::pool_name;
 use super::policies;
 use crate::keys;
 
-macro_rules! all_but_decide {
-    ($fact:ty, $signal:ty) => {
+macro_rules! all_but_decide_and_observe {
+    ($fact:ty) => {
         fn emit(&self, fact: &$fact, at: Timestamp, input: Option<&Record>, outbox: &mut Outbox) {
             self.stage.emit(fact, at, input, outbox);
         }
 
         fn needs_input(&self, fact: &$fact) -> bool {
             self.stage.needs_input(fact)
-        }
-
-        fn observe(&mut self, signal: Signal<'_, $signal>, at: Timestamp) {
-            self.stage.observe(signal, at);
         }
 
         fn next_due(&self) -> Option<Timestamp> {
@@ -51,6 +47,16 @@ macro_rules! all_but_decide {
         fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
             self.stage.restore(snapshot)
         }
+    };
+}
+
+macro_rules! all_but_decide {
+    ($fact:ty, $signal:ty) => {
+        fn observe(&mut self, signal: Signal<'_, $signal>, at: Timestamp) {
+            self.stage.observe(signal, at);
+        }
+
+        all_but_decide_and_observe!($fact);
     };
 }
 
@@ -259,6 +265,37 @@ impl Stage for RunsExpired {
     all_but_decide!(SchedulerFact, ());
 }
 
+/// Nobody hears that a job makes progress.
+pub struct Unheard {
+    /// The right one.
+    pub stage: Scheduler,
+}
+
+impl Stage for Unheard {
+    type Fact = SchedulerFact;
+    type Signal = ();
+
+    fn decide(&self, input: &Input<'_>, at: Timestamp, decision: &mut Decision<SchedulerFact>) {
+        self.stage.decide(input, at, decision);
+    }
+
+    fn apply(&mut self, fact: &SchedulerFact, at: Timestamp) {
+        self.stage.apply(fact, at);
+    }
+
+    fn observe(&mut self, signal: Signal<'_, ()>, at: Timestamp) {
+        let is_progress = |Arrival { record, .. }: &Arrival<'_>| {
+            let report = serde_json::from_slice(record.value.as_deref().unwrap_or_default());
+            matches!(report, Ok(Report::Progress { .. }))
+        };
+        if !matches!(&signal, Signal::Arrived(arrival) if is_progress(arrival)) {
+            self.stage.observe(signal, at);
+        }
+    }
+
+    all_but_decide_and_observe!(SchedulerFact);
+}
+
 /// Results count whatever their token.
 pub struct AnyToken {
     /// The right one.
@@ -384,27 +421,5 @@ impl Stage for Forgetful {
         self.stage.observe(signal, at);
     }
 
-    fn restore(&mut self, snapshot: &str) -> Result<(), serde_json::Error> {
-        self.stage.restore(snapshot)
-    }
-
-    fn emit(&self, fact: &SchedulerFact, at: Timestamp, input: Option<&Record>, outbox: &mut Outbox) {
-        self.stage.emit(fact, at, input, outbox);
-    }
-
-    fn needs_input(&self, fact: &SchedulerFact) -> bool {
-        self.stage.needs_input(fact)
-    }
-
-    fn next_due(&self) -> Option<Timestamp> {
-        self.stage.next_due()
-    }
-
-    fn admits(&self, input: u32) -> bool {
-        self.stage.admits(input)
-    }
-
-    fn snapshot(&self) -> Result<String, serde_json::Error> {
-        self.stage.snapshot()
-    }
+    all_but_decide_and_observe!(SchedulerFact);
 }

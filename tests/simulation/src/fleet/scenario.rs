@@ -12,7 +12,7 @@ use super::leases::scheduler_shard;
 use super::members::Members;
 use super::parts::{self, BUCKETS, KERNELS, LANES, named};
 use super::planted::{
-    AnyToken, FailOpen, Forgetful, Forgets, OtherInput, RevokedLives, RunsExpired, SameLife, Wish, WishLost,
+    AnyToken, FailOpen, Forgetful, Forgets, OtherInput, RevokedLives, RunsExpired, SameLife, Unheard, Wish, WishLost,
 };
 use super::policies::Policies;
 use super::wishes::{self, Wishes};
@@ -94,6 +94,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
                 | Plant::ExpiredRuns
                 | Plant::OutOfTurn
                 | Plant::NeverRises
+                | Plant::ProgressUnheard
                 | Plant::ExpiredStarts => run_told(launch, rules, hearing.signals, make),
             }
         });
@@ -121,7 +122,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
     let world = stand.world(shards);
     stand.run(&world, QUIET_US, |broker, verdicts| {
         let mut allowed = AllAllowed::new();
-        let mut judged = Judged::default();
+        let (mut judged, mut records) = (Judged::default(), 0);
         let (mut decisions, mut asked, mut gone) = (Vec::new(), Wishes::new(), BTreeSet::new());
         for (config, spec) in &kernels {
             let found = judge::kernel_shard(broker, (config, terms.shards), spec, &mut allowed, verdicts);
@@ -129,6 +130,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             *judged.tried.entry("held jobs released").or_default() += found.released;
             wishes::read(broker, &spec.inputs[0].partition, config.source.name(), &found.inputs, &mut asked);
             gone.extend(judge::lost_outcomes(broker, spec, &found.groups));
+            records += cuts::records_given_up(broker, spec, &found.groups);
             decisions.push(found.groups);
         }
         let released = wishes::released(broker);
@@ -136,6 +138,7 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         for (shard, spec) in &leases {
             let (compared, of_shard) =
                 scheduler_shard(broker, (&pool, *shard, terms), spec, (&allowed, &asked), verdicts);
+            records += cuts::records_given_up(broker, spec, &of_shard);
             if terms.contended {
                 turns += turns::check(&of_shard, &released, verdicts);
             }
@@ -156,11 +159,13 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         judged.tried.extend([
             ("runs in which everything is written twice", u64::from(storms)),
             ("ranges of inputs given up", given_up),
+            ("records of control inputs lost and given up", records),
             ("lives of workers with wrong clocks", members.wrong_clocks()),
             ("workers that rose above an earlier life", members.risen()),
         ]);
         let executions = executions.all();
-        lives::check(decisions.iter().map(Vec::as_slice), &groups, &gone, verdicts);
+        let missing = lives::check(decisions.iter().map(Vec::as_slice), &groups, &gone, verdicts);
+        judged.tried.insert("jobs that were lost on their way back and given up", missing);
         judge::check_executions(&executions, &allowed, verdicts);
         judge::check_ends(broker, &kernels, &allowed, &groups, &executions, verdicts);
         judged
@@ -183,6 +188,10 @@ fn scheduling(pool: &Arc<Pool>, shard: u32, rules: Rules, plant: Plant) -> Launc
         Plant::ExpiredRuns => Box::new(move |launch| {
             let make = make.clone();
             run_of(launch, rules, move || RunsExpired { stage: make() })
+        }),
+        Plant::ProgressUnheard => Box::new(move |launch| {
+            let make = make.clone();
+            run_of(launch, rules, move || Unheard { stage: make() })
         }),
         Plant::StrikesForgotten => Box::new(move |launch| {
             let make = make.clone();

@@ -70,21 +70,32 @@ pub fn check<F>(broker: &Broker, spec: &ShardSpec, groups: &[ValidGroup<F>], ver
             });
         }
     }
+    // By partition: records not counted as done yet, and the group from which on each may be.
+    let mut open: Vec<(&TopicPartition, Vec<(Offset, Option<Offset>)>)> = jobs
+        .iter()
+        .map(|(partition, records)| {
+            let lost = facts::lost(groups, partition);
+            let by = |record: &Record| {
+                let facts = all.get(&(partition.clone(), record.offset)).into_iter().flatten().map(|fact| fact.group);
+                let given_up = lost.iter().filter(|(_, from, to)| (*from..*to).contains(&record.offset));
+                (record.offset, facts.chain(given_up.map(|(by, ..)| by.offset)).min())
+            };
+            (partition, records.iter().filter(|record| needs_a_fact(record)).map(by).collect())
+        })
+        .collect();
     facts::places(groups, |group, known| {
-        for (partition, records) in &jobs {
-            let Some(recorded) = known.get(partition) else { continue };
-            for record in records.iter().filter(|r| needs_a_fact(r) && recorded.is_done(r.offset)) {
-                let by = all.get(&(partition.clone(), record.offset)).and_then(|f| f.iter().map(|f| f.group).min());
-                let given_up = facts::lost(groups, partition)
-                    .iter()
-                    .any(|(by, from, to)| by.offset <= group.offset && (*from..*to).contains(&record.offset));
-                verdicts.must(given_up || by.is_some_and(|by| by <= group.offset), Invariant::I6, || {
+        for (partition, records) in &mut open {
+            let Some(recorded) = known.get(*partition) else { continue };
+            records.retain(|(offset, by)| {
+                let done = recorded.is_done(*offset);
+                verdicts.must(!done || by.is_some_and(|by| by <= group.offset), Invariant::I6, || {
                     format!(
-                        "{}: the group at {} counts {partition}@{} as done, settled by {by:?}",
-                        spec.sender, group.offset, record.offset
+                        "{}: the group at {} counts {partition}@{offset} as done, settled by {by:?}",
+                        spec.sender, group.offset
                     )
                 });
-            }
+                !done
+            });
         }
     });
 }

@@ -14,7 +14,7 @@ use tidegate_protocol::limits::{
 use tidegate_stage::{ShardSpec, Stage};
 
 use super::parts::{self, KERNELS};
-use crate::fleet::parts as fleet;
+use crate::fleet::{cuts, parts as fleet};
 use crate::ledger::facts::{ValidGroup, valid};
 use crate::ledger::verdicts::{Invariant, Verdicts};
 use crate::ledger::{replay, settling};
@@ -34,9 +34,16 @@ struct Spending {
 pub struct Account {
     spendings: Vec<Spending>,
     definitions: BTreeMap<(LimitId, Box<str>), LimitDefinition>,
+    given_up: u64,
 }
 
 impl Account {
+    /// Ranges of inputs that shards of limits and kernels lost and an operator gave up.
+    #[must_use]
+    pub const fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
     /// How long a job that took so much may be waited for, microseconds.
     fn longest(&self, spends: &[Spend]) -> u64 {
         let known = spends.iter().filter_map(|spend| self.definitions.get(&(spend.limit.clone(), spend.key.clone())));
@@ -63,6 +70,7 @@ pub fn kernel_shard(
 ) -> usize {
     let groups = valid::<KernelFact>(broker.log(&spec.facts), spec.sender.as_str());
     settling::check(broker, spec, &groups, verdicts);
+    account.given_up += cuts::given_up(&groups);
     let mut waiting: BTreeSet<SourcePosition> = BTreeSet::new();
     let mut settled: BTreeSet<SourcePosition> = BTreeSet::new();
     let mut decided: BTreeSet<SourcePosition> = BTreeSet::new();
@@ -117,8 +125,16 @@ pub fn kernel_shard(
 }
 
 /// Judges one limits shard. The number of snapshots compared.
-pub fn limits_shard(broker: &Broker, spec: &ShardSpec, plant: LimitsPlant, verdicts: &mut Verdicts) -> usize {
+pub fn limits_shard(
+    broker: &Broker,
+    spec: &ShardSpec,
+    plant: LimitsPlant,
+    account: &mut Account,
+    verdicts: &mut Verdicts,
+) -> usize {
     let groups = valid::<LimitsFact>(broker.log(&spec.facts), spec.sender.as_str());
+    settling::check(broker, spec, &groups, verdicts);
+    account.given_up += cuts::given_up(&groups);
     let config = parts::limits_config();
     let mut replayed = parts::limits(&config, plant);
     for fact in groups.iter().flat_map(|group| &group.group.facts) {

@@ -1,13 +1,16 @@
 //! One run of the scenario of limits.
 
+use std::collections::BTreeMap;
+
 use tidegate_stage::Rules;
 
 use super::judge::{self, Account};
 use super::load;
 use super::parts::{self, KERNELS, LENDERS};
+use crate::fleet::cuts;
 use crate::fleet::parts::{BUCKETS, LANES, kernel_spec, named, scheduler, scheduler_spec};
 use crate::plants::LimitsPlant;
-use crate::run::{Judged, LOAD_US, Stand, run_of};
+use crate::run::{CALM_US, Judged, LOAD_US, Stand, run_of};
 use crate::seeds::Outcome;
 use crate::world::{Launcher, Shard};
 
@@ -76,6 +79,8 @@ pub fn run(seed: u64, rules: Rules, plant: LimitsPlant, keep_trace: bool) -> Out
         load::submit(seed, shard, &stand.core, &stand.spine, from, LOAD_US);
         load::redrive(seed, shard, &stand.core, &stand.spine, from, LOAD_US + 1_000_000);
     }
+    let specs: Vec<_> = kernels.iter().map(|(_, spec)| spec).chain(&lenders).chain([&leases]).collect();
+    cuts::begin(seed, &stand.core, &stand.spine, &specs, CALM_US - 500_000);
     let world = stand.world(shards);
     stand.run(&world, QUIET_US, |broker, verdicts| {
         let mut account = Account::default();
@@ -84,10 +89,11 @@ pub fn run(seed: u64, rules: Rules, plant: LimitsPlant, keep_trace: bool) -> Out
             snapshots += judge::kernel_shard(broker, config, spec, plant, &mut account, verdicts);
         }
         for spec in &lenders {
-            snapshots += judge::limits_shard(broker, spec, plant, verdicts);
+            snapshots += judge::limits_shard(broker, spec, plant, &mut account, verdicts);
         }
         let ends = judge::ends(broker, &leases, verdicts);
         judge::windows(&account, &ends, verdicts);
-        Judged { snapshots, ..Judged::default() }
+        let tried = BTreeMap::from([("ranges of limits' inputs given up", account.given_up())]);
+        Judged { snapshots, tried }
     })
 }

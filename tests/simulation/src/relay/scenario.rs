@@ -191,7 +191,8 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
             | Plant::OrderIgnored
             | Plant::SelectorIgnored
             | Plant::OutOfTurn
-            | Plant::NeverRises => Box::new(move |launch| run_of(launch, rules, make.clone())),
+            | Plant::NeverRises
+            | Plant::ProgressUnheard => Box::new(move |launch| run_of(launch, rules, make.clone())),
         };
         shards.push(Shard { spec: spec.clone(), launch });
     }
