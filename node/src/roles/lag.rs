@@ -3,6 +3,9 @@
 //! What stands unread for as long as its log is kept is lost, and nobody has been asked. Topics of ours that hold backlog have no
 //! limit of age; others have one, and a source's own topic has whichever its owner gave it: so the broker is asked, and half of
 //! it is an alarm ([`is_near`]), while there is as much time left to act in.
+//!
+//! A foreign topic may also lose records by size (`retention.bytes`), or be `compact,delete`. No client can ask how many bytes a partition
+//! has: so where its start has moved while we look, a position in the older half of what is there is the alarm ([`is_in_older_half`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -99,14 +102,29 @@ struct Looking {
     latest: Latest,
     /// How long records of topics are kept, as the broker said.
     kept: BTreeMap<TopicName, Option<Duration>>,
+    /// Topics that lose records otherwise too.
+    shrink: BTreeSet<TopicName>,
+    /// Of their partitions, where each began at the first look.
+    began: BTreeMap<TopicPartition, Offset>,
     asked: Option<Instant>,
     /// Inputs whose alarm was told.
     near: BTreeSet<TopicPartition>,
+    /// Those of whose older half it was told.
+    old: BTreeSet<TopicPartition>,
 }
 
 impl Looking {
     fn new(spine: Arc<dyn Spine>, latest: Latest) -> Self {
-        Self { spine, latest, kept: BTreeMap::new(), asked: None, near: BTreeSet::new() }
+        Self {
+            spine,
+            latest,
+            kept: BTreeMap::new(),
+            shrink: BTreeSet::new(),
+            began: BTreeMap::new(),
+            asked: None,
+            near: BTreeSet::new(),
+            old: BTreeSet::new(),
+        }
     }
 
     async fn look(&mut self) -> Result<Vec<Behind>, SpineError> {
@@ -117,6 +135,7 @@ impl Looking {
         let mut found = Vec::with_capacity(all.len());
         for (reached, ends) in all.into_iter().zip(ends) {
             let unsettled = reached.unsettled(ends);
+            self.warn_of_older_half(&reached, ends);
             let oldest = match unsettled {
                 0 => Some(Duration::ZERO),
                 _ => age(&*self.spine, &reached.input, reached.position.max(ends.start)).await,
@@ -128,6 +147,8 @@ impl Looking {
             // Its shard may have gone meanwhile.
             found.retain(|behind| latest.contains_key(&behind.input));
             self.near.retain(|input| latest.contains_key(input));
+            self.old.retain(|input| latest.contains_key(input));
+            self.began.retain(|input, _| latest.contains_key(input));
             for behind in &found {
                 let name = behind.input.to_string();
                 metrics::lag(&name, behind.unsettled);
@@ -154,9 +175,31 @@ impl Looking {
         }
         let topics: Vec<TopicName> = topics.into_iter().cloned().collect();
         let Ok(states) = self.spine.describe(&topics).await else { return };
+        self.shrink = states.iter().flatten().filter(|state| shrinks(state)).map(|state| state.name.clone()).collect();
         let kept = |state: Option<TopicState>| state.as_ref().and_then(kept);
         self.kept = topics.into_iter().zip(states).map(|(topic, state)| (topic, kept(state))).collect();
         self.asked = Some(Instant::now());
+    }
+
+    /// Says once that what is read next lies in the older half of a log whose start moves, and once that it no longer does.
+    fn warn_of_older_half(&mut self, reached: &Reached, ends: Ends) {
+        let partition = &reached.input;
+        if !self.shrink.contains(&partition.topic) {
+            self.old.remove(partition);
+            return;
+        }
+        let began = *self.began.entry(partition.clone()).or_insert(ends.start);
+        let is_old = reached.unsettled(ends) > 0 && is_in_older_half(reached.position, began, ends);
+        if is_old && self.old.insert(partition.clone()) {
+            tracing::error!(
+                %partition,
+                unsettled = reached.unsettled(ends),
+                position = reached.position, start = ends.start, end = ends.end,
+                "records of an input are not settled, lie in the older half of what the broker has, and it lets the oldest go (`retention.bytes`, or `compact,delete`): what it lets go unread is lost; see why its reader is behind, or have the topic keep more"
+            );
+        } else if !is_old && self.old.remove(partition) {
+            tracing::info!(%partition, "what is read next of an input is no longer in the older half of what the broker has");
+        }
     }
 
     /// Says once that an input is near what is kept, and once that it no longer is.
@@ -185,6 +228,22 @@ pub(crate) fn kept(state: &TopicState) -> Option<Duration> {
         CleanupFound::Known(Cleanup::Log { retention_ms }) => retention_ms.map(Duration::from_millis),
         CleanupFound::Known(Cleanup::Keyed) | CleanupFound::Other(_) => None,
     }
+}
+
+/// Whether records of a topic go for another reason than their age alone.
+fn shrinks(state: &TopicState) -> bool {
+    state.settings.as_ref().is_ok_and(|settings| {
+        let other = match &settings.cleanup {
+            CleanupFound::Known(_) => false,
+            CleanupFound::Other(word) => word.split(',').any(|part| part.trim() == "delete"),
+        };
+        other || settings.retention_bytes.is_some()
+    })
+}
+
+/// Whether a log that began at `began` has moved on since, and `position` is in the older half of what is there.
+fn is_in_older_half(position: Offset, began: Offset, ends: Ends) -> bool {
+    ends.start > began && position.saturating_sub(ends.start) < ends.end.saturating_sub(ends.start).div_ceil(2)
 }
 
 /// Whether half the time that records are kept is over for one of this age.
@@ -227,7 +286,7 @@ async fn age(spine: &dyn Spine, partition: &TopicPartition, position: Offset) ->
 mod tests {
     use bytes::Bytes;
     use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
-    use tidegate_spine::{NewRecord, ProducerOptions, TopicSpec};
+    use tidegate_spine::{NewRecord, ProducerOptions, TopicSettings, TopicSpec};
 
     use super::*;
 
@@ -237,6 +296,53 @@ mod tests {
         assert!(!is_near(hour / 2, hour));
         assert!(is_near(hour / 2 + Duration::from_millis(1), hour));
         assert!(is_near(Duration::MAX, hour));
+    }
+
+    #[test]
+    fn the_older_half_of_a_log_whose_start_moves_is_near_its_end() {
+        let ends = |start, end| Ends { start, end };
+        assert!(!is_in_older_half(0, 0, ends(0, 100)), "nothing has gone yet");
+        assert!(is_in_older_half(59, 0, ends(20, 100)) && !is_in_older_half(60, 0, ends(20, 100)));
+        assert!(is_in_older_half(10, 0, ends(20, 100)), "gone already");
+        assert!(!is_in_older_half(100, 0, ends(100, 100)));
+        let state = |cleanup, retention_bytes| TopicState {
+            name: TopicName::new("t").unwrap(),
+            partitions: 1,
+            settings: Ok(TopicSettings { cleanup, retention_bytes, max_record_bytes: 1, broker_time: true }),
+        };
+        let log = || CleanupFound::Known(Cleanup::Log { retention_ms: Some(1) });
+        assert!(shrinks(&state(log(), Some(1))) && !shrinks(&state(log(), None)));
+        assert!(shrinks(&state(CleanupFound::Other("compact,delete".into()), None)));
+        assert!(!shrinks(&state(CleanupFound::Known(Cleanup::Keyed), None)));
+        assert!(!shrinks(&TopicState { settings: Err("denied".into()), ..state(log(), Some(1)) }), "not told");
+    }
+
+    #[tokio::test]
+    async fn a_reader_in_the_older_half_of_a_log_that_shrinks_is_told_of_until_it_has_read_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = TopicName::new("theirs").unwrap();
+        let spine = three_records(folder.path(), &name, None).await;
+        let latest = Latest::default();
+        let mut looking = Looking::new(Arc::clone(&spine), Arc::clone(&latest));
+        let input = name.partition(0);
+        let reached = |position| Reached { input: input.clone(), position, head: position, open: 0 };
+        locked(&latest).insert(input.clone(), reached(1));
+        looking.look().await.unwrap();
+        // As if its owner had limited its bytes: the embedded spine has no such limit.
+        looking.shrink.insert(name.clone());
+        looking.look().await.unwrap();
+        assert!(looking.old.is_empty(), "nothing has gone yet");
+        spine.trim(&input, 1).await.unwrap();
+        looking.look().await.unwrap();
+        assert!(looking.old.contains(&input));
+        locked(&latest).insert(input.clone(), reached(2));
+        looking.look().await.unwrap();
+        assert!(looking.old.is_empty());
+        // Of one that its own reader trims nothing is told.
+        looking.shrink.clear();
+        locked(&latest).insert(input.clone(), reached(1));
+        looking.look().await.unwrap();
+        assert!(looking.old.is_empty());
     }
 
     /// A spine with this topic, of three records.
