@@ -227,13 +227,7 @@ type Needs = Vec<(Role, BTreeSet<Operation>)>;
 
 /// Compares what the roles need with what the spine says this process may do. `prefix`: of the configuration; `user`: as whom it
 /// connects, if that is known. A spine that does not answer this question stops nothing.
-pub async fn compare(
-    prefix: &str,
-    wanted: &[Wanted],
-    roles: &Roles,
-    user: Option<String>,
-    spine: &dyn Spine,
-) -> Lack {
+pub async fn compare(prefix: &str, wanted: &[Wanted], roles: &Roles, user: Option<String>, spine: &dyn Spine) -> Lack {
     let of = |one: &Wanted| -> Needs {
         let all = roles.iter().map(|role| (*role, needed(*role, one)));
         all.filter(|(_, operations)| !operations.is_empty()).collect()

@@ -54,7 +54,8 @@ fn what_a_role_lacks_is_named_with_the_command_that_allows_it() {
             format!("{command} \"$KERNEL\" --operation Write --topic t.denied --topic t.held"),
         ]
     );
-    lack.lacking = vec![of(Resource::Group, Role::Kernel, &[read], "t.kernel.a"), lacking(Role::Kernel, &[read], "t.a")];
+    lack.lacking =
+        vec![of(Resource::Group, Role::Kernel, &[read], "t.kernel.a"), lacking(Role::Kernel, &[read], "t.a")];
     assert_eq!(
         lack.commands(),
         [
@@ -75,8 +76,7 @@ fn a_kernel_writes_verdicts_and_a_gateway_need_not_write_what_is_adopted() {
     let config =
         "prefix: t.\nsources: [{ name: a, tenants: { constant: x } }]\npools: [{ name: p, capabilities: [c] }]\n";
     let config = Config::parse("test", config).unwrap();
-    let spine =
-        tidegate_embedded::EmbeddedSpine::open(tidegate_embedded::EmbeddedOptions::new(folder.path())).unwrap();
+    let spine = tidegate_embedded::EmbeddedSpine::open(tidegate_embedded::EmbeddedOptions::new(folder.path())).unwrap();
     let all = block_on(wanted(&config, &spine)).unwrap();
     let one = |topic: &str| all.iter().find(|one| one.spec.name.as_str() == topic).unwrap();
     let (read, write, delete) = (Operation::Read, Operation::Write, Operation::Delete);
@@ -156,7 +156,8 @@ impl Spine for Says {
 #[test]
 fn what_the_broker_does_not_tell_is_counted_and_stops_nothing_and_what_it_forbids_does() {
     let folder = tempfile::tempdir().unwrap();
-    let config = "prefix: t.\nsources: [{ name: a, tenants: { constant: x } }, { name: b, tenants: { constant: x } }]\n";
+    let config =
+        "prefix: t.\nsources: [{ name: a, tenants: { constant: x } }, { name: b, tenants: { constant: x } }]\n";
     let config = Config::parse("test", config).unwrap();
     let options = tidegate_embedded::EmbeddedOptions::new(folder.path());
     let inner = tidegate_embedded::EmbeddedSpine::open(options).unwrap();

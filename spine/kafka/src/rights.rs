@@ -1,7 +1,10 @@
 //! What the broker says this process may do with topics and consumer groups: their authorized operations (KIP-430), which a broker
 //! without an authorizer gives in full. Of a group that does not exist yet a broker says it as well.
 
-#![expect(unsafe_code, reason = "rdkafka wraps neither DescribeTopics nor this use of DescribeConsumerGroups; each block names why it is sound")]
+#![expect(
+    unsafe_code,
+    reason = "rdkafka wraps neither DescribeTopics nor this use of DescribeConsumerGroups; each block names why it is sound"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString, c_char};
