@@ -39,7 +39,7 @@ pub fn begin(seed: u64, core: &Core, spine: &SimSpine, specs: &[&ShardSpec], unt
         }
     }
     if chance.percent(30) {
-        // Requests for limits are not lost here: what was asked and never answered is asked again only after a minute.
+        // Requests for limits are not lost here: what was asked and never answered is asked again only after ten minutes.
         let asks = |spec: &ShardSpec| spec.inputs.iter().any(|input| input.partition.topic == named("limits.requests"));
         let losing: Vec<&ShardSpec> = specs.iter().copied().filter(|spec| !asks(spec)).collect();
         let spec = *chance.one_of(&losing);
