@@ -26,8 +26,6 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (who.clone(), 0..4_u64).prop_map(|(who, back)| Op::Restart { who, back }),
         1 => (who.clone(), any::<bool>()).prop_map(|(who, draining)| Op::Drain { who, draining }),
         3 => (1..6_000_u64).prop_map(Op::Wait),
-        // So long that whoever holds nothing is forgotten.
-        1 => Just(Op::Wait(21_000)),
         1 => (1..9_000_u64).prop_map(Op::Gap),
         2 => (any::<bool>(), 1..5_u64, 0..4_usize)
             .prop_map(|(replay, by, lost)| Op::Takeover { replay, by, lost }),
