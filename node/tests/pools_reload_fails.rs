@@ -163,6 +163,6 @@ async fn a_pool_that_was_closed_stays_as_it_was_when_another_cannot_begin() {
     assert_eq!(change, "added: comes; removed: drains; kernels send by the new pools");
     tokio::time::timeout(PATIENCE, node.ready()).await.unwrap();
     let gone = refused(&node, "at the end").await;
-    assert!(!gone.contains("drains"), "{gone}");
+    assert!(!gone.contains("pool `drains`"), "{gone}");
     node.stop().await;
 }

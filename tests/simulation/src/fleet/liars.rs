@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tidegate_spine::{Headers, NewRecord};
 
-use super::parts::named;
+use super::parts::{forgets_soon, named};
 use crate::chance::Chance;
 use crate::executor::Core;
 use crate::spine::SimSpine;
@@ -16,14 +16,16 @@ pub fn tell(seed: u64, core: &Core, spine: &SimSpine, from: u64, until: u64) {
         let at = chance.within(from..until);
         let (spine, mut own) = (spine.clone(), Chance::new(seed, &format!("lie {number}")));
         core.at(at, move || {
-            if let Some(record) = lie(&spine, &mut own) {
+            if let Some(record) = lie(&spine, &mut own, forgets_soon(seed)) {
                 spine.put(&named("reports.p").partition(0), record);
             }
         });
     }
 }
 
-fn lie(spine: &SimSpine, chance: &mut Chance) -> Option<NewRecord> {
+/// Who takes a worker's name, with a number above its own and another lane, has it until it is forgotten (a pool is a trust domain): such
+/// lies only where `names_return` within the run.
+fn lie(spine: &SimSpine, chance: &mut Chance, names_return: bool) -> Option<NewRecord> {
     let reports = named("reports.p").partition(0);
     let results: Vec<Value> = {
         let broker = spine.broker();
@@ -44,7 +46,10 @@ fn lie(spine: &SimSpine, chance: &mut Chance) -> Option<NewRecord> {
         0 => {}
         1 => *result.pointer_mut("/token/attempt")? = Value::from(chance.within(0..3)),
         2 => *result.pointer_mut("/token/epoch")? = Value::from(chance.within(0..20)),
-        3 => *result.get_mut("worker")? = Value::from(*chance.one_of(&["w0", "w1", "impostor"])),
+        3 => {
+            let name = *chance.one_of(&["w0", "w1", "impostor"]);
+            *result.get_mut("worker")? = Value::from(if names_return { name } else { "impostor" });
+        }
         _ => *result.get_mut("source")? = Value::from(format!("jobs.raw/0@{}", chance.within(0..60))),
     }
     Some(record(lie.to_string()))

@@ -207,6 +207,12 @@ pub fn weight(tenant: &str) -> u32 {
     if tenant == LIMITED { 3 } else { 1 }
 }
 
+/// Whether workers that are silent are forgotten within the run; else what a former life said stands until the end.
+#[must_use]
+pub fn forgets_soon(seed: u64) -> bool {
+    Chance::new(seed, "forgetting").percent(50)
+}
+
 /// The pool with bounds by seed, without those that `plant` says are ignored.
 #[must_use]
 pub fn pool(seed: u64, plant: Plant) -> Arc<Pool> {
@@ -245,8 +251,7 @@ pub fn pool(seed: u64, plant: Plant) -> Arc<Pool> {
         capabilities,
         window_jobs: usize::try_from(if terms.contended { chance.within(40..80) } else { chance.within(2..20) })
             .unwrap_or(5),
-        // Else nobody is forgotten, and what a former life said stands until the end.
-        forget_after_ms: if Chance::new(seed, "forgetting").percent(50) { 4_000 } else { 600_000 },
+        forget_after_ms: if forgets_soon(seed) { 4_000 } else { 600_000 },
         ..Tuning::default()
     };
     Arc::new(Pool::new(layout, &tuning).unwrap())
