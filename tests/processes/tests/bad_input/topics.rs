@@ -44,14 +44,25 @@ impl Admin {
     }
 }
 
-const ALTERED: [(&str, &str, &str, &str); 7] = [
-    ("snapshots", "cleanup.policy", "compact,delete", "cleanup is compact,delete, should be compact"),
-    ("shards", "cleanup.policy", "delete", "cleanup is delete, should be compact"),
-    ("decisions.jobs.raw", "cleanup.policy", "compact", "cleanup is compact, should be delete"),
-    ("jobs.raw", "retention.bytes", "1000000", "retention_bytes is 1000000, should be without limit"),
-    ("denied", "retention.ms", "60000", "retention is 60000 ms, should be 604800000 ms"),
-    ("dead", "max.message.bytes", "2000", "record_bytes is "),
-    ("finished", "message.timestamp.type", "CreateTime", "timestamps is the producer's, should be the broker's"),
+const ALL: &[&str] = &["kernel", "limits", "scheduler", "gateway"];
+const STAGES: &[&str] = &["kernel", "limits", "scheduler"];
+const KERNEL: &[&str] = &["kernel", "gateway"];
+
+/// A topic, what is altered of it, how that is told, and the roles that read or write it.
+const ALTERED: [(&str, &str, &str, &str, &[&str]); 7] = [
+    ("snapshots", "cleanup.policy", "compact,delete", "cleanup is compact,delete, should be compact", STAGES),
+    ("shards", "cleanup.policy", "delete", "cleanup is delete, should be compact", STAGES),
+    ("decisions.jobs.raw", "cleanup.policy", "compact", "cleanup is compact, should be delete", KERNEL),
+    ("jobs.raw", "retention.bytes", "1000000", "retention_bytes is 1000000, should be without limit", KERNEL),
+    ("denied", "retention.ms", "60000", "retention is 60000 ms, should be 604800000 ms", KERNEL),
+    ("dead", "max.message.bytes", "2000", "record_bytes is ", ALL),
+    (
+        "finished",
+        "message.timestamp.type",
+        "CreateTime",
+        "timestamps is the producer's, should be the broker's",
+        &["kernel", "scheduler", "gateway"],
+    ),
 ];
 
 fn config(broker: &Broker, prefix: &str, topics: &str) -> String {
@@ -72,7 +83,7 @@ fn every_setting_that_would_lose_records_is_named_and_stays_as_it_is_where_topic
     must_end(&home.run(&["topics", "apply"]).unwrap(), 0, &[]);
 
     let admin = Admin::of(&broker);
-    for (topic, name, value, _) in ALTERED {
+    for (topic, name, value, ..) in ALTERED {
         admin.alter(&format!("{prefix}{topic}"), name, value);
     }
     let found = || ALTERED.map(|(topic, ..)| admin.set(&format!("{prefix}{topic}")));
@@ -81,11 +92,13 @@ fn every_setting_that_would_lose_records_is_named_and_stays_as_it_is_where_topic
         ("adopts.yaml", "!", "(adopted: it is verified and never altered; whoever made it must)"),
         ("tidegate.yaml", "~", ""),
     ] {
-        let lines = ALTERED.map(|(topic, .., told)| format!("{sign} {prefix}{topic}: {told}"));
-        let mut says: Vec<&str> = lines.iter().map(String::as_str).collect();
-        says.push(why);
-        for role in ["kernel", "limits", "scheduler", "gateway"] {
-            must_end(&home.run(&["serve", "--config", config, "--roles", role]).unwrap(), 78, &says);
+        for role in ALL {
+            let ended = home.run(&["serve", "--config", config, "--roles", role]).unwrap();
+            must_end(&ended, 78, &[why]);
+            for (topic, .., told, roles) in ALTERED {
+                let line = format!("{sign} {prefix}{topic}: {told}");
+                assert_eq!(ended.err.contains(&line), roles.contains(role), "{role}: `{line}`:\n{}", ended.err);
+            }
         }
     }
     must_end(&home.run(&["topics", "apply", "--config", "adopts.yaml"]).unwrap(), 78, &["nothing was changed"]);
