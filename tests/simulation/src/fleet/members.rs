@@ -23,9 +23,12 @@ pub struct Able {
     pub wrong_clock: bool,
 }
 
-/// By name and incarnation, and how often a number was outrun.
+/// By name and incarnation.
+type Lives = BTreeMap<(String, u64), Able>;
+
+/// All lives, and how often a number was outrun.
 #[derive(Debug, Default)]
-pub struct Members(Mutex<(BTreeMap<(String, u64), Able>, u64)>);
+pub struct Members(Mutex<(Lives, u64)>);
 
 impl Members {
     /// A life begins.

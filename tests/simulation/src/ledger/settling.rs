@@ -16,6 +16,9 @@ use super::verdicts::{Invariant, Verdicts};
 use crate::keys;
 use crate::spine::Broker;
 
+/// A record that is not counted as done yet, and the group from which on it may be.
+type Open = (Offset, Option<Offset>);
+
 /// Facts by the record they settle.
 pub type Settled<'a, F> = BTreeMap<(TopicPartition, Offset), Vec<ValidFact<'a, F>>>;
 
@@ -71,7 +74,7 @@ pub fn check<F>(broker: &Broker, spec: &ShardSpec, groups: &[ValidGroup<F>], ver
         }
     }
     // By partition: records not counted as done yet, and the group from which on each may be.
-    let mut open: Vec<(&TopicPartition, Vec<(Offset, Option<Offset>)>)> = jobs
+    let mut open: Vec<(&TopicPartition, Vec<Open>)> = jobs
         .iter()
         .map(|(partition, records)| {
             let lost = facts::lost(groups, partition);
