@@ -146,7 +146,7 @@ pub fn settled_and_given_up(broker: &Broker, spec: &ShardSpec) -> BTreeSet<Strin
     let lost = facts::lost(&groups, overflow);
     let given_up =
         |at: &(TopicPartition, u64)| at.0 == *overflow && lost.iter().any(|(_, from, to)| (*from..*to).contains(&at.1));
-    let settled = facts::facts(&groups).into_iter().filter(|fact| fact.settles.as_ref().is_some_and(given_up));
+    let settled = facts::facts(&groups).filter(|fact| fact.settles.as_ref().is_some_and(given_up));
     let job = |fact: facts::ValidFact<'_, Fact>| match &fact.record.fact.what {
         What::Passed { id, .. } | What::Denied { id } => Some(id.clone()),
         What::Held { job, .. } | What::Freed { job, .. } | What::Moved { job, .. } | What::Expired { job, .. } => {
