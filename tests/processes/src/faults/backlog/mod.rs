@@ -56,7 +56,8 @@ pub struct Backlog {
 impl Backlog {
     /// A shard with new facts writes its state after so long. A million jobs take a while, and their window is large.
     const fn snapshots(self) -> Duration {
-        if self.waiting < 100_000 { Duration::from_secs(2) } else { Duration::from_secs(30) }
+        // While kernels still judge: afterwards they write nothing.
+        if self.waiting < 100_000 { Duration::from_secs(2) } else { Duration::from_secs(5) }
     }
 
     /// One shard, 1,000 running jobs, and a worker that does its best.
