@@ -1,6 +1,6 @@
 //! An honest worker, as DESIGN section 5 has it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidegate_protocol::facts::Token;
 use tidegate_protocol::fleet::{Held, Order, Report};
@@ -16,6 +16,8 @@ use crate::driver::{Says, capabilities};
 pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) incarnation: u64,
+    /// Numbers it had. Who begins anew draws another (a real one draws among a thousand).
+    lives: BTreeSet<u64>,
     pub(crate) lane: u32,
     pub(crate) epoch: u64,
     pub(crate) draining: bool,
@@ -26,11 +28,16 @@ pub(crate) struct Member {
     running: BTreeMap<(SourcePosition, Token), bool>,
 }
 
+/// The number of a first life, and what a clock that goes on adds for the next.
+const FIRST: u64 = 1_000;
+const STEP: u64 = 10;
+
 impl Member {
     pub(crate) fn new(name: &str, lane: u32, can: &[&str], capacity: u32) -> Self {
         Self {
             name: name.into(),
-            incarnation: 1,
+            incarnation: FIRST,
+            lives: BTreeSet::from([FIRST]),
             lane,
             epoch: 0,
             draining: false,
@@ -78,9 +85,14 @@ impl Member {
         if self.epoch == 0 { self.hello() } else { self.says().heartbeat() }
     }
 
+    /// With this number, or the next that it never had.
+    fn begin(&mut self, least: u64) {
+        self.incarnation = (least..).find(|number| self.lives.insert(*number)).unwrap();
+    }
+
     /// Another life, by a clock that went back so far, or not.
     pub(crate) fn restart(&mut self, back: u64) {
-        self.incarnation = (self.incarnation + 1).saturating_sub(back).max(1);
+        self.begin((self.incarnation + STEP).saturating_sub(back * (STEP - 3)));
         self.epoch = 0;
         self.received = 0;
         self.running.clear();
@@ -110,7 +122,7 @@ impl Member {
                     self.running.remove(&(source, token));
                 }
                 Order::Outrun { known, .. } if self.epoch == 0 && known >= self.incarnation => {
-                    self.incarnation = known + 1;
+                    self.begin(known + 1);
                     says = vec![self.hello()];
                 }
                 Order::Outrun { known, .. } => assert!(known <= self.incarnation, "nobody else has its name"),

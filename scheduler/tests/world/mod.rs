@@ -95,14 +95,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let tuning = Tuning {
-            lease_ms: 10_000,
-            forget_after_ms: 20_000,
-            max_attempts: 3,
-            window_jobs: 16,
-            delayed_jobs: 3,
-            ..Tuning::default()
-        };
+        let tuning =
+            Tuning { lease_ms: 10_000, max_attempts: 3, window_jobs: 16, delayed_jobs: 3, ..Tuning::default() };
         let members = vec![
             Member::new("w0", 0, &["echo"], 2),
             Member::new("w1", 1, &["echo", "gpu"], 3),
