@@ -86,7 +86,7 @@ pub fn run(broker: &Broker, burst: Burst) -> anyhow::Result<()> {
         broken.len(),
         broken.iter().take(10).collect::<Vec<_>>()
     );
-    verdict(&ledger, &dead, killed_ms, burst, &pair.replayed(broker)?.verdict(1)?)
+    verdict(&ledger, &dead, killed_ms, burst, &pair.replayed(broker)?.verdict(0)?)
 }
 
 fn send(broker: &Broker, prefix: &str, jobs: u32) -> anyhow::Result<HashMap<Position, Expected>> {
