@@ -12,7 +12,7 @@ use super::{Asked, Report, trust, with_topics, with_view};
 use crate::config::Config;
 use crate::roles::Roles;
 
-/// What a process needs to look at itself: all of it is there already, and nothing is read twice.
+/// What a process needs to look at itself. It has all of it already: its own view of the logs is asked, no other is read.
 pub(crate) struct Running {
     /// The configuration as it stands; its pools may change.
     pub(crate) config: watch::Receiver<Arc<Config>>,
