@@ -67,6 +67,8 @@ pub enum Fact {
     },
     /// Scheduler.
     WorkerWelcomed(IgnoredAny),
+    /// Scheduler: a worker's number is not above the one that its name has.
+    WorkerOutrun(IgnoredAny),
     /// Scheduler: a lease.
     LeaseGranted {
         /// The job.

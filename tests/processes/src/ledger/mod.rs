@@ -402,6 +402,7 @@ impl Ledger {
             | Fact::SpendSettled(_)
             | Fact::OutcomePassedOn(_)
             | Fact::WorkerWelcomed(_)
+            | Fact::WorkerOutrun(_)
             | Fact::ResultRepeated(_)
             | Fact::JobMoved(_)
             | Fact::WorkerForgotten(_)

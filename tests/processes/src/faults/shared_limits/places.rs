@@ -102,6 +102,7 @@ impl Places {
             | Fact::JobRepeated { .. }
             | Fact::RecordRejected { .. }
             | Fact::WorkerWelcomed(_)
+            | Fact::WorkerOutrun(_)
             | Fact::CancelAsked(_)
             | Fact::WithdrawalKept(_)
             | Fact::JobDelayed(_)
