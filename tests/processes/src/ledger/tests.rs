@@ -231,7 +231,9 @@ fn every_fact_that_an_owner_writes_can_be_read_or_is_known_not_to_come() {
     let (mut read, mut unread) = (0, std::collections::BTreeSet::new());
     for file in std::fs::read_dir(&golden).unwrap().map(|file| file.unwrap().path()) {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
-        let Some((_, rest)) = name.split_once("kernel_fact.").or_else(|| name.split_once("scheduler_fact.")) else { continue };
+        let Some((_, rest)) = name.split_once("kernel_fact.").or_else(|| name.split_once("scheduler_fact.")) else {
+            continue;
+        };
         // A run of the ledger has one source and redrives nothing; some files name another source, or a redriven job.
         let text = std::fs::read_to_string(&file).unwrap().replace("jobs.children/", "jobs.raw/").replace("~1", "");
         match serde_json::from_str::<Fact>(&text) {
