@@ -11,10 +11,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
-use tidegate_spine::{
-    Ends, Landing, MemberOptions, Membership, NewRecord, Producer, ProducerOptions, Reader, Rights, Spine, SpineError,
-    TopicSpec, TopicState,
-};
+use tidegate_spine::{Landing, Layer, NewRecord, Producer, ProducerOptions, Spine, SpineError};
 
 use crate::board::{Board, Milestone};
 use crate::readers::source;
@@ -75,9 +72,9 @@ fn decided(value: &[u8]) -> impl Iterator<Item = Offset> {
     })
 }
 
-impl Spine for Noting {
-    fn url(&self) -> &str {
-        self.spine.url()
+impl Layer for Noting {
+    fn behind(&self) -> &dyn Spine {
+        &*self.spine
     }
 
     fn producer(&self, options: ProducerOptions) -> BoxFuture<'_, Result<Box<dyn Producer>, SpineError>> {
@@ -88,50 +85,6 @@ impl Spine for Noting {
                 as Box<dyn Producer>)
         }
         .boxed()
-    }
-
-    fn reader(&self, name: &str) -> BoxFuture<'_, Result<Box<dyn Reader>, SpineError>> {
-        self.spine.reader(name)
-    }
-
-    fn join(&self, options: MemberOptions) -> BoxFuture<'_, Result<Box<dyn Membership>, SpineError>> {
-        self.spine.join(options)
-    }
-
-    fn ends<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Ends>, SpineError>> {
-        self.spine.ends(of)
-    }
-
-    fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>> {
-        self.spine.describe(topics)
-    }
-
-    fn rights<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
-        self.spine.rights(topics)
-    }
-
-    fn group_rights<'a>(&'a self, groups: &'a [String]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
-        self.spine.group_rights(groups)
-    }
-
-    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>> {
-        self.spine.list(prefix)
-    }
-
-    fn create<'a>(&'a self, topic: &'a TopicSpec) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.spine.create(topic)
-    }
-
-    fn alter<'a>(&'a self, topic: &'a TopicSpec) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.spine.alter(topic)
-    }
-
-    fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.spine.delete(topic)
-    }
-
-    fn trim<'a>(&'a self, partition: &'a TopicPartition, before: Offset) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.spine.trim(partition, before)
     }
 }
 

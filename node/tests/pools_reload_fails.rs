@@ -16,11 +16,10 @@ use tidegate_node::config::PoolWritten;
 use tidegate_node::pools::ReloadRefused;
 use tidegate_node::process::{Node, start};
 use tidegate_node::{Config, Role, StartError, Written};
-use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
+use tidegate_protocol::address::{TopicName, TopicPartition};
 use tidegate_protocol::headers;
 use tidegate_spine::{
-    Ends, Headers, MemberOptions, Membership, NewRecord, Producer, ProducerOptions, Reader, Rights, Spine, SpineError,
-    Start, TopicSpec, TopicState,
+    Ends, Headers, Layer, MemberOptions, Membership, NewRecord, ProducerOptions, Spine, SpineError, Start,
 };
 
 /// A spine one of whose groups nobody may join, while it is told so.
@@ -30,17 +29,9 @@ struct Closed {
     closed: Arc<AtomicBool>,
 }
 
-impl Spine for Closed {
-    fn url(&self) -> &str {
-        self.inner.url()
-    }
-
-    fn producer(&self, options: ProducerOptions) -> BoxFuture<'_, Result<Box<dyn Producer>, SpineError>> {
-        self.inner.producer(options)
-    }
-
-    fn reader(&self, name: &str) -> BoxFuture<'_, Result<Box<dyn Reader>, SpineError>> {
-        self.inner.reader(name)
+impl Layer for Closed {
+    fn behind(&self) -> &dyn Spine {
+        &*self.inner
     }
 
     fn join(&self, options: MemberOptions) -> BoxFuture<'_, Result<Box<dyn Membership>, SpineError>> {
@@ -49,42 +40,6 @@ impl Spine for Closed {
             return async { Err(SpineError::Denied { spine, reason }) }.boxed();
         }
         self.inner.join(options)
-    }
-
-    fn ends<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Ends>, SpineError>> {
-        self.inner.ends(of)
-    }
-
-    fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>> {
-        self.inner.describe(topics)
-    }
-
-    fn rights<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
-        self.inner.rights(topics)
-    }
-
-    fn group_rights<'a>(&'a self, groups: &'a [String]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
-        self.inner.group_rights(groups)
-    }
-
-    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>> {
-        self.inner.list(prefix)
-    }
-
-    fn create<'a>(&'a self, topic: &'a TopicSpec) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.create(topic)
-    }
-
-    fn alter<'a>(&'a self, topic: &'a TopicSpec) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.alter(topic)
-    }
-
-    fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.delete(topic)
-    }
-
-    fn trim<'a>(&'a self, partition: &'a TopicPartition, before: Offset) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.trim(partition, before)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Two ideas only: a **log** (partitioned, replayable, with owned shards and offsets in acknowledgements) of which a
 //! **keyed topic** is the kind that can be read back whole ([`keyed`]), and an **inbox**, a message addressed to one
 //! member ([`inbox`]). Adapters implement [`Spine`] and what it hands out ([`Producer`], [`Reader`], [`Membership`]);
-//! keyed reads and inboxes are written once over those. The feature `conformance` has the suite that every adapter
+//! keyed reads and inboxes are written once over those; a [`Layer`] stands in front of a spine and changes some of it. The feature `conformance` has the suite that every adapter
 //! passes.
 //!
 //! Deliberately absent: transactions (the protocol of DESIGN section 2 needs none), committed offsets as truth,
@@ -15,6 +15,7 @@ pub mod conformance;
 pub mod error;
 pub mod inbox;
 pub mod keyed;
+pub mod layer;
 pub mod ownership;
 pub mod read;
 pub mod record;
@@ -23,6 +24,7 @@ pub mod topics;
 
 pub use append::{Gathered, Landed, Landing, Producer, ProducerOptions};
 pub use error::{AppendError, ErrorClass, ReadError, SpineError};
+pub use layer::Layer;
 pub use ownership::{Change, MemberOptions, Membership, Released};
 pub use read::{ReadHandle, ReadProgress, Reader, Start};
 pub use record::{Headers, NewRecord, Record};

@@ -2,9 +2,9 @@ use std::future::ready;
 
 use futures::executor::block_on;
 use futures::future::BoxFuture;
-use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
+use tidegate_protocol::address::TopicName;
 use tidegate_protocol::topics::TABLE;
-use tidegate_spine::{Ends, MemberOptions, Membership, Producer, ProducerOptions, Reader, TopicSpec, TopicState};
+use tidegate_spine::Layer;
 
 use super::*;
 use crate::config::Config;
@@ -99,9 +99,9 @@ struct Says {
     groups: Result<Rights, SpineError>,
 }
 
-impl Spine for Says {
-    fn url(&self) -> &str {
-        self.inner.url()
+impl Layer for Says {
+    fn behind(&self) -> &dyn Spine {
+        &self.inner
     }
 
     fn rights<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
@@ -110,46 +110,6 @@ impl Spine for Says {
 
     fn group_rights<'a>(&'a self, groups: &'a [String]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
         Box::pin(ready(self.groups.clone().map(|rights| vec![rights; groups.len()])))
-    }
-
-    fn producer(&self, options: ProducerOptions) -> BoxFuture<'_, Result<Box<dyn Producer>, SpineError>> {
-        self.inner.producer(options)
-    }
-
-    fn reader(&self, name: &str) -> BoxFuture<'_, Result<Box<dyn Reader>, SpineError>> {
-        self.inner.reader(name)
-    }
-
-    fn join(&self, options: MemberOptions) -> BoxFuture<'_, Result<Box<dyn Membership>, SpineError>> {
-        self.inner.join(options)
-    }
-
-    fn ends<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Ends>, SpineError>> {
-        self.inner.ends(of)
-    }
-
-    fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>> {
-        self.inner.describe(topics)
-    }
-
-    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>> {
-        self.inner.list(prefix)
-    }
-
-    fn create<'a>(&'a self, topic: &'a TopicSpec) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.create(topic)
-    }
-
-    fn alter<'a>(&'a self, topic: &'a TopicSpec) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.alter(topic)
-    }
-
-    fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.delete(topic)
-    }
-
-    fn trim<'a>(&'a self, partition: &'a TopicPartition, before: Offset) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.trim(partition, before)
     }
 }
 

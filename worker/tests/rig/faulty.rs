@@ -5,11 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
-use tidegate_spine::{
-    AppendError, Ends, Landing, MemberOptions, Membership, NewRecord, Producer, ProducerOptions, Reader, Rights, Spine,
-    SpineError, TopicSpec, TopicState,
-};
+use tidegate_protocol::address::TopicPartition;
+use tidegate_spine::{AppendError, Landing, Layer, NewRecord, Producer, ProducerOptions, Spine, SpineError};
 use tokio::sync::watch;
 
 pub(crate) struct Faulty {
@@ -69,9 +66,9 @@ impl Producer for FaultyProducer {
     }
 }
 
-impl Spine for Faulty {
-    fn url(&self) -> &str {
-        self.inner.url()
+impl Layer for Faulty {
+    fn behind(&self) -> &dyn Spine {
+        &*self.inner
     }
 
     fn producer(&self, options: ProducerOptions) -> BoxFuture<'_, Result<Box<dyn Producer>, SpineError>> {
@@ -81,49 +78,5 @@ impl Spine for Faulty {
             Ok(producer)
         }
         .boxed()
-    }
-
-    fn reader(&self, name: &str) -> BoxFuture<'_, Result<Box<dyn Reader>, SpineError>> {
-        self.inner.reader(name)
-    }
-
-    fn join(&self, options: MemberOptions) -> BoxFuture<'_, Result<Box<dyn Membership>, SpineError>> {
-        self.inner.join(options)
-    }
-
-    fn ends<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Ends>, SpineError>> {
-        self.inner.ends(of)
-    }
-
-    fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>> {
-        self.inner.describe(topics)
-    }
-
-    fn rights<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
-        self.inner.rights(topics)
-    }
-
-    fn group_rights<'a>(&'a self, groups: &'a [String]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
-        self.inner.group_rights(groups)
-    }
-
-    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>> {
-        self.inner.list(prefix)
-    }
-
-    fn create<'a>(&'a self, topic: &'a TopicSpec) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.create(topic)
-    }
-
-    fn alter<'a>(&'a self, topic: &'a TopicSpec) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.alter(topic)
-    }
-
-    fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.delete(topic)
-    }
-
-    fn trim<'a>(&'a self, partition: &'a TopicPartition, before: Offset) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.trim(partition, before)
     }
 }
