@@ -33,8 +33,11 @@ pub(crate) fn relieve(scheduler: &Scheduler, decision: &mut Decision<SchedulerFa
     let may_move = |work: &Work| may_move(scheduler, work);
     let stuck = if soft.placement.free_workers() > 0 { soft.window.stuck(may_move) } else { None };
     let crowding = || soft.window.crowding(|work| work.terms().line.is_none());
+    // A walk along the whole share, which is for nothing while no line has a job in `overflow`.
+    let lines_are_there = !scheduler.state.overflow().in_line().is_empty();
     let in_vain = || match soft.placement.free_workers() {
         0 => None,
+        _ if !lines_are_there => None,
         _ => soft.window.in_vain(|work| waits_in_vain(scheduler, work)),
     };
     if let Some(waiting) = stuck.or_else(crowding).or_else(in_vain) {
