@@ -114,11 +114,15 @@ pub struct Progressed {
     /// The worker is to leave: to end what it has, and to ask for nothing more.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub drain: bool,
+    /// The gateway could not tell the scheduler of its jobs for a full lease: another may have been given this one. Whoever cannot bear that
+    /// two run at a time stops it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_doubt: bool,
 }
 
 impl Progressed {
     const fn of(state: &'static str) -> Self {
-        Self { state, reason: None, term_ms: None, drain: false }
+        Self { state, reason: None, term_ms: None, drain: false, in_doubt: false }
     }
 }
 
@@ -264,7 +268,8 @@ pub(super) async fn heartbeat(
         Beat::Ended => ("ended", None, false),
     };
     let term_ms = held.then(|| millis(standing.term));
-    Ok(Json(Progressed { state, reason, term_ms, drain: standing.drain }))
+    let in_doubt = held && standing.in_doubt;
+    Ok(Json(Progressed { state, reason, term_ms, drain: standing.drain, in_doubt }))
 }
 
 pub(super) async fn progress(

@@ -116,6 +116,8 @@ pub struct Standing {
     pub term: Duration,
     /// Its worker is to leave: to end what it has, and to ask for nothing more.
     pub drain: bool,
+    /// None of the gateway's own reports landed for a full lease: the job may have been given to another, who may run it too.
+    pub in_doubt: bool,
 }
 
 impl Lease {
@@ -357,7 +359,9 @@ impl Desk {
     ) -> Result<Standing, NotDone> {
         let lease = self.find(key, id, token)?;
         let beat = lease.state().beat(Instant::now(), lease.term);
-        Ok(Standing { beat, term: lease.term, drain: leaves(&lease) })
+        let in_doubt =
+            lease.progress.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Context::lease_in_doubt);
+        Ok(Standing { beat, term: lease.term, drain: leaves(&lease), in_doubt })
     }
 
     /// A worker says how far it is. That is no heartbeat.

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 from urllib.parse import quote
 
 import httpx
@@ -68,6 +68,9 @@ class Context:
         self._held = held
         self._stop = threading.Event()
         self._why = ""
+        self.lease_in_doubt = False
+        """The gateway could not tell the scheduler of its jobs for a whole lease, as in an outage of the broker: another worker may have been
+        given this job and run it too. A matter for whoever is about to do what must not happen twice; what guards that is `token`."""
 
     @property
     def cancelled(self) -> str:
@@ -131,6 +134,10 @@ class Worker:
     `prefer`), as far as the key allows. When it is told to stop, or an operator says that it is to leave (`tidegate workers drain`), running
     jobs may finish for `drain_s` seconds; what then still runs is stopped and goes back. What had ended by then is still
     reported, tried again for up to 10 seconds more.
+
+    `when_unproven` says what becomes of a job whose lease is in doubt (`Context.lease_in_doubt`): `"keep"` lets it run on, `"stop"` stops it with
+    the next heartbeat, and it is tried again. For jobs that two must not run at a time, at the price that an outage of a lease's length interrupts
+    them all.
     """
 
     def __init__(
@@ -144,9 +151,13 @@ class Worker:
         concurrency: int = 8,
         drain_s: float = 30.0,
         labels: Mapping[str, str] | None = None,
+        when_unproven: Literal["keep", "stop"] = "keep",
     ) -> None:
         if concurrency < 1:
             raise ValueError("concurrency must be at least 1")
+        if when_unproven not in ("keep", "stop"):
+            raise ValueError(f"when_unproven must be 'keep' or 'stop', not {when_unproven!r}")
+        self._stops_unproven = when_unproven == "stop"
         self._labels = dict(labels or {})
         self.told_to_leave = False
         """An operator has said that it is to leave."""
@@ -268,7 +279,7 @@ class Worker:
                 continue
             pause = 0.1
             for lease in ask.result():
-                held = _Held(self._handlers, http, threads, lease, (changed.set, self._leave))
+                held = _Held(self._handlers, http, threads, lease, (changed.set, self._leave), self._stops_unproven)
                 task = asyncio.create_task(held.run())
                 self._running[task] = held
                 task.add_done_callback(self._running.pop)
@@ -337,7 +348,9 @@ class _Held:
         threads: ThreadPoolExecutor,
         lease: Mapping[str, Any],
         tell: tuple[Callable[[], None], Callable[[], None]],
+        stops_unproven: bool,
     ) -> None:
+        self._stops_unproven = stops_unproven
         self._http = http
         self._threads = threads
         self._lease = lease
@@ -357,6 +370,7 @@ class _Held:
         self._over = False
         self._context = Context(lease, self)
         self._lost = False
+        self._unproven = False
         self._leaving = False
         self._in_thread = False
         self._work: asyncio.Future[Any] | None = None
@@ -374,7 +388,9 @@ class _Held:
                 output = await self._call(self._handler)
             except asyncio.CancelledError:
                 if self._context.cancelled and not self._leaving:
-                    await self._report("fail", {"error": f"stopped: {self._context.cancelled}"})
+                    # Nothing is wrong with a job that was stopped for its lease alone.
+                    stopped: dict[str, Any] = {"error": f"stopped: {self._context.cancelled}"}
+                    await self._report("fail", {**stopped, "retryable": True} if self._unproven else stopped)
                 else:
                     self._context._cancel(_LEAVING)
                     await self._report("release", {})
@@ -443,6 +459,7 @@ class _Held:
             if said.get("drain") is True:
                 self._leave_worker()
             state = said.get("state")
+            self._doubt(said.get("in_doubt") is True)
             if state == "cancel":
                 self._stop(str(said.get("reason")))
             elif state == "ended":
@@ -451,6 +468,14 @@ class _Held:
             elif state != "held":
                 self._lose(str(said.get("reason") or said.get("detail") or state))
                 return
+
+    def _doubt(self, doubt: bool) -> None:
+        if doubt and not self._context.lease_in_doubt:
+            _log.warning("job %s: its lease is in doubt: the gateway cannot reach its broker", self._lease["job"]["id"])
+        self._context.lease_in_doubt = doubt
+        if doubt and self._stops_unproven and not self._context.cancelled:
+            self._unproven = True
+            self._stop("its lease is in doubt")
 
     def _lose(self, why: str) -> None:
         self._lost = True
