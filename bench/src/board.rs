@@ -198,6 +198,12 @@ impl Board {
         self.inner.sent.load(Ordering::Acquire).saturating_sub(done)
     }
 
+    /// Measured records sent and not yet at the last milestone.
+    pub(crate) fn awaited(&self) -> u64 {
+        let (sent, came) = self.measured();
+        sent.saturating_sub(came)
+    }
+
     /// Measured records sent, and those of them that reached the last milestone.
     pub(crate) fn measured(&self) -> (u64, u64) {
         let inner = &*self.inner;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::channel::{mpsc, oneshot};
-use futures::future::ready;
 use tidegate_kernel::{
     KeptBounds, Kernel, KernelConfig, KernelTopics, PartitionCounts, Pool, Routes, SourceWritten, WindowBounds,
 };
@@ -120,9 +119,11 @@ impl Names {
     }
 }
 
-/// A worker of `slots` whose handlers do nothing but say that they were called.
+/// A worker of `slots` whose handlers say that they were called, and take their time.
 pub(crate) struct Workers {
     pub(crate) slots: u32,
+    /// How long in the mean; zero: they do nothing.
+    pub(crate) work: Duration,
     pub(crate) board: Board,
     pub(crate) pool: PoolTerms,
 }
@@ -145,6 +146,14 @@ impl PoolTerms {
         let share = TenantShare { max_leased: self.max_leased, ..TenantShare::default() };
         Ok(Tuning { tenants: BTreeMap::from([(TenantId::new(TENANT)?, share)]), ..Tuning::default() })
     }
+}
+
+/// How long the job at `offset` takes: from half the mean to one and a half times it, evenly. Jobs that all took as long would end and
+/// begin in step, and who comes between would wait for all of them.
+fn takes(mean: Duration, offset: u64) -> Duration {
+    // Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4): neighbours lie far apart.
+    let spread = offset.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48;
+    mean / 2 + mean * u32::try_from(spread).unwrap_or(0) / (1 << 16)
 }
 
 /// The roles at work.
@@ -239,7 +248,7 @@ impl Governed {
                 governed.run(spine, &clock, spec, move || Limits::new(limits.clone()));
             }
         }
-        let Some(Workers { slots, board, .. }) = workers else { return Ok(governed) };
+        let Some(Workers { slots, work, board, .. }) = workers else { return Ok(governed) };
         let layout = Layout {
             prefix: names.prefix.clone(),
             pool: names.pool.clone(),
@@ -261,7 +270,13 @@ impl Governed {
             .capability("noop", move |context: Context| {
                 let source = &context.job().source;
                 board.started((source.partition, source.offset));
-                ready(Ending::Succeeded(None))
+                let takes = takes(work, source.offset);
+                async move {
+                    if !takes.is_zero() {
+                        tokio::time::sleep(takes).await;
+                    }
+                    Ending::Succeeded(None)
+                }
             })
             .concurrency(slots)
             .build()?;

@@ -9,8 +9,8 @@ use tidegate_protocol::address::TopicName;
 use tidegate_spine::{Headers, NewRecord, Producer};
 
 use crate::board::Board;
-use crate::governed::TENANT;
 use crate::options::Rate;
+use crate::tenants::Tenants;
 
 /// Most records handed over in one go, so that a late generator catches up in slices.
 const BURST: usize = 256;
@@ -28,6 +28,7 @@ pub(crate) struct Load {
     size: usize,
     number: u64,
     run: String,
+    tenants: Tenants,
 }
 
 /// Time until the job after `sent` is due, at `rate` a second, `now` microseconds into the slice.
@@ -45,7 +46,17 @@ impl Load {
         size: usize,
     ) -> Self {
         let run = topic.as_str().to_owned();
-        Self { producer, topic, partitions, board, size, number: 0, run }
+        Self { producer, topic, partitions, board, size, number: 0, run, tenants: Tenants::One }
+    }
+
+    /// From now on these tenants send.
+    pub(crate) fn is_of(&mut self, tenants: Tenants) {
+        self.tenants = tenants;
+    }
+
+    /// Whether all that is sent counts in the figures of a measured slice.
+    pub(crate) fn counts_all(&self) -> bool {
+        self.tenants != Tenants::Noisy
     }
 
     /// Where what is sent is noted.
@@ -53,9 +64,9 @@ impl Load {
         self.board.clone()
     }
 
-    fn job(&self, number: u64) -> Bytes {
+    fn job(&self, number: u64, tenant: &str) -> Bytes {
         let mut text = format!(
-            r#"{{"id":"{}-{number}","tenant":"{TENANT}","topic":"job.bench.call","actor":{{"id":"agent-{}","type":"agent"}},"capability":"noop","labels":{{"run":"bench"}},"payload":{{"number":{number},"text":""#,
+            r#"{{"id":"{}-{number}","tenant":"{tenant}","topic":"job.bench.call","actor":{{"id":"agent-{}","type":"agent"}},"capability":"noop","labels":{{"run":"bench"}},"payload":{{"number":{number},"text":""#,
             self.run,
             number % 97,
         );
@@ -125,9 +136,10 @@ impl Load {
         let mut batches: Vec<Vec<NewRecord>> = vec![Vec::new(); self.partitions as usize];
         for n in 0..count as u64 {
             let partition = u32::try_from(self.number % u64::from(self.partitions)).unwrap_or(0);
-            let value = self.job(self.number);
+            let (tenant, counts) = self.tenants.of(self.number);
+            let value = self.job(self.number, tenant);
             self.number += 1;
-            self.board.sending(partition, intended(n), measured);
+            self.board.sending(partition, intended(n), measured && counts);
             if let Some(batch) = batches.get_mut(partition as usize) {
                 batch.push(NewRecord { key: None, value: Some(value), headers: Headers::new() });
             }

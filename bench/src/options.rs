@@ -49,6 +49,20 @@ impl std::str::FromStr for Rate {
     }
 }
 
+fn work(text: &str) -> Result<Duration, String> {
+    match text.strip_suffix("ms").and_then(|number| number.parse::<u64>().ok()) {
+        Some(number) if number <= 60_000 => Ok(Duration::from_millis(number)),
+        _ => Err(format!("`{text}` is no duration from 0ms to 60000ms")),
+    }
+}
+
+fn overload(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(times) if (1.0..=100.0).contains(&times) => Ok(times),
+        _ => Err(format!("`{text}` is no number from 1 to 100")),
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.strip_suffix('s').unwrap_or(text);
     match number.parse::<f64>() {
@@ -104,6 +118,13 @@ pub struct BenchArgs {
     /// Worker processes' worth of slots, for `jobs`.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub slots: u32,
+    /// How long a job takes its worker in the mean, for `jobs`: each from half to one and a half times that, e.g. `50ms`.
+    #[arg(long, default_value = "0ms", value_parser = work)]
+    pub work: Duration,
+    /// A noisy neighbour, for `jobs`: so many times what the workers can do (`--slots` over `--work`) is offered, 95 % of it by one tenant. The
+    /// figures are of four others, which offer the rest: alone, and then beside it.
+    #[arg(long, value_parser = overload, requires = "work", conflicts_with_all = ["rate", "floor", "features", "max_leased", "in_flight"])]
+    pub overload: Option<f64>,
     /// Shards of the pool, for `jobs`.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::governed::BUCKETS)))]
     pub shards: u32,

@@ -42,19 +42,19 @@ const DELETING: Duration = Duration::from_secs(10);
 pub struct Stopped;
 
 /// Where a run is: the spine, the same bare, the prefix of its topics, and whether it is to stop.
-struct Place {
-    spine: Arc<dyn Spine>,
+pub(crate) struct Place {
+    pub(crate) spine: Arc<dyn Spine>,
     bare: Arc<dyn Bare>,
-    prefix: String,
-    stop: Arc<AtomicBool>,
+    pub(crate) prefix: String,
+    pub(crate) stop: Arc<AtomicBool>,
 }
 
 /// One side as the loop sees it.
-struct Loaded {
-    board: Board,
-    load: Load,
-    spent: Spent,
-    tasks: Vec<JoinHandle<()>>,
+pub(crate) struct Loaded {
+    pub(crate) board: Board,
+    pub(crate) load: Load,
+    pub(crate) spent: Spent,
+    pub(crate) tasks: Vec<JoinHandle<()>>,
 }
 
 /// CPU seconds of this process so far.
@@ -143,7 +143,7 @@ async fn by_feature(args: &BenchArgs, place: &Place) -> anyhow::Result<Features>
 }
 
 /// Opens the spine, has `what` measure under a prefix of its own, and removes what it made.
-async fn on_spine<T>(
+pub(crate) async fn on_spine<T>(
     args: &BenchArgs,
     settings: &Settings,
     told: impl Future<Output = ()>,
@@ -241,7 +241,7 @@ async fn measured(args: &BenchArgs, place: &Place) -> anyhow::Result<Report> {
 }
 
 /// The Tidegate side, on topics of its own that are made here. What it weighs, and whether it signs.
-async fn governed_side(
+pub(crate) async fn governed_side(
     args: &BenchArgs,
     spine: &Arc<dyn Spine>,
     names: &Names,
@@ -262,6 +262,7 @@ async fn governed_side(
     let noting: Arc<dyn Spine> = Arc::new(noting);
     let workers = slots.map(|slots| Workers {
         slots,
+        work: args.work,
         board: board.clone(),
         pool: PoolTerms { shards: args.shards, max_leased: args.max_leased },
     });
@@ -302,7 +303,7 @@ async fn instrument(
 }
 
 /// Loads a side for a slice on a thread of its own, then waits until what was sent has come out.
-async fn slice(
+pub(crate) async fn slice(
     args: &BenchArgs,
     side: Loaded,
     rate: Rate,
@@ -319,7 +320,12 @@ async fn slice(
     })
     .await?;
     let drained = Instant::now();
-    while board.open() > 0 && drained.elapsed() < SETTLE && !stop.load(Ordering::Relaxed) {
+    // A backlog that is there on purpose is not waited for.
+    let awaited = |load: &Load| match load.counts_all() {
+        true => board.open(),
+        false => board.awaited(),
+    };
+    while awaited(&load) > 0 && drained.elapsed() < SETTLE && !stop.load(Ordering::Relaxed) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     if counts {

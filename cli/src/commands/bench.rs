@@ -18,6 +18,13 @@ pub(crate) fn run(global: &Global, args: &BenchArgs) -> Result<Exit, Failure> {
             Output::Text => output::text_line(features.text().trim_end()),
         }
         (features.lost, features.doubled)
+    } else if args.overload.is_some() {
+        let isolation = runtime.block_on(tidegate_bench::isolation(args, &settings, told_to_stop())).map_err(failed)?;
+        match global.output {
+            Output::Json => output::json(&isolation),
+            Output::Text => output::text_line(isolation.text().trim_end()),
+        }
+        (isolation.lost, isolation.doubled)
     } else {
         let report = runtime.block_on(tidegate_bench::run(args, &settings, told_to_stop())).map_err(failed)?;
         match global.output {

@@ -69,3 +69,39 @@ fn whole_jobs_without_a_floor_end_with_0_and_a_table_for_people_says_the_same() 
         assert_eq!(run(home.path(), &[&fixed[..], spine, &arguments].concat()).0, Some(code), "{arguments:?}");
     }
 }
+
+#[test]
+fn a_noisy_neighbour_leaves_a_backlog_of_its_own_and_every_job_of_the_others_ends() {
+    let home = home(POLICY);
+    let fixed = ["bench", "jobs", "--spine", "embedded:.", "--size", "300", "--rules", "3", "--warm-up", "0.5s"];
+    let noisy = ["--overload", "5", "--slots", "4", "--work", "20ms", "--duration", "2s"];
+    let (code, report) = document(home.path(), &[&fixed[..], &noisy].concat());
+    assert_eq!(code, Some(0), "{report}");
+    for (name, value) in [
+        ("capacity_per_s", 200.0),
+        ("offered_per_s", 1_000.0),
+        ("quiet_per_s", 50.0),
+        ("tenants", 4.0),
+        ("work_ms", 20.0),
+    ] {
+        assert_eq!(report[name].as_f64(), Some(value), "{name} in {report}");
+    }
+    assert_eq!((&report["lost"], &report["doubled"]), (&json!(0), &json!(0)), "{report}");
+    for part in ["alone", "beside"] {
+        side(&report[part], &["decided_ms", "finished_ms"]);
+        latency(&report[part]["started_ms"]);
+        // The shortest job takes half the mean.
+        assert!(report[part]["finished_ms"]["max"].as_f64() > Some(10.0), "{report}");
+    }
+    assert!(report["ratio_p50"].as_f64() > Some(0.0) && report["ratio_p99"].as_f64() > Some(0.0), "{report}");
+    // 2,500 were offered, and four slots cannot do more than 400 a second.
+    assert!(report["waiting"].as_u64() > Some(500), "{report}");
+    assert!(report["ended_per_s"].as_f64().is_some_and(|ended| ended > 20.0 && ended < 400.0), "{report}");
+    // What it cannot be beside, or without.
+    for (further, code) in [(["--rate", "100"], 2), (["--max-leased", "4"], 2), (["--work", "0ms"], 70)] {
+        let noisy = ["bench", "jobs", "--spine", "embedded:.", "--overload", "5", "--work", "20ms"];
+        let noisy = if further[0] == "--work" { &noisy[..6] } else { &noisy[..] };
+        let (told, out, err) = run(home.path(), &[noisy, &further].concat());
+        assert_eq!(told, Some(code), "{further:?}: {out}{err}");
+    }
+}

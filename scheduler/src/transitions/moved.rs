@@ -23,7 +23,7 @@ pub(crate) fn evict(scheduler: &Scheduler, input: InputRef, decision: &mut Decis
 }
 
 /// Makes way in a full window. Where workers have room, its jobs are such that nobody can take: the one that waits longest goes,
-/// so that jobs behind it in the log are found. Where one tenant crowds others out of their bucket, what came last of it goes.
+/// so that jobs behind it in the log are found. Where one tenant crowds others out of their bucket, what came last of it goes, before it is full.
 /// Not of a line, though: what came last would then be read back first, in front of what the line waits for.
 /// What comes back from `overflow` has a share of its own and is moved for one thing alone: when that is full, a job goes back to the end
 /// whose line waits for one that has not come yet. (Moved once more, the first of a line may stand behind others of it, which
