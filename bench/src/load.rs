@@ -31,10 +31,26 @@ pub(crate) struct Load {
     tenants: Tenants,
 }
 
-/// Time until the job after `sent` is due, at `rate` a second, `now` microseconds into the slice.
-#[expect(clippy::cast_precision_loss, reason = "a count of jobs of one slice")]
-fn next_due(sent: u64, rate: f64, now: u64) -> Duration {
-    Duration::try_from_secs_f64((sent + 1) as f64 / rate - now as f64 / 1e6).unwrap_or_default()
+/// When the job of that number is due, at `rate` a second: microseconds into the slice. The first is due at its beginning.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "microseconds of one slice"
+)]
+fn due_at(number: u64, rate: f64) -> u64 {
+    (number as f64 * 1e6 / rate).ceil() as u64
+}
+
+/// How many are due by `now`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a count of jobs of one slice"
+)]
+fn due_by(now: u64, rate: f64) -> u64 {
+    (now as f64 * rate / 1e6) as u64 + 1
 }
 
 impl Load {
@@ -94,18 +110,14 @@ impl Load {
                 break;
             }
             let ready = match rate {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    clippy::cast_precision_loss,
-                    reason = "a count of jobs of one slice"
-                )]
-                Rate::PerSecond(rate) => ((now as f64 * rate / 1e6) as u64).saturating_sub(due),
+                Rate::PerSecond(rate) => due_by(now, rate).saturating_sub(due),
                 Rate::Max => in_flight.saturating_sub(self.board.open()),
             };
             if ready == 0 {
                 std::thread::sleep(match rate {
-                    Rate::PerSecond(rate) => next_due(due, rate, now).clamp(LOOK, TICK),
+                    Rate::PerSecond(rate) => {
+                        Duration::from_micros(due_at(due, rate).saturating_sub(now)).clamp(LOOK, TICK)
+                    }
                     Rate::Max => LOOK,
                 });
                 continue;
@@ -114,13 +126,7 @@ impl Load {
             self.burst(
                 count,
                 |n| match rate {
-                    #[expect(
-                        clippy::cast_possible_truncation,
-                        clippy::cast_sign_loss,
-                        clippy::cast_precision_loss,
-                        reason = "microseconds of one slice"
-                    )]
-                    Rate::PerSecond(rate) => began + ((due + n) as f64 * 1e6 / rate) as u64,
+                    Rate::PerSecond(rate) => began + due_at(due + n, rate),
                     Rate::Max => began + now,
                 },
                 measured,
@@ -148,6 +154,27 @@ impl Load {
             if !batch.is_empty() {
                 // Landings are not awaited: arrivals do not wait for answers. A failed one shows as lost.
                 drop(self.producer.append(&self.topic.partition(partition), batch));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sent an interval late, each latency would have that much in it that nobody caused.
+    #[test]
+    fn a_job_is_sent_when_it_is_due_and_no_interval_later() {
+        for rate in [1.0, 80.0, 200.0, 333.3, 1_000.0, 59_000.0, 1e6] {
+            for number in 0..2_000 {
+                let at = due_at(number, rate);
+                assert!(due_by(at, rate) > number, "{number} at {rate}/s is not sent at {at} us");
+                let before = at.saturating_sub(2);
+                assert!(
+                    at < 2 || due_by(before, rate) <= number,
+                    "{number} at {rate}/s is sent at {before} us already"
+                );
             }
         }
     }
