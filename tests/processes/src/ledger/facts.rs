@@ -17,12 +17,34 @@ struct Group {
     sequence: u64,
     previous: String,
     #[serde(default)]
-    facts: Vec<Said>,
+    inputs: Vec<Input>,
+    #[serde(default)]
+    facts: Vec<Numbered>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Input {
+    topic: String,
+    partition: u32,
 }
 
 #[derive(Debug, Deserialize)]
-struct Said {
+struct Numbered {
+    #[serde(rename = "in", default)]
+    settles: Option<(usize, u64)>,
     fact: Fact,
+}
+
+/// Where a record stands: topic, partition, offset.
+pub type At = (String, u32, u64);
+
+/// A fact, and the record that it settles.
+#[derive(Debug)]
+pub struct Said {
+    /// The fact.
+    pub fact: Fact,
+    /// That record; `None` when it settles none.
+    pub settles: Option<At>,
 }
 
 /// What the ledger needs of a fact.
@@ -187,9 +209,9 @@ pub struct Holder {
 #[derive(Debug)]
 pub enum Counted {
     /// These facts stand in a valid group.
-    Valid(Vec<Fact>),
+    Valid(Vec<Said>),
     /// These do not: the group counts for nothing.
-    Void(Vec<Fact>),
+    Void(Vec<Said>),
     /// A control record.
     Control,
 }
@@ -200,6 +222,8 @@ pub struct FactsLog {
     highest: u64,
     following: BTreeMap<u64, Option<u64>>,
     head: String,
+    /// What facts call inputs by number: said by an owner's first group.
+    inputs: Vec<Input>,
     claims: Vec<u64>,
     term: Option<u64>,
     /// Owners that wrote a barrier of a new highest epoch.
@@ -242,15 +266,15 @@ impl FactsLog {
                 if met.number("tg-epoch") != Some(group.epoch) {
                     bail!("a group of epoch {} whose header says another", group.epoch);
                 }
-                let facts = group.facts.into_iter().map(|said| said.fact).collect();
+                let unnamed = |said: Numbered| Said { fact: said.fact, settles: None };
                 if group.epoch < self.highest {
                     self.superseded += 1;
-                    return Ok(Counted::Void(facts));
+                    return Ok(Counted::Void(group.facts.into_iter().map(unnamed).collect()));
                 }
                 if *self.following.entry(group.epoch).or_insert(Some(0)) != Some(group.sequence) {
                     self.following.insert(group.epoch, None);
                     self.gaps += 1;
-                    return Ok(Counted::Void(facts));
+                    return Ok(Counted::Void(group.facts.into_iter().map(unnamed).collect()));
                 }
                 self.following.insert(group.epoch, Some(group.sequence + 1));
                 if group.previous != self.head {
@@ -258,7 +282,16 @@ impl FactsLog {
                 }
                 self.head = hex::encode(Sha256::digest(value));
                 self.groups += 1;
-                Ok(Counted::Valid(facts))
+                if !group.inputs.is_empty() {
+                    self.inputs = group.inputs;
+                }
+                let named = |Numbered { settles, fact }| {
+                    let at = settles.and_then(|(number, offset): (usize, u64)| {
+                        self.inputs.get(number).map(|input| (input.topic.clone(), input.partition, offset))
+                    });
+                    Said { fact, settles: at }
+                };
+                Ok(Counted::Valid(group.facts.into_iter().map(named).collect()))
             }
             kind => bail!("a record of kind {kind:?} in a facts log"),
         }

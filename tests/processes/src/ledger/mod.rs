@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::broker::Met;
-use facts::{Counted, Fact, FactsLog, Token};
+use facts::{At, Counted, Fact, FactsLog, Said, Token};
 use messages::Output;
 use position::Position;
 
@@ -62,10 +62,12 @@ pub struct Account {
     pub ran_ms: Option<i64>,
     /// Tokens that results named.
     pub reported: Vec<Token>,
+    /// Where those results stand.
+    pub results: Vec<(Token, At)>,
     /// Leases in valid groups.
     pub leases: Vec<Lease>,
-    /// What was refused in valid groups: the token, and why.
-    pub refused: Vec<(Token, String)>,
+    /// What was refused in valid groups.
+    pub refused: Vec<Refused>,
     /// The broker's time of its end in the scheduler's facts.
     pub ended_ms: Option<i64>,
     /// Ends in valid groups of the scheduler.
@@ -76,6 +78,27 @@ pub struct Account {
     pub finished: u32,
     /// The outcome there.
     pub outcome: Option<String>,
+}
+
+/// A result that is not believed, or a job that its worker lists and no longer has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The token that was named.
+    pub token: Token,
+    /// Why, as a word.
+    pub why: String,
+    /// The report that was answered; `None` when more facts about it follow.
+    pub report: Option<At>,
+}
+
+impl Account {
+    /// Why a *result* with this token was refused. What a heartbeat lists is refused as well, and is no result.
+    #[must_use]
+    pub fn result_refused(&self, token: Token) -> Option<&str> {
+        let sent = |at: &At| self.results.iter().any(|(named, stands)| *named == token && stands == at);
+        let refused = self.refused.iter().filter(|refused| refused.token == token);
+        refused.filter(|refused| refused.report.as_ref().is_some_and(sent)).map(|refused| &*refused.why).next()
+    }
 }
 
 /// A lease, from the scheduler's valid groups.
@@ -269,7 +292,7 @@ impl Ledger {
                     Counted::Void(facts) => (facts, false),
                     Counted::Control => return Ok(()),
                 };
-                facts.into_iter().try_for_each(|fact| self.fact(fact, valid, met.at_ms))
+                facts.into_iter().try_for_each(|said| self.fact(said, valid, met.at_ms))
             }
             Part::Approved | Part::Finished => {
                 let believed = self.outputs.entry(at).or_default().meet(met)?;
@@ -310,6 +333,7 @@ impl Ledger {
                     if !account.reported.contains(&token) {
                         account.reported.push(token);
                     }
+                    account.results.push((token, (at.0, at.1, met.offset)));
                     account.ran_ms = earlier(account.ran_ms, met.at_ms);
                 }
                 Ok(())
@@ -321,7 +345,7 @@ impl Ledger {
         self.accounts.entry(source).or_default()
     }
 
-    fn fact(&mut self, fact: Fact, valid: bool, at_ms: i64) -> anyhow::Result<()> {
+    fn fact(&mut self, Said { fact, settles }: Said, valid: bool, at_ms: i64) -> anyhow::Result<()> {
         match fact {
             Fact::LeaseGranted { source, token, worker } => {
                 let account = self.of(source);
@@ -387,7 +411,7 @@ impl Ledger {
             Fact::ResultRefused { source, by, reason } => {
                 self.refused += 1;
                 self.stale_fences += u64::from(reason == "stale_fence");
-                self.of(source).refused.push((by.token, reason));
+                self.of(source).refused.push(Refused { token: by.token, why: reason, report: settles });
             }
             Fact::PolicyAdopted(_)
             | Fact::CancelAsked(_)

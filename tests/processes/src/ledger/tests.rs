@@ -57,9 +57,15 @@ impl Logs {
     }
 
     fn group(&mut self, topic: &'static str, epoch: u64, sequence: u64, facts: &[Value]) -> u64 {
-        let head = self.head.get(topic).cloned().unwrap_or_default();
         let facts: Vec<Value> = facts.iter().map(|fact| json!({"at": 1, "fact": fact})).collect();
-        let value = json!({"v": 1, "epoch": epoch, "sequence": sequence, "previous": head, "facts": facts});
+        self.group_of(topic, epoch, sequence, (&[], &facts))
+    }
+
+    /// A group that names these inputs, with these facts as they are recorded.
+    fn group_of(&mut self, topic: &'static str, epoch: u64, sequence: u64, of: (&[Value], &[Value])) -> u64 {
+        let (head, (inputs, facts)) = (self.head.get(topic).cloned().unwrap_or_default(), of);
+        let value =
+            json!({"v": 1, "epoch": epoch, "sequence": sequence, "previous": head, "inputs": inputs, "facts": facts});
         let headers = [("tg-kind", "group".into()), ("tg-sender", "s".into()), ("tg-epoch", epoch.to_string())];
         let before = self.ledger.totals();
         let offset = self.put(topic, &headers, &value);
@@ -257,6 +263,31 @@ fn a_denied_job_on_its_way_is_found_even_if_nobody_believes_it() {
     logs.group("p.decisions.jobs.raw", new, 0, &[decided("deny")]);
     logs.message("p.approved.a", old, (0, 1, 0), &json!({}));
     logs.must_say(Expected::Denied, "it is on `approved`");
+}
+
+#[test]
+fn what_a_heartbeat_lists_is_no_result_that_was_refused() {
+    let (mut logs, topic) = (Logs::new(), "p.leases.a");
+    let epoch = logs.own(topic);
+    let inputs = ["p.approved.a", "p.reports.a"].map(|topic| json!({"topic": topic, "partition": 0}));
+    let refused = |why: &str, offset: u64, attempt: u32| {
+        let by = json!({"token": token(epoch, attempt)});
+        json!({"at": 1, "in": [1, offset], "fact": {"result_refused": {"source": AT.to_string(), "by": by, "reason": why}}})
+    };
+    let why = |logs: &Logs, attempt| {
+        logs.ledger.account(AT).unwrap().result_refused(super::Token { epoch, attempt }).map(str::to_owned)
+    };
+    let heartbeat = logs.put("p.reports.a", &[], &json!({"heartbeat": {}}));
+    // Of one report that leads to several facts only the last settles it.
+    let listed = json!({"at": 1, "fact": refused("unknown_job", 0, 1)["fact"]});
+    logs.group_of(topic, epoch, 0, (&inputs, &[listed, refused("stale_fence", heartbeat, 1)]));
+    assert_eq!(why(&logs, 1), None);
+    let result = json!({"result": {"source": AT.to_string(), "token": token(epoch, 1)}});
+    let late = logs.put("p.reports.a", &[], &result);
+    assert_eq!(why(&logs, 1), None);
+    // Later groups of an epoch name the inputs by the numbers that its first one gave them.
+    logs.group_of(topic, epoch, 1, (&[], &[refused("finished", late, 1)]));
+    assert_eq!((why(&logs, 1).as_deref(), why(&logs, 2)), (Some("finished"), None));
 }
 
 impl Logs {

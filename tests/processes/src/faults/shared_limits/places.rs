@@ -61,7 +61,7 @@ impl Places {
         *last_ms = met.at_ms.max(*last_ms);
         let Counted::Valid(facts) = counted else { return Ok(()) };
         let stands = || format!("{}/{}@{}", met.topic, met.partition, met.offset);
-        facts.into_iter().try_for_each(|fact| self.take(met, fact).with_context(stands))
+        facts.into_iter().try_for_each(|said| self.take(met, said.fact).with_context(stands))
     }
 
     fn take(&mut self, met: &Met, fact: Fact) -> anyhow::Result<()> {
