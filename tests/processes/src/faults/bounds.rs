@@ -1,8 +1,7 @@
 //! What no process may have more of, however far behind it is (I10).
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
-use super::config::SEEN;
 use super::fleet::Member;
 
 /// Most memory that any of the processes may have resident at any time, bytes.
@@ -13,14 +12,15 @@ const MEMORY: u64 = 1 << 30;
 pub(super) struct Peaks {
     /// Bytes resident, and whose.
     memory: (u64, String),
-    /// Gauges of a shard, the most that they may be, and were.
-    gauges: [(&'static str, u32, f64); 2],
+    /// Gauges of a shard, the most that they may be, and were; `None` as long as nobody has told them.
+    gauges: [(&'static str, u32, Option<f64>); 2],
 }
 
 impl Peaks {
-    /// Of processes whose pools have no more than `window` jobs waiting in memory, a shard.
-    pub(super) fn new(window: u32) -> Self {
-        let gauges = [("tidegate_scheduler_waiting_jobs", window, 0.0), ("tidegate_kernel_known_ids", SEEN, 0.0)];
+    /// Of processes whose pools have no more than `window` jobs waiting in memory, and whose kernels know no more than `seen` ids, a
+    /// shard.
+    pub(super) fn new(window: u32, seen: u32) -> Self {
+        let gauges = [("tidegate_scheduler_waiting_jobs", window, None), ("tidegate_kernel_known_ids", seen, None)];
         Self { memory: (0, String::new()), gauges }
     }
 
@@ -46,17 +46,29 @@ impl Peaks {
                         value <= f64::from(*most),
                         "verdict: BROKEN, {name}: {series} is {value}, the most is {most}"
                     );
-                    *peak = peak.max(value);
+                    *peak = Some(peak.unwrap_or_default().max(value));
                 }
             }
         }
         Ok(())
     }
 
+    /// Whether each gauge has been as high as it may be: only then has a bound held anything back.
+    pub(super) fn are_reached(&self) -> bool {
+        self.gauges.iter().all(|(_, most, peak)| peak.is_some_and(|peak| peak >= f64::from(*most)))
+    }
+
     /// For the run's notes.
-    pub(super) fn told(&self) -> String {
+    ///
+    /// # Errors
+    /// When nobody told a gauge: that is not the same as 0.
+    pub(super) fn told(&self) -> anyhow::Result<String> {
         let (bytes, name) = &self.memory;
-        let gauges = self.gauges.iter().map(|(gauge, most, peak)| format!(", {gauge} {peak} of {most}"));
-        format!("no process had more than {} MiB resident ({name}){}", bytes >> 20, gauges.collect::<String>())
+        let mut told = format!("no process had more than {} MiB resident ({name})", bytes >> 20);
+        for (gauge, most, peak) in &self.gauges {
+            let peak = peak.with_context(|| format!("no process told {gauge}, which is to be {most} at most"))?;
+            told.push_str(&format!(", {gauge} {peak} of {most}"));
+        }
+        Ok(told)
     }
 }

@@ -8,7 +8,7 @@ use crate::home::{Home, KEYS};
 
 /// Silence after which a process's shards go to others: the least that a broker allows unless told otherwise.
 pub(super) const SESSION: Duration = Duration::from_secs(6);
-/// Most job ids that count as seen, a kernel's shard.
+/// Most job ids that count as seen, a kernel's shard, where a run does not say otherwise.
 pub(super) const SEEN: u32 = 200_000;
 
 /// What runs differ in.
@@ -19,6 +19,8 @@ pub(super) struct Config<'a> {
     pub(super) pools: Vec<String>,
     /// A shard with new facts writes its state after so long: often enough that replay can be judged by many snapshots.
     pub(super) snapshots: Duration,
+    /// Most job ids that count as seen, a kernel's shard.
+    pub(super) seen: u32,
 }
 
 /// A pool of so many shards, and what its `scheduling` says (`lease_ms: 6000, …`).
@@ -44,11 +46,12 @@ pools:
 listen: 127.0.0.1:{port}
 data: data-{name}
 topics: {{ source_partitions: {PARTITIONS} }}
-limits: {{ seen_ids: {SEEN}, snapshot_ms: {snapshots} }}
+limits: {{ seen_ids: {seen}, snapshot_ms: {snapshots} }}
 membership: {{ session_timeout_ms: {session} }}
 {KEYS}",
             url = self.broker.url(),
             prefix = self.prefix,
+            seen = self.seen,
             snapshots = self.snapshots.as_millis(),
             session = SESSION.as_millis(),
         );

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::Signal;
 
-use super::config::{Config, SESSION, make_topics, pool};
+use super::config::{Config, SEEN, SESSION, make_topics, pool};
 use super::notes::{self, Notes};
 use crate::broker::Broker;
 use crate::home::Home;
@@ -102,7 +102,7 @@ impl Fleet {
         let scheduling = format!("lease_ms: {}, max_attempts: 20, window_jobs: {WINDOW}", SESSION.as_millis());
         let pools = ["work", "audit"].into_iter().chain(long.map(|_| "long"));
         let pools = pools.map(|name| pool(name, &[name], 1, &scheduling)).collect();
-        let config = Config { broker, prefix, pools, snapshots: SNAPSHOTS };
+        let config = Config { broker, prefix, pools, snapshots: SNAPSHOTS, seen: SEEN };
         let roles = [Role::Kernel, Role::Scheduler, Role::Worker, Role::Auditor];
         for role in roles.into_iter().chain(long.map(|_| Role::Long)) {
             for number in 1..=2 {

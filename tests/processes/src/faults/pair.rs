@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use rustix::process::Signal;
 
 use super::bounds::Peaks;
-use super::config::{Config, make_topics, pool};
+use super::config::{Config, SEEN, make_topics, pool};
 use super::fleet::{Member, Role, WINDOW};
 use super::notes::Notes;
 use crate::broker::Broker;
@@ -50,7 +50,7 @@ impl Pair {
         let (home, port) = (Home::new(POLICY)?, free_port()?);
         let scheduling = format!("lease_ms: {}, max_attempts: 20, window_jobs: {WINDOW}", of.lease.as_millis());
         let pools = vec![pool("work", &["work"], 1, &scheduling)];
-        Config { broker, prefix, pools, snapshots: SNAPSHOTS }.write(&home, "pair", port)?;
+        Config { broker, prefix, pools, snapshots: SNAPSHOTS, seen: SEEN }.write(&home, "pair", port)?;
         let roles = ["serve", "--config", "pair.yaml", "--roles", "kernel,limits,scheduler"];
         let http = Http::new(&format!("http://127.0.0.1:{port}"), None);
         let serve = Member::new(Role::Scheduler, home.tidegate("serve", &roles), Some(http));
@@ -115,7 +115,9 @@ impl Pair {
         anyhow::ensure!(!counters.is_empty(), "the process has no counter of broken invariants");
         counters.retain(|(_, count)| *count > 0.5);
         anyhow::ensure!(counters.is_empty(), "it counts broken invariants itself: {counters:?}");
-        Peaks::new(WINDOW).weigh(self.workers.iter().chain([&self.serve]))?;
+        let mut peaks = Peaks::new(WINDOW, SEEN);
+        peaks.weigh(self.workers.iter().chain([&self.serve]))?;
+        peaks.told()?;
         self.workers.iter_mut().try_for_each(Member::stop)?;
         self.serve.stop()
     }

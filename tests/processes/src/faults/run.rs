@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
 use super::bounds::Peaks;
+use super::config::SEEN;
 use super::fleet::{Fleet, Member, WINDOW};
 use super::load::{Load, RATE};
 use super::plan::{Blow, ENDED, HANGS, PAUSED, Plan, RESTARTED, Scenario};
@@ -68,7 +69,7 @@ pub fn run(broker: &Broker, plan: Plan) -> anyhow::Result<()> {
         watch,
         load,
         dropped: 0.0,
-        peaks: Peaks::new(WINDOW),
+        peaks: Peaks::new(WINDOW, SEEN),
     };
     run.note(&format!("{}: two processes a role are ready; jobs begin", scenario.word()));
     match run.blows() {
@@ -229,7 +230,7 @@ impl Run {
         let left = self.unfinished_jobs()?;
         self.note(&format!("drained in {:.1} s, {left} left", last.elapsed().as_secs_f64()));
         self.peaks.weigh(&self.fleet.members)?;
-        self.note(&self.peaks.told());
+        self.note(&self.peaks.told()?);
         let mut counters = Vec::new();
         for member in &self.fleet.members {
             counters.extend(member.violations()?);

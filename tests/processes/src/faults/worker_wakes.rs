@@ -62,7 +62,9 @@ pub fn run(broker: &Broker) -> anyhow::Result<()> {
     // Its heartbeat lists the job as well, and may be answered before: that is not what is asked here.
     let why = until(PATIENCE, "its result is refused", || {
         let ledger = watch.look()?;
-        Ok(ledger.account(at).and_then(|account| account.result_refused(first.token)).map(str::to_owned))
+        let Some(account) = ledger.account(at) else { return Ok(None) };
+        ensure!(account.ended == 0, "the job ended by {:?} before its result was refused", account.ended_by);
+        Ok(account.result_refused(first.token).map(str::to_owned))
     })?;
     ensure!(why == "stale_fence", "its result was refused as `{why}`");
     held.unlock().context("unlock it")?;

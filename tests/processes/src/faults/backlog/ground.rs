@@ -22,8 +22,6 @@ rules:
   - { id: work, match: { topics: [job.work.>] }, decision: allow, reason: it may run }
 ";
 
-/// Most jobs that wait in memory, a shard.
-const WINDOW: u32 = 10_000;
 /// Positions of the jobs that do not end, as their commands wrote them.
 const HELD_LOG: &str = "held.log";
 /// Locked as long as they are not to end.
@@ -35,7 +33,7 @@ pub(super) struct Ground {
     holder: Member,
     worker: Member,
     home: Home,
-    shards: u32,
+    plan: Backlog,
     held: Option<File>,
 }
 
@@ -43,9 +41,9 @@ impl Ground {
     /// Makes the topics; starts nothing that stays.
     pub(super) fn prepare(broker: &Broker, prefix: &str, plan: Backlog) -> anyhow::Result<Self> {
         let home = Home::new(POLICY)?;
-        let pools =
-            vec![pool("work", &["work", "hold"], usize::try_from(plan.shards)?, &format!("window_jobs: {WINDOW}"))];
-        let config = Config { broker, prefix, pools, snapshots: plan.snapshots() };
+        let scheduling = format!("window_jobs: {}", plan.window);
+        let pools = vec![pool("work", &["work", "hold"], usize::try_from(plan.shards)?, &scheduling)];
+        let config = Config { broker, prefix, pools, snapshots: plan.snapshots(), seen: plan.seen };
         let member = |role: Role, name: &str, arguments: &[&str]| -> anyhow::Result<Member> {
             let port = free_port()?;
             let config = config.write(&home, name, port)?;
@@ -71,7 +69,7 @@ impl Ground {
         make_topics(&home, "kernel.yaml")?;
         let held = File::create(home.path().join(HELD)).context("make the file that is locked")?;
         held.lock().context("lock it")?;
-        Ok(Self { kernel, schedulers, holder, worker, home, shards: plan.shards, held: Some(held) })
+        Ok(Self { kernel, schedulers, holder, worker, home, plan, held: Some(held) })
     }
 
     fn members(&mut self) -> impl Iterator<Item = &mut Member> {
@@ -84,7 +82,7 @@ impl Ground {
         self.schedulers.iter_mut().try_for_each(Member::start)?;
         self.kernel.wait_ready()?;
         self.schedulers.iter_mut().try_for_each(Member::wait_ready)?;
-        let (shards, patience) = (f64::from(self.shards), std::time::Duration::from_secs(90));
+        let (shards, patience) = (f64::from(self.plan.shards), std::time::Duration::from_secs(90));
         until(patience, "the shards are shared out", || {
             let owned: Vec<f64> = self.schedulers.iter().map(Member::owns).collect();
             let both = shards < 1.5 || owned.iter().all(|owned| *owned > 0.5);
@@ -136,10 +134,8 @@ impl Ground {
     }
 
     /// No process has more than it may; the most that was seen.
-    pub(super) fn weigh(&mut self) -> anyhow::Result<Peaks> {
-        let mut peaks = Peaks::new(WINDOW);
-        self.members().try_for_each(|member| peaks.weigh([&*member]))?;
-        Ok(peaks)
+    pub(super) fn weigh(&mut self, peaks: &mut Peaks) -> anyhow::Result<()> {
+        self.members().try_for_each(|member| peaks.weigh([&*member]))
     }
 
     /// Stops everything in order: workers first, so that their results are still settled.

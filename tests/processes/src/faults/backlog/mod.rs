@@ -22,7 +22,9 @@ use anyhow::{Context as _, ensure};
 
 use self::ground::Ground;
 use self::jobs::{Jobs, Kind};
-use super::config::SESSION;
+use super::bounds::Peaks;
+use super::config::{SEEN, SESSION};
+use super::load::PARTITIONS;
 use super::watch::Watch;
 use crate::broker::Broker;
 use crate::home::own_prefix;
@@ -51,6 +53,10 @@ pub struct Backlog {
     pub builtin: &'static str,
     /// How many of them run at once.
     pub concurrency: u32,
+    /// Most jobs that wait in memory, a shard.
+    pub window: u32,
+    /// Most job ids that count as seen, a kernel's shard.
+    pub seen: u32,
 }
 
 impl Backlog {
@@ -63,7 +69,13 @@ impl Backlog {
     /// One shard, 1,000 running jobs, and a worker that does its best.
     #[must_use]
     pub const fn of(waiting: u64) -> Self {
-        Self { waiting, running: 1_000, shards: 1, builtin: "noop", concurrency: 256 }
+        Self { waiting, running: 1_000, shards: 1, builtin: "noop", concurrency: 256, window: 10_000, seen: SEEN }
+    }
+
+    /// Whether so many jobs are more than some shard may have in memory, and more than any kernel may know.
+    const fn is_bounded(self) -> bool {
+        let (window, seen) = (self.window as u64 * self.shards as u64, self.seen as u64 * PARTITIONS as u64);
+        self.waiting > window && self.waiting > seen
     }
 }
 
@@ -73,6 +85,7 @@ struct Run {
     ground: Ground,
     watch: Watch,
     jobs: Jobs,
+    peaks: Peaks,
 }
 
 /// Runs it; the last line said is the verdict.
@@ -85,7 +98,7 @@ pub fn run(broker: &Broker, plan: Backlog) -> anyhow::Result<()> {
     let watch = Watch::begin(broker, &prefix)?;
     ground.start()?;
     let jobs = Jobs::new(broker.writer()?, &prefix);
-    let mut run = Run { began, plan, ground, watch, jobs };
+    let mut run = Run { began, plan, ground, watch, jobs, peaks: Peaks::new(plan.window, plan.seen) };
     run.note(&format!("a kernel and two schedulers are ready; shards of the pool: {}", plan.shards));
     run.fill()?;
     run.kill(broker, &prefix)?;
@@ -133,6 +146,12 @@ impl Run {
         self.count("jobs are approved", running + waiting, Ledger::approved)?;
         let took = begin.elapsed().as_secs_f64();
         self.note(&format!("{waiting} jobs wait; writing, judging and reading them along took {took:.1} s"));
+        // Nothing ends yet: what has a bound is as high as it gets.
+        let (ground, peaks) = (&mut self.ground, &mut self.peaks);
+        until(STUCK, "what waits and what is known are as many as they may be", || {
+            ground.weigh(peaks)?;
+            Ok((!self.plan.is_bounded() || peaks.are_reached()).then_some(()))
+        })?;
         Ok(())
     }
 
@@ -174,8 +193,8 @@ impl Run {
         self.count("jobs ended", self.jobs.sent(), Ledger::done)?;
         let (took, ended) = (begin.elapsed().as_secs_f64(), self.jobs.sent() - before);
         self.note(&format!("{ended} jobs ended in {took:.1} s"));
-        let peaks = self.ground.weigh()?;
-        self.note(&peaks.told());
+        self.ground.weigh(&mut self.peaks)?;
+        self.note(&self.peaks.told()?);
         self.ground.stop()?;
         self.note("everything stopped in order");
         Ok(())

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::{CAPABILITY, Limit, Planted, SHARDS, TENANT, runs};
 use crate::broker::Broker;
 use crate::faults::bounds::Peaks;
-use crate::faults::config::{Config, SESSION, make_topics, pool};
+use crate::faults::config::{Config, SEEN, SESSION, make_topics, pool};
 use crate::faults::fleet::{Member, Role, WINDOW};
 use crate::home::Home;
 use crate::http::{Http, free_port};
@@ -39,7 +39,7 @@ impl Ground {
     pub(super) fn prepare(broker: &Broker, prefix: &str, planted: Planted) -> anyhow::Result<Self> {
         let home = Home::new(POLICY)?;
         let pools = vec![pool("work", &["work", CAPABILITY], SHARDS, &scheduling(planted))];
-        let config = Config { broker, prefix, pools, snapshots: SNAPSHOTS };
+        let config = Config { broker, prefix, pools, snapshots: SNAPSHOTS, seen: SEEN };
         let member = |role: Role, name: &str, arguments: &[&str]| -> anyhow::Result<Member> {
             let port = free_port()?;
             let config = config.write(&home, name, port)?;
@@ -107,7 +107,7 @@ impl Ground {
 
     /// No process has more than it may; the most that was seen.
     pub(super) fn weigh(&self) -> anyhow::Result<Peaks> {
-        let mut peaks = Peaks::new(WINDOW);
+        let mut peaks = Peaks::new(WINDOW, SEEN);
         peaks.weigh(&self.members)?;
         Ok(peaks)
     }

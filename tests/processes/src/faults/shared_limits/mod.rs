@@ -213,7 +213,7 @@ impl Run {
             std::thread::sleep(STEP);
         }
         let peaks = self.ground.weigh()?;
-        self.note(&peaks.told());
+        self.note(&peaks.told()?);
         self.ground.stop()?;
         self.note("every job has ended, everything stopped in order");
         let mut met = Vec::new();
