@@ -34,8 +34,12 @@ const RACES: u64 = 10_000;
 struct Race {
     shard: Shard,
     token: Option<Token>,
+    /// That of the lease before.
+    stale: Option<Token>,
     ends: Vec<Outcome>,
     told: usize,
+    /// Its worker was told to stop it for good.
+    called_off: bool,
     /// How often everything is delivered.
     copies: usize,
     /// A result and a call-off of a leased job that were both on their way before either was read: which was read first.
@@ -59,9 +63,16 @@ impl Race {
             match fact {
                 SchedulerFact::LeaseGranted { token, .. } => {
                     assert!(self.ends.is_empty(), "leased after its end");
-                    self.token = Some(*token);
+                    assert!(!self.called_off, "leased after it was called off");
+                    self.stale = self.token.replace(*token);
                 }
-                SchedulerFact::JobFinished { outcome, .. } => self.ends.push(*outcome),
+                SchedulerFact::CancelAsked { again, .. } => self.called_off |= !again,
+                SchedulerFact::JobRetried { .. } => assert!(!self.called_off, "to be tried again after it was called off"),
+                SchedulerFact::JobFinished { outcome, by, .. } => {
+                    let by = by.as_ref().map(|by| by.token);
+                    assert!(by.is_none() || by == self.token, "ended by {by:?}, {:?} has it", self.token);
+                    self.ends.push(*outcome);
+                }
                 other => {
                     assert!(self.copies > 1 || !matches!(other, SchedulerFact::JobDuplicate { .. }), "{other:?}");
                 }
@@ -107,6 +118,8 @@ impl Race {
                 assert!(self.ends.is_empty(), "called off while its worker has it, it waits for its worker");
                 self.moved(moves);
                 self.report(&result);
+                // A new owner has to welcome its worker before it hears of results.
+                assert!(moves || self.ends == [outcome], "the result counts (I5), not {:?}", self.ends);
             }
             First::Result => {
                 self.report(&result);
@@ -133,7 +146,9 @@ impl Race {
                 self.call_off(dice.below(2) == 0);
             }
             1..=3 => {
-                let Some(token) = self.token else { return };
+                // Now and then of a lease that has ended.
+                let stale = self.stale.filter(|_| dice.below(4) == 0);
+                let Some(token) = stale.or(self.token) else { return };
                 let outcome = [Outcome::Succeeded, Outcome::Failed, Outcome::Cancelled];
                 let outcome = outcome[usize::try_from(dice.below(3)).unwrap()];
                 let mut report = self.says().result(position(1), token, outcome);
@@ -189,7 +204,7 @@ fn races(seeds: u64, copies: usize) {
         let mut dice = Dice(seed);
         let tuning = Tuning { cancel_grace_ms: 3_000, max_attempts: 3, ..Tuning::default() };
         let shard = Shard::new(layout(), &tuning);
-        let mut race = Race { shard, token: None, ends: Vec::new(), told: 0, copies, met: None };
+        let mut race = Race { shard, token: None, stale: None, ends: Vec::new(), told: 0, called_off: false, copies, met: None };
         // Ahead of its job there is nothing to call off yet: it ends all the same.
         let (crossing, early) = (seed % 2 == 0, seed % 2 == 1 && dice.below(4) == 0);
         if early {
