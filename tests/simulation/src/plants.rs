@@ -3,7 +3,7 @@
 use tidegate_stage::Rules;
 
 use crate::ledger::verdicts::Invariant::{
-    self, DueAfterReading, Eligible, I1, I2, I3, I4, I5, I6, I7, I10, Order, Share, Turn,
+    self, DueAfterReading, Eligible, I1, I2, I3, I4, I5, I6, I7, I10, Order, OwnTime, Share, Stalled, Turn,
 };
 
 /// What is wrong with a stage, if anything.
@@ -46,6 +46,12 @@ pub enum Plant {
     NeverRises,
     /// Nobody hears that a job makes progress.
     ProgressUnheard,
+    /// A lease stays whether or not its job makes progress.
+    StallIgnored,
+    /// A kernel takes a record's own time for now.
+    KernelByRecord,
+    /// A scheduler takes a record's own time for now.
+    SchedulerByRecord,
 }
 
 /// A planted bug.
@@ -123,6 +129,9 @@ pub fn bugs() -> Vec<Bug> {
         bug("a tenant served out of turn", &[Turn], Plant::OutOfTurn),
         bug("a worker that relies on its clock", &[I1], Plant::NeverRises),
         bug("progress that nobody hears of", &[DueAfterReading], Plant::ProgressUnheard),
+        bug("a lease kept without progress", &[Stalled], Plant::StallIgnored),
+        bug("a kernel that goes by a record's own time", &[OwnTime], Plant::KernelByRecord),
+        bug("a scheduler that goes by a record's own time", &[I5], Plant::SchedulerByRecord),
     ]
 }
 

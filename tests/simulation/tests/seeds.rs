@@ -11,7 +11,7 @@ use tidegate_simulation::seeds::{Outcome, guarded, run_many};
 const SEEDS: u64 = 300;
 
 /// What must have been there to be judged in so many seeds, and how often at least.
-const TRIED: [(&str, u64); 8] = [
+const TRIED: [(&str, u64); 9] = [
     ("records of control inputs lost and given up", SEEDS / 6),
     ("held jobs released", SEEDS / 2),
     ("leases for whoever's turn it was", SEEDS),
@@ -20,6 +20,7 @@ const TRIED: [(&str, u64); 8] = [
     ("runs in which everything is written twice", SEEDS / 20),
     ("lives of workers with wrong clocks", SEEDS / 6),
     ("workers that rose above an earlier life", SEEDS / 6),
+    ("jobs stopped for want of progress", SEEDS / 6),
 ];
 
 fn outcomes(base: u64, count: u64, bug: Bug, each: impl FnMut(Outcome) -> bool) {
@@ -145,4 +146,7 @@ planted! {
     serving_a_tenant_out_of_turn_is_found: "a tenant served out of turn";
     relying_on_a_workers_clock_is_found: "a worker that relies on its clock";
     not_hearing_of_progress_is_found: "progress that nobody hears of";
+    keeping_a_lease_without_progress_is_found: "a lease kept without progress";
+    a_kernel_that_goes_by_a_records_own_time_is_found: "a kernel that goes by a record's own time";
+    a_scheduler_that_goes_by_a_records_own_time_is_found: "a scheduler that goes by a record's own time";
 }

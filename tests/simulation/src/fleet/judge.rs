@@ -202,6 +202,12 @@ pub fn kernel_shard(
             verdicts.must(hash == job.input_hash, Invariant::I2, || {
                 format!("{} was allowed with another hash", job.source)
             });
+            let chain_ends = job.delegation.as_ref().map_or(u64::MAX, |delegation| delegation.expires_ms);
+            let ends = (fact.record.at + config.ticket_ttl).millis().min(chain_ends);
+            verdicts.must(decision.expires_ms == Some(ends), Invariant::OwnTime, || {
+                let (at, is) = (fact.record.at, decision.expires_ms);
+                format!("{} was allowed at {at:?}, so its ticket is good until {ends}, not {is:?}", job.source)
+            });
             let (number, input_hash) = (fact.number, job.input_hash);
             let first = || Allowed { number, input_hash, tickets: Vec::new() };
             let known = allowed.entry(job.source.clone()).or_insert_with(first);

@@ -15,6 +15,7 @@ use tidegate_stage::ShardSpec;
 use super::judge::AllAllowed;
 use super::parts::{LEASE_MS, Terms, named, scheduler};
 use super::promises::{self, Told};
+use super::stalls;
 use super::wishes::Wishes;
 use crate::ledger::facts::{ValidGroup, facts, lost, valid};
 use crate::ledger::messages::believed;
@@ -189,14 +190,14 @@ fn is_refused_wrongly(broker: &Broker, fact: &SchedulerFact) -> bool {
     is_believed() || (*reason != DeadReason::FormerOwner && !is_forged())
 }
 
-/// Judges a shard of the scheduler; the number of snapshots compared and the valid groups.
+/// Judges a shard of the scheduler; the number of snapshots compared, that of jobs stopped for want of progress, and the valid groups.
 pub fn scheduler_shard(
     broker: &Broker,
     (pool, shard, terms): (&Arc<Pool>, u32, Terms),
     spec: &ShardSpec,
     (allowed, asked): (&AllAllowed, &Wishes),
     verdicts: &mut Verdicts,
-) -> (usize, Vec<ValidGroup<SchedulerFact>>) {
+) -> (usize, u64, Vec<ValidGroup<SchedulerFact>>) {
     let groups = valid::<SchedulerFact>(broker.log(&spec.facts), spec.sender.as_str());
     settling::check(broker, spec, &groups, verdicts);
     let (beats, barriers) = (beats(broker, shard, &groups), barriers(broker.log(&spec.facts)));
@@ -227,8 +228,10 @@ pub fn scheduler_shard(
     let snapshots = broker.log(&spec.snapshots.partition(0));
     telling::check_places(&replay::written(snapshots, spec.sender.as_str()), spec, verdicts);
     let compared = replay::check(snapshots, spec.sender.as_str(), &groups, &|| scheduler(pool, shard), verdicts);
-    promises::check(&groups, terms, asked, &told(broker, shard, &groups), verdicts);
-    (compared, groups)
+    let told = told(broker, shard, &groups);
+    promises::check(&groups, terms, asked, &told, verdicts);
+    let stopped = stalls::check(&groups, terms, &told, &barriers, verdicts);
+    (compared, stopped, groups)
 }
 
 fn check_fact(

@@ -23,6 +23,7 @@ pub mod promises;
 pub mod redrives;
 pub mod scenario;
 pub mod shares;
+pub mod stalls;
 pub mod turns;
 pub mod wishes;
 pub mod worker;

@@ -246,7 +246,7 @@ pub fn pool(seed: u64, plant: Plant) -> Arc<Pool> {
         backoff_ms: BACKOFF_MS,
         max_backoff_ms: MAX_BACKOFF_MS,
         cancel_grace_ms: terms.grace_ms,
-        progress_timeout_ms: terms.progress_ms,
+        progress_timeout_ms: terms.progress_ms.filter(|_| plant != Plant::StallIgnored),
         tenants,
         capabilities,
         window_jobs: usize::try_from(if terms.contended { chance.within(40..80) } else { chance.within(2..20) })

@@ -1,6 +1,6 @@
 //! Stages with a planted bug: a kernel that fails open, one that takes an approval for another input, one that forgets what
-//! was revoked, one that begins no new life, one that loses what a job asks of its pool, a scheduler that takes any token, one that does not look at tickets' time, and
-//! schedulers that forget or do not hear.
+//! was revoked, one that begins no new life, one that loses what a job asks of its pool, a scheduler that takes any token, one that does not look at tickets' time,
+//! schedulers that forget or do not hear, and stages that go by a record's own time.
 
 use std::collections::BTreeMap;
 
@@ -263,6 +263,37 @@ impl Stage for RunsExpired {
     }
 
     all_but_decide!(SchedulerFact, ());
+}
+
+/// A record's own time is taken for now.
+pub struct ByRecord<S> {
+    /// The right one.
+    pub stage: S,
+}
+
+fn own_time(Arrival { record, .. }: &Arrival<'_>) -> Timestamp {
+    Timestamp(u64::try_from(record.timestamp_ms).unwrap_or(0) * 1_000)
+}
+
+impl<S: Stage> Stage for ByRecord<S> {
+    type Fact = S::Fact;
+    type Signal = S::Signal;
+
+    fn decide(&self, input: &Input<'_>, at: Timestamp, decision: &mut Decision<S::Fact>) {
+        let at = if let Input::Record(arrival) = input { own_time(arrival) } else { at };
+        self.stage.decide(input, at, decision);
+    }
+
+    fn apply(&mut self, fact: &S::Fact, at: Timestamp) {
+        self.stage.apply(fact, at);
+    }
+
+    fn observe(&mut self, signal: Signal<'_, S::Signal>, at: Timestamp) {
+        let at = if let Signal::Arrived(arrival) = &signal { own_time(arrival) } else { at };
+        self.stage.observe(signal, at);
+    }
+
+    all_but_decide_and_observe!(S::Fact);
 }
 
 /// Nobody hears that a job makes progress.

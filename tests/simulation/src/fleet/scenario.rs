@@ -12,7 +12,7 @@ use super::leases::scheduler_shard;
 use super::members::Members;
 use super::parts::{self, BUCKETS, KERNELS, LANES, named};
 use super::planted::{
-    AnyToken, FailOpen, Forgetful, Forgets, OtherInput, RevokedLives, RunsExpired, SameLife, Unheard, Wish, WishLost,
+    AnyToken, ByRecord, FailOpen, Forgetful, Forgets, OtherInput, RevokedLives, RunsExpired, SameLife, Unheard, Wish, WishLost,
 };
 use super::policies::Policies;
 use super::wishes::{self, Wishes};
@@ -84,7 +84,10 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
                 Plant::SelectorIgnored => {
                     run_told(launch, rules, hearing.signals, move || WishLost { stage: make(), lost: Wish::Selector })
                 }
+                Plant::KernelByRecord => run_told(launch, rules, hearing.signals, move || ByRecord { stage: make() }),
                 Plant::Nothing
+                | Plant::StallIgnored
+                | Plant::SchedulerByRecord
                 | Plant::StaleToken
                 | Plant::TicketUnchecked
                 | Plant::LostCancel
@@ -136,13 +139,14 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         let released = wishes::released(broker);
         let (mut groups, mut turns) = (Vec::new(), 0);
         for (shard, spec) in &leases {
-            let (compared, of_shard) =
+            let (compared, stopped, of_shard) =
                 scheduler_shard(broker, (&pool, *shard, terms), spec, (&allowed, &asked), verdicts);
             records += cuts::records_given_up(broker, spec, &of_shard);
             if terms.contended {
                 turns += turns::check(&of_shard, &released, verdicts);
             }
             judged.snapshots += compared;
+            *judged.tried.entry("jobs stopped for want of progress").or_default() += stopped;
             groups.extend(of_shard);
         }
         if terms.shards > 1 {
@@ -193,6 +197,10 @@ fn scheduling(pool: &Arc<Pool>, shard: u32, rules: Rules, plant: Plant) -> Launc
             let make = make.clone();
             run_of(launch, rules, move || Unheard { stage: make() })
         }),
+        Plant::SchedulerByRecord => Box::new(move |launch| {
+            let make = make.clone();
+            run_of(launch, rules, move || ByRecord { stage: make() })
+        }),
         Plant::StrikesForgotten => Box::new(move |launch| {
             let make = make.clone();
             run_of(launch, rules, move || Forgetful::new(make(), Forgets::Strikes))
@@ -202,6 +210,8 @@ fn scheduling(pool: &Arc<Pool>, shard: u32, rules: Rules, plant: Plant) -> Launc
             run_of(launch, rules, move || Forgetful::new(make(), Forgets::Spends))
         }),
         Plant::Nothing
+        | Plant::StallIgnored
+        | Plant::KernelByRecord
         | Plant::FailOpen
         | Plant::OtherInput
         | Plant::TicketUnchecked

@@ -57,10 +57,14 @@ pub struct Member {
     pub shards: u32,
     /// Its clock may be off by more than anybody allows for.
     pub wrong_clocks: bool,
+    /// Some of its jobs hang: the pool stops what makes no progress.
+    pub hangs: bool,
 }
 
 /// What some failures ask for: not again before.
 const RETRY_AFTER: Duration = Duration::from_millis(400);
+/// A job that hangs is over after so long, if nobody stops it; microseconds.
+const HANGS_US: u64 = 12_000_000;
 /// Processes of workers have numbers from here on.
 const FIRST_PROCESS: u32 = 1_000;
 
@@ -402,6 +406,8 @@ impl Life<'_> {
         let takes = if long { self.chance.within(500_000..4_000_000) } else { self.chance.within(500..200_000) };
         let every = self.chance.within(100_000..1_200_000);
         let tells = (long && self.chance.percent(60)).then(|| (every, self.core.sleep_until(now + every).boxed()));
+        let hangs = || Chance::new(self.member.seed, &format!("{} {:?} hangs", job.source, job.token)).percent(3);
+        let (takes, tells) = if self.member.hangs && hangs() { (HANGS_US, None) } else { (takes, tells) };
         let until = self.core.sleep_until(now + takes).boxed();
         self.running.insert((shard, job), Run { until, stops: false, tells });
     }
@@ -434,6 +440,7 @@ pub fn start_all(
             seed,
             shards: terms.shards,
             wrong_clocks: Chance::new(seed, "workers' clocks").percent(40),
+            hangs: terms.progress_ms.is_some(),
         };
         let mut process = member.start(seed, core, spine, 0, number);
         let mut at = 0;

@@ -31,6 +31,10 @@ pub enum Invariant {
     Eligible,
     /// Nothing expires before what had arrived in time was read (DESIGN section 5).
     DueAfterReading,
+    /// Nobody keeps a lease without progress for longer than the pool allows (DESIGN section 5).
+    Stalled,
+    /// What a stage decides goes by the time that its runner stamps, not by a record's own (DESIGN section 2).
+    OwnTime,
     /// An ownership ended in a way that no fault explains.
     Defect,
     /// Something panicked, the judge itself perhaps: no judgement, so no planted bug counts as found by it.

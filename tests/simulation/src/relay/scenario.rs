@@ -192,6 +192,9 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
             | Plant::SelectorIgnored
             | Plant::OutOfTurn
             | Plant::NeverRises
+            | Plant::StallIgnored
+            | Plant::KernelByRecord
+            | Plant::SchedulerByRecord
             | Plant::ProgressUnheard => Box::new(move |launch| run_of(launch, rules, make.clone())),
         };
         shards.push(Shard { spec: spec.clone(), launch });
