@@ -11,6 +11,7 @@ const SHARDS: &str = "tidegate_node_shards_owned";
 const LAG: &str = "tidegate_node_lag_records";
 const OLDEST: &str = "tidegate_node_oldest_unsettled_seconds";
 const RETENTION: &str = "tidegate_node_retention_seconds";
+const UNREAD: &str = "tidegate_node_unread_ratio";
 const POOL_BACKLOG: &str = "tidegate_node_pool_backlog_jobs";
 const POOL_OLDEST: &str = "tidegate_node_pool_oldest_waiting_seconds";
 const POOL_FREE: &str = "tidegate_node_pool_free_credit";
@@ -34,6 +35,10 @@ pub fn describe() {
         "Age of the oldest record of an input that is not settled (undecided, on a source), by partition, every 5 s."
     );
     describe_gauge!(RETENTION, "How long the broker keeps records of an input, by partition; 0: not limited by age.");
+    describe_gauge!(
+        UNREAD,
+        "Share of the records of an input that is not read, by partition, every 5 s, where the broker lets the oldest go by size, and has since the shard came here; else 0. More than 0.5 is an alarm."
+    );
     describe_gauge!(
         POOL_BACKLOG,
         "Jobs that nobody has, in the shards of a pool that this process has: of its logs, and those ready to be tried again."
@@ -134,6 +139,11 @@ pub(crate) fn pool(name: &str, figures: PoolFigures) {
 /// `None`: not limited by age.
 pub(crate) fn retention(partition: &str, kept: Option<std::time::Duration>) {
     gauge!(RETENTION, "partition" => partition.to_owned()).set(kept.unwrap_or_default().as_secs_f64());
+}
+
+/// `share`: 0 to 1.
+pub(crate) fn unread(partition: &str, share: f64) {
+    gauge!(UNREAD, "partition" => partition.to_owned()).set(share);
 }
 
 pub(crate) fn oldest(partition: &str, age: std::time::Duration) {

@@ -29,6 +29,16 @@ pub trait Layer: Send + Sync {
         self.behind().join(options)
     }
 
+    /// As [`Spine::ends`].
+    fn ends<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Ends>, SpineError>> {
+        self.behind().ends(of)
+    }
+
+    /// As [`Spine::describe`].
+    fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>> {
+        self.behind().describe(topics)
+    }
+
     /// As [`Spine::rights`].
     fn rights<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
         self.behind().rights(topics)
@@ -58,11 +68,11 @@ impl<L: Layer> Spine for L {
     }
 
     fn ends<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Ends>, SpineError>> {
-        self.behind().ends(of)
+        Layer::ends(self, of)
     }
 
     fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>> {
-        self.behind().describe(topics)
+        Layer::describe(self, topics)
     }
 
     fn rights<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {

@@ -10,7 +10,7 @@ use tidegate_spine::{Ends, Spine, TopicState};
 
 use super::broker::first_at;
 use super::{Level, Report, now_ms, with_causes};
-use crate::roles::{is_near, kept};
+use crate::roles::{is_near, is_near_by_size, kept, shrinks};
 use crate::topics::Wanted;
 
 /// A record that has waited longer is worth a word.
@@ -34,9 +34,9 @@ pub(super) async fn examine(report: &mut Report, spine: &dyn Spine, wanted: &[Wa
             return report.add("shards", Level::Bad, with_causes(&error), "the inputs cannot be described");
         }
     };
-    let kept = |state: Option<TopicState>| state.as_ref().and_then(kept);
-    let kept: BTreeMap<TopicName, Option<Duration>> =
-        names.into_iter().zip(states).map(|(name, state)| (name, kept(state))).collect();
+    let loses = |state: Option<TopicState>| (state.as_ref().and_then(kept), state.as_ref().is_some_and(shrinks));
+    let loses: BTreeMap<TopicName, (Option<Duration>, bool)> =
+        names.into_iter().zip(states).map(|(name, state)| (name, loses(state))).collect();
     let mut read = 0;
     for (input, Ends { start, end }) in inputs.iter().zip(ends) {
         let Some(one) = by_name.get(&input.topic) else { continue };
@@ -58,8 +58,9 @@ pub(super) async fn examine(report: &mut Report, spine: &dyn Spine, wanted: &[Wa
         let Some(record) = first_at(spine, input, position).await else { continue };
         let age =
             Duration::from_millis(now_ms().saturating_sub(u64::try_from(record.timestamp_ms).unwrap_or_default()));
-        let kept = kept.get(&input.topic).copied().flatten();
-        tell_waiting(report, input, one, &Waiting { behind, age, kept, read: place.is_some() });
+        let (kept, shrinks) = loses.get(&input.topic).copied().unwrap_or_default();
+        let near_by_size = shrinks && is_near_by_size(position, Ends { start, end });
+        tell_waiting(report, input, one, &Waiting { behind, age, kept, near_by_size, read: place.is_some() });
     }
     report.ok_unless_found("shards", format!("{read} inputs are read, and nothing waits long"));
 }
@@ -72,12 +73,15 @@ struct Waiting {
     age: Duration,
     /// How long the broker keeps a record, if it lets them go by time.
     kept: Option<Duration>,
+    /// Whether it lies in the older half of what the broker has, which lets the oldest go by size.
+    near_by_size: bool,
     /// Whether anybody has ever read the input.
     read: bool,
 }
 
 fn tell_waiting(report: &mut Report, input: &TopicPartition, one: &Wanted, waiting: &Waiting) {
-    let Waiting { behind, age, kept, read } = waiting;
+    let Waiting { behind, age, kept, near_by_size, read } = waiting;
+    let readers = one.topic.row().readers;
     if let Some(kept) = kept.filter(|kept| is_near(*age, *kept)) {
         let what = format!(
             "`{input}`: {behind} records are not settled, the oldest for {} s of the {} s it is kept",
@@ -85,7 +89,16 @@ fn tell_waiting(report: &mut Report, input: &TopicPartition, one: &Wanted, waiti
             kept.as_secs()
         );
         let longer = if one.foreign { "have its owner keep it longer" } else { "keep it longer (`topics.retention`)" };
-        report.add("shards", Level::Bad, what, format!("run its {}, or {longer}", one.topic.row().readers));
+        report.add("shards", Level::Bad, what, format!("run its {readers}, or {longer}"));
+    } else if *age > LONG && *near_by_size {
+        // A few records on their way may be all that the broker has.
+        let what = format!(
+            "`{input}`: {behind} records are not settled, the oldest for {} s, and they lie in the older half of what the broker has: it lets the oldest go by size",
+            age.as_secs()
+        );
+        let more = if one.foreign { "have its owner keep more" } else { "keep more" };
+        let remedy = format!("run its {readers}, or {more} (`retention.bytes`, or `cleanup.policy=compact,delete`)");
+        report.add("shards", Level::Bad, what, remedy);
     } else if *age > LONG {
         let what = format!("`{input}`: {behind} records are not settled, the oldest for {} s", age.as_secs());
         report.add("shards", Level::Note, what, remedy(&one.topic, *read));
@@ -117,12 +130,12 @@ fn remedy(topic: &Topic, read: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_protocol::ids::PoolName;
+    use tidegate_protocol::ids::{PoolName, SourceName};
     use tidegate_spine::{Cleanup, TopicSpec};
 
     use super::*;
 
-    fn told(topic: Topic, kept: Option<u64>, seconds: u64) -> Vec<(Level, String)> {
+    fn told_of(topic: Topic, kept: Option<u64>, near_by_size: bool, seconds: u64) -> Vec<(Level, String)> {
         let spec = TopicSpec {
             name: TopicName::new("t").unwrap(),
             partitions: 1,
@@ -134,10 +147,25 @@ mod tests {
         let input = spec.name.partition(0);
         let one = Wanted { topic, spec, foreign: false, adopt: false };
         let mut report = Report::default();
-        let waiting =
-            Waiting { behind: 3, age: Duration::from_secs(seconds), kept: kept.map(Duration::from_secs), read: true };
+        let (age, kept) = (Duration::from_secs(seconds), kept.map(Duration::from_secs));
+        let waiting = Waiting { behind: 3, age, kept, near_by_size, read: true };
         tell_waiting(&mut report, &input, &one, &waiting);
         report.findings.into_iter().map(|found| (found.level, format!("{}; {}", found.what, found.remedy))).collect()
+    }
+
+    fn told(topic: Topic, kept: Option<u64>, seconds: u64) -> Vec<(Level, String)> {
+        told_of(topic, kept, false, seconds)
+    }
+
+    #[test]
+    fn what_is_in_the_older_half_of_a_log_that_shrinks_is_bad_when_it_has_waited() {
+        let source = || Topic::Raw(SourceName::new("theirs").unwrap());
+        let bad = "`t/0`: 3 records are not settled, the oldest for 61 s, and they lie in the older half of what the broker has: it lets \
+                   the oldest go by size; run its kernel, or keep more (`retention.bytes`, or `cleanup.policy=compact,delete`)";
+        assert_eq!(told_of(source(), None, true, 61), [(Level::Bad, bad.to_owned())]);
+        assert_eq!(told_of(source(), Some(1_000), true, 61), [(Level::Bad, bad.to_owned())], "by age there is time");
+        assert_eq!(told_of(source(), None, true, 60), [], "on its way");
+        assert_eq!(told_of(source(), None, false, 61)[0].0, Level::Note, "another log");
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! it is an alarm ([`is_near`]), while there is as much time left to act in.
 //!
 //! A foreign topic may also lose records by size (`retention.bytes`), or be `compact,delete`. No client can ask how many bytes a partition
-//! has: so where its start has moved while we look, a position in the older half of what is there is the alarm ([`is_in_older_half`]).
+//! has: so where its start has moved while we look, the share of its records that is unread tells ([`unread_share`]), and more than
+//! half of them is the alarm.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -24,6 +25,8 @@ use crate::metrics;
 const LOOK: Duration = Duration::from_secs(5);
 /// How often it is asked how long records are kept.
 const ASK: Duration = Duration::from_secs(60);
+/// Of a log that shrinks, more than this unread is an alarm.
+const HALF: f64 = 0.5;
 /// Longest wait for the oldest record of a partition.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -84,6 +87,7 @@ impl Positions {
                 let name = input.to_string();
                 metrics::lag(&name, 0);
                 metrics::oldest(&name, Duration::ZERO);
+                metrics::unread(&name, 0.0);
             }
         }
     }
@@ -132,10 +136,10 @@ impl Looking {
         let inputs: Vec<TopicPartition> = all.iter().map(|reached| reached.input.clone()).collect();
         let ends = self.spine.ends(&inputs).await?;
         self.ask_how_long(&inputs).await;
-        let mut found = Vec::with_capacity(all.len());
+        let (mut found, mut unread) = (Vec::with_capacity(all.len()), BTreeMap::new());
         for (reached, ends) in all.into_iter().zip(ends) {
             let unsettled = reached.unsettled(ends);
-            self.warn_of_older_half(&reached, ends);
+            unread.insert(reached.input.clone(), self.unread(&reached, ends));
             let oldest = match unsettled {
                 0 => Some(Duration::ZERO),
                 _ => age(&*self.spine, &reached.input, reached.position.max(ends.start)).await,
@@ -152,6 +156,7 @@ impl Looking {
             for behind in &found {
                 let name = behind.input.to_string();
                 metrics::lag(&name, behind.unsettled);
+                metrics::unread(&name, unread.get(&behind.input).copied().unwrap_or_default());
                 if let Some(oldest) = behind.oldest {
                     metrics::oldest(&name, oldest);
                 }
@@ -181,15 +186,16 @@ impl Looking {
         self.asked = Some(Instant::now());
     }
 
-    /// Says once that what is read next lies in the older half of a log whose start moves, and once that it no longer does.
-    fn warn_of_older_half(&mut self, reached: &Reached, ends: Ends) {
+    /// What share of a log whose start moves is unread; of any other 0. Says once that it is more than half, and once that it no longer is.
+    fn unread(&mut self, reached: &Reached, ends: Ends) -> f64 {
         let partition = &reached.input;
         if !self.shrink.contains(&partition.topic) {
             self.old.remove(partition);
-            return;
+            return 0.0;
         }
         let began = *self.began.entry(partition.clone()).or_insert(ends.start);
-        let is_old = reached.unsettled(ends) > 0 && is_in_older_half(reached.position, began, ends);
+        let share = if reached.unsettled(ends) > 0 { unread_share(reached.position, began, ends) } else { 0.0 };
+        let is_old = share > HALF;
         if is_old && self.old.insert(partition.clone()) {
             tracing::error!(
                 %partition,
@@ -200,6 +206,7 @@ impl Looking {
         } else if !is_old && self.old.remove(partition) {
             tracing::info!(%partition, "what is read next of an input is no longer in the older half of what the broker has");
         }
+        share
     }
 
     /// Says once that an input is near what is kept, and once that it no longer is.
@@ -231,7 +238,7 @@ pub(crate) fn kept(state: &TopicState) -> Option<Duration> {
 }
 
 /// Whether records of a topic go for another reason than their age alone.
-fn shrinks(state: &TopicState) -> bool {
+pub(crate) fn shrinks(state: &TopicState) -> bool {
     state.settings.as_ref().is_ok_and(|settings| {
         let other = match &settings.cleanup {
             CleanupFound::Known(_) => false,
@@ -241,9 +248,19 @@ fn shrinks(state: &TopicState) -> bool {
     })
 }
 
-/// Whether a log that began at `began` has moved on since, and `position` is in the older half of what is there.
-fn is_in_older_half(position: Offset, began: Offset, ends: Ends) -> bool {
-    ends.start > began && position.saturating_sub(ends.start) < ends.end.saturating_sub(ends.start).div_ceil(2)
+/// What share of the records there, 0 to 1, is at or above `position`, in a log whose start has moved since it was `began`; else 0.
+#[expect(clippy::cast_precision_loss, reason = "counts of records")]
+fn unread_share(position: Offset, began: Offset, ends: Ends) -> f64 {
+    let all = ends.end.saturating_sub(ends.start);
+    if ends.start <= began || all == 0 {
+        return 0.0;
+    }
+    ends.end.saturating_sub(position.max(ends.start)) as f64 / all as f64
+}
+
+/// Whether more than half of a log that has ever lost records is unread: for who looks once, and cannot know that it still loses them.
+pub(crate) fn is_near_by_size(position: Offset, ends: Ends) -> bool {
+    unread_share(position, 0, ends) > HALF
 }
 
 /// Whether half the time that records are kept is over for one of this age.
@@ -283,129 +300,5 @@ async fn age(spine: &dyn Spine, partition: &TopicPartition, position: Offset) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use tidegate_embedded::{EmbeddedOptions, EmbeddedSpine};
-    use tidegate_spine::{NewRecord, ProducerOptions, TopicSettings, TopicSpec};
-
-    use super::*;
-
-    #[test]
-    fn half_of_what_is_kept_is_near() {
-        let hour = Duration::from_secs(3_600);
-        assert!(!is_near(hour / 2, hour));
-        assert!(is_near(hour / 2 + Duration::from_millis(1), hour));
-        assert!(is_near(Duration::MAX, hour));
-    }
-
-    #[test]
-    fn the_older_half_of_a_log_whose_start_moves_is_near_its_end() {
-        let ends = |start, end| Ends { start, end };
-        assert!(!is_in_older_half(0, 0, ends(0, 100)), "nothing has gone yet");
-        assert!(is_in_older_half(59, 0, ends(20, 100)) && !is_in_older_half(60, 0, ends(20, 100)));
-        assert!(is_in_older_half(10, 0, ends(20, 100)), "gone already");
-        assert!(!is_in_older_half(100, 0, ends(100, 100)));
-        let state = |cleanup, retention_bytes| TopicState {
-            name: TopicName::new("t").unwrap(),
-            partitions: 1,
-            settings: Ok(TopicSettings { cleanup, retention_bytes, max_record_bytes: 1, broker_time: true }),
-        };
-        let log = || CleanupFound::Known(Cleanup::Log { retention_ms: Some(1) });
-        assert!(shrinks(&state(log(), Some(1))) && !shrinks(&state(log(), None)));
-        assert!(shrinks(&state(CleanupFound::Other("compact,delete".into()), None)));
-        assert!(!shrinks(&state(CleanupFound::Known(Cleanup::Keyed), None)));
-        assert!(!shrinks(&TopicState { settings: Err("denied".into()), ..state(log(), Some(1)) }), "not told");
-    }
-
-    #[tokio::test]
-    async fn a_reader_in_the_older_half_of_a_log_that_shrinks_is_told_of_until_it_has_read_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let name = TopicName::new("theirs").unwrap();
-        let spine = three_records(folder.path(), &name, None).await;
-        let latest = Latest::default();
-        let mut looking = Looking::new(Arc::clone(&spine), Arc::clone(&latest));
-        let input = name.partition(0);
-        let reached = |position| Reached { input: input.clone(), position, head: position, open: 0 };
-        locked(&latest).insert(input.clone(), reached(1));
-        looking.look().await.unwrap();
-        // As if its owner had limited its bytes: the embedded spine has no such limit.
-        looking.shrink.insert(name.clone());
-        looking.look().await.unwrap();
-        assert!(looking.old.is_empty(), "nothing has gone yet");
-        spine.trim(&input, 1).await.unwrap();
-        looking.look().await.unwrap();
-        assert!(looking.old.contains(&input));
-        locked(&latest).insert(input.clone(), reached(2));
-        looking.look().await.unwrap();
-        assert!(looking.old.is_empty());
-        // Of one that its own reader trims nothing is told.
-        looking.shrink.clear();
-        locked(&latest).insert(input.clone(), reached(1));
-        looking.look().await.unwrap();
-        assert!(looking.old.is_empty());
-    }
-
-    /// A spine with this topic, of three records.
-    async fn three_records(folder: &std::path::Path, name: &TopicName, retention_ms: Option<u64>) -> Arc<dyn Spine> {
-        let spine: Arc<dyn Spine> = Arc::new(EmbeddedSpine::open(EmbeddedOptions::new(folder)).unwrap());
-        let spec = TopicSpec {
-            name: name.clone(),
-            partitions: 1,
-            cleanup: Cleanup::Log { retention_ms },
-            max_record_bytes: 1_000,
-            broker_time: true,
-            replication: None,
-        };
-        spine.create(&spec).await.unwrap();
-        let mut producer = spine.producer(ProducerOptions::default()).await.unwrap();
-        for _ in 0..3 {
-            let record = NewRecord { value: Some(Bytes::from_static(b"job")), ..NewRecord::default() };
-            producer.append(&name.partition(0), vec![record]).await.unwrap();
-        }
-        spine
-    }
-
-    #[tokio::test]
-    async fn what_waits_for_half_the_time_that_the_broker_keeps_it_is_told_until_it_is_settled() {
-        let folder = tempfile::tempdir().unwrap();
-        let name = TopicName::new("theirs").unwrap();
-        // Whoever owns the topic keeps it that long; retention takes nothing before its first round, half a minute from now.
-        let spine = three_records(folder.path(), &name, Some(60)).await;
-        let latest = Latest::default();
-        let mut looking = Looking::new(spine, Arc::clone(&latest));
-        let input = name.partition(0);
-        let reached = |position, head, open| Reached { input: input.clone(), position, head, open };
-        locked(&latest).insert(input.clone(), reached(1, 3, 1));
-        tokio::time::timeout(Duration::from_secs(30), async {
-            while looking.near.is_empty() {
-                let found = looking.look().await.unwrap();
-                // One between it and the end is settled.
-                assert_eq!((found.len(), found[0].unsettled), (1, 1));
-            }
-        })
-        .await
-        .unwrap();
-        assert_eq!(looking.kept.get(&name), Some(&Some(Duration::from_millis(60))));
-        locked(&latest).insert(input.clone(), reached(3, 3, 0));
-        let found = looking.look().await.unwrap();
-        assert_eq!((found[0].unsettled, found[0].oldest), (0, Some(Duration::ZERO)));
-        assert!(looking.near.is_empty());
-        // Of a shard that is somebody else's nothing is told.
-        locked(&latest).clear();
-        assert!(looking.look().await.unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn what_is_kept_whatever_its_age_is_never_near() {
-        let folder = tempfile::tempdir().unwrap();
-        let name = TopicName::new("ours").unwrap();
-        let spine = three_records(folder.path(), &name, None).await;
-        let latest = Latest::default();
-        let mut looking = Looking::new(Arc::clone(&spine), Arc::clone(&latest));
-        let input = name.partition(0);
-        locked(&latest).insert(input.clone(), Reached { input: input.clone(), position: 0, head: 0, open: 0 });
-        let found = looking.look().await.unwrap();
-        assert!(found[0].unsettled == 3 && looking.near.is_empty(), "{found:?}");
-        assert_eq!(unsettled(&*spine, &latest, std::slice::from_ref(&input)).await.unwrap(), 3);
-    }
-}
+#[path = "lag_tests.rs"]
+mod tests;

@@ -27,7 +27,7 @@ pub use figures::Left;
 pub(crate) use gateway::GatewayHosting;
 pub use gateway::{commands, fleet, follow_view, progress, submitters, view_of};
 pub(crate) use kernel::{SourceHosting, kernels};
-pub(crate) use lag::{is_near, kept};
+pub(crate) use lag::{is_near, is_near_by_size, kept, shrinks};
 pub(crate) use limits::{LimitsHosting, limits};
 pub(crate) use scheduler::{PoolHosting, schedulers, sources_of};
 pub use shards::{RoleError, StandsStill};
