@@ -53,9 +53,10 @@ impl Peaks {
         Ok(())
     }
 
-    /// Whether each gauge has been as high as it may be: only then has a bound held anything back.
+    /// Whether each gauge has been at half of what it may be at least: where there is far more, only then has a bound held anything
+    /// back. A window's parts for other buckets, and for what comes back from `overflow`, may stay free.
     pub(super) fn are_reached(&self) -> bool {
-        self.gauges.iter().all(|(_, most, peak)| peak.is_some_and(|peak| peak >= f64::from(*most)))
+        self.gauges.iter().all(|(_, most, peak)| peak.is_some_and(|peak| peak * 2.0 >= f64::from(*most)))
     }
 
     /// For the run's notes.

@@ -148,10 +148,11 @@ impl Run {
         self.note(&format!("{waiting} jobs wait; writing, judging and reading them along took {took:.1} s"));
         // Nothing ends yet: what has a bound is as high as it gets.
         let (ground, peaks) = (&mut self.ground, &mut self.peaks);
-        until(STUCK, "what waits and what is known are as many as they may be", || {
+        until(STUCK, "what waits and what is known come to what they may be", || {
             ground.weigh(peaks)?;
             Ok((!self.plan.is_bounded() || peaks.are_reached()).then_some(()))
-        })?;
+        })
+        .with_context(|| format!("{peaks:?}"))?;
         Ok(())
     }
 
