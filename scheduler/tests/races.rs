@@ -67,7 +67,9 @@ impl Race {
                     self.stale = self.token.replace(*token);
                 }
                 SchedulerFact::CancelAsked { again, .. } => self.called_off |= !again,
-                SchedulerFact::JobRetried { .. } => assert!(!self.called_off, "to be tried again after it was called off"),
+                SchedulerFact::JobRetried { .. } => {
+                    assert!(!self.called_off, "to be tried again after it was called off")
+                }
                 SchedulerFact::JobFinished { outcome, by, .. } => {
                     let by = by.as_ref().map(|by| by.token);
                     assert!(by.is_none() || by == self.token, "ended by {by:?}, {:?} has it", self.token);
@@ -204,7 +206,8 @@ fn races(seeds: u64, copies: usize) {
         let mut dice = Dice(seed);
         let tuning = Tuning { cancel_grace_ms: 3_000, max_attempts: 3, ..Tuning::default() };
         let shard = Shard::new(layout(), &tuning);
-        let mut race = Race { shard, token: None, stale: None, ends: Vec::new(), told: 0, called_off: false, copies, met: None };
+        let mut race =
+            Race { shard, token: None, stale: None, ends: Vec::new(), told: 0, called_off: false, copies, met: None };
         // Ahead of its job there is nothing to call off yet: it ends all the same.
         let (crossing, early) = (seed % 2 == 0, seed % 2 == 1 && dice.below(4) == 0);
         if early {

@@ -12,7 +12,8 @@ use super::leases::scheduler_shard;
 use super::members::Members;
 use super::parts::{self, BUCKETS, KERNELS, LANES, named};
 use super::planted::{
-    AnyToken, ByRecord, FailOpen, Forgetful, Forgets, OtherInput, RevokedLives, RunsExpired, SameLife, Unheard, Wish, WishLost,
+    AnyToken, ByRecord, FailOpen, Forgetful, Forgets, OtherInput, RevokedLives, RunsExpired, SameLife, Unheard, Wish,
+    WishLost,
 };
 use super::policies::Policies;
 use super::wishes::{self, Wishes};
