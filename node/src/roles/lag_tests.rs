@@ -45,7 +45,7 @@ async fn a_reader_in_the_older_half_of_a_log_that_shrinks_is_told_of_until_it_ha
     let (folder, heard) = (tempfile::tempdir().unwrap(), Heard::default());
     let _heard = heard.listens();
     let name = TopicName::new("theirs").unwrap();
-    let spine = Limited::new(three_records(folder.path(), &name, None).await);
+    let spine: Arc<dyn Spine> = Arc::new(Limited(three_records(folder.path(), &name, None).await));
     let latest = Latest::default();
     let mut looking = Looking::new(Arc::clone(&spine), Arc::clone(&latest));
     let input = name.partition(0);
@@ -182,12 +182,6 @@ impl metrics_crate::GaugeFn for Heard {
 
 /// A spine whose owner has limited the bytes of every topic: the embedded one has no such limit.
 struct Limited(Arc<dyn Spine>);
-
-impl Limited {
-    fn new(inner: Arc<dyn Spine>) -> Arc<dyn Spine> {
-        Arc::new(Self(inner))
-    }
-}
 
 impl Layer for Limited {
     fn behind(&self) -> &dyn Spine {
