@@ -218,8 +218,7 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
         look(broker, &all);
         let relays = specs.iter().zip(&relays);
         let snapshots: usize = relays.map(|(spec, make)| judge::relay(broker, spec, &dead, make, verdicts)).sum();
-        let again = specs.iter().flat_map(|spec| judge::settled_and_given_up(broker, spec)).collect();
-        let sink = judge::sink(broker, &behind, &dead, &again, &make_sink, verdicts);
+        let sink = judge::sink(broker, &behind, &dead, &make_sink, verdicts);
         Judged { snapshots: snapshots + sink, ..Judged::default() }
     })
 }
