@@ -7,7 +7,7 @@
 //! Marks trust what they are given: whoever reads checks first that fences and messages are genuine, for what is not must
 //! neither move a mark nor make a sender known.
 
-use tidegate_protocol::control::{Kind, SenderMark, Stamp};
+use tidegate_protocol::control::{Heard, Kind, SenderMark, Stamp};
 use tidegate_protocol::ids::SenderId;
 use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::proof::Refused;
@@ -87,6 +87,14 @@ pub(crate) enum Sign {
     Message { sender: u32, stamp: Stamp },
 }
 
+impl Sign {
+    /// The sender's number.
+    pub(crate) const fn sender(self) -> usize {
+        let (Self::Fence { sender, .. } | Self::Message { sender, .. }) = self;
+        sender as usize
+    }
+}
+
 /// The marks of one sealed partition.
 #[derive(Debug, Clone, Default)]
 pub struct Marks {
@@ -118,6 +126,18 @@ impl Marks {
         self.late = true;
         for mark in &mut self.senders {
             mark.rejoins = true;
+        }
+    }
+
+    /// What its sender was heard by is gone.
+    pub(crate) fn heard(&mut self, Heard { sender, epoch, last, .. }: Heard) {
+        let number = self.senders.iter().position(|mark| mark.sender == sender).unwrap_or(self.senders.len());
+        if number == self.senders.len() {
+            self.senders.push(SenderMark { sender, fence: 0, next: None, last: None, rejoins: false });
+        }
+        if let Some(mark) = self.senders.get_mut(number) {
+            mark.fence = mark.fence.max(epoch);
+            mark.last = mark.last.max(last);
         }
     }
 

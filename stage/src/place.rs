@@ -1,15 +1,19 @@
 //! A shard's place in one input partition: what is settled, what is open, and the senders' marks at the position.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use tidegate_protocol::address::Offset;
-use tidegate_protocol::control::{Place, SenderMark, Stamp};
+use tidegate_protocol::control::{Heard, Place, SenderMark, Stamp};
 use tidegate_protocol::proof::Refused;
 use tidegate_spine::Record;
 
+use self::above::{Above, Saying};
 use crate::Rules;
 use crate::marks::{Belief, Drop, Marks, Sign};
 use crate::ranges::Ranges;
+
+mod above;
 
 /// What the runner does with a record it has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +26,27 @@ pub(crate) enum Admission {
     Drop(Drop),
     /// Not believed, and the stage is told.
     Refuse(Drop),
+}
+
+/// A record between the position and the head.
+#[derive(Debug, Clone, Copy)]
+struct Signed {
+    offset: Offset,
+    sign: Sign,
+    /// A message that was believed, or a fence that raised its sender's.
+    heard: bool,
+}
+
+impl Signed {
+    fn saying(self) -> Option<Saying> {
+        let Self { offset, sign, heard } = self;
+        heard.then(|| match sign {
+            Sign::Fence { sender, epoch } => Saying { offset, sender, epoch, last: None },
+            Sign::Message { sender, stamp: Stamp { epoch, group, index, .. } } => {
+                Saying { offset, sender, epoch, last: Some((group, index)) }
+            }
+        })
+    }
 }
 
 /// The place in one input.
@@ -45,8 +70,9 @@ pub(crate) struct InputPlace {
     fresh: Ranges,
     /// Marks at the position, and the records between it and the head that move them.
     base: Marks,
-    signs: VecDeque<(Offset, Sign)>,
+    signs: VecDeque<Signed>,
     head: Marks,
+    above: Above,
     /// What groups have recorded, a snapshot's word aside: the next owner may replay without that snapshot, so what it
     /// alone has told is recorded again before anything builds on it.
     recorded: (Option<Offset>, Vec<SenderMark>),
@@ -70,6 +96,7 @@ impl InputPlace {
             base: Marks::new(Vec::new(), rules),
             signs: VecDeque::new(),
             head: Marks::new(Vec::new(), rules),
+            above: Above::default(),
             recorded: (None, Vec::new()),
             known: false,
         }
@@ -90,6 +117,7 @@ impl InputPlace {
                 self.done.insert(*from, *to);
             }
         }
+        self.above.fold(&place.heard, self.read.max(place.position));
         // Groups behind a snapshot may say less than it does: it counts as settled what was still on its way. Marks of
         // a lower position would drop what stands between.
         if place.position < self.read {
@@ -124,6 +152,7 @@ impl InputPlace {
     /// Ends replay: reading starts at the position returned, `None` for the log's start.
     pub(crate) fn begin(&mut self) -> Option<Offset> {
         self.done.trim_below(self.read);
+        self.above.begin(self.read);
         self.head = self.base.clone();
         self.known.then_some(self.read)
     }
@@ -133,6 +162,9 @@ impl InputPlace {
     pub(crate) fn lose(&mut self, start: Offset) {
         self.read = self.read.max(start);
         self.done.trim_below(self.read);
+        for heard in self.above.lose(self.read).filter(|_| self.rules.heard_above) {
+            self.base.heard(heard);
+        }
         self.base.lose();
         self.head = self.base.clone();
         // To be recorded, whatever it was.
@@ -176,15 +208,37 @@ impl InputPlace {
                 Belief::Control | Belief::Believed { .. } => Admission::Skip,
             };
         };
-        self.signs.push_back((record.offset, sign));
-        match self.head.meet_sign(sign) {
-            Belief::Control => Admission::Skip,
+        let fenced = |marks: &Marks| marks.senders().get(sign.sender()).map(|mark| mark.fence);
+        let before = fenced(&self.head);
+        let belief = self.head.meet_sign(sign);
+        let heard = matches!(belief, Belief::Believed { .. }) || fenced(&self.head) > before;
+        self.signs.push_back(Signed { offset: record.offset, sign, heard });
+        let told = heard && self.above.tells(record.offset, self.head.senders().get(sign.sender()));
+        match belief {
+            Belief::Control => {
+                if heard && !told {
+                    self.above.tell(record.offset);
+                }
+                Admission::Skip
+            }
             Belief::Dropped(why) => self.turn_away(record.offset, why),
-            Belief::Believed { sender, stamp } if self.admit(record.offset) => {
+            Belief::Believed { sender, stamp } if self.believe(record.offset, told) => {
                 Admission::Deliver(Some((sender, stamp)))
             }
             Belief::Believed { .. } => Admission::Skip,
         }
+    }
+
+    /// Whether a message that is believed is to be decided. With `told` a fact speaks of it; one that was decided and is not
+    /// told of must be.
+    fn believe(&mut self, offset: Offset, told: bool) -> bool {
+        let admitted = self.admit(offset);
+        if told && self.open.contains(&offset) {
+            self.above.hold(offset);
+        } else if !told && !admitted {
+            self.above.tell(offset);
+        }
+        admitted
     }
 
     fn turn_away(&mut self, offset: Offset, why: Drop) -> Admission {
@@ -208,8 +262,16 @@ impl InputPlace {
     pub(crate) fn decided(&mut self, offset: Offset) {
         if offset >= self.read {
             self.ahead.insert(offset);
-        } else if self.open.contains(&offset) {
-            self.leaving.insert(offset);
+        } else if self.open.contains(&offset) && self.leaving.insert(offset) && self.sealed {
+            self.above.tell(offset);
+        }
+    }
+
+    /// A fact was decided that speaks of this record and leaves it open.
+    pub(crate) fn held(&mut self, offset: Offset) {
+        if self.sealed && self.open.contains(&offset) {
+            self.above.hold(offset);
+            self.above.tell(offset);
         }
     }
 
@@ -221,7 +283,8 @@ impl InputPlace {
     /// An input is done with.
     pub(crate) fn settle(&mut self, offset: Offset) {
         let ahead = self.ahead.remove(&offset);
-        self.leaving.remove(&offset);
+        let told = self.leaving.remove(&offset) || ahead;
+        self.above.settle(offset);
         let (from, to) = if self.open.remove(&offset) {
             // The lowest one moves the position instead.
             let Some(before) = self.open.range(..offset).next_back() else { return };
@@ -233,6 +296,9 @@ impl InputPlace {
         };
         self.done.insert(from, to);
         self.fresh.insert(from, to);
+        if self.sealed && !told {
+            self.above.tell(offset);
+        }
     }
 
     /// Lowest offset not yet settled.
@@ -280,13 +346,43 @@ impl InputPlace {
 
     fn advance_base(&mut self) {
         let position = self.position();
-        while let Some((offset, sign)) = self.signs.front().copied() {
+        while let Some(Signed { offset, sign, .. }) = self.signs.front().copied() {
             if offset >= position {
                 break;
             }
             self.base.meet_sign(sign);
             self.signs.pop_front();
         }
+    }
+
+    /// Runs of those of the records that were heard.
+    fn heard(&self, records: impl Iterator<Item = Signed>) -> Vec<Heard> {
+        let staying = |o: &Offset| !self.leaving.contains(o) && !self.ahead.contains(o);
+        let parted = |before: Offset, next: Offset| {
+            self.open.range((Bound::Excluded(before), Bound::Included(next))).any(staying)
+        };
+        above::runs(records.filter_map(Signed::saying), self.head.senders(), parted)
+    }
+
+    /// What was heard above the position since the last call.
+    fn fresh_heard(&mut self) -> Vec<Heard> {
+        let fresh = self.above.take_fresh();
+        let sign = |offset: Offset| {
+            let number = self.signs.binary_search_by_key(&offset, |signed| signed.offset).ok()?;
+            self.signs.get(number).copied()
+        };
+        self.heard(fresh.into_iter().filter_map(sign))
+    }
+
+    /// All that was heard above the position.
+    fn all_heard(&self) -> Vec<Heard> {
+        let spoken_of = |signed: &Signed| {
+            let done = self.done.contains(signed.offset) || self.above.holds(signed.offset);
+            done || matches!(signed.sign, Sign::Fence { .. })
+        };
+        let mut heard: Vec<Heard> = self.above.unread().filter(|told| told.to >= self.position()).cloned().collect();
+        heard.extend(self.heard(self.signs.iter().copied().filter(spoken_of)));
+        heard
     }
 
     /// What changed since the last call, for the group about to be sealed.
@@ -298,7 +394,9 @@ impl InputPlace {
         let senders: Vec<SenderMark> =
             self.base.senders().iter().filter(|mark| !self.recorded.1.contains(mark)).cloned().collect();
         let settled: Vec<_> = self.fresh.iter().collect();
-        if self.known && self.recorded.0 == Some(position) && senders.is_empty() && settled.is_empty() {
+        let heard = self.fresh_heard();
+        let same = senders.is_empty() && settled.is_empty() && heard.is_empty();
+        if self.known && self.recorded.0 == Some(position) && same {
             return None;
         }
         self.known = true;
@@ -307,7 +405,7 @@ impl InputPlace {
         }
         self.recorded.0 = Some(position);
         self.fresh.clear();
-        Some(Place { input, position, settled, senders, late: self.base.is_late() })
+        Some(Place { input, position, settled, senders, heard, late: self.base.is_late() })
     }
 
     /// The whole place as it will be once `also` (inputs whose facts are on their way) is settled.
@@ -323,10 +421,12 @@ impl InputPlace {
             debug_assert!(!then.done.contains(*open), "an open record is not settled");
         }
         let (settled, senders) = (then.done.iter().collect(), then.base.senders().to_vec());
-        Place { input, position, settled, senders, late: then.base.is_late() }
+        Place { input, position, settled, senders, heard: then.all_heard(), late: then.base.is_late() }
     }
 }
 
+#[cfg(test)]
+mod losses;
 #[cfg(test)]
 mod owners;
 
@@ -354,7 +454,7 @@ mod tests {
         assert_eq!(place.record(0), None, "nothing changed since");
 
         let mut next = InputPlace::new(false, Rules::default());
-        next.fold(&Place { input: 0, position: 1, settled: vec![(4, 5), (9, 10)], senders: vec![], late: false });
+        next.fold(&Place { position: 1, settled: vec![(4, 5), (9, 10)], ..Place::default() });
         assert_eq!(next.begin(), Some(1));
         let delivered: Vec<_> = [1, 4, 5, 9, 10]
             .into_iter()
@@ -366,7 +466,7 @@ mod tests {
     #[test]
     fn a_record_that_is_decided_before_it_is_read_again_is_not_decided_twice() {
         let mut place = InputPlace::new(false, Rules::default());
-        place.fold(&Place { input: 0, position: 3, settled: vec![], senders: vec![], late: false });
+        place.fold(&Place { position: 3, ..Place::default() });
         assert_eq!(place.begin(), Some(3));
         for offset in [3, 4] {
             place.decided(offset);
@@ -384,8 +484,8 @@ mod tests {
         let sender = tidegate_protocol::ids::SenderId::new("kernel.raw/0").unwrap();
         let mark = |fence| SenderMark { sender: sender.clone(), fence, next: Some(0), last: None, rejoins: false };
         let mut place = InputPlace::new(true, Rules::default());
-        place.fold(&Place { input: 0, position: 10, settled: vec![], senders: vec![mark(33)], late: false });
-        place.fold(&Place { input: 0, position: 3, settled: vec![(12, 13)], senders: vec![mark(9)], late: false });
+        place.fold(&Place { position: 10, senders: vec![mark(33)], ..Place::default() });
+        place.fold(&Place { position: 3, settled: vec![(12, 13)], senders: vec![mark(9)], ..Place::default() });
         assert_eq!(place.begin(), Some(10));
         assert_eq!(place.marks().senders(), [mark(33)]);
         assert!(place.done.contains(12), "what it settled above still counts");
@@ -397,7 +497,7 @@ mod tests {
         let mark = SenderMark { sender, fence: 5, next: Some(3), last: Some((7, 0)), rejoins: false };
         let start = |settled| {
             let mut place = InputPlace::new(true, Rules::default());
-            place.fold(&Place { input: 0, position: 10, settled, senders: vec![mark.clone()], late: false });
+            place.fold(&Place { position: 10, settled, senders: vec![mark.clone()], ..Place::default() });
             place.begin();
             place
         };
