@@ -219,7 +219,8 @@ impl Marks {
 }
 
 fn believe(mark: &mut SenderMark, stamp: Stamp, rules: Rules, late: bool) -> Result<(), Drop> {
-    let begins = late && mark.last.is_none() && (mark.fence == 0 || stamp.epoch == mark.fence);
+    // No message stands before the fence of its epoch: one that was not met is among what is gone.
+    let begins = late && (stamp.epoch > mark.fence || (mark.last.is_none() && stamp.epoch == mark.fence));
     if begins || (mark.rejoins && stamp.epoch >= mark.fence) {
         mark.fence = stamp.epoch;
         mark.next = Some(stamp.sequence);
@@ -314,6 +315,11 @@ mod tests {
             (message(7, 4, 9, 0), "believed"),
             (message(7, 6, 11, 0), "gap"),
             (message(2, 1, 12, 0), "below_fence"),
+            // A former owner was the first to be heard; the working one is not shut out until its next takeover.
+            (message(9, 5, 13, 0), "believed"),
+            (message(9, 6, 14, 0), "believed"),
+            (message(7, 7, 15, 0), "below_fence"),
+            (message(9, 8, 16, 0), "gap"),
         ];
         for (sign, expected) in steps {
             assert_eq!(said(marks.meet_sign(sign)), expected, "{sign:?}");
