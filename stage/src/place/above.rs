@@ -84,9 +84,9 @@ impl Above {
         fresh
     }
 
-    /// What was told of what is not read again yet.
-    pub(crate) fn unread(&self) -> impl Iterator<Item = &Heard> {
-        self.near.iter().chain(&self.told)
+    /// What was told of what is not read again yet; `read` comes next.
+    pub(crate) fn unread(&self, read: Offset) -> impl Iterator<Item = &Heard> {
+        self.near.iter().chain(&self.told).filter(move |told| told.to >= read)
     }
 }
 
