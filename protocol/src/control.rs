@@ -183,7 +183,7 @@ pub struct Place {
     #[serde(rename = "h", default, skip_serializing_if = "Vec::is_empty")]
     pub heard: Vec<Heard>,
     /// Reading began when the log's first records were gone: the first message of a sender not met before is taken as it
-    /// comes.
+    /// comes, and one of a higher epoch than the fence stands for a fence that is gone.
     #[serde(rename = "l", default, skip_serializing_if = "is_false")]
     pub late: bool,
 }

@@ -99,7 +99,8 @@ impl Sign {
 #[derive(Debug, Clone, Default)]
 pub struct Marks {
     senders: Vec<SenderMark>,
-    /// The log's start was already gone when reading began: the first message of a sender sets the baseline.
+    /// The log's start was already gone when reading began: the first message of a sender sets the baseline, and one of a
+    /// higher epoch than the fence stands for a fence that is gone.
     late: bool,
     rules: Rules,
 }
@@ -129,7 +130,7 @@ impl Marks {
         }
     }
 
-    /// What its sender was heard by is gone.
+    /// What told this of its sender is gone: it counts all the same.
     pub(crate) fn heard(&mut self, Heard { sender, epoch, last, .. }: Heard) {
         let number = self.senders.iter().position(|mark| mark.sender == sender).unwrap_or(self.senders.len());
         if number == self.senders.len() {
