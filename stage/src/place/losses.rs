@@ -105,6 +105,7 @@ fn a_group_tells_what_it_settles_once_and_a_snapshot_all_of_it() {
     let mut place = InputPlace::new(true, Rules::default());
     place.begin_at_log_start(0);
     assert_eq!(read(&mut place), [1, 2, 3, 5, 6, 7]);
+    assert_eq!(said(Some(&place.whole(0, []))), [(4, 4, 2, None)]);
     for offset in [3, 2, 7] {
         place.decided(offset);
     }
@@ -131,9 +132,11 @@ fn a_group_tells_what_it_settles_once_and_a_snapshot_all_of_it() {
     assert_eq!(said(Some(&next.whole(0, []))), [(5, 7, 2, Some(10)), (4, 4, 2, None), (2, 3, 1, Some(7))]);
     assert_eq!(read(&mut next), [1, 5]);
     assert_eq!((said(next.record(0).as_ref()), said(Some(&next.whole(0, [])))), (vec![], all.to_vec()));
-    // What lies below the position needs no telling.
+    // What leads to nothing is told of too; what lies below the position needs no telling.
+    next.settle(5);
+    assert_eq!(said(next.record(0).as_ref()), [(5, 5, 2, Some(8))]);
     next.settle(1);
-    assert_eq!(said(Some(&next.whole(0, []))), [(5, 7, 2, Some(10))]);
+    assert_eq!((said(next.record(0).as_ref()), said(Some(&next.whole(0, [])))), (vec![], vec![]));
 }
 
 #[test]
