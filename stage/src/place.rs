@@ -40,12 +40,13 @@ struct Signed {
 impl Signed {
     fn saying(self) -> Option<Saying> {
         let Self { offset, sign, heard } = self;
-        heard.then(|| match sign {
+        let saying = match sign {
             Sign::Fence { sender, epoch } => Saying { offset, sender, epoch, last: None },
             Sign::Message { sender, stamp: Stamp { epoch, group, index, .. } } => {
                 Saying { offset, sender, epoch, last: Some((group, index)) }
             }
-        })
+        };
+        heard.then_some(saying)
     }
 }
 
