@@ -165,7 +165,7 @@ const fn is_false(value: &bool) -> bool {
 
 /// What changed of a shard's place in one input partition since the group before. The first group of an owner that began from a snapshot tells
 /// all of it again: the next owner may replay without that snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Number of the input in the group's `inputs`.
     #[serde(rename = "i")]
@@ -179,10 +179,36 @@ pub struct Place {
     /// Senders' marks as they stood at `position`, those that changed.
     #[serde(rename = "s", default, skip_serializing_if = "Vec::is_empty")]
     pub senders: Vec<SenderMark>,
+    /// What was heard at or above `position` since the group before (in a snapshot: all of it).
+    #[serde(rename = "h", default, skip_serializing_if = "Vec::is_empty")]
+    pub heard: Vec<Heard>,
     /// Reading began when the log's first records were gone: the first message of a sender not met before is taken as it
-    /// comes.
+    /// comes, and one of a higher epoch than the fence stands for a fence that is gone.
     #[serde(rename = "l", default, skip_serializing_if = "is_false")]
     pub late: bool,
+}
+
+/// A run of what one sender has written above a place's position: a fence, messages that were believed and led to something
+/// (settled, or spoken of by a fact), or the one and then the other. None of its messages between `from` and `to` is still to be
+/// decided. It counts when `from` is given up as lost: what is below `epoch` or not above `last` is no news then, wherever a copy
+/// of it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// Who.
+    #[serde(rename = "s")]
+    pub sender: SenderId,
+    /// Offset of the first of them.
+    #[serde(rename = "f")]
+    pub from: Offset,
+    /// Offset of the last of them.
+    #[serde(rename = "t")]
+    pub to: Offset,
+    /// The epoch of all of them.
+    #[serde(rename = "e")]
+    pub epoch: u64,
+    /// (group offset, index) of the last message among them.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<(Offset, u64)>,
 }
 
 /// Records of an input that were gone before they were settled, given up by an operator.

@@ -7,7 +7,7 @@
 //! Marks trust what they are given: whoever reads checks first that fences and messages are genuine, for what is not must
 //! neither move a mark nor make a sender known.
 
-use tidegate_protocol::control::{Kind, SenderMark, Stamp};
+use tidegate_protocol::control::{Heard, Kind, SenderMark, Stamp};
 use tidegate_protocol::ids::SenderId;
 use tidegate_protocol::outcome::DeadReason;
 use tidegate_protocol::proof::Refused;
@@ -87,11 +87,20 @@ pub(crate) enum Sign {
     Message { sender: u32, stamp: Stamp },
 }
 
+impl Sign {
+    /// The sender's number.
+    pub(crate) const fn sender(self) -> usize {
+        let (Self::Fence { sender, .. } | Self::Message { sender, .. }) = self;
+        sender as usize
+    }
+}
+
 /// The marks of one sealed partition.
 #[derive(Debug, Clone, Default)]
 pub struct Marks {
     senders: Vec<SenderMark>,
-    /// The log's start was already gone when reading began: the first message of a sender sets the baseline.
+    /// The log's start was already gone when reading began: the first message of a sender sets the baseline, and one of a
+    /// higher epoch than the fence stands for a fence that is gone.
     late: bool,
     rules: Rules,
 }
@@ -118,6 +127,18 @@ impl Marks {
         self.late = true;
         for mark in &mut self.senders {
             mark.rejoins = true;
+        }
+    }
+
+    /// What told this of its sender is gone: it counts all the same.
+    pub(crate) fn heard(&mut self, Heard { sender, epoch, last, .. }: Heard) {
+        let number = self.senders.iter().position(|mark| mark.sender == sender).unwrap_or(self.senders.len());
+        if number == self.senders.len() {
+            self.senders.push(SenderMark { sender, fence: 0, next: None, last: None, rejoins: false });
+        }
+        if let Some(mark) = self.senders.get_mut(number) {
+            mark.fence = mark.fence.max(epoch);
+            mark.last = mark.last.max(last);
         }
     }
 
@@ -199,7 +220,8 @@ impl Marks {
 }
 
 fn believe(mark: &mut SenderMark, stamp: Stamp, rules: Rules, late: bool) -> Result<(), Drop> {
-    let begins = late && mark.last.is_none() && (mark.fence == 0 || stamp.epoch == mark.fence);
+    // No message stands before the fence of its epoch: one that was not met is among what is gone.
+    let begins = late && (stamp.epoch > mark.fence || (mark.last.is_none() && stamp.epoch == mark.fence));
     if begins || (mark.rejoins && stamp.epoch >= mark.fence) {
         mark.fence = stamp.epoch;
         mark.next = Some(stamp.sequence);
@@ -294,6 +316,11 @@ mod tests {
             (message(7, 4, 9, 0), "believed"),
             (message(7, 6, 11, 0), "gap"),
             (message(2, 1, 12, 0), "below_fence"),
+            // A former owner was the first to be heard; the working one is not shut out until its next takeover.
+            (message(9, 5, 13, 0), "believed"),
+            (message(9, 6, 14, 0), "believed"),
+            (message(7, 7, 15, 0), "below_fence"),
+            (message(9, 8, 16, 0), "gap"),
         ];
         for (sign, expected) in steps {
             assert_eq!(said(marks.meet_sign(sign)), expected, "{sign:?}");

@@ -1,15 +1,19 @@
 //! A shard's place in one input partition: what is settled, what is open, and the senders' marks at the position.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use tidegate_protocol::address::Offset;
-use tidegate_protocol::control::{Place, SenderMark, Stamp};
+use tidegate_protocol::control::{Heard, Place, SenderMark, Stamp};
 use tidegate_protocol::proof::Refused;
 use tidegate_spine::Record;
 
+use self::above::{Above, Saying};
 use crate::Rules;
 use crate::marks::{Belief, Drop, Marks, Sign};
 use crate::ranges::Ranges;
+
+mod above;
 
 /// What the runner does with a record it has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +26,28 @@ pub(crate) enum Admission {
     Drop(Drop),
     /// Not believed, and the stage is told.
     Refuse(Drop),
+}
+
+/// A record between the position and the head.
+#[derive(Debug, Clone, Copy)]
+struct Signed {
+    offset: Offset,
+    sign: Sign,
+    /// A message that was believed, or a fence that raised its sender's.
+    heard: bool,
+}
+
+impl Signed {
+    fn saying(self) -> Option<Saying> {
+        let Self { offset, sign, heard } = self;
+        let saying = match sign {
+            Sign::Fence { sender, epoch } => Saying { offset, sender, epoch, last: None },
+            Sign::Message { sender, stamp: Stamp { epoch, group, index, .. } } => {
+                Saying { offset, sender, epoch, last: Some((group, index)) }
+            }
+        };
+        heard.then_some(saying)
+    }
 }
 
 /// The place in one input.
@@ -45,8 +71,9 @@ pub(crate) struct InputPlace {
     fresh: Ranges,
     /// Marks at the position, and the records between it and the head that move them.
     base: Marks,
-    signs: VecDeque<(Offset, Sign)>,
+    signs: VecDeque<Signed>,
     head: Marks,
+    above: Above,
     /// What groups have recorded, a snapshot's word aside: the next owner may replay without that snapshot, so what it
     /// alone has told is recorded again before anything builds on it.
     recorded: (Option<Offset>, Vec<SenderMark>),
@@ -70,6 +97,7 @@ impl InputPlace {
             base: Marks::new(Vec::new(), rules),
             signs: VecDeque::new(),
             head: Marks::new(Vec::new(), rules),
+            above: Above::default(),
             recorded: (None, Vec::new()),
             known: false,
         }
@@ -90,6 +118,7 @@ impl InputPlace {
                 self.done.insert(*from, *to);
             }
         }
+        self.above.fold(&place.heard, self.read.max(place.position));
         // Groups behind a snapshot may say less than it does: it counts as settled what was still on its way. Marks of
         // a lower position would drop what stands between.
         if place.position < self.read {
@@ -124,6 +153,7 @@ impl InputPlace {
     /// Ends replay: reading starts at the position returned, `None` for the log's start.
     pub(crate) fn begin(&mut self) -> Option<Offset> {
         self.done.trim_below(self.read);
+        self.above.begin(self.read);
         self.head = self.base.clone();
         self.known.then_some(self.read)
     }
@@ -133,6 +163,9 @@ impl InputPlace {
     pub(crate) fn lose(&mut self, start: Offset) {
         self.read = self.read.max(start);
         self.done.trim_below(self.read);
+        for heard in self.above.lose(self.read).filter(|_| self.rules.heard_above) {
+            self.base.heard(heard);
+        }
         self.base.lose();
         self.head = self.base.clone();
         // To be recorded, whatever it was.
@@ -176,15 +209,37 @@ impl InputPlace {
                 Belief::Control | Belief::Believed { .. } => Admission::Skip,
             };
         };
-        self.signs.push_back((record.offset, sign));
-        match self.head.meet_sign(sign) {
-            Belief::Control => Admission::Skip,
+        let fenced = |marks: &Marks| marks.senders().get(sign.sender()).map(|mark| mark.fence);
+        let before = fenced(&self.head);
+        let belief = self.head.meet_sign(sign);
+        let heard = matches!(belief, Belief::Believed { .. }) || fenced(&self.head) > before;
+        self.signs.push_back(Signed { offset: record.offset, sign, heard });
+        let told = heard && self.above.tells(record.offset, self.head.senders().get(sign.sender()));
+        match belief {
+            Belief::Control => {
+                if heard && !told {
+                    self.above.tell(record.offset);
+                }
+                Admission::Skip
+            }
             Belief::Dropped(why) => self.turn_away(record.offset, why),
-            Belief::Believed { sender, stamp } if self.admit(record.offset) => {
+            Belief::Believed { sender, stamp } if self.believe(record.offset, told) => {
                 Admission::Deliver(Some((sender, stamp)))
             }
             Belief::Believed { .. } => Admission::Skip,
         }
+    }
+
+    /// Whether a message that is believed is to be decided. With `told` a fact speaks of it; one that was decided and is not
+    /// told of must be.
+    fn believe(&mut self, offset: Offset, told: bool) -> bool {
+        let admitted = self.admit(offset);
+        if told && self.open.contains(&offset) {
+            self.above.hold(offset);
+        } else if !told && !admitted {
+            self.above.tell(offset);
+        }
+        admitted
     }
 
     fn turn_away(&mut self, offset: Offset, why: Drop) -> Admission {
@@ -208,8 +263,16 @@ impl InputPlace {
     pub(crate) fn decided(&mut self, offset: Offset) {
         if offset >= self.read {
             self.ahead.insert(offset);
-        } else if self.open.contains(&offset) {
-            self.leaving.insert(offset);
+        } else if self.open.contains(&offset) && self.leaving.insert(offset) && self.sealed {
+            self.above.tell(offset);
+        }
+    }
+
+    /// A fact was decided that speaks of this record and leaves it open.
+    pub(crate) fn held(&mut self, offset: Offset) {
+        if self.sealed && self.open.contains(&offset) {
+            self.above.hold(offset);
+            self.above.tell(offset);
         }
     }
 
@@ -221,7 +284,8 @@ impl InputPlace {
     /// An input is done with.
     pub(crate) fn settle(&mut self, offset: Offset) {
         let ahead = self.ahead.remove(&offset);
-        self.leaving.remove(&offset);
+        let told = self.leaving.remove(&offset) || ahead;
+        self.above.settle(offset);
         let (from, to) = if self.open.remove(&offset) {
             // The lowest one moves the position instead.
             let Some(before) = self.open.range(..offset).next_back() else { return };
@@ -233,6 +297,9 @@ impl InputPlace {
         };
         self.done.insert(from, to);
         self.fresh.insert(from, to);
+        if self.sealed && !told {
+            self.above.tell(offset);
+        }
     }
 
     /// Lowest offset not yet settled.
@@ -280,13 +347,43 @@ impl InputPlace {
 
     fn advance_base(&mut self) {
         let position = self.position();
-        while let Some((offset, sign)) = self.signs.front().copied() {
+        while let Some(Signed { offset, sign, .. }) = self.signs.front().copied() {
             if offset >= position {
                 break;
             }
             self.base.meet_sign(sign);
             self.signs.pop_front();
         }
+    }
+
+    /// Runs of those of the records that were heard.
+    fn heard(&self, records: impl Iterator<Item = Signed>) -> Vec<Heard> {
+        let staying = |o: &Offset| !self.leaving.contains(o) && !self.ahead.contains(o);
+        let parted = |before: Offset, next: Offset| {
+            self.open.range((Bound::Excluded(before), Bound::Included(next))).any(staying)
+        };
+        above::runs(records.filter_map(Signed::saying), self.head.senders(), parted)
+    }
+
+    /// What was heard above the position since the last call.
+    fn fresh_heard(&mut self) -> Vec<Heard> {
+        let fresh = self.above.take_fresh();
+        let sign = |offset: Offset| {
+            let number = self.signs.binary_search_by_key(&offset, |signed| signed.offset).ok()?;
+            self.signs.get(number).copied()
+        };
+        self.heard(fresh.into_iter().filter_map(sign))
+    }
+
+    /// All that was heard above the position.
+    fn all_heard(&self) -> Vec<Heard> {
+        let spoken_of = |signed: &Signed| {
+            let done = self.done.contains(signed.offset) || self.above.holds(signed.offset);
+            done || matches!(signed.sign, Sign::Fence { .. })
+        };
+        let mut heard: Vec<Heard> = self.above.unread(self.read).cloned().collect();
+        heard.extend(self.heard(self.signs.iter().copied().filter(spoken_of)));
+        heard
     }
 
     /// What changed since the last call, for the group about to be sealed.
@@ -298,7 +395,9 @@ impl InputPlace {
         let senders: Vec<SenderMark> =
             self.base.senders().iter().filter(|mark| !self.recorded.1.contains(mark)).cloned().collect();
         let settled: Vec<_> = self.fresh.iter().collect();
-        if self.known && self.recorded.0 == Some(position) && senders.is_empty() && settled.is_empty() {
+        let heard = self.fresh_heard();
+        let same = senders.is_empty() && settled.is_empty() && heard.is_empty();
+        if self.known && self.recorded.0 == Some(position) && same {
             return None;
         }
         self.known = true;
@@ -307,7 +406,7 @@ impl InputPlace {
         }
         self.recorded.0 = Some(position);
         self.fresh.clear();
-        Some(Place { input, position, settled, senders, late: self.base.is_late() })
+        Some(Place { input, position, settled, senders, heard, late: self.base.is_late() })
     }
 
     /// The whole place as it will be once `also` (inputs whose facts are on their way) is settled.
@@ -323,169 +422,14 @@ impl InputPlace {
             debug_assert!(!then.done.contains(*open), "an open record is not settled");
         }
         let (settled, senders) = (then.done.iter().collect(), then.base.senders().to_vec());
-        Place { input, position, settled, senders, late: then.base.is_late() }
+        Place { input, position, settled, senders, heard: then.all_heard(), late: then.base.is_late() }
     }
 }
 
+#[cfg(test)]
+mod losses;
 #[cfg(test)]
 mod owners;
 
 #[cfg(test)]
-mod tests {
-    use tidegate_spine::Headers;
-
-    use super::*;
-
-    fn record(offset: Offset) -> Record {
-        Record { offset, timestamp_ms: 0, key: None, value: None, headers: Headers::new() }
-    }
-
-    #[test]
-    fn the_position_is_the_lowest_open_offset_and_what_is_settled_above_it_is_skipped_after_a_takeover() {
-        let mut place = InputPlace::new(false, Rules::default());
-        for offset in [0, 1, 4, 5, 9] {
-            assert_eq!(place.meet(&record(offset), Ok(())), Admission::Deliver(None));
-        }
-        for offset in [0, 4, 9] {
-            place.settle(offset);
-        }
-        let recorded = place.record(0).unwrap();
-        assert_eq!((recorded.position, recorded.settled), (1, vec![(2, 5), (6, 10)]));
-        assert_eq!(place.record(0), None, "nothing changed since");
-
-        let mut next = InputPlace::new(false, Rules::default());
-        next.fold(&Place { input: 0, position: 1, settled: vec![(4, 5), (9, 10)], senders: vec![], late: false });
-        assert_eq!(next.begin(), Some(1));
-        let delivered: Vec<_> = [1, 4, 5, 9, 10]
-            .into_iter()
-            .filter(|o| next.meet(&record(*o), Ok(())) == Admission::Deliver(None))
-            .collect();
-        assert_eq!(delivered, [1, 5, 10]);
-    }
-
-    #[test]
-    fn a_record_that_is_decided_before_it_is_read_again_is_not_decided_twice() {
-        let mut place = InputPlace::new(false, Rules::default());
-        place.fold(&Place { input: 0, position: 3, settled: vec![], senders: vec![], late: false });
-        assert_eq!(place.begin(), Some(3));
-        for offset in [3, 4] {
-            place.decided(offset);
-        }
-        place.settle(4);
-        let delivered: Vec<_> =
-            [3, 4, 5].into_iter().filter(|o| place.meet(&record(*o), Ok(())) == Admission::Deliver(None)).collect();
-        assert_eq!((delivered, place.position()), (vec![5], 3));
-        place.settle(3);
-        assert_eq!(place.position(), 5);
-    }
-
-    #[test]
-    fn a_group_that_says_less_than_the_snapshot_before_it_does_not_take_marks_back() {
-        let sender = tidegate_protocol::ids::SenderId::new("kernel.raw/0").unwrap();
-        let mark = |fence| SenderMark { sender: sender.clone(), fence, next: Some(0), last: None, rejoins: false };
-        let mut place = InputPlace::new(true, Rules::default());
-        place.fold(&Place { input: 0, position: 10, settled: vec![], senders: vec![mark(33)], late: false });
-        place.fold(&Place { input: 0, position: 3, settled: vec![(12, 13)], senders: vec![mark(9)], late: false });
-        assert_eq!(place.begin(), Some(10));
-        assert_eq!(place.marks().senders(), [mark(33)]);
-        assert!(place.done.contains(12), "what it settled above still counts");
-    }
-
-    #[test]
-    fn what_is_not_genuine_moves_no_mark_makes_no_sender_known_and_is_told_once() {
-        let sender = tidegate_protocol::ids::SenderId::new("kernel.raw/0").unwrap();
-        let mark = SenderMark { sender, fence: 5, next: Some(3), last: Some((7, 0)), rejoins: false };
-        let start = |settled| {
-            let mut place = InputPlace::new(true, Rules::default());
-            place.fold(&Place { input: 0, position: 10, settled, senders: vec![mark.clone()], late: false });
-            place.begin();
-            place
-        };
-        let message = |sender: &'static str, epoch: &'static str, stamp: &'static str| {
-            let headers = [("tg-sender", sender), ("tg-epoch", epoch), ("tg-stamp", stamp)];
-            Record { headers: Headers::from_iter(headers), ..record(10) }
-        };
-        let forged = Refused::Distrusted(tidegate_protocol::signature::Distrust::BadSignature);
-        let fence = Record {
-            headers: Headers::from_iter([("tg-sender", "kernel.raw/0"), ("tg-epoch", "9"), ("tg-kind", "fence")]),
-            ..record(10)
-        };
-        for record in [message("kernel.raw/0", "5", "3 8 0"), message("kernel.raw/7", "1", "0 1 0"), fence.clone()] {
-            let mut place = start(vec![]);
-            assert_eq!(place.meet(&record, Err(forged)), Admission::Refuse(Drop::Refused(forged)));
-            assert_eq!(place.marks().senders(), std::slice::from_ref(&mark));
-            place.settle(10);
-            assert_eq!((place.position(), place.record(0).map(|p| p.senders.len())), (11, Some(0)));
-            assert_eq!(start(vec![(10, 11)]).meet(&record, Err(forged)), Admission::Skip, "told before");
-        }
-        let mut place = start(vec![]);
-        assert_eq!(place.meet(&message("kernel.raw/0", "5", "2 9 0"), Ok(())), Admission::Refuse(Drop::Replayed));
-        assert_eq!(place.marks().senders(), std::slice::from_ref(&mark), "somebody's copy opens no gap");
-        assert_eq!(place.meet(&message("kernel.raw/0", "4", "9 9 0"), Ok(())), Admission::Refuse(Drop::BelowFence));
-        assert_eq!(place.meet(&fence, Ok(())), Admission::Skip);
-        assert_eq!(place.marks().senders().first().map(|mark| mark.fence), Some(9));
-    }
-
-    #[test]
-    fn a_place_is_recorded_once_before_anything_was_settled_and_again_where_reading_goes_on_behind_a_loss() {
-        let mut place = InputPlace::new(true, Rules::default());
-        assert_eq!(place.begin(), None);
-        place.begin_at_log_start(0);
-        let first = place.record(0).unwrap();
-        assert_eq!((first.position, first.late, place.record(0)), (0, false, None));
-
-        let mut next = InputPlace::new(true, Rules::default());
-        next.fold(&first);
-        assert_eq!(next.begin(), Some(0), "a log that begins higher has lost something");
-        next.lose(7);
-        let behind = next.record(0).unwrap();
-        assert_eq!((behind.position, behind.late, next.head()), (7, true, 7));
-
-        let mut last = InputPlace::new(true, Rules::default());
-        last.fold(&behind);
-        assert!((last.begin(), last.record(0)) == (Some(7), None) && last.marks().is_late());
-    }
-
-    #[test]
-    fn what_is_about_to_leave_needs_not_make_way() {
-        let mut place = InputPlace::new(false, Rules::default());
-        for offset in 0..20 {
-            place.meet(&record(offset), Ok(()));
-        }
-        for offset in (1..20).step_by(2) {
-            place.settle(offset);
-        }
-        assert_eq!((place.excess(30, 9), place.excess(30, 3), place.excess(14, 9)), (1, 7, 4));
-        place.decided(0);
-        assert_eq!((place.excess(30, 9), place.excess(30, 3), place.excess(14, 9)), (0, 6, 3));
-        assert_eq!(place.staying().next(), Some(2));
-    }
-
-    #[test]
-    fn what_has_no_record_makes_no_range_of_its_own() {
-        let mut place = InputPlace::new(false, Rules::default());
-        for offset in [0, 2, 3, 7, 9, 11] {
-            place.meet(&record(offset), Ok(()));
-        }
-        assert_eq!((place.waiting(), place.excess(30, 0)), (6, 0), "gaps alone");
-        place.settle(3);
-        place.settle(7);
-        let whole = place.whole(0, []);
-        assert_eq!((whole.position, whole.settled, place.excess(30, 0)), (0, vec![(3, 9)], 1));
-        place.settle(11);
-        let recorded = place.record(0).unwrap();
-        assert_eq!((recorded.position, recorded.settled), (0, vec![(3, 9), (10, 12)]));
-    }
-
-    #[test]
-    fn a_whole_place_counts_what_is_on_its_way_as_settled() {
-        let mut place = InputPlace::new(false, Rules::default());
-        for offset in 0..6 {
-            place.meet(&record(offset), Ok(()));
-        }
-        place.settle(0);
-        let whole = place.whole(0, [1, 4]);
-        assert_eq!((whole.position, whole.settled), (2, vec![(4, 5)]));
-        assert_eq!(place.position(), 1, "the place itself is unchanged");
-    }
-}
+mod tests;

@@ -24,6 +24,8 @@ pub struct Rules {
     pub snapshot_of_prefix: bool,
     /// A place has the settled ranges above its position.
     pub place_ranges: bool,
+    /// A place has what was believed above its position, for when that is given up as lost.
+    pub heard_above: bool,
     /// What is not signed by a key that may say so is not acted on.
     pub signatures: bool,
     /// What is due fires only after control inputs have been read up to an end fetched afterwards.
@@ -48,6 +50,7 @@ impl Default for Rules {
             message_sequence: true,
             snapshot_of_prefix: true,
             place_ranges: true,
+            heard_above: true,
             signatures: true,
             read_before_due: true,
             lost_is_given_up: true,

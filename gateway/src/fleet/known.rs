@@ -540,8 +540,7 @@ mod tests {
             input: 1,
             position,
             settled: settled.to_vec(),
-            senders: Vec::new(),
-            late: false,
+            ..Place::default()
         };
         known.moved(&inputs, &[place(4, &[(6, 8), (10, 13)])]);
         let placed = |known: &Known| known.place(&topic.partition(1));

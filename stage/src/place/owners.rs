@@ -8,15 +8,15 @@ use tidegate_spine::Headers;
 use super::*;
 
 /// The same numbers for the same seed.
-struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
-    fn below(&mut self, below: u64) -> u64 {
+    pub(super) fn below(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub(super) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 }
@@ -28,6 +28,8 @@ struct Writer {
     epoch: u64,
     sequence: u64,
     group: u64,
+    /// It leaves no gaps, and no former owner of it wakes.
+    plain: bool,
 }
 
 impl Writer {
@@ -45,9 +47,11 @@ impl Writer {
                 let epoch = self.epoch.to_string();
                 Headers::from_iter([("tg-sender", name.to_owned()), ("tg-epoch", epoch), ("tg-kind", "fence".into())])
             }
-            2 => stamped(self.epoch.saturating_sub(1), format!("{} {} 0", chance.below(5), self.group + 9)),
+            2 if !self.plain => {
+                stamped(self.epoch.saturating_sub(1), format!("{} {} 0", chance.below(5), self.group + 9))
+            }
             number => {
-                self.sequence += u64::from(number == 3);
+                self.sequence += u64::from(number == 3 && !self.plain);
                 self.group += 1;
                 self.sequence += 1;
                 stamped(self.epoch, format!("{} {} 0", self.sequence - 1, self.group))
@@ -58,33 +62,39 @@ impl Writer {
 }
 
 /// A group that has landed: its places and what its facts settle.
-struct Landed {
+#[derive(Default)]
+pub(super) struct Landed {
     place: Option<Place>,
-    settles: Vec<Offset>,
+    pub(super) settles: Vec<Offset>,
+    /// What they speak of and leave open.
+    pub(super) holds: Vec<Offset>,
 }
 
 /// A shard's logs: the input, the groups, and snapshots with the number of groups they stand for.
-struct Logs {
-    input: Vec<Record>,
-    groups: Vec<Landed>,
-    snapshots: Vec<(usize, Place)>,
+pub(super) struct Logs {
+    pub(super) input: Vec<Record>,
+    /// Where the input begins; what was before was given up.
+    pub(super) begins: Offset,
+    pub(super) groups: Vec<Landed>,
+    pub(super) snapshots: Vec<(usize, Place)>,
+    rules: Rules,
 }
 
 impl Logs {
-    fn written(chance: &mut Chance) -> Self {
-        let mut writers: [Writer; 3] = Default::default();
+    pub(super) fn written(chance: &mut Chance, plain: bool, rules: Rules) -> Self {
+        let mut writers = [(); 3].map(|()| Writer { plain, ..Writer::default() });
         let names = ["limits/0", "limits/1", "kernel.raw/0"];
         let offsets = (0_u64..).scan(0, |next, _| Some(std::mem::replace(next, *next + 1)));
         let input = offsets.take(60).map(|offset| {
             let number = chance.below(3) as usize;
             writers[number].write(names[number], offset, chance)
         });
-        Self { input: input.collect(), groups: Vec::new(), snapshots: Vec::new() }
+        Self { input: input.collect(), begins: 0, groups: Vec::new(), snapshots: Vec::new(), rules }
     }
 
     /// Replays from the snapshot of this number, or from the start.
-    fn replayed(&self, snapshot: Option<usize>) -> InputPlace {
-        let mut place = InputPlace::new(true, Rules::default());
+    pub(super) fn replayed(&self, snapshot: Option<usize>) -> InputPlace {
+        let mut place = InputPlace::new(true, self.rules);
         let snapshot = snapshot.map(|number| &self.snapshots[number]);
         if let Some((_, told)) = snapshot {
             place.restore(told);
@@ -94,7 +104,9 @@ impl Logs {
             group.settles.iter().for_each(|offset| place.fold_settled(*offset));
         }
         if place.begin().is_none() {
-            place.begin_at_log_start(0);
+            place.begin_at_log_start(self.begins);
+        } else if place.position() < self.begins {
+            place.lose(self.begins);
         }
         place
     }
@@ -109,7 +121,7 @@ impl Logs {
     }
 
     /// What is believed of the input by one that never stops reading.
-    fn believed(&self) -> BTreeSet<Offset> {
+    pub(super) fn believed(&self) -> BTreeSet<Offset> {
         let mut marks = Marks::new(Vec::new(), Rules::default());
         let believed = self.input.iter().filter(|r| matches!(marks.meet(r), Belief::Believed { .. }));
         believed.map(|record| record.offset).collect()
@@ -122,9 +134,12 @@ fn told(marks: &Marks) -> BTreeSet<String> {
 }
 
 /// One owner for `steps` steps; what it settles without a fact goes to `read`. Returns what it has been given.
-fn own(logs: &mut Logs, mut place: InputPlace, steps: u64, chance: &mut Chance) -> BTreeSet<Offset> {
+pub(super) fn own(logs: &mut Logs, mut place: InputPlace, steps: u64, chance: &mut Chance) -> BTreeSet<Offset> {
     let (mut given, mut waiting, mut building, mut unreleased) =
-        (BTreeSet::new(), BTreeSet::new(), Vec::new(), BTreeSet::new());
+        (BTreeSet::new(), BTreeSet::new(), Landed::default(), BTreeSet::new());
+    let settled: BTreeSet<_> = logs.groups.iter().flat_map(|group| group.settles.iter().copied()).collect();
+    let mut held: BTreeSet<_> = logs.groups.iter().flat_map(|group| group.holds.iter().copied()).collect();
+    held.retain(|offset| !settled.contains(offset));
     for _ in 0..steps {
         match chance.below(8) {
             0..4 => {
@@ -138,18 +153,32 @@ fn own(logs: &mut Logs, mut place: InputPlace, steps: u64, chance: &mut Chance) 
                     Admission::Skip | Admission::Drop(_) => {}
                 }
             }
+            // What is held may be decided before it is read again.
+            4 if !held.is_empty() && chance.one_in(3) => {
+                let Some(offset) = held.pop_first() else { continue };
+                waiting.remove(&offset);
+                place.decided(offset);
+                building.settles.push(offset);
+            }
             4 | 5 => {
                 let Some(offset) = waiting.iter().nth(chance.below(3) as usize).copied() else { continue };
+                if !held.contains(&offset) && chance.one_in(5) {
+                    place.held(offset);
+                    building.holds.push(offset);
+                    held.insert(offset);
+                    continue;
+                }
                 waiting.remove(&offset);
+                held.remove(&offset);
                 if chance.one_in(4) {
                     place.settle(offset);
                 } else {
                     place.decided(offset);
-                    building.push(offset);
+                    building.settles.push(offset);
                 }
             }
             6 => {
-                let landed = Landed { place: place.record(0), settles: std::mem::take(&mut building) };
+                let landed = Landed { place: place.record(0), ..std::mem::take(&mut building) };
                 unreleased.extend(landed.settles.iter().copied());
                 logs.groups.push(landed);
                 if chance.one_in(2) {
@@ -170,7 +199,7 @@ fn own(logs: &mut Logs, mut place: InputPlace, steps: u64, chance: &mut Chance) 
 fn whichever_snapshot_an_owner_finds_its_marks_are_those_of_its_position_and_what_is_believed_is_given() {
     for seed in 0..2_000 {
         let mut chance = Chance(seed);
-        let mut logs = Logs::written(&mut chance);
+        let mut logs = Logs::written(&mut chance, false, Rules::default());
         let believed = logs.believed();
         let mut given = BTreeSet::new();
         for owner in 0..6 {
@@ -210,7 +239,7 @@ fn marks_that_only_a_snapshot_has_told_are_told_again_before_anything_builds_on_
         last,
         rejoins: false,
     };
-    let place = |position, senders| Place { input: 3, position, settled: vec![], senders, late: false };
+    let place = |position, senders| Place { input: 3, position, senders, ..Place::default() };
     let before = place(3, vec![mark("limits/1", 0, None), mark("limits/0", 1, Some((3, 0)))]);
 
     let mut second = InputPlace::new(true, Rules::default());

@@ -265,6 +265,14 @@ impl<S: Stage> Live<'_, S> {
             *settles = own;
             settled = true;
         }
+        if waits
+            && !settled
+            && !decision.facts.is_empty()
+            && let Some(at) = own
+            && let Some(input) = self.inputs.get_mut(at.input as usize)
+        {
+            input.place.held(at.offset);
+        }
         for (fact, settles) in decision.facts {
             self.stage.apply(&fact, self.at);
             self.fact_at = self.at;

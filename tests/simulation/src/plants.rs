@@ -107,6 +107,7 @@ pub fn bugs() -> Vec<Bug> {
         rule("a gap among messages is believed", &[I2, I4, I6], Rules { message_sequence: false, ..good }),
         rule("a snapshot of memory", &[I7], Rules { snapshot_of_prefix: false, ..good }),
         rule("a place without its ranges", &[I4], Rules { place_ranges: false, ..good }),
+        rule("what was heard is lost with its record", &[I4], Rules { heard_above: false, ..good }),
         rule("what is not signed is believed", &[I2, I3], Rules { signatures: false, ..good }),
         rule("expire before reading", &[DueAfterReading], Rules { read_before_due: false, ..good }),
         rule("what is lost is passed over", &[I1, I6], Rules { lost_is_given_up: false, ..good }),

@@ -1,10 +1,14 @@
 //! Retention at its limits: what no owner needs any more goes at once, and now and then something goes that one did need.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde::de::IgnoredAny;
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::control::{AcceptedLoss, Kind};
 use tidegate_protocol::headers;
-use tidegate_protocol::signature::signed;
+use tidegate_protocol::signature::{Sign, signed};
 use tidegate_protocol::statements;
 use tidegate_spine::{Headers, NewRecord};
 use tidegate_stage::ShardSpec;
@@ -12,8 +16,9 @@ use tidegate_stage::ShardSpec;
 use crate::chance::Chance;
 use crate::executor::Core;
 use crate::keys;
-use crate::ledger::facts::{ValidGroup, places, valid};
-use crate::spine::{SimSpine, Stored};
+use crate::ledger::facts::{ValidGroup, facts, places, valid};
+use crate::ledger::messages::stamp;
+use crate::spine::{Broker, SimSpine, Stored};
 
 /// Up to this offset of a facts log groups are released, whoever takes over: a mark counts when no claim of a higher epoch stands before it.
 fn released(log: &[Stored], groups: &[ValidGroup<IgnoredAny>]) -> Option<Offset> {
@@ -64,6 +69,60 @@ pub fn lose(chance: &mut Chance, core: &Core, spine: &SimSpine, spec: &ShardSpec
     cut_and_give_up(chance, core, spine, (spec, input), (at, keep));
 }
 
+/// A takeover has said something again, and its original is settled above the place: now and then the input is cut between the two,
+/// and given up.
+pub fn lose_originals(core: &Core, spine: &SimSpine, spec: &ShardSpec, input: usize) {
+    let cut_once = Arc::new(AtomicBool::new(false));
+    for step in 2..40 {
+        let (cut_once, spine, spec) = (cut_once.clone(), spine.clone(), spec.clone());
+        core.at(step * 120_000, move || {
+            let partition = &spec.inputs[input].partition;
+            if cut_once.load(Ordering::Relaxed) {
+                return;
+            }
+            let Some(copy) = copy_above(&spine.broker(), &spec, partition) else { return };
+            cut_once.store(true, Ordering::Relaxed);
+            spine.broker().trim(partition, copy);
+            give_up(&spine, &spec, partition, &*keys::operator());
+        });
+    }
+}
+
+/// The lowest copy of a record that is settled above the place and still there.
+fn copy_above(broker: &Broker, spec: &ShardSpec, partition: &TopicPartition) -> Option<Offset> {
+    let groups = valid::<IgnoredAny>(broker.log(&spec.facts), spec.sender.as_str());
+    let mut from = broker.partition(partition)?.ends().start;
+    places(&groups, |_, known| from = known.get(partition).map_or(from, |recorded| from.max(recorded.position)));
+    let settled: BTreeSet<_> = facts(&groups).filter_map(|fact| fact.settles).collect();
+    let mut originals = BTreeSet::new();
+    let mut genuine = broker.log(partition).iter().filter(|stored| stored.record.offset >= from && !stored.is_forged());
+    let copy = genuine.find(|stored| {
+        let Some((sender, _, _, group, index)) = stamp(&stored.record) else { return false };
+        let of = (sender, group, index);
+        let is_copy = originals.contains(&of);
+        if settled.contains(&(partition.clone(), stored.record.offset)) {
+            originals.insert(of);
+        }
+        is_copy
+    });
+    copy.map(|stored| stored.record.offset)
+}
+
+/// Somebody gives up what is gone by now.
+fn give_up(spine: &SimSpine, spec: &ShardSpec, of: &TopicPartition, signer: &dyn Sign) {
+    let (sender, partition) = (spec.sender.clone(), of.clone());
+    let before = spine.broker().partition(of).map_or(0, |p| p.ends().start);
+    let by = "an operator".to_owned();
+    let loss = AcceptedLoss { v: 1, sender, partition, before, by, at_ms: 0, key: None, signature: None };
+    let list = [(headers::KIND, Kind::Loss.word().to_owned()), (headers::SENDER, loss.sender.to_string())];
+    let record = NewRecord {
+        key: Some(loss.record_key().into()),
+        value: serde_json::to_vec(&loss).ok().map(|text| signed(signer, statements::LOSS, text).into()),
+        headers: Headers::from_iter(list),
+    };
+    spine.put(&spec.shards.partition(0), record);
+}
+
 fn cut_and_give_up(
     chance: &mut Chance,
     core: &Core,
@@ -71,24 +130,13 @@ fn cut_and_give_up(
     (spec, input): (&ShardSpec, usize),
     (at, keep): (u64, u64),
 ) {
-    let (of, sender, shards) = (spec.inputs[input].partition.clone(), spec.sender.clone(), spec.shards.partition(0));
+    let of = spec.inputs[input].partition.clone();
     let (spine_then, partition) = (spine.clone(), of.clone());
     core.at(at, move || cut(&spine_then, &partition, keep));
     for step in 0..4 {
         // The first is of somebody who may not; and what was trimmed in order may begin later still.
         let signer = if step == 0 { keys::stages() } else { keys::operator() };
-        let (spine, of, sender, shards) = (spine.clone(), of.clone(), sender.clone(), shards.clone());
-        core.at(at + chance.within(0..1_000_000) + step * 500_000, move || {
-            let before = spine.broker().partition(&of).map_or(0, |p| p.ends().start);
-            let by = "an operator".to_owned();
-            let loss = AcceptedLoss { v: 1, sender, partition: of, before, by, at_ms: 0, key: None, signature: None };
-            let list = [(headers::KIND, Kind::Loss.word().to_owned()), (headers::SENDER, loss.sender.to_string())];
-            let record = NewRecord {
-                key: Some(loss.record_key().into()),
-                value: serde_json::to_vec(&loss).ok().map(|text| signed(&*signer, statements::LOSS, text).into()),
-                headers: Headers::from_iter(list),
-            };
-            spine.put(&shards, record);
-        });
+        let (spine, spec, of) = (spine.clone(), spec.clone(), of.clone());
+        core.at(at + chance.within(0..1_000_000) + step * 500_000, move || give_up(&spine, &spec, &of, &*signer));
     }
 }

@@ -10,12 +10,16 @@ use bytes::Bytes;
 use futures::channel::oneshot;
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::address::TopicPartition;
+use tidegate_protocol::control::Group;
 use tidegate_protocol::ids::SenderId;
 use tidegate_protocol::time::Timestamp;
 use tidegate_simulation::clock::SimClock;
 use tidegate_simulation::executor::{Core, Executor, Process, locked};
 use tidegate_simulation::ledger::messages::believed;
+use tidegate_simulation::relay::scenario::facts_left;
 use tidegate_simulation::run::{run_of, topic};
+use tidegate_simulation::scenario::Scenario;
+use tidegate_simulation::seeds::seed_of;
 use tidegate_simulation::spine::{Manners, SimSpine};
 use tidegate_simulation::trace::Trace;
 use tidegate_simulation::world::Launch;
@@ -249,4 +253,26 @@ fn a_snapshot_of_many_chunks_fits_through_a_small_client_and_is_taken_up() {
     let replayed = heard.last().and_then(|what| what.split("replayed: ").nth(1)?.split(',').next()?.parse().ok());
     assert!(replayed.is_some_and(|facts: u64| facts < 60), "{heard:?}");
     assert_eq!((scene.believed(), scene.ended()), (names(0..210), Vec::new()));
+}
+
+/// Groups are written often: what their places tell for the case of a loss must cost little beside what they tell anyway.
+#[test]
+fn what_places_tell_of_what_was_heard_is_a_small_part_of_their_groups() {
+    let (mut groups, mut bytes, mut runs, mut heard) = (0_usize, 0_usize, 0_usize, 0_usize);
+    let relays = (0..400).map(|number| seed_of(31, number)).filter(|seed| Scenario::of(*seed) == Scenario::Relay);
+    for left in relays.take(60).flat_map(facts_left) {
+        for record in left.records.iter().filter(|record| record.headers.text("tg-kind") == Some("group")) {
+            let value = record.value.as_deref().unwrap_or_default();
+            let group: Group<Box<serde_json::value::RawValue>> = serde_json::from_slice(value).unwrap();
+            groups += 1;
+            bytes += value.len();
+            for place in group.places.iter().filter(|place| !place.heard.is_empty()) {
+                runs += place.heard.len();
+                heard += r#","h":"#.len() + serde_json::to_string(&place.heard).unwrap().len();
+            }
+        }
+    }
+    println!("{groups} groups of {bytes} bytes tell of {runs} runs in {heard} bytes");
+    assert!(runs > groups / 10, "{runs} runs in {groups} groups: hardly anything tells of what was heard");
+    assert!(heard * 20 < bytes, "{heard} of {bytes} bytes of {groups} groups");
 }

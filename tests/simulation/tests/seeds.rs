@@ -13,6 +13,7 @@ const SEEDS: u64 = 300;
 /// What must have been there to be judged in so many seeds, and how often at least.
 const TRIED: [(&str, u64); 9] = [
     ("records of control inputs lost and given up", SEEDS / 6),
+    ("settled messages given up in front of their copies", SEEDS / 100),
     ("held jobs released", SEEDS / 2),
     ("leases for whoever's turn it was", SEEDS),
     ("leases of a key that others have", SEEDS / 2),
@@ -124,6 +125,7 @@ planted! {
     a_gap_among_messages_is_found: "a gap among messages is believed";
     a_snapshot_of_memory_is_found: "a snapshot of memory";
     a_place_without_its_ranges_is_found: "a place without its ranges";
+    losing_what_was_heard_is_found: "what was heard is lost with its record";
     believing_what_is_not_signed_is_found: "what is not signed is believed";
     expiring_before_reading_is_found: "expire before reading";
     passing_over_what_is_lost_is_found: "what is lost is passed over";

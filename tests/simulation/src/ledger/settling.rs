@@ -1,8 +1,9 @@
 //! Every record of a job input is settled once, and no position passes one that is not (I1, I4, I6). What is recorded
 //! as lost is gone indeed, and somebody has given it up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde::de::DeserializeOwned;
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_protocol::control::AcceptedLoss;
 use tidegate_protocol::signature::Sign;
@@ -11,7 +12,7 @@ use tidegate_spine::Record;
 use tidegate_stage::{InputKind, ShardSpec};
 
 use super::facts::{self, ValidFact, ValidGroup};
-use super::messages::believed;
+use super::messages::{believed, stamp};
 use super::verdicts::{Invariant, Verdicts};
 use crate::keys;
 use crate::spine::Broker;
@@ -101,6 +102,28 @@ pub fn check<F>(broker: &Broker, spec: &ShardSpec, groups: &[ValidGroup<F>], ver
             });
         }
     });
+}
+
+/// How many records of a shard's sealed inputs were settled, and then given up with what was not, while a copy stood behind the range:
+/// these must not be taken as new.
+#[must_use]
+pub fn lost_originals<F: DeserializeOwned>(broker: &Broker, spec: &ShardSpec) -> u64 {
+    let groups = facts::valid::<F>(broker.log(&spec.facts), spec.sender.as_str());
+    let settled = settled(&groups);
+    let of = |record: &Record| stamp(record).map(|(sender, _, _, group, index)| (sender.to_owned(), group, index));
+    let sealed = spec.inputs.iter().filter(|input| input.writers.sealed()).map(|input| &input.partition);
+    let copies = sealed.map(|partition| {
+        let genuine = || broker.log(partition).iter().filter(|stored| !stored.is_forged()).map(|stored| &stored.record);
+        let lost = facts::lost(&groups, partition).into_iter().map(|(_, from, to)| {
+            let gone = genuine().filter(|record| (from..to).contains(&record.offset));
+            let gone = gone.filter(|record| settled.contains_key(&(partition.clone(), record.offset)));
+            let originals: BTreeSet<_> = gone.filter_map(of).collect();
+            let behind: BTreeSet<_> = genuine().filter(|record| record.offset >= to).filter_map(of).collect();
+            originals.intersection(&behind).count() as u64
+        });
+        lost.sum::<u64>()
+    });
+    copies.sum()
 }
 
 /// Recorded losses are of what is gone, and were accepted.

@@ -134,6 +134,11 @@ pub fn check_places(snapshots: &[(Offset, SnapshotBody)], spec: &ShardSpec, verd
             verdicts.must(reach <= most, Invariant::I10, || {
                 format!("{}: the snapshot at {offset} reaches {reach} records of {partition} ahead", spec.sender)
             });
+            // A run has a record of its own; one that is being read again may be told twice.
+            let runs = place.heard.len() as u64;
+            verdicts.must(runs <= most * 2, Invariant::I10, || {
+                format!("{}: the snapshot at {offset} tells of {runs} runs of {partition}", spec.sender)
+            });
         }
     }
 }

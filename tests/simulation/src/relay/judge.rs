@@ -138,31 +138,11 @@ fn expected(fact: &Fact, [left, right, overflow, dead]: [&TopicName; 4]) -> Vec<
     vec![Shown { ordinal: 0, to: to.clone(), fenced, key: id.to_owned(), header: ("n", fact.n.to_string()), copies: 1 }]
 }
 
-/// Jobs whose record in `overflow` was settled, and then given up with what was not: where a later owner's copy of it stands behind the
-/// range, nothing tells that it was settled, and it is done again (decision 0012).
-pub fn settled_and_given_up(broker: &Broker, spec: &ShardSpec) -> BTreeSet<String> {
-    let groups = valid::<Fact>(broker.log(&spec.facts), spec.sender.as_str());
-    let overflow = &spec.inputs[OVERFLOW as usize].partition;
-    let lost = facts::lost(&groups, overflow);
-    let given_up =
-        |at: &(TopicPartition, u64)| at.0 == *overflow && lost.iter().any(|(_, from, to)| (*from..*to).contains(&at.1));
-    let settled = facts::facts(&groups).filter(|fact| fact.settles.as_ref().is_some_and(given_up));
-    let job = |fact: facts::ValidFact<'_, Fact>| match &fact.record.fact.what {
-        What::Passed { id, .. } | What::Denied { id } => Some(id.clone()),
-        What::Held { job, .. } | What::Freed { job, .. } | What::Moved { job, .. } | What::Expired { job, .. } => {
-            Some(job.id.clone())
-        }
-        What::Refused | What::Noted { .. } | What::Credited { .. } => None,
-    };
-    settled.filter_map(job).collect()
-}
-
-/// Judges the shard behind it; `again` are jobs that it may rightly get twice.
+/// Judges the shard behind it: every job is got once at most.
 pub fn sink(
     broker: &Broker,
     spec: &ShardSpec,
     dead: &TopicPartition,
-    again: &BTreeSet<String>,
     make: &dyn Fn() -> Sink,
     verdicts: &mut Verdicts,
 ) -> usize {
@@ -173,8 +153,7 @@ pub fn sink(
         let Got { n, id } = &fact.record.fact;
         verdicts
             .must(*n == number, Invariant::I7, || format!("{}: fact {number} of the log says it is {n}", spec.sender));
-        let first = ids.insert(id.clone()) || again.contains(id);
-        verdicts.must(first, Invariant::I4, || format!("{id} was got twice"));
+        verdicts.must(ids.insert(id.clone()), Invariant::I4, || format!("{id} was got twice"));
     }
     let [finished] = &spec.outputs[..] else { return 0 };
     let shown = |fact: &Got| {

@@ -1,8 +1,10 @@
 //! One run of the relay scenario.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
 use tidegate_protocol::address::TopicPartition;
 use tidegate_protocol::checkpoint::Checkpoint;
 use tidegate_protocol::ids::SenderId;
@@ -14,6 +16,7 @@ use super::load;
 use super::sink::Sink;
 use super::stage::{CONTROL, FailOpen, JOBS, Relay, Routes};
 use crate::chance::Chance;
+use crate::ledger::settling;
 use crate::plants::Plant;
 use crate::retention;
 use crate::run::{Judged, LOAD_US, Stand, run_of, topic};
@@ -115,6 +118,16 @@ fn lose(seed: u64, stand: &Stand, spec: &ShardSpec) {
     }
 }
 
+/// Now and then the sink's inputs are cut in front of what was said again.
+fn lose_originals(seed: u64, stand: &Stand, behind: &ShardSpec) {
+    let mut chance = Chance::new(seed, "loss of originals");
+    for input in 0..behind.inputs.len() {
+        if chance.percent(25) {
+            retention::lose_originals(&stand.core, &stand.spine, behind, input);
+        }
+    }
+}
+
 /// A facts log as a run left it.
 #[derive(Debug, Clone)]
 pub struct FactsLeft {
@@ -213,6 +226,7 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
         }
     }
     specs.iter().for_each(|spec| lose(seed, &stand, spec));
+    lose_originals(seed, &stand, &behind);
     let world = stand.world(shards);
     let dead = topic("dead").partition(0);
     let [first, second] = specs.clone();
@@ -221,8 +235,9 @@ fn run_and(seed: u64, rules: Rules, plant: Plant, keep_trace: bool, look: &dyn F
         look(broker, &all);
         let relays = specs.iter().zip(&relays);
         let snapshots: usize = relays.map(|(spec, make)| judge::relay(broker, spec, &dead, make, verdicts)).sum();
-        let again = specs.iter().flat_map(|spec| judge::settled_and_given_up(broker, spec)).collect();
-        let sink = judge::sink(broker, &behind, &dead, &again, &make_sink, verdicts);
-        Judged { snapshots: snapshots + sink, ..Judged::default() }
+        let sink = judge::sink(broker, &behind, &dead, &make_sink, verdicts);
+        let lost = all.iter().map(|spec| settling::lost_originals::<IgnoredAny>(broker, spec)).sum();
+        let tried = BTreeMap::from([("settled messages given up in front of their copies", lost)]);
+        Judged { snapshots: snapshots + sink, tried }
     })
 }
