@@ -10,11 +10,8 @@ use serde_json::{Value, json};
 use tidegate_node::process::start;
 use tidegate_node::topics::{apply, plan, wanted};
 use tidegate_node::{Config, Role};
-use tidegate_protocol::address::{Offset, TopicName, TopicPartition};
-use tidegate_spine::{
-    Ends, MemberOptions, Membership, Producer, ProducerOptions, Reader, Rights, Spine, SpineError, TopicSpec,
-    TopicState,
-};
+use tidegate_protocol::address::TopicName;
+use tidegate_spine::{Layer, Spine, SpineError, TopicState};
 
 /// A spine that does not answer while it is told so.
 struct Away {
@@ -22,25 +19,9 @@ struct Away {
     away: Arc<AtomicBool>,
 }
 
-impl Spine for Away {
-    fn url(&self) -> &str {
-        self.inner.url()
-    }
-
-    fn producer(&self, options: ProducerOptions) -> BoxFuture<'_, Result<Box<dyn Producer>, SpineError>> {
-        self.inner.producer(options)
-    }
-
-    fn reader(&self, name: &str) -> BoxFuture<'_, Result<Box<dyn Reader>, SpineError>> {
-        self.inner.reader(name)
-    }
-
-    fn join(&self, options: MemberOptions) -> BoxFuture<'_, Result<Box<dyn Membership>, SpineError>> {
-        self.inner.join(options)
-    }
-
-    fn ends<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Ends>, SpineError>> {
-        self.inner.ends(of)
+impl Layer for Away {
+    fn behind(&self) -> &dyn Spine {
+        &*self.inner
     }
 
     fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>> {
@@ -49,34 +30,6 @@ impl Spine for Away {
             return async { Err(SpineError::Unavailable { spine, after: Duration::ZERO, reason }) }.boxed();
         }
         self.inner.describe(topics)
-    }
-
-    fn rights<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
-        self.inner.rights(topics)
-    }
-
-    fn group_rights<'a>(&'a self, groups: &'a [String]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
-        self.inner.group_rights(groups)
-    }
-
-    fn list<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<TopicName>, SpineError>> {
-        self.inner.list(prefix)
-    }
-
-    fn create<'a>(&'a self, topic: &'a TopicSpec) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.create(topic)
-    }
-
-    fn alter<'a>(&'a self, topic: &'a TopicSpec) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.alter(topic)
-    }
-
-    fn delete<'a>(&'a self, topic: &'a TopicName) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.delete(topic)
-    }
-
-    fn trim<'a>(&'a self, partition: &'a TopicPartition, before: Offset) -> BoxFuture<'a, Result<(), SpineError>> {
-        self.inner.trim(partition, before)
     }
 }
 

@@ -29,6 +29,11 @@ pub trait Layer: Send + Sync {
         self.behind().join(options)
     }
 
+    /// As [`Spine::describe`].
+    fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>> {
+        self.behind().describe(topics)
+    }
+
     /// As [`Spine::rights`].
     fn rights<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
         self.behind().rights(topics)
@@ -62,7 +67,7 @@ impl<L: Layer> Spine for L {
     }
 
     fn describe<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Option<TopicState>>, SpineError>> {
-        self.behind().describe(topics)
+        Layer::describe(self, topics)
     }
 
     fn rights<'a>(&'a self, topics: &'a [TopicName]) -> BoxFuture<'a, Result<Vec<Rights>, SpineError>> {
