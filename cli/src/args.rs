@@ -11,10 +11,12 @@ use tidegate_node::workers::{McpSpec, WorkerSpec};
 mod fleet;
 mod signing;
 mod unshown;
+mod values;
 
 pub(crate) use fleet::{DoctorArgs, PoolsCommand, TellArgs, TopArgs, WorkersCommand};
 pub(crate) use signing::SigningArgs;
 pub(crate) use unshown::unshown;
+pub(crate) use values::{address, duration};
 
 use crate::commands::{AuditCommand, KeysCommand, PolicyCommand, WorkerArgs};
 use crate::demo::DemoArgs;
@@ -39,19 +41,22 @@ pub(crate) enum Output {
     Json,
 }
 
+/// Above these options in every `--help`: they are not of the command alone.
+const EVERYWHERE: &str = "Options of every command";
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Configuration file; `tidegate.yaml` in the working directory when it is there
-    #[arg(long, short, global = true, env = "TIDEGATE_CONFIG", value_name = "FILE")]
+    #[arg(long, short, global = true, help_heading = EVERYWHERE, env = "TIDEGATE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// How results are printed; logs go to stderr
-    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
     /// What is logged: a level, or directives as in `warn,tidegate_kernel=debug`
-    #[arg(long, global = true, env = "TIDEGATE_LOG", value_name = "FILTER")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, env = "TIDEGATE_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
     /// Time slice to ask Linux for, microseconds; 0 takes the system's (docs/performance.md)
-    #[arg(long, global = true, env = "TIDEGATE_TIME_SLICE_US", value_name = "US", default_value_t = 300, hide_short_help = true,
+    #[arg(long, global = true, help_heading = EVERYWHERE, env = "TIDEGATE_TIME_SLICE_US", value_name = "US", default_value_t = 300, hide_short_help = true,
           value_parser = clap::value_parser!(u64).range(0..=100_000))]
     pub(crate) time_slice_us: u64,
 }
@@ -118,8 +123,8 @@ pub(crate) struct DevArgs {
     /// Folder of everything: logs, policy, key
     #[arg(long, env = "TIDEGATE_DATA", value_name = "DIR", default_value = ".tidegate")]
     pub(crate) data: PathBuf,
-    /// Address of the HTTP API; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS")]
+    /// Address of the HTTP API; port 0 takes a free one. 127.0.0.1:7070 unless told here or in the configuration
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
     /// Folder of policy bundles; an example is written into the data folder when none is given
     #[arg(long, value_name = "DIR")]
@@ -149,7 +154,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ROLES", value_delimiter = ',', default_value = "kernel,limits,scheduler,gateway")]
     pub(crate) roles: Vec<NodeRole>,
     /// Address of the HTTP API, metrics and health instead of the configuration's
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
     /// Spine URL instead of the configuration's
     #[arg(long, env = "TIDEGATE_SPINE", value_name = "URL")]
@@ -429,18 +434,6 @@ pub(crate) struct AcceptLossArgs {
     pub(crate) spine: SpineArgs,
 }
 
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
-    let number: u64 = number.parse().map_err(|_| "write a number and a unit, e.g. `30s`".to_owned())?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err("write a unit: `ms`, `s` or `m`".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -473,7 +466,7 @@ mod tests {
             "tidegate worker --capability c --stdio-loop -- ./serve.py",
             "tidegate worker --capability c --http http://127.0.0.1:1/run --endpoint-key-file k --answer-limit 30s",
             "tidegate worker --mcp-stdio --mcp-name files --tool read -- ./server.py",
-            "tidegate worker --mcp-http https://h/mcp --capability mcp",
+            "tidegate worker --mcp-http https://h/mcp --capability mcp --listen 0.0.0.0:9464",
             "tidegate dev --worker a=loop:./a.py --worker b=http://127.0.0.1:1/ --mcp files=./server.py",
             "tidegate topics export --format kafka-topics",
             "tidegate audit verify --dump d.jsonl --trusted keys.yaml --checkpoints c.jsonl",
@@ -504,6 +497,7 @@ mod tests {
             "tidegate jobs get x --wait 30",
             "tidegate policy diff old new",
             "tidegate policy explain --at noon",
+            "tidegate dev --listen localhost",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

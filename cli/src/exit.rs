@@ -1,5 +1,6 @@
 //! Exit codes, after `sysexits.h` where it has one, and how a failure is told.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use tidegate_node::StartError;
@@ -14,8 +15,8 @@ use crate::output;
 pub(crate) const CODES: &str = "Exit codes:
   0   done
   1   a job did not succeed, a case failed, topics differ (`topics plan`), verdicts differ
-      (`policy diff`), rules can never decide (`policy check`), something is to be mended (`doctor`), or something that was
-      asked for is not there; jobs were lost or doubled, or a signal stopped it before it had figures (`bench`)
+      (`policy diff`), rules can never decide (`policy check`), something is to be mended (`doctor`), a command to a job or
+      a worker was refused, or something that was asked for is not there; jobs were lost or doubled, or a signal stopped it before it had figures (`bench`)
   2   the command line is wrong
   3   the audit log was tampered with (`audit verify`, `audit export`)
   4   no record is bad, and whether all are there cannot be said (the same)
@@ -78,6 +79,37 @@ impl Failure {
         }
         self.exit
     }
+}
+
+/// Tells what clap says: a wrong command line, or the help or version that was asked for. Where the words ask for JSON a wrong command
+/// line is a document too.
+pub(crate) fn of_words(error: &clap::Error, words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // A stream that cannot be written to has nobody to tell.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return Exit::Done.into();
+    }
+    if asks_for_json(words) {
+        let told = error.render().to_string();
+        let told = told.trim().trim_start_matches("error: ");
+        output::json(&serde_json::json!({ "error": told, "exit": Exit::Usage as u8 }));
+    }
+    Exit::Usage.into()
+}
+
+/// As far as it can be seen in words that are no command line. What stands behind `--` is somebody else's.
+fn asks_for_json(words: impl IntoIterator<Item = OsString>) -> bool {
+    let mut before = OsString::new();
+    for word in words {
+        if word == "--" {
+            return false;
+        }
+        if word == "--output=json" || (before == "--output" && word == "json") {
+            return true;
+        }
+        before = word;
+    }
+    false
 }
 
 impl From<anyhow::Error> for Failure {

@@ -25,7 +25,10 @@ use tidegate_policy_bench::Counting;
 static ALLOCATOR: Counting<MiMalloc> = Counting(MiMalloc);
 
 fn main() -> std::process::ExitCode {
-    let cli = args::Cli::parse();
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::of_words(&error, std::env::args_os()),
+    };
     tidegate_worker::time_slice::ask_for(std::time::Duration::from_micros(cli.global.time_slice_us));
     let format = cli.global.output;
     match commands::run(cli) {

@@ -257,6 +257,8 @@ async fn each_bad_request_has_its_status_its_word_and_a_hint() {
         ("GET", "/v1/jobs/x?wait=60m", Some(KEY), "", 404, "no_such_job"),
         ("GET", "/v1/dead/7", Some(KEY), "", 404, "no_such_record"),
         ("GET", "/v2/jobs", Some(KEY), "", 404, "no_such_route"),
+        ("POST", "/v1/limits", Some(KEY), "", 405, "no_such_method"),
+        ("POST", "/healthz", None, "", 405, "no_such_method"),
     ];
     for (method, path, key, body, status, word) in table {
         let (answered, answer) = gateway.ask(method, path, key, body).await;

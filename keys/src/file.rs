@@ -23,6 +23,12 @@ pub enum FileError {
         /// Why.
         source: io::Error,
     },
+    /// A new key was to go there.
+    #[error("key file {} is there already, and a key is never written over; name another file, or move it away", path.display())]
+    Exists {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Others may read it.
     #[error("key file {} may be read by others (mode {mode:03o}): chmod 600 it, and change the key if they did", path.display())]
     Open {
@@ -62,9 +68,16 @@ pub fn read(id: KeyId, path: &Path) -> Result<SecretKey, FileError> {
 /// Writes a key to a new file that its owner alone may read; a file that is there is never written over.
 ///
 /// # Errors
-/// [`FileError::Io`].
+/// [`FileError::Exists`], [`FileError::Io`].
 pub fn create(key: &SecretKey, path: &Path) -> Result<(), FileError> {
-    let io = |source| FileError::Io { path: path.to_owned(), source };
+    let io = |source: io::Error| {
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            FileError::Exists { path }
+        } else {
+            FileError::Io { path, source }
+        }
+    };
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
     let written = writeln!(file, "{}", key.reveal()).and_then(|()| file.sync_all());
     if written.is_err() {
@@ -86,7 +99,7 @@ mod tests {
         let key = SecretKey::generate(id.clone()).unwrap();
         create(&key, &path).unwrap();
         assert_eq!(read(id.clone(), &path).unwrap().public(), key.public());
-        assert!(matches!(create(&key, &path), Err(FileError::Io { .. })), "never written over");
+        assert!(matches!(create(&key, &path), Err(FileError::Exists { .. })), "never written over");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let refused = read(id.clone(), &path).unwrap_err();
         assert!(matches!(refused, FileError::Open { mode: 0o640, .. }) && refused.to_string().contains("chmod 600"));

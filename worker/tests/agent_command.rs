@@ -76,9 +76,9 @@ async fn exit_code_75_alone_asks_for_another_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_that_is_missing_fails_its_job_and_an_empty_command_is_refused() {
+async fn a_program_that_is_missing_has_its_job_tried_again_and_an_empty_command_is_refused() {
     let said = run(CommandHandler::new(["/no/such/program"]).unwrap(), "1").await;
-    assert_eq!(said.outcome, Outcome::Failed);
+    assert_eq!((said.outcome, said.retryable), (Outcome::Failed, true), "the worker is to blame, not the job");
     assert!(said.reason.starts_with("command `/no/such/program` could not be started: "), "{}", said.reason);
     assert_eq!(CommandHandler::new(Vec::<String>::new()).unwrap_err(), EmptyCommand);
     assert_eq!(CommandHandler::new([""]).unwrap_err(), EmptyCommand);

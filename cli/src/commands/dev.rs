@@ -11,10 +11,21 @@ use crate::args::{DevArgs, Global, Output};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
+/// When it is usually ready.
+const SOON: Duration = Duration::from_secs(3);
 /// Longest time to an answer of an MCP server.
 const MCP_ANSWER: Duration = Duration::from_secs(600);
 
 pub(crate) fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure> {
+    if let Some(folder) = args.policy.as_ref().filter(|folder| !folder.is_dir()) {
+        return Err(Failure::say(
+            Exit::Config,
+            format!(
+                "`--policy`: there is no folder `{}`; make it, or leave the option out for an example",
+                folder.display()
+            ),
+        ));
+    }
     let mut how = Dev {
         data: args.data.clone(),
         listen: args.listen,
@@ -50,6 +61,7 @@ pub(crate) fn run(global: &Global, args: DevArgs) -> Result<Exit, Failure> {
         let ready = tokio::select! {
             () = &mut stop => false,
             () = node.ready() => true,
+            never = say_what_it_waits_for(&node) => match never {},
         };
         if ready {
             say(global, &args.data, &node);
@@ -86,6 +98,14 @@ async fn reload(node: &mut DevNode, global: &Global) {
         Ok(written) => Ok(node.reload_written(written.unwrap_or_default()).await),
         Err(failure) => Err(failure),
     });
+}
+
+/// Once, where it is not ready soon: else nothing but the log would say that something is wrong.
+async fn say_what_it_waits_for(node: &DevNode) -> std::convert::Infallible {
+    tokio::time::sleep(SOON).await;
+    let url = format!("http://{}", node.address());
+    eprintln!("not ready yet at {url}: {}; the log above says more", node.readiness().waits_for.join(", "));
+    std::future::pending().await
 }
 
 fn say(global: &Global, data: &std::path::Path, node: &DevNode) {

@@ -2,7 +2,7 @@
 
 use tidegate_node::doctor::{Asked, Level, Report, examine};
 
-use super::{config_of, on_spine, runtime};
+use super::{config_file, config_of, on_spine, runtime};
 use crate::args::{DoctorArgs, Global, Output};
 use crate::backend::OverHttp;
 use crate::exit::{Exit, Failure};
@@ -14,6 +14,16 @@ pub(crate) fn run(global: &Global, args: &DoctorArgs) -> Result<Exit, Failure> {
             let gateway = gateway?;
             tracing::info!(url = gateway.url(), "the process there looks at itself");
             gateway.doctor(args.write, args.within)?
+        }
+        // The default configuration is nobody's installation, and to look at it would make its folder.
+        None if config_file(global).is_none() && args.spine.spine.is_none() => {
+            let data = args.gateway.data.display();
+            return Err(Failure::say(
+                Exit::Unavailable,
+                format!(
+                    "no `tidegate dev` runs in `{data}`, and there is no configuration here; start one, or say what to look at with `--config`, `--spine` or `--url`"
+                ),
+            ));
         }
         None => from_here(global, args)?,
     };
@@ -44,9 +54,12 @@ fn from_here(global: &Global, args: &DoctorArgs) -> Result<Report, Failure> {
 }
 
 fn show(report: &Report) {
-    for finding in &report.findings {
+    for (at, finding) in report.findings.iter().enumerate() {
         output::text_line(&format!("{:5} {:7} {}", finding.level.word(), finding.check, finding.what));
-        if !finding.remedy.is_empty() {
+        // Once for findings that follow each other and are mended alike.
+        let next = report.findings.get(at + 1);
+        let again = next.is_some_and(|next| next.check == finding.check && next.remedy == finding.remedy);
+        if !finding.remedy.is_empty() && !again {
             output::text_line(&format!("{:13} -> {}", "", finding.remedy));
         }
     }

@@ -48,14 +48,19 @@ pub(crate) fn run(global: &Global, command: JobsCommand) -> Result<Exit, Failure
 }
 
 fn known(backend: &dyn Backend, job: &str, tenant: Option<&str>, wait: Duration) -> Result<Story, Failure> {
-    backend.get(job, tenant, wait)?.ok_or_else(|| {
-        let hint = "it may not be judged yet (add `--wait 30s`), or be so old that only the logs have it";
-        Failure::say(Exit::Unsuccessful, format!("no job `{job}` is known; {hint}"))
-    })
+    backend.get(job, tenant, wait)?.ok_or_else(|| unknown(job, "it may not be judged yet (add `--wait 30s`)"))
+}
+
+fn unknown(job: &str, early: &str) -> Failure {
+    let text = format!("no job `{job}` is known; {early}, or be so old that only the logs have it");
+    Failure::say(Exit::Unsuccessful, text)
 }
 
 fn tell(global: &Global, action: Action, args: &SayArgs) -> Result<Exit, Failure> {
-    say(global, action, args, |backend| known(backend, &args.job, args.tenant.as_deref(), Duration::ZERO))
+    say(global, action, args, |backend| {
+        let found = backend.get(&args.job, args.tenant.as_deref(), Duration::ZERO)?;
+        found.ok_or_else(|| unknown(&args.job, "it may not be judged yet (say it again)"))
+    })
 }
 
 fn watch(global: &Global, tenant: Option<String>, most: Option<usize>, whom: &Reach) -> Result<Exit, Failure> {
@@ -90,8 +95,7 @@ fn follow(
     let mut teller = Teller::default();
     loop {
         let Some(signs) = backend.progress(job, tenant, since, POLL)? else {
-            let hint = "it may not be judged yet, or be so old that only the logs have it";
-            return Err(Failure::say(Exit::Unsuccessful, format!("no job `{job}` is known; {hint}")));
+            return Err(unknown(job, "it may not be judged yet"));
         };
         since = signs.next;
         for sign in &signs.signs {

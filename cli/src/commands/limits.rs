@@ -15,19 +15,19 @@ pub(crate) fn run(global: &Global, command: LimitsCommand) -> Result<Exit, Failu
         LimitsCommand::Show { of, limit, reach } => (of, limit, reach, true),
     };
     let limits = reach(global, &reach_whom)?.limits(&of, limit)?;
+    if limits.limits.is_empty() && whole {
+        return Err(Failure::say(
+            Exit::Unsuccessful,
+            format!(
+                "nothing counts towards a limit whose id begins with `{of}`; `tidegate limits list` shows what does"
+            ),
+        ));
+    }
     if global.output == Output::Json {
         output::json(&limits);
         return Ok(Exit::Done);
     }
     if limits.limits.is_empty() {
-        if whole {
-            return Err(Failure::say(
-                Exit::Unsuccessful,
-                format!(
-                    "nothing counts towards a limit whose id begins with `{of}`; `tidegate limits list` shows what does"
-                ),
-            ));
-        }
         output::text_line("nothing counts towards any limit");
         return Ok(Exit::Done);
     }

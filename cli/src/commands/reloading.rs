@@ -59,8 +59,8 @@ pub(super) fn say(reloaded: Result<Result<Reloaded, ReloadRefused>, Failure>) {
             }
         }
         Ok(Err(refused)) => {
-            let cause = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
-            tracing::error!(%refused, cause, "the configuration is not taken over; this process goes on as it was");
+            let reason = format!("{:#}", anyhow::Error::new(refused));
+            tracing::error!(reason, "the configuration is not taken over; this process goes on as it was");
         }
     }
 }

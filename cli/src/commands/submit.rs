@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use tidegate_node::gateway::http::Refusal;
+use tidegate_node::gateway::http::{OUTCOME_UNKNOWN, Refusal};
 use tidegate_node::gateway::submit::Submitted;
 use tidegate_node::gateway::view::{State, Story};
 use tidegate_protocol::delegation::ParentTicket;
@@ -43,6 +43,8 @@ struct Line {
 struct Summary {
     submitted: usize,
     refused: usize,
+    /// Not acknowledged in time: they may have landed, or land later.
+    unknown: usize,
     states: BTreeMap<&'static str, usize>,
     jobs: Vec<Line>,
 }
@@ -67,7 +69,7 @@ pub(crate) fn run(global: &Global, args: &SubmitArgs) -> Result<Exit, Failure> {
         Output::Json => output::json(&summary),
         Output::Text => output::text_line(&text(&summary, args.wait)),
     }
-    let fine = summary.refused == 0
+    let fine = summary.refused + summary.unknown == 0
         && (!args.wait || summary.jobs.iter().all(|j| j.story.as_ref().is_some_and(|s| s.state == State::Succeeded)));
     Ok(if fine { Exit::Done } else { Exit::Unsuccessful })
 }
@@ -171,17 +173,24 @@ fn bar(length: usize, what: &'static str) -> ProgressBar {
 }
 
 fn summary(jobs: Vec<Line>) -> Summary {
-    let refused = jobs.iter().filter(|line| line.refusal.is_some()).count();
+    let told =
+        |word| jobs.iter().filter(|line| line.refusal.is_some() && not_taken(line.refusal.as_ref()) == word).count();
+    let (refused, unknown) = (told("refused"), told("unknown"));
     let mut states = BTreeMap::new();
     for line in &jobs {
         let word = match (&line.story, &line.submitted) {
             (Some(story), _) => story.state.word(),
             (None, Some(_)) => "submitted",
-            (None, None) => "refused",
+            (None, None) => not_taken(line.refusal.as_ref()),
         };
         *states.entry(word).or_default() += 1;
     }
-    Summary { submitted: jobs.len() - refused, refused, states, jobs }
+    Summary { submitted: jobs.len() - refused - unknown, refused, unknown, states, jobs }
+}
+
+/// A job that was not acknowledged may stand in the log, or come to: that is no refusal.
+fn not_taken(refusal: Option<&Refusal>) -> &'static str {
+    if refusal.is_some_and(|refusal| refusal.error == OUTCOME_UNKNOWN) { "unknown" } else { "refused" }
 }
 
 fn text(summary: &Summary, waited: bool) -> String {
@@ -197,7 +206,9 @@ fn text(summary: &Summary, waited: bool) -> String {
             let id = line.submitted.as_ref().map_or_else(String::new, |s| s.id.to_string());
             let (state, reason) = match (&line.story, &line.refusal) {
                 (Some(story), _) => (story.state.word().to_owned(), story::why(story)),
-                (None, Some(refusal)) => ("refused".to_owned(), refusal.detail.clone()),
+                (None, Some(refusal)) => {
+                    (not_taken(Some(refusal)).to_owned(), format!("{}; {}", refusal.detail, refusal.hint))
+                }
                 (None, None) => ("submitted".to_owned(), String::new()),
             };
             vec![line.line.to_string(), id, place, state, reason]
@@ -213,4 +224,23 @@ fn text(summary: &Summary, waited: bool) -> String {
     let more =
         if left_out > 0 { format!("\n… {left_out} more; `--output json` has them all") } else { String::new() };
     format!("{table}{more}\n{counted}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(error: Option<&str>) -> Line {
+        let refusal = error.map(|error| Refusal { error: error.into(), detail: "what".into(), hint: "do this".into() });
+        Line { line: 1, submitted: None, refusal, story: None }
+    }
+
+    #[test]
+    fn a_job_that_was_not_acknowledged_is_not_called_refused_and_what_to_do_is_said() {
+        let told = summary(vec![line(Some(OUTCOME_UNKNOWN)), line(Some("not_a_job")), line(Some(OUTCOME_UNKNOWN))]);
+        assert_eq!((told.submitted, told.refused, told.unknown), (0, 1, 2));
+        assert_eq!(told.states, BTreeMap::from([("refused", 1), ("unknown", 2)]));
+        let text = text(&told, false);
+        assert!(text.contains("what; do this") && text.ends_with("1 refused, 2 unknown"), "{text}");
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::ValueEnum as _;
 use serde_json::Value;
 use tidegate_node::Config;
-use tidegate_node::topics::{ApplyError, Export, Plan, Wanted, apply, export, plan, wanted};
+use tidegate_node::topics::{ApplyError, Export, Plan, Wanted, apply, export, plan, wanted, wanted_unasked};
 use tidegate_spine::Spine;
 
 use super::{config_of, on_spine, runtime};
@@ -16,6 +16,12 @@ use crate::output;
 pub(crate) fn run(global: &Global, command: TopicsCommand) -> Result<Exit, Failure> {
     let (TopicsCommand::Plan(spine) | TopicsCommand::Apply(spine) | TopicsCommand::Export { spine, .. }) = &command;
     let config = opened(global, spine)?;
+    // Whoever makes the topics may have no broker yet, or none that is to be had from here.
+    if let TopicsCommand::Export { format, .. } = &command
+        && let Some(wanted) = wanted_unasked(&config)?
+    {
+        return told(global, &config, &wanted, *format);
+    }
     runtime()?.block_on(async {
         let spine = tidegate_node::spine::open(&config.spine).await?;
         match command {
@@ -32,16 +38,19 @@ pub(crate) fn run(global: &Global, command: TopicsCommand) -> Result<Exit, Failu
                 Ok(Exit::Done)
             }
             TopicsCommand::Export { format, .. } => {
-                let form = form(format);
                 let wanted = wanted(&config, &*spine).await?;
-                match global.output {
-                    Output::Text => output::text_line(export(&config.prefix, &wanted, form).trim_end()),
-                    Output::Json => output::json(&document(&config.prefix, &wanted, format)?),
-                }
-                Ok(Exit::Done)
+                told(global, &config, &wanted, format)
             }
         }
     })
+}
+
+fn told(global: &Global, config: &Config, wanted: &[Wanted], format: ExportForm) -> Result<Exit, Failure> {
+    match global.output {
+        Output::Text => output::text_line(export(&config.prefix, wanted, form(format)).trim_end()),
+        Output::Json => output::json(&document(&config.prefix, wanted, format)?),
+    }
+    Ok(Exit::Done)
 }
 
 const fn form(format: ExportForm) -> Export {

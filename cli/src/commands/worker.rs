@@ -1,18 +1,19 @@
 //! `tidegate worker`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use tidegate_node::StartError;
-use tidegate_node::workers::{Gateway, McpAt, McpSpec, Runs, Surroundings, WorkerSpec, build, offered};
+use tidegate_node::workers::{Gateway, McpAt, McpSpec, Monitor, Runs, Surroundings, WorkerSpec, build, offered};
+use tidegate_node::{Config, StartError};
 use tidegate_protocol::ids::PoolName;
 use tidegate_worker::agent::{Builtin, Endpoint, HttpHandler};
 use tidegate_worker::constraints::Enforces;
 use tidegate_worker::{RunError, WhenUnproven};
 
 use super::{config_of, on_spine, runtime, told_to_stop};
-use crate::args::{Global, Output, duration, unshown};
+use crate::args::{Global, Output, address, duration, unshown};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -75,6 +76,10 @@ pub(crate) struct WorkerArgs {
     /// Longest time to an answer of an address or an MCP server, e.g. `30s`; then the job is tried again
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     answer_limit: Duration,
+    /// Serve metrics and health here (`/metrics`, `/healthz`, `/readyz`), e.g. `0.0.0.0:9464`; port 0 takes a free one. Nowhere
+    /// unless told
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    listen: Option<SocketAddr>,
     /// Spine URL instead of the configuration's
     #[arg(long, env = "TIDEGATE_SPINE", value_name = "URL")]
     spine: Option<String>,
@@ -110,6 +115,7 @@ pub(crate) fn run(global: &Global, args: WorkerArgs) -> Result<Exit, Failure> {
     let config = on_spine(config_of(global)?, args.spine.as_ref())?;
     let pool = PoolName::new(&args.pool).map_err(|error| Failure::new(Exit::Usage, error))?;
     let trust = config.keys.read().and_then(|keys| keys.trust_in_stages()).map_err(StartError::Keys)?;
+    args.look_at_pool(&config, &pool);
     let gateway = args.gateway()?;
     let payloads = tidegate_node::payloads::store(&config)?;
     let labels = args.labels.iter().cloned().collect();
@@ -125,9 +131,26 @@ pub(crate) fn run(global: &Global, args: WorkerArgs) -> Result<Exit, Failure> {
                 specs = args.specs(gateway) => specs?,
             };
             let id = args.id.clone().unwrap_or_else(|| usual_id(&specs));
-            let worker = build(pool, &id, &specs, args.concurrency, &around, trust)?;
-            let spine = tidegate_node::spine::open(&config.spine).await?;
+            let monitor = match args.listen {
+                Some(listen) => Some(Monitor::begin(listen).await?),
+                None => None,
+            };
+            if let Some(monitor) = &monitor {
+                tracing::info!(address = %monitor.address(), "metrics and health are served");
+            }
+            let worker = build(pool.clone(), &id, &specs, args.concurrency, &around, trust)?;
+            let spine = tokio::select! {
+                biased;
+                () = &mut stop => return Ok(None),
+                spine = tidegate_node::spine::open(&config.spine) => spine?,
+            };
+            if let Some(monitor) = &monitor {
+                monitor.works();
+            }
             let drained = worker.run(spine, &config.prefix, stop).await.map_err(failed)?;
+            if let Some(monitor) = monitor {
+                monitor.end();
+            }
             Ok::<_, Failure>(Some((id, drained)))
         })?
         .unzip();
@@ -154,6 +177,23 @@ impl WorkerArgs {
             ));
         }
         Ok(())
+    }
+
+    /// Kernels send a pool what it takes, and nothing else ever: without a word such a worker would wait for ever. No more than a
+    /// warning, as kernels have files of their own. Tools of an MCP server are not known yet.
+    fn look_at_pool(&self, config: &Config, pool: &PoolName) {
+        let Some(known) = config.pools.iter().find(|known| known.name() == pool) else { return };
+        let takes = &known.route.capabilities;
+        let all = takes.iter().any(|capability| capability.as_str() == "*");
+        for capability in self.capabilities.iter().filter(|_| !all) {
+            if !takes.iter().any(|taken| taken.as_str() == capability) {
+                tracing::warn!(
+                    capability,
+                    %pool,
+                    "by this configuration the pool does not take this capability, so no job of it will come; correct `--capability`, or `capabilities` of the pool"
+                );
+            }
+        }
     }
 
     /// What each capability is run by.

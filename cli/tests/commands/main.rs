@@ -8,6 +8,7 @@
 //! | `jobs` | `submit`, `jobs list`, `jobs watch` beside `tidegate dev` |
 //! | `on_spine` | the same with `--spine`, nothing else running |
 //! | `topics` | `topics export` |
+//! | `wrong` | what was typed wrong, or asked of nobody |
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that meets what it does not expect must fail")]
 
 mod bench;
@@ -18,6 +19,7 @@ mod doctor;
 mod jobs;
 mod on_spine;
 mod topics;
+mod wrong;
 
 use std::path::Path;
 

@@ -31,3 +31,26 @@ fn exported_topics_are_one_document_on_the_last_line_where_that_is_asked_for() {
     let array: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(array, all["topics"]);
 }
+
+#[test]
+fn topics_are_exported_without_a_broker_unless_an_adopted_one_has_to_be_asked() {
+    let home = home(POLICY);
+    let write = |sources: &str| {
+        let yaml = format!(
+            "spine: {{ url: \"kafka://127.0.0.1:1\" }}\nsources: [{{ name: jobs.raw, tenants: any{sources} }}]\n"
+        );
+        std::fs::write(home.path().join("tidegate.yaml"), yaml).unwrap();
+    };
+    write("");
+    for format in ["text", "json", "kafka-topics", "strimzi", "terraform", "acls"] {
+        let (code, out, err) = run(home.path(), &["topics", "export", "--format", format]);
+        assert!(code == Some(0) && out.contains("decisions.jobs.raw") && err.is_empty(), "{format}: {err}");
+    }
+    write(", topic: theirs");
+    let (code, said) = document(home.path(), &["topics", "export"]);
+    assert_eq!(code, Some(69), "{said}");
+    // Nor is the folder of the default configuration made.
+    std::fs::remove_file(home.path().join("tidegate.yaml")).unwrap();
+    assert_eq!(run(home.path(), &["topics", "export"]).0, Some(0));
+    assert!(!home.path().join(".tidegate").exists());
+}

@@ -1,13 +1,16 @@
 //! Errors as clients see them.
 
 use axum::Json;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use crate::progress::NotWatched;
 use crate::submit::NotSubmitted;
 use crate::view::TooManyWait;
+
+/// The word of a submission that was not acknowledged in time: the job may have landed, or land later.
+pub const OUTCOME_UNKNOWN: &str = "outcome_unknown";
 
 /// The body of every error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +106,7 @@ impl From<&NotSubmitted> for Refused {
             }
             NotSubmitted::Unknown => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,
-                "outcome_unknown",
+                OUTCOME_UNKNOWN,
                 detail,
                 "send it again with the same `id`: the same job runs once",
             ),
@@ -131,6 +134,15 @@ impl From<TooManyWait> for Refused {
             "ask without `wait`, or later",
         )
     }
+}
+
+pub(super) async fn no_such_method(method: Method, uri: Uri) -> Refused {
+    Refused::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "no_such_method",
+        format!("`{method}` is not for `{}`", uri.path()),
+        "the header `allow` names what is",
+    )
 }
 
 pub(super) async fn no_such_route(uri: Uri) -> Refused {

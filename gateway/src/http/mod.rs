@@ -52,7 +52,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 
-pub use answer::{Refusal, Refused};
+pub use answer::{OUTCOME_UNKNOWN, Refusal, Refused};
 pub use dead::DeadList;
 pub use jobs::{Line, Lines};
 pub use leases::{Leased, LeasedJobs, Progressed};
@@ -72,7 +72,9 @@ pub fn router(health: Health, api: Option<Api>) -> Router {
         Some(api) => health.merge(v1(Arc::new(api))),
         None => health,
     };
-    all.fallback(answer::no_such_route).layer(middleware::from_fn(counted::count))
+    all.fallback(answer::no_such_route)
+        .method_not_allowed_fallback(answer::no_such_method)
+        .layer(middleware::from_fn(counted::count))
 }
 
 fn v1(api: Arc<Api>) -> Router {

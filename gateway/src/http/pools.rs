@@ -47,7 +47,12 @@ fn pool_of(api: &Api, text: String) -> Result<PoolName, Refused> {
         return Ok(pool);
     }
     let detail = format!("there is no pool `{pool}` here");
-    Err(Refused::new(StatusCode::NOT_FOUND, "no_such_pool", detail, "`GET /v1/pools` lists them"))
+    Err(Refused::new(
+        StatusCode::NOT_FOUND,
+        "no_such_pool",
+        detail,
+        "`tidegate pools list` (`GET /v1/pools`) lists them",
+    ))
 }
 
 fn away(error: &SpineError) -> Refused {
@@ -90,7 +95,12 @@ pub(super) async fn worker(
     let workers = api.fleet.worker(only.as_ref(), &worker).await;
     if workers.is_empty() {
         let detail = format!("no worker `{worker}` is known");
-        return Err(Refused::new(StatusCode::NOT_FOUND, "no_such_worker", detail, "`GET /v1/workers` lists them"));
+        return Err(Refused::new(
+            StatusCode::NOT_FOUND,
+            "no_such_worker",
+            detail,
+            "`tidegate workers list` (`GET /v1/workers`) lists them",
+        ));
     }
     Ok(Json(WorkerList { workers }))
 }
@@ -123,9 +133,12 @@ impl From<&NotTold> for Refused {
                 let hint = "send one signed command, as `tidegate workers cordon` makes it";
                 Self::bad_request("no_command", detail, hint)
             }
-            NotTold::NoSuchPool { .. } => {
-                Self::new(StatusCode::NOT_FOUND, "no_such_pool", detail, "`GET /v1/pools` lists them")
-            }
+            NotTold::NoSuchPool { .. } => Self::new(
+                StatusCode::NOT_FOUND,
+                "no_such_pool",
+                detail,
+                "`tidegate pools list` (`GET /v1/pools`) lists them",
+            ),
             NotTold::Away(cause) => {
                 tracing::warn!(error = %cause, "a command to a pool cannot be passed on: no producer");
                 let hint = "nothing landed: send it again when `/readyz` says so";

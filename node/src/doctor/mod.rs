@@ -142,13 +142,18 @@ pub async fn examine(config: &Config, asked: &Asked) -> Report {
             } else {
                 "check `spine` in the configuration: address, credentials, certificates; and whether it is up"
             };
-            report.add("spine", Level::Bad, told, remedy);
-            for check in ["topics", "rights", "clock", "shards", "lanes"] {
-                report.add(check, Level::Note, "not looked at: the spine was not reached", "");
-            }
+            unreached(&mut report, told, remedy);
         }
     }
     report
+}
+
+fn unreached(report: &mut Report, told: String, remedy: &str) {
+    report.reached = false;
+    report.add("spine", Level::Bad, told, remedy);
+    for check in ["topics", "rights", "clock", "shards", "lanes"] {
+        report.add(check, Level::Note, "not looked at: the spine was not reached", "");
+    }
 }
 
 async fn from_here(report: &mut Report, config: &Config, asked: &Asked, spine: Arc<dyn Spine>, keys: Keys) {

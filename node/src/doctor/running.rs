@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tidegate_gateway::fleet::Fleet;
 use tidegate_gateway::view::View;
-use tidegate_spine::Spine;
+use tidegate_protocol::topics::Topic;
+use tidegate_spine::{Spine, SpineError};
 use tokio::sync::watch;
 
-use super::{Asked, Report, trust, with_topics, with_view};
+use super::{Asked, Report, trust, unreached, with_causes, with_topics, with_view};
 use crate::config::Config;
 use crate::roles::Roles;
 
@@ -34,6 +35,18 @@ impl Running {
         let mut report = Report { reached: true, ..Report::default() };
         let keys = trust::keys(&mut report, &config);
         trust::policy(&mut report, &config, keys.as_ref());
+        // Open is what it was at the start: whether anybody answers now is to be asked.
+        let asked_for = Topic::Shards.name(&config.prefix).map(|topic| [topic]);
+        if let Ok(topic) = &asked_for
+            && let Err(error @ SpineError::Unavailable { .. }) = self.spine.describe(topic).await
+        {
+            unreached(
+                &mut report,
+                with_causes(&error),
+                "see that it is up; what runs waits for it, and goes on when it answers",
+            );
+            return report;
+        }
         report.ok("spine", format!("`{}` is open", self.spine.url()));
         if let Some(wanted) = with_topics(&mut report, &config, &asked, &*self.spine).await {
             with_view(&mut report, &config, &asked, &*self.spine, &wanted, (&self.view, &self.fleet)).await;

@@ -14,4 +14,4 @@ pub use export::{Export, export};
 pub use names::{Named, PoolTopics, SourceTopics};
 pub use plan::{Action, Difference, Plan, plan};
 pub(crate) use wanted::source_partitions;
-pub use wanted::{Wanted, WantedError, wanted};
+pub use wanted::{Wanted, WantedError, wanted, wanted_unasked};

@@ -47,6 +47,24 @@ pub enum WantedError {
 /// # Errors
 /// [`WantedError`].
 pub async fn wanted(config: &Config, spine: &dyn Spine) -> Result<Vec<Wanted>, WantedError> {
+    let partitions = source_partitions(config, spine).await?;
+    table(config, &partitions)
+}
+
+/// The same without a spine: `None` where an adopted topic would have to be asked for its partitions.
+///
+/// # Errors
+/// [`WantedError::Name`].
+pub fn wanted_unasked(config: &Config) -> Result<Option<Vec<Wanted>>, WantedError> {
+    if config.sources.iter().any(|source| source.adopted()) {
+        return Ok(None);
+    }
+    let sources = config.sources.iter().map(|source| source.name());
+    let partitions = sources.map(|name| (name.clone(), config.topics.partitions_of(name))).collect();
+    table(config, &partitions).map(Some)
+}
+
+fn table(config: &Config, partitions: &BTreeMap<SourceName, u32>) -> Result<Vec<Wanted>, WantedError> {
     let mut all = Vec::new();
     let settings = &config.topics;
     let mut add = |topic: Topic, name: TopicName, partitions: u32, foreign: bool| {
@@ -70,7 +88,7 @@ pub async fn wanted(config: &Config, spine: &dyn Spine) -> Result<Vec<Wanted>, W
     let prefix = &config.prefix;
     for source in &config.sources {
         let (name, raw) = (source.name().clone(), source.topic(prefix)?);
-        let partitions = partitions_of(config, source, spine).await?;
+        let partitions = partitions.get(&name).copied().unwrap_or(1);
         add(Topic::Raw(name.clone()), raw, partitions, source.adopted());
         for topic in [
             Topic::Decisions(name.clone()),

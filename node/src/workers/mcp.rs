@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use tidegate_worker::agent::{Endpoint, Gateway, McpServer};
+use tidegate_worker::agent::{Endpoint, Gateway, McpServer, startable};
 
 use super::{BadWorkerSpec, Runs, WorkerSpec, is_address, shown};
 use crate::process::StartError;
@@ -30,12 +30,14 @@ pub struct McpSpec {
     pub capabilities: Vec<String>,
 }
 
+const FORMS: &str = "`NAME=COMMAND ARGS` or `NAME=http://HOST/PATH`";
+
 impl FromStr for McpSpec {
     type Err = BadWorkerSpec;
 
     /// `NAME=COMMAND ARGS` or `NAME=http://…`.
     fn from_str(text: &str) -> Result<Self, BadWorkerSpec> {
-        let bad = |reason: String| BadWorkerSpec { text: shown(text), reason };
+        let bad = |reason: String| BadWorkerSpec { text: shown(text), reason, forms: FORMS };
         let (name, at) = text.split_once('=').ok_or_else(|| bad("there is no `=`".into()))?;
         let (name, at) = (name.trim(), at.trim());
         if name.is_empty() {
@@ -55,9 +57,19 @@ impl FromStr for McpSpec {
 /// # Errors
 /// [`StartError::Worker`]: it cannot be used, or has not the tools that were named.
 pub async fn offered(spec: McpSpec, gateway: Option<Gateway>, answer: Duration) -> Result<Vec<WorkerSpec>, StartError> {
-    let error = |reason: String| StartError::Worker { reason };
+    // Its arguments, and what else an address says, may be secret.
+    let which = match &spec.at {
+        McpAt::Command(words) => words.first().map_or_else(String::new, |program| format!("MCP server `{program}`: ")),
+        McpAt::Http(_) => spec.name.as_ref().map_or_else(String::new, |name| format!("MCP server `{name}`: ")),
+    };
+    let error = |reason: String| StartError::Worker { reason: format!("{which}{reason}") };
     let server = match spec.at {
-        McpAt::Command(words) => McpServer::stdio(words, gateway).map_err(|e| error(e.to_string()))?,
+        McpAt::Command(words) => {
+            if let Some(program) = words.first().filter(|program| !program.is_empty()) {
+                startable(program.as_ref()).map_err(|e| error(e.to_string()))?;
+            }
+            McpServer::stdio(words, gateway).map_err(|e| error(e.to_string()))?
+        }
         McpAt::Http(endpoint) => McpServer::http(endpoint),
     };
     let offer = server.answer_limit(answer).offer(spec.name.as_deref()).await.map_err(|e| error(e.to_string()))?;

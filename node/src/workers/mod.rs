@@ -1,6 +1,7 @@
 //! Workers inside a process.
 
 mod mcp;
+mod monitor;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,13 +13,14 @@ use tidegate_protocol::ids::{PoolName, WorkerId};
 use tidegate_protocol::signature::Trust;
 use tidegate_spine::Spine;
 pub use tidegate_worker::agent::Gateway;
-use tidegate_worker::agent::{Builtin, CommandHandler, Endpoint, HttpHandler, LoopHandler, McpHandler};
+use tidegate_worker::agent::{Builtin, CommandHandler, Endpoint, HttpHandler, LoopHandler, McpHandler, startable};
 use tidegate_worker::constraints::Enforces;
 use tidegate_worker::{RunError, WhenUnproven, Worker};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use self::mcp::{McpAt, McpSpec, offered};
+pub use self::monitor::Monitor;
 use crate::metrics;
 use crate::process::StartError;
 
@@ -48,22 +50,24 @@ pub struct WorkerSpec {
 
 /// Text that says no worker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{text}` says no worker: {reason}; write `CAPABILITY=COMMAND ARGS`, `CAPABILITY=loop:COMMAND ARGS`, `CAPABILITY=http://HOST/PATH` or `CAPABILITY=builtin:echo`"
-)]
+#[error("`{text}` says no worker: {reason}; write {forms}")]
 pub struct BadWorkerSpec {
     /// Its beginning as written, without what may be secret: arguments, and user, password and query of an address.
     pub text: String,
     /// What is wrong.
     pub reason: String,
+    /// What may be written.
+    pub forms: &'static str,
 }
+
+const FORMS: &str = "`CAPABILITY=COMMAND ARGS`, `CAPABILITY=loop:COMMAND ARGS`, `CAPABILITY=http://HOST/PATH` or `CAPABILITY=builtin:echo`";
 
 impl FromStr for WorkerSpec {
     type Err = BadWorkerSpec;
 
     /// The command is split at white space; quotes mean nothing (write a script for more).
     fn from_str(text: &str) -> Result<Self, BadWorkerSpec> {
-        let bad = |reason: String| BadWorkerSpec { text: shown(text), reason };
+        let bad = |reason: String| BadWorkerSpec { text: shown(text), reason, forms: FORMS };
         let (capability, runs) = text.split_once('=').ok_or_else(|| bad("there is no `=`".into()))?;
         if capability.trim().is_empty() {
             return Err(bad("there is no capability before `=`".into()));
@@ -148,6 +152,12 @@ pub fn build(
     }
     let mut loops: BTreeMap<&[String], LoopHandler> = BTreeMap::new();
     for spec in specs {
+        if let Runs::Command(words) | Runs::Loop(words) = &spec.runs
+            && let Some(program) = words.first().filter(|program| !program.is_empty())
+        {
+            let refused = |why| error(format!("capability `{}`: {why}", spec.capability));
+            startable(program.as_ref()).map_err(refused)?;
+        }
         builder = match &spec.runs {
             Runs::Builtin(builtin) => builder.capability(&spec.capability, *builtin),
             Runs::Command(words) => {
@@ -232,6 +242,13 @@ mod tests {
 
     #[test]
     fn what_is_no_spec_is_told_without_what_may_be_secret_in_it() {
+        assert!(WorkerSpec::from_str("pay").unwrap_err().to_string().contains("write `CAPABILITY=COMMAND ARGS`"));
+        assert!(
+            McpSpec::from_str("files")
+                .unwrap_err()
+                .to_string()
+                .ends_with("write `NAME=COMMAND ARGS` or `NAME=http://HOST/PATH`")
+        );
         for text in [
             "hook=http://user:secret@h/run",
             "hook=http://secret@h:99999/run?key=secret",

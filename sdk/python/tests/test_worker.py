@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -250,3 +251,38 @@ def test_a_key_that_does_not_cover_what_is_asked_for_ends_the_worker_with_the_re
     worker.capability("greet")(lambda payload: payload)
     with pytest.raises(tidegate.TidegateError, match="not_covered"):
         asyncio.run(worker.serve())
+
+
+def test_a_handler_that_calls_sys_exit_fails_its_job_and_the_worker_goes_on() -> None:
+    async def main() -> None:
+        worker = tidegate.Worker(concurrency=2)
+
+        @worker.capability("bytes")
+        def thread(payload: int) -> int:
+            return payload or sys.exit(3)
+
+        @worker.capability("count")
+        async def loop(payload: int) -> int:
+            return payload or sys.exit("no")
+
+        async with worker.running(), tidegate.Client(tenant="acme") as client:
+            for capability, said in (("bytes", "sys.exit(3)"), ("count", "sys.exit('no')")):
+                leaving = await client.submit(topic="job.demo.leave", capability=capability, payload=0)
+                with pytest.raises(tidegate.Failed) as failed:
+                    await leaving.result(30)
+                assert said in str(failed.value)
+                staying = await client.submit(topic="job.demo.leave", capability=capability, payload=7)
+                assert await staying.result(30) == 7
+
+    asyncio.run(main())
+
+
+def test_what_is_missing_is_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TIDEGATE_URL", "TIDEGATE_KEY", "TIDEGATE_WORKER_KEY", "TIDEGATE_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(tidegate.TidegateError, match="TIDEGATE_URL.*is `tidegate dev` running"):
+        tidegate.BlockingClient(tenant="acme", data=tmp_path)
+    worker = tidegate.Worker()
+    worker.capability("one")(lambda payload: payload)
+    with pytest.raises(ValueError, match="a capability of its own"):
+        worker.capability("one")(lambda payload: payload)

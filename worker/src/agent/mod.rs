@@ -23,6 +23,7 @@
 //! * **stderr**: for people. Its last 4 KiB are the reason of a failure.
 //! * **exit code**: 0 is success. 75 (`EX_TEMPFAIL` of sysexits.h) is a failure that may have passed by the next attempt:
 //!   the job is tried again after a pause, until its attempts are used up. Any other, or death by a signal, is a final failure.
+//!   A command that cannot be started is no fault of its job, which is tried again too ([`startable`] looks before any job comes).
 //! * **cancel** (deadline, longest runtime, lost lease, drain limit): SIGTERM to its process group, SIGKILL after the grace (5 s unless
 //!   configured; keep it below the worker's `cancel_grace`). A command that then exits with 0 has succeeded.
 //! * **process group**: each command leads one of its own. What is left of the group when the command ends is killed,
@@ -39,6 +40,7 @@ mod lines;
 pub mod mcp;
 mod output;
 mod program;
+mod startable;
 pub mod stdio_loop;
 pub mod web;
 
@@ -47,5 +49,6 @@ pub use command::CommandHandler;
 pub use http::HttpHandler;
 pub use mcp::{BadServer, McpHandler, McpServer};
 pub use program::{EmptyCommand, Gateway};
+pub use startable::{NotStartable, startable};
 pub use stdio_loop::LoopHandler;
 pub use web::{BadEndpoint, Endpoint};

@@ -100,8 +100,10 @@ impl Program {
         })
     }
 
+    /// Most likely this worker is to blame and not the job, so another attempt may go better; with its attempts used up the job
+    /// is dead, from where it can be redriven.
     pub(super) fn failed_to_start(&self, error: &io::Error) -> Ending {
-        Ending::failed(format!("command `{}` could not be started: {error}", self.program.display()))
+        Ending::retryable(format!("command `{}` could not be started: {error}", self.program.display()))
     }
 }
 
@@ -109,7 +111,7 @@ impl Program {
 pub(super) fn job_folder(context: &Context) -> Result<Option<TempDir>, Ending> {
     let sandboxed = context.constraints().is_some_and(|asked| asked.sandbox != Sandbox::default());
     let folder = sandboxed.then(|| tempfile::Builder::new().prefix("tidegate-job-").tempdir()).transpose();
-    folder.map_err(|error| Ending::failed(format!("no folder could be made for the job: {error}")))
+    folder.map_err(|error| Ending::retryable(format!("no folder could be made for the job: {error}")))
 }
 
 /// `exit code 3`, `killed by signal 9`.

@@ -63,7 +63,7 @@ pub enum RunError {
     },
     /// Another process has the worker's name and began later.
     #[error(
-        "another process reports as worker `{worker}` with incarnation {theirs} (ours is {ours}); each process needs a worker id of its own"
+        "another process reports as worker `{worker}` with incarnation {theirs} (ours is {ours}); each process needs a worker id of its own (`tidegate worker --id NAME`)"
     )]
     Superseded {
         /// The name both have.

@@ -33,7 +33,13 @@ pub(super) fn create(global: &Global, args: &CreateArgs) -> Result<Exit, Failure
     };
     check(&written).map_err(|error| Failure::new(Exit::Usage, error))?;
     if let Some(file) = &args.file {
-        let failed = |error| Failure::new(Exit::Config, error);
+        let failed = |error: std::io::Error| {
+            let text = format!(
+                "`{}` cannot be written: {error}; a key is never written over: name another file",
+                file.display()
+            );
+            Failure::say(Exit::Config, text)
+        };
         let mut made =
             std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
         writeln!(made, "{}", key.reveal()).and_then(|()| made.sync_all()).map_err(failed)?;

@@ -177,7 +177,10 @@ class Worker:
 
         def register(handler: _H) -> _H:
             if name in self._handlers:
-                raise ValueError(f"capability {name!r} has a handler already")
+                raise ValueError(
+                    f"capability {name!r} has a handler already, and its jobs do not say which they are for; "
+                    "give this one a capability of its own"
+                )
             self._handlers[name] = handler
             if self._loop is not None and self._changed is not None:
                 self._loop.call_soon_threadsafe(self._changed.set)
@@ -430,11 +433,17 @@ class _Held:
         around = contextvars.copy_context()
         around.run(running_job.set, self._context)
         if inspect.iscoroutinefunction(handler):
-            self._work = self._loop.create_task(handler(*arguments), context=around)
+            self._work = self._loop.create_task(_contained(handler(*arguments)), context=around)
         else:
             # A thread cannot be stopped from outside: the handler looks at `context.cancelled`.
             self._in_thread = True
-            self._work = self._loop.run_in_executor(self._threads, lambda: around.run(handler, *arguments))
+            def call() -> Any:
+                try:
+                    return around.run(handler, *arguments)
+                except SystemExit as error:
+                    raise _left(error) from error
+
+            self._work = self._loop.run_in_executor(self._threads, call)
         return await self._work
 
     def _payload(self) -> Any:
@@ -582,6 +591,18 @@ def _ending(output: Any) -> tuple[str, dict[str, Any]]:
     except (TypeError, ValueError, RecursionError) as error:
         return "fail", {"error": f"the result cannot be written as JSON: {error}"}
     return "complete", {"result": output}
+
+
+def _left(error: SystemExit) -> RuntimeError:
+    """`sys.exit()` in a handler (a parser of arguments does it) ends its job and not the worker with all its other jobs."""
+    return RuntimeError(f"the handler called sys.exit({error.code!r})")
+
+
+async def _contained(work: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return await work
+    except SystemExit as error:
+        raise _left(error) from error
 
 
 def _takes(handler: Handler) -> int:
