@@ -199,8 +199,11 @@ impl Marks {
 }
 
 fn believe(mark: &mut SenderMark, stamp: Stamp, rules: Rules, late: bool) -> Result<(), Drop> {
+    let place = (stamp.group, stamp.index);
     let begins = late && mark.last.is_none() && (mark.fence == 0 || stamp.epoch == mark.fence);
-    if begins || (mark.rejoins && stamp.epoch >= mark.fence) {
+    // An owner says nothing twice: what was believed of it is a copy by somebody else, and tells nothing of what comes next.
+    let copy = stamp.epoch == mark.fence && mark.last.is_some_and(|last| place <= last);
+    if begins || (mark.rejoins && stamp.epoch >= mark.fence && !copy) {
         mark.fence = stamp.epoch;
         mark.next = Some(stamp.sequence);
         mark.rejoins = false;
@@ -221,7 +224,6 @@ fn believe(mark: &mut SenderMark, stamp: Stamp, rules: Rules, late: bool) -> Res
         }
         mark.next = Some(stamp.sequence + 1);
     }
-    let place = (stamp.group, stamp.index);
     if mark.last.is_some_and(|last| place <= last) {
         return Err(Drop::Repeated);
     }
@@ -294,6 +296,25 @@ mod tests {
             (message(7, 4, 9, 0), "believed"),
             (message(7, 6, 11, 0), "gap"),
             (message(2, 1, 12, 0), "below_fence"),
+        ];
+        for (sign, expected) in steps {
+            assert_eq!(said(marks.meet_sign(sign)), expected, "{sign:?}");
+        }
+    }
+
+    #[test]
+    fn a_copy_of_what_was_believed_before_a_loss_does_not_make_its_sender_unheard() {
+        let mut marks = marks();
+        for sign in [fence(2), message(2, 0, 4, 0), message(2, 1, 5, 0), message(2, 2, 6, 0)] {
+            marks.meet_sign(sign);
+        }
+        marks.lose();
+        let steps = [
+            (message(2, 1, 5, 0), "replayed"),
+            (message(2, 5, 9, 0), "believed"),
+            (message(2, 2, 6, 0), "replayed"),
+            (message(2, 6, 10, 0), "believed"),
+            (message(2, 8, 12, 0), "gap"),
         ];
         for (sign, expected) in steps {
             assert_eq!(said(marks.meet_sign(sign)), expected, "{sign:?}");
