@@ -62,7 +62,7 @@ impl Kernel {
         }
     }
 
-    /// Holdings whose time was over at `fresh` end; whether there were any.
+    /// Holdings whose time was over at `fresh` end, and what was not answered is asked again; whether there was any.
     pub(crate) fn end_holdings(&self, fresh: Timestamp, at: Timestamp, decision: &mut Decision<KernelFact>) -> bool {
         let ended = self.wallet.tick(fresh, at, self.epoch);
         let any = !ended.is_empty();

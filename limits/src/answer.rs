@@ -9,9 +9,12 @@
 //! | less free than it needs, others hold some | kept: they are asked to give back, it is answered when they have |
 //! | less free than it needs, nobody can give | nothing until the next amount stops counting, or for `retry_ms` |
 //!
+//! A request also shows what its shard has ([`Ask::shows`]): what counts beyond that was in an answer or a return that was lost.
+//!
 //! *Free* is what is left beside the needs of the requests that wait before it: else a busy shard that gives a place back and asks
 //! at once would be given it again, each time, before the one that waits is looked at.
 
+use tidegate_protocol::control::term;
 use tidegate_protocol::ids::{SenderId, TenantId};
 use tidegate_protocol::limits::{
     Amount, LimitAnswer, LimitDefinition, LimitId, LimitKind, LimitRequest, RefusedFor, RequestId,
@@ -35,15 +38,30 @@ pub(crate) struct Ask<'a> {
     pub(crate) tenant: &'a TenantId,
     pub(crate) need: Amount,
     pub(crate) want: Amount,
+    /// What its shard has of its holding.
+    pub(crate) has: Option<Amount>,
     /// Its shard's stamp.
     pub(crate) at: Timestamp,
+}
+
+/// What an ask shows of the holding that is recorded of its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// It is of that holding.
+    Same,
+    /// Its shard has nothing of it, and nothing of it was spent.
+    Unspent,
+    /// Its shard has nothing of it; what was spent of it nobody knows any more.
+    Lost,
+    /// It cannot be.
+    Contradiction,
 }
 
 impl<'a> Ask<'a> {
     /// Of a request; `None` when it is another.
     pub(crate) fn of(to: &'a SenderId, request: &'a LimitRequest) -> Option<Self> {
         match request {
-            LimitRequest::Ask { id, holding, limit, key, definition, tenant, need, want, at } => Some(Self {
+            LimitRequest::Ask { id, holding, limit, key, definition, tenant, need, want, has, at } => Some(Self {
                 to,
                 id: *id,
                 holding: *holding,
@@ -53,22 +71,32 @@ impl<'a> Ask<'a> {
                 tenant,
                 need: *need,
                 want: (*want).max(*need),
+                has: *has,
                 at: *at,
             }),
             LimitRequest::Return { .. } | LimitRequest::Ended { .. } => None,
         }
     }
 
-    /// Whether it shows that its shard has nothing of `held`: the answers that would have made it the shard's met a later
-    /// request and were put aside (it asks anew when none came for long, and takes the answer to its last request alone).
+    /// What it shows of the holding that is recorded of its shard.
     ///
-    /// A shard begins a holding only when it has none, its requests come in order, each once, with numbers that rise: one
-    /// with a lower number waited here meanwhile, or its shard's log was lost. What else ends a holding a `Return` has told
-    /// before, unless that was refused (its source was not configured). Of places nothing is in use then. What was spent in
-    /// a window may still count; but such a holding ended with its time, so before that it cannot be.
-    fn supersedes(&self, held: &Holding) -> bool {
-        let begins = self.holding == self.id.number && self.id.number > held.number;
-        begins && (self.definition.kind == LimitKind::Concurrency || self.at < held.until)
+    /// A shard begins a holding only when it has none, its requests come in order with numbers that rise, and it takes the
+    /// answer to its last request alone. So one that begins anew, after another was recorded, has nothing of that: the answers
+    /// that would have made it the shard's were put aside, or the `Return` that told its end was lost or refused. Of a pool's places
+    /// nothing is in use then. What was spent in a window may still count; but such a holding ended with its time, so before that
+    /// it cannot be. A shard whose log was made anew knows nothing of what it spent.
+    pub(crate) fn shows(&self, held: &Holding) -> Shown {
+        let begins = self.holding == self.id.number;
+        if begins && held.heard.is_some_and(|heard| term(heard.epoch) < term(self.id.epoch)) {
+            return Shown::Lost;
+        }
+        if self.holding == held.number {
+            return Shown::Same;
+        }
+        if !begins || self.id.number <= held.number {
+            return Shown::Contradiction;
+        }
+        if self.at < held.until || is_places(self.to, self.definition) { Shown::Unspent } else { Shown::Lost }
     }
 
     fn granted(&self, holding: u64, amount: Amount, until: Timestamp, from: Timestamp) -> Grant<'a> {
@@ -134,16 +162,22 @@ pub(crate) fn answer(state: &State, config: &LimitsConfig, ask: Ask<'_>, at: Tim
     if key.breaker.is_some() {
         return pass(key, config, ask, at);
     }
-    let recorded = key.holders.get(ask.to);
-    let (former, held) = match recorded {
-        Some(held) if ask.supersedes(held) => (recorded, None),
-        _ => (None, recorded),
+    // One that waited was met when it was kept.
+    let met;
+    let key = if !last && key.is_met(&ask) {
+        let mut after = key.clone();
+        after.meet(&ask, config);
+        met = after;
+        &met
+    } else {
+        key
     };
+    let held = key.holders.get(ask.to);
     if held.is_some_and(|held| held.number != ask.holding) {
         return refuse(RefusedFor::Invalid);
     }
     let ahead = ahead(key, ask.to, last);
-    let free = key.free(at).plus(former.map_or(Amount::ZERO, |former| former.capacity)).less(ahead);
+    let free = key.free(at).less(ahead);
     let waiting = key.asks.iter().any(|kept| kept.to != *ask.to);
     let alone = key.holders.keys().all(|holder| holder == ask.to) && !waiting;
     let fits = free >= ask.need;
@@ -151,13 +185,14 @@ pub(crate) fn answer(state: &State, config: &LimitsConfig, ask: Ask<'_>, at: Tim
     if !fits && !last && ask.need <= key.whole().0 {
         let recalls = recalls(key, ask, held, free);
         if !recalls.is_empty() {
-            return Said::Keep(at + config.recall, recalls);
+            // Asking again makes nobody wait longer.
+            let before = key.asks.iter().find(|kept| kept.to == *ask.to).map(|kept| kept.until);
+            return Said::Keep(before.unwrap_or(at + config.recall), recalls);
         }
     }
     let holding = match held {
         Some(held) => held.number,
-        // An empty one in the former's place ends that too.
-        None if give.is_zero() && former.is_none() => 0,
+        None if give.is_zero() => 0,
         None => ask.id.number,
     };
     let mut grant = ask.granted(holding, give, at + config.holding, key.from(at, config));
@@ -172,6 +207,11 @@ pub(crate) fn answer(state: &State, config: &LimitsConfig, ask: Ask<'_>, at: Tim
 fn ahead(key: &Key, to: &SenderId, last: bool) -> Amount {
     let before = key.asks.iter().take_while(|kept| !last || kept.to != *to).filter(|kept| kept.to != *to);
     before.fold(Amount::ZERO, |sum, kept| sum.plus(Key::need_of(kept)))
+}
+
+/// Whether what a shard has of a limit are places of a pool's leases: these come free by their ends alone.
+pub(crate) fn is_places(holder: &SenderId, definition: &LimitDefinition) -> bool {
+    definition.kind == LimitKind::Concurrency && holder.as_str().starts_with("scheduler.")
 }
 
 /// Half of what is free, in whole units where only these are of use.

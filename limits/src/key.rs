@@ -5,13 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tidegate_protocol::control::term;
 use tidegate_protocol::ids::{SenderId, TenantId};
-use tidegate_protocol::limits::{Amount, LimitDefinition, LimitId, LimitKind, LimitRequest};
+use tidegate_protocol::limits::{Amount, LimitDefinition, LimitId, LimitKind, LimitRequest, RequestId};
 use tidegate_protocol::time::Timestamp;
 
+use crate::answer::{Ask, Shown, is_places};
 use crate::breaker::Breaker;
 use crate::config::LimitsConfig;
 use crate::residue::Residues;
+
+/// The longest that the lease of a pool may be told to last (`lease_ms`).
+const LONGEST_LEASE: Duration = Duration::from_hours(24);
 
 /// Names a key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,6 +36,16 @@ pub(crate) struct Holding {
     /// It was asked to give back at this time and has not answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) recalled: Option<Timestamp>,
+    /// The last request of its shard that was heard of it; of one from before this was kept, none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) heard: Option<RequestId>,
+}
+
+impl Holding {
+    /// Whether a request was heard before: it is a copy.
+    pub(crate) fn has_heard(&self, id: RequestId) -> bool {
+        self.heard.is_some_and(|heard| id <= heard)
+    }
 }
 
 /// A request that waits for others to give back.
@@ -111,6 +126,61 @@ impl Key {
             Some(_) => holding.until,
             None => holding.until + self.whole().1 + config.skew,
         }
+    }
+
+    /// Whether an ask changes what is known of its shard's holding.
+    pub(crate) fn is_met(&self, ask: &Ask<'_>) -> bool {
+        self.holders.get(ask.to).is_some_and(|held| match ask.shows(held) {
+            Shown::Same => self.surplus(held, ask).is_some(),
+            Shown::Unspent | Shown::Lost => true,
+            Shown::Contradiction => false,
+        })
+    }
+
+    /// Takes in what an ask shows of its shard's holding.
+    pub(crate) fn meet(&mut self, ask: &Ask<'_>, config: &LimitsConfig) {
+        let Some(held) = self.holders.get(ask.to) else { return };
+        match ask.shows(held) {
+            Shown::Same => {
+                let Some(has) = self.surplus(held, ask) else { return };
+                if let Some(held) = self.holders.get_mut(ask.to) {
+                    held.capacity = has;
+                }
+                // It came back by a return at the latest then. A place was free before.
+                if self.definition.kind != LimitKind::Concurrency {
+                    self.floor = self.floor.max(before(ask.at, config.skew));
+                }
+            }
+            Shown::Unspent => {
+                self.holders.remove(ask.to);
+            }
+            Shown::Lost => self.retire(ask.to, ask.id.epoch, config),
+            Shown::Contradiction => {}
+        }
+    }
+
+    /// What its shard has of a holding that counts for more.
+    fn surplus(&self, held: &Holding, ask: &Ask<'_>) -> Option<Amount> {
+        ask.has.filter(|has| self.breaker.is_none() && *has < held.capacity)
+    }
+
+    /// A shard says, by a request of `epoch`, that it has nothing of its holding any more. What it spent of it counts for as long
+    /// as if nobody spoke for it.
+    pub(crate) fn retire(&mut self, of: &SenderId, epoch: u64, config: &LimitsConfig) {
+        let Some(held) = self.holders.remove(of) else { return };
+        if self.breaker.is_some() {
+            return;
+        }
+        let mut longest = self.whole().1 + config.skew;
+        if is_places(of, &self.definition) {
+            // They have no window. Their holding ends when none of its leases is left; only a log that was made anew does not
+            // know them, and they end with their terms.
+            if held.heard.is_some_and(|heard| term(heard.epoch) == term(epoch)) {
+                return;
+            }
+            longest = longest.min(LONGEST_LEASE + config.skew);
+        }
+        self.residue.add(held.until + longest, held.capacity, longest);
     }
 
     /// What a waiting request needs.

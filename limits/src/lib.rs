@@ -13,18 +13,21 @@
 //! # Why no window is exceeded
 //! A holder never lets more count, within any window W of its own stamps, than it holds. All holdings of a key and its
 //! residue together never exceed the limit L. So while capacity stays where it is, nothing can go wrong, whatever the clocks.
-//! Capacity moves in three ways, and each says from which stamp it may be spent elsewhere ([`key`] keeps the latest as the
+//! Capacity moves in four ways, and each says from which stamp it may be spent elsewhere ([`key`] keeps the latest as the
 //! key's floor, every answer carries it, a holder obeys it):
 //!
 //! - *returned*: only what was unused in every window of the holder's last W + S; from its stamp less S;
 //! - *residue* counts until the limits shard's own time is past (last spend + W + S); from last spend + W;
-//! - *lapsed* (the holder never spoke again): counts until (until + W + S); from until + W.
+//! - *lapsed* (the holder never spoke again, or does not know it any more): counts until (until + W + S); from until + W;
+//! - *not there* (the holder says that it has less: an answer or a return was lost): as returned by the request that says so.
 //!
 //! Take any window and, of the shards that spent in it, the one whose last usable answer came last. When that answer was
 //! made, every other shard's capacity was still at least what it spent in the window: had it moved before, the answer's
 //! *from* would lie behind the window. S (the clocks' allowance) is in no way part of the proof: a clock that is off by more
 //! makes a holder wait for its *from*, nothing else. Crashes, takeovers and former owners do not matter either: holdings and
-//! spends are facts, requests and answers go over fenced channels that deliver each exactly once.
+//! spends are facts, requests and answers go over fenced channels that deliver each exactly once, or never: where a log was cut
+//! and given up. A holder takes the answer to its last request alone, and each request says what it has, so of what was lost
+//! and of what it put aside nothing is spent. A log that is made anew makes a holder forget what it spent: that has lapsed.
 //!
 //! `concurrency` alone is about true time: a place is free before anybody else takes it, by an end that was told. Where none
 //! is told, the holder's own time frees it, which may jump by as much as two owners' clocks differ; so there it counts for
@@ -49,7 +52,7 @@
 //! is withheld. A breaker is no capacity: it reacts one hop after the outcome that trips it, and one hop back.
 //!
 //! # Failure
-//! A request that contradicts what is known is answered with nothing. State is bounded (I10): keys by tenant and in all,
+//! A request that contradicts what is known is answered with nothing, one that was heard before too. State is bounded (I10): keys by tenant and in all,
 //! one holding and one waiting request a shard and key, 66 buckets of residue a key; a key is forgotten when nothing counts.
 //! Beyond the bound of keys nothing is granted, and what is not granted is exceeded (I3).
 //!

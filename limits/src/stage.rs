@@ -82,6 +82,13 @@ impl Limits {
                 return;
             }
         };
+        if let Some(reason) = self.doubt(by, &request) {
+            // A holding that its shard does not know any more has ended by what was said before.
+            if !matches!(request, LimitRequest::Return { gone: true, .. }) {
+                decision.settle(arrival.at, refuse(reason));
+            }
+            return;
+        }
         match Ask::of(by, &request) {
             Some(ask) => match answer(&self.state, &self.config, ask, at, false) {
                 Said::Answer(answer) => {
@@ -102,29 +109,31 @@ impl Limits {
                     }
                 }
             },
-            None => match self.doubt(by, &request) {
-                Some(reason) => decision.settle(arrival.at, refuse(reason)),
-                None => {
-                    let switches = self.switches(&request, at);
-                    let request = Box::new(request);
-                    decision.settle(arrival.at, LimitsFact::Told { by: by.clone(), request });
-                    for (to, notice) in switches {
-                        decision.fact(LimitsFact::Noticed { to, notice });
-                    }
+            None => {
+                let switches = self.switches(&request, at);
+                let request = Box::new(request);
+                decision.settle(arrival.at, LimitsFact::Told { by: by.clone(), request });
+                for (to, notice) in switches {
+                    decision.fact(LimitsFact::Noticed { to, notice });
                 }
-            },
+            }
         }
     }
 
-    /// Why what a kernel shard tells cannot be.
+    /// Why what a shard says cannot be. A copy of what was heard before may stand behind a range of the requests that was lost:
+    /// nobody waits for an answer to it, and it gives nothing back again.
     fn doubt(&self, by: &SenderId, request: &LimitRequest) -> Option<String> {
         let (limit, key) = request.about();
         let known = self.state.keys.get(&KeyName { limit: limit.clone(), key: key.into() });
         match request {
-            LimitRequest::Ask { .. } => None,
-            LimitRequest::Return { holding, free, .. } => {
+            LimitRequest::Ask { id, .. } => {
+                let held = known.filter(|key| key.breaker.is_none()).and_then(|key| key.holders.get(by));
+                held.is_some_and(|held| held.has_heard(*id)).then(|| "it was heard before".into())
+            }
+            LimitRequest::Return { id, holding, free, .. } => {
                 let held = known.and_then(|key| key.holders.get(by)).filter(|held| held.number == *holding);
                 match held {
+                    Some(held) if held.has_heard(*id) => Some("it was heard before".into()),
                     None => Some(format!("holding {holding} is not known, or has lapsed")),
                     Some(held) if *free > held.capacity => {
                         Some(format!("{free} is given back of a holding of {}", held.capacity))

@@ -7,6 +7,7 @@ use tidegate_protocol::ids::{SenderId, TenantId};
 use tidegate_protocol::limits::{Amount, LimitAnswer, LimitRequest, LimitsFact, Residue};
 use tidegate_protocol::time::Timestamp;
 
+use crate::answer::Ask;
 use crate::config::LimitsConfig;
 use crate::key::{Holding, Kept, Key, KeyName};
 use crate::stage::Planted;
@@ -75,8 +76,18 @@ impl State {
             LimitsFact::AskKept { to, request, until } => {
                 let (limit, key) = request.about();
                 self.change(limit, key, at, config, |key| {
-                    key.asks.retain(|kept| kept.to != *to);
-                    key.asks.push(Kept { to: to.clone(), request: request.clone(), until: *until });
+                    if let Some(ask) = Ask::of(to, request) {
+                        key.meet(&ask, config);
+                    }
+                    if let Some(held) = key.holders.get_mut(to) {
+                        held.heard = held.heard.max(Some(request.id()));
+                    }
+                    let kept = Kept { to: to.clone(), request: request.clone(), until: *until };
+                    match key.asks.iter_mut().find(|kept| kept.to == *to) {
+                        // It waits in the place of the one before.
+                        Some(before) => *before = kept,
+                        None => key.asks.push(kept),
+                    }
                     true
                 })
             }
@@ -119,26 +130,33 @@ impl State {
         config: &LimitsConfig,
         planted: Planted,
     ) -> bool {
-        let LimitAnswer::Granted { holding, limit, key: name, amount, until, probe, .. } = answer else { return false };
+        let LimitAnswer::Granted { request: id, holding, limit, key: name, amount, until, probe, refused, .. } = answer
+        else {
+            return false;
+        };
         if let Some(LimitRequest::Ask { definition, tenant, .. }) = request
             && *holding != 0
         {
             self.open(&KeyName { limit: limit.clone(), key: name.clone() }, definition, tenant);
         }
-        let kept = request.is_none();
+        let ask = request.filter(|_| refused.is_none()).and_then(|request| Ask::of(to, request));
         let changed = self.change(limit, name, at, config, |key| {
-            if kept {
-                key.asks.retain(|kept| kept.to != *to);
+            // Its shard waits for no earlier one either.
+            key.asks.retain(|kept| kept.to != *to || kept.request.id() > *id);
+            if let Some(ask) = ask.filter(|_| key.breaker.is_none()) {
+                key.meet(&ask, config);
             }
             if *holding == 0 {
                 return true;
             }
-            let fresh = Holding { number: *holding, capacity: Amount::ZERO, until: *until, recalled: None };
+            let fresh =
+                Holding { number: *holding, capacity: Amount::ZERO, until: *until, recalled: None, heard: None };
             let holder = key.holders.entry(to.clone()).or_insert_with(|| fresh.clone());
             if holder.number != *holding {
                 *holder = fresh;
             }
             holder.until = holder.until.max(*until);
+            holder.heard = holder.heard.max(Some(*id));
             match &mut key.breaker {
                 Some(breaker) if *probe => breaker.probed(),
                 Some(_) => {}
@@ -153,14 +171,19 @@ impl State {
     fn told(&mut self, by: &SenderId, request: &LimitRequest, at: Timestamp, config: &LimitsConfig) -> bool {
         match request {
             LimitRequest::Ask { .. } => false,
-            LimitRequest::Return { holding, limit, key, free, rest, from, .. } => {
+            LimitRequest::Return { id, holding, limit, key, free, rest, from, gone } => {
                 self.change(limit, key, at, config, |key| {
                     let longest = key.whole().1 + config.skew;
                     let Some(holder) = key.holders.get_mut(by).filter(|holder| holder.number == *holding) else {
                         return false;
                     };
                     holder.capacity = holder.capacity.less(*free);
+                    if *gone {
+                        key.retire(by, id.epoch, config);
+                        return true;
+                    }
                     holder.recalled = None;
+                    holder.heard = holder.heard.max(Some(*id));
                     if !free.is_zero() {
                         key.floor = key.floor.max(*from);
                     }

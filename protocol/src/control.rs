@@ -61,6 +61,12 @@ pub const fn epoch(term: u32, claim: Offset) -> u64 {
     ((term as u64) << 40) | ((claim + 1) & ((1 << 40) - 1))
 }
 
+/// The term of an epoch: it rises when a facts log is made anew.
+#[must_use]
+pub const fn term(epoch: u64) -> u64 {
+    epoch >> 40
+}
+
 /// A claim. Value of the record with `tg-kind: claim`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {

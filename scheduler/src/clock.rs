@@ -29,6 +29,13 @@ impl<K: Ord + Clone> Clock<K> {
         self.order.insert((due, key.clone()));
     }
 
+    /// Sets the due time of `key` when it has none.
+    pub(crate) fn begin(&mut self, key: &K, due: Timestamp) {
+        if !self.due.contains_key(key) {
+            self.set(key, due);
+        }
+    }
+
     /// Stops the clock of `key`.
     pub(crate) fn stop(&mut self, key: &K) {
         if let Some(due) = self.due.remove(key) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tidegate_protocol::ids::Capability;
 use tidegate_protocol::job::SourcePosition;
-use tidegate_protocol::limits::{Amount, LimitAnswer, LimitId, LimitRequest, LimitUse, Spend};
+use tidegate_protocol::limits::{Amount, LimitAnswer, LimitId, LimitKind, LimitRequest, LimitUse, Spend};
 use tidegate_protocol::time::Timestamp;
 use tidegate_wallet::{Here, Terms};
 
@@ -137,10 +137,7 @@ impl Scheduler {
 
     fn by_own_count(&mut self, subject: &Subject, at: Timestamp) -> (bool, Option<Timestamp>) {
         let Some(limit) = self.pool.shares.limit_of(subject) else { return (true, None) };
-        let leased = match subject {
-            Subject::Tenant(tenant) => self.state.leased_of(tenant),
-            Subject::Capability(capability) => self.soft.gates.leased.get(capability).copied().unwrap_or(0),
-        };
+        let leased = self.leased_under(subject);
         let full = limit.max_leased.is_some_and(|most| leased >= most as usize);
         let free_at = self.soft.gates.rates.free_at(subject, limit, at);
         let soon = free_at > at;
@@ -186,7 +183,25 @@ impl Scheduler {
         let more = self.waits_of(subject).min(room).saturating_sub(1);
         let demand = Amount::units(u64::try_from(more).unwrap_or(u64::MAX)).unwrap_or(Amount::ZERO);
         let owed = self.soft.gates.debts.of(&wanted.limit, &wanted.key, at).map_or(Amount::ZERO, |owed| owed.amount);
-        Terms { demand: Some(demand), owed }
+        Terms { demand: Some(demand), owed, besides: self.besides(subject, wanted) }
+    }
+
+    /// Leases that took of no such places, or of another limit: they began before the pool's terms were changed.
+    fn besides(&self, subject: &Subject, wanted: &LimitUse) -> Amount {
+        if wanted.definition.kind != LimitKind::Concurrency {
+            return Amount::ZERO;
+        }
+        let held = self.state.wallet().holding(&wanted.limit, &wanted.key);
+        let taken = held.map_or(0, |held| held.open() as usize);
+        let others = self.leased_under(subject).saturating_sub(taken);
+        Amount::units(u64::try_from(others).unwrap_or(u64::MAX)).unwrap_or(Amount(u64::MAX))
+    }
+
+    fn leased_under(&self, subject: &Subject) -> usize {
+        match subject {
+            Subject::Tenant(tenant) => self.state.leased_of(tenant),
+            Subject::Capability(capability) => self.soft.gates.leased.get(capability).copied().unwrap_or(0),
+        }
     }
 
     /// What the lease of a job takes of what is lent.
@@ -234,11 +249,11 @@ impl Scheduler {
     /// Another shard waits: what this one owes it.
     pub(crate) fn hear_recall(&mut self, answer: &LimitAnswer, at: Timestamp) {
         let LimitAnswer::Recalled { holding, limit, key, owed, .. } = answer else { return };
-        let (Some(lent), Some(epoch)) = (&self.pool.lent, self.soft.epoch) else { return };
+        let (Some(lent), Some(_)) = (&self.pool.lent, self.soft.epoch) else { return };
         let debts = &mut self.soft.gates.debts;
         debts.forget(at);
         // Of what is no longer held nothing is owed.
-        if !owed.is_zero() && self.state.wallet().answered(answer.clone(), at, epoch).is_some() {
+        if !owed.is_zero() && self.state.wallet().holds((limit, key), *holding) {
             let owed = Owed { amount: *owed, until: at + lent.lending.owed_for, holding: *holding };
             debts.owe((limit.clone(), key.clone()), owed, at);
         }
@@ -258,13 +273,18 @@ impl Scheduler {
         let about = request.map(LimitRequest::about).or_else(|| answer.map(LimitAnswer::about));
         let Some((limit, key)) = about else { return };
         let name = (limit.clone(), Box::from(key));
+        // An answer to an earlier request than the last one is put aside.
+        let answered = !self.state.wallet().is_asked((limit, key));
         let gates = &mut self.soft.gates;
         match request {
-            Some(LimitRequest::Ask { .. }) => gates.asked.set(&name, at + LATE),
+            // Asked again it is as late as before.
+            Some(LimitRequest::Ask { .. }) => gates.asked.begin(&name, at + LATE),
             Some(LimitRequest::Return { free, rest, .. }) => gates.debts.pay(&name, *free, rest.is_some()),
             Some(LimitRequest::Ended { .. }) => {}
             None => {
-                gates.asked.stop(&name);
+                if answered {
+                    gates.asked.stop(&name);
+                }
                 if let Some(LimitAnswer::Granted { holding, refused: None, .. }) = answer {
                     gates.debts.holds(&name, *holding);
                 }
@@ -303,10 +323,10 @@ impl Scheduler {
     /// A job was leased: what it takes is counted.
     pub(crate) fn count_lease(&mut self, alike: &Alike, at: Timestamp) {
         for subject in self.pool.shares.subjects(&alike.tenant, &alike.requirement) {
-            if let Some(limit) = self.pool.shares.limit_of(&subject)
-                && self.pool.lent.is_none()
-            {
-                self.soft.gates.rates.start(&subject, limit, at);
+            if let Some(limit) = self.pool.shares.limit_of(&subject) {
+                if self.pool.lent.is_none() {
+                    self.soft.gates.rates.start(&subject, limit, at);
+                }
                 if let Subject::Capability(capability) = &subject {
                     *self.soft.gates.leased.entry(capability.clone()).or_default() += 1;
                 }

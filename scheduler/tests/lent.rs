@@ -225,7 +225,7 @@ fn a_recall_of_a_former_holding_is_no_debt_of_the_present_one() {
     if let LimitAnswer::Recalled { holding, .. } = &mut stale {
         *holding += 1;
     }
-    assert!(returns(&shard.answer(&stale)).is_empty());
+    assert_eq!(returns(&shard.answer(&stale)), [0], "that it has none of that");
     ends(&mut shard, 1);
     assert_eq!(leased(&shard.poll()), [3]);
 }
@@ -239,15 +239,90 @@ fn a_limits_stage_that_does_not_answer_is_said_and_everybody_else_runs() {
     assert!(!shard.stage.gauges().limits_silent);
     shard.wait(Duration::from_secs(5));
     assert!(shard.stage.next_due().is_some_and(|due| due <= shard.at));
-    shard.tick();
+    let again = asks(&shard.tick());
     shard.report(&says(1).heartbeat());
     shard.approved(of("b", 2));
     assert_eq!(leased(&shard.poll()), [2]);
     assert!(shard.stage.gauges().limits_silent);
     let answer = granted(&shard, ask, 1);
     shard.answer(&answer);
+    assert!(shard.stage.gauges().limits_silent, "it was asked again since");
+    let [again] = &again[..] else { panic!("{again:?}") };
+    let answer = granted(&shard, again, 1);
+    shard.answer(&answer);
     assert!(!shard.stage.gauges().limits_silent);
     assert_eq!(leased(&shard.poll()), [1]);
+}
+
+#[test]
+fn a_place_that_is_granted_and_recalled_at_once_is_used_by_the_job_that_waited_and_goes_back_then() {
+    let mut shard = begin(&at_once(1));
+    shard.approved(of("a", 1));
+    shard.approved(of("a", 2));
+    let step = shard.poll();
+    let [ask] = &asks(&step)[..] else { panic!("{step:?}") };
+    let (answer, recall) = (granted(&shard, ask, 1), recalled(ask, 1, 1));
+    shard.answer(&answer);
+    assert!(returns(&shard.answer(&recall)).is_empty());
+    assert_eq!(leased(&shard.poll()), [1]);
+    ends(&mut shard, 1);
+    let step = shard.poll();
+    assert_eq!((returns(&step), leased(&step)), (vec![1], Vec::new()));
+}
+
+#[test]
+fn leases_of_before_a_limit_was_changed_count_towards_the_changed_one() {
+    // Of four that are leased, under no limit, a higher one, and a lower one.
+    for before in [None, Some(4)] {
+        for way in [Way::Replay, Way::Snapshot] {
+            let (mut shard, running) = four_leased(before);
+            shard.change(two_shards(), &at_once(2));
+            shard.takeover(way, 2);
+            shard.read();
+            shard.report(&says(2).hello());
+            shard.report(&Says { running, ..says(2) }.heartbeat());
+            for offset in 6..=9 {
+                shard.approved(of("a", offset));
+            }
+            let step = shard.poll();
+            assert_eq!((leased(&step), asks(&step).len()), (Vec::new(), 0), "four are more than two");
+            for offset in 1..=3 {
+                ends_of(&mut shard, offset);
+            }
+            // One of before is left, and one may begin when both have their places.
+            let step = shard.poll();
+            let [ask] = &asks(&step)[..] else { panic!("{before:?}: {step:?}") };
+            assert!(matches!(ask, LimitRequest::Ask { need, .. } if *need == units(2)), "{ask:?}");
+            let answer = granted(&shard, ask, 2);
+            shard.answer(&answer);
+            assert_eq!(leased(&shard.poll()), [6]);
+            ends_of(&mut shard, 4);
+            assert_eq!(leased(&shard.poll()), [7]);
+        }
+    }
+}
+
+/// Jobs 1 to 4 of a tenant, leased under so high a limit or none, and another's job 5; and what their worker says of them.
+fn four_leased(most: Option<u32>) -> (Shard, Vec<tidegate_protocol::fleet::Held>) {
+    let mut shard = match most {
+        Some(most) => with_places(most, 4).0,
+        None => begin(&Tuning::default()),
+    };
+    if most.is_none() {
+        for offset in 1..=4 {
+            shard.approved(of("a", offset));
+        }
+        shard.approved(of("b", 5));
+        assert_eq!(leased(&shard.poll()).len(), 5);
+    }
+    let token = Token { epoch: 1, attempt: 1 };
+    (shard, (1..=5).map(|offset| held(offset, token)).collect())
+}
+
+/// The job of an offset ends that the first owner leased.
+fn ends_of(shard: &mut Shard, offset: u64) {
+    let token = Token { epoch: 1, attempt: 1 };
+    shard.report(&says(shard.epoch).result(position(offset), token, Outcome::Succeeded));
 }
 
 #[test]

@@ -6,16 +6,73 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::ids::TenantId;
-use tidegate_protocol::limits::{Amount, LimitDefinition, LimitKind, Member, Residue};
+use tidegate_protocol::limits::{Amount, LimitDefinition, LimitKind, Member, RequestId, Residue};
 use tidegate_protocol::time::Timestamp;
 
 use crate::window::{Peaks, Spent};
 
-/// A request on its way.
+/// A request on its way. Of one from before they were asked again, all but its number and time is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Asked {
     pub(crate) number: u64,
+    /// Of the owner that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) epoch: Option<u64>,
+    /// When it was asked first.
     pub(crate) at: Timestamp,
+    #[serde(default, skip_serializing_if = "Amount::is_zero")]
+    pub(crate) need: Amount,
+    #[serde(default, skip_serializing_if = "Amount::is_zero")]
+    pub(crate) want: Amount,
+    /// How often it was asked again, and when last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) again: Option<(u32, Timestamp)>,
+}
+
+/// A request that is not answered is asked again after so long at first, then after twice as long each time,
+const PATIENCE: Duration = Duration::from_secs(5);
+/// and so often that this is no longer than
+const LONGEST_PATIENCE: Duration = Duration::from_mins(10);
+
+impl Asked {
+    /// Of an `Ask` that goes out at `at`, in place of the one before.
+    pub(crate) fn new(id: RequestId, (need, want): (Amount, Amount), at: Timestamp, before: Option<Self>) -> Self {
+        let again = before.map(|before| (before.again.map_or(0, |(times, _)| times).saturating_add(1), at));
+        let first = before.map_or(at, |before| before.at);
+        Self { number: id.number, epoch: Some(id.epoch), at: first, need, want, again }
+    }
+
+    /// Whether it is this request.
+    pub(crate) fn is(&self, id: RequestId) -> bool {
+        self.number == id.number && self.epoch.is_none_or(|epoch| epoch == id.epoch)
+    }
+
+    /// When it is asked again.
+    pub(crate) fn next(&self) -> Timestamp {
+        let (times, last) = self.again.unwrap_or((0, self.at));
+        last + PATIENCE.saturating_mul(2_u32.saturating_pow(times)).min(LONGEST_PATIENCE)
+    }
+}
+
+/// What somebody here waited for and was granted: it is not given back before he had time to take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Promised {
+    pub(crate) amount: Amount,
+    pub(crate) until: Timestamp,
+}
+
+/// So long. Whoever waits looks as soon as the answer has been read; others wait as much longer at most.
+pub(crate) const PROMISED_FOR: Duration = Duration::from_secs(1);
+
+/// What changes by time alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// The time of the holding is over.
+    Over,
+    /// Nothing is left to remember.
+    Idle,
+    /// A request is asked again.
+    Again,
 }
 
 /// What a shard has of one key of one limit, and what it spent of it.
@@ -35,6 +92,8 @@ pub struct Holding {
     pub(crate) since: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) asked: Option<Asked>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) promised: Option<Promised>,
     /// Nothing more can be had before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) again: Option<Timestamp>,
@@ -63,6 +122,7 @@ impl Holding {
             until: Timestamp(0),
             since: Timestamp(0),
             asked: None,
+            promised: None,
             again: None,
             spent: Spent::default(),
             peaks: Peaks::default(),
@@ -90,6 +150,12 @@ impl Holding {
     #[must_use]
     pub const fn capacity(&self) -> Amount {
         self.capacity
+    }
+
+    /// Jobs that took of it and whose end is awaited.
+    #[must_use]
+    pub const fn open(&self) -> u32 {
+        self.open
     }
 
     /// Stamp of the last spend.
@@ -154,6 +220,10 @@ impl Holding {
     pub fn spend(&mut self, at: Timestamp, amount: Amount, member: Option<Member>, skew: Duration) {
         let window = self.window(skew);
         self.last = at;
+        if let Some(promised) = &mut self.promised {
+            promised.amount = promised.amount.less(amount);
+        }
+        self.promised = self.promised.filter(|promised| !promised.amount.is_zero() && at < promised.until);
         if self.definition.kind == LimitKind::Breaker {
             if self.probe {
                 self.capacity = self.capacity.less(amount);
@@ -199,14 +269,23 @@ impl Holding {
             | LimitKind::CountDistinctWithin
             | LimitKind::Concurrency
             | LimitKind::Budget
-            | LimitKind::Rate => self.capacity.less(self.bound(at, skew)),
+            | LimitKind::Rate => {
+                let taken = self.counted(at, self.window(skew)).plus(self.promised(at));
+                self.capacity.less(self.bound(at, skew).max(taken))
+            }
         }
+    }
+
+    /// What somebody here waits for no longer than until now.
+    pub(crate) fn promised(&self, at: Timestamp) -> Amount {
+        self.promised.filter(|promised| at < promised.until).map_or(Amount::ZERO, |promised| promised.amount)
     }
 
     /// When, after `at`, time alone may make more of it free to be given back.
     pub(crate) fn frees_at(&self, at: Timestamp, skew: Duration) -> Option<Timestamp> {
         let counts = self.next_to_pass(at, self.window(skew));
-        counts.into_iter().chain(self.peaks.next_to_pass(at)).min()
+        let promised = self.promised.map(|promised| promised.until).filter(|until| *until > at);
+        counts.into_iter().chain(self.peaks.next_to_pass(at)).chain(promised).min()
     }
 
     /// From which stamp on others may spend what is given back at `at`.
@@ -234,20 +313,25 @@ impl Holding {
         self.spent.clear();
         self.peaks.clear();
         self.members.clear();
+        self.promised = None;
         self.probe = false;
         self.open = 0;
     }
 
-    /// When time alone changes something: its time is over, or nothing is left to remember.
-    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+    /// When time alone changes something, and what.
+    pub(crate) fn next_due(&self) -> Option<(Due, Timestamp)> {
         match (self.number, self.asked) {
-            (0, Some(_)) => None,
-            (0, None) => Some(self.again.unwrap_or(Timestamp(0))),
             // The answer to a request must meet the holding it was made for.
-            (_, Some(_)) => None,
+            (_, Some(asked)) => Some((Due::Again, asked.next())),
+            (0, None) => Some((Due::Idle, self.again.unwrap_or(Timestamp(0)))),
             // What is open keeps it; the last one to end lets it go.
             _ if self.open > 0 => None,
-            _ => Some(self.until),
+            _ => Some((Due::Over, self.until)),
         }
+    }
+
+    /// What it has, as its requests say it.
+    pub(crate) fn has(&self) -> Option<Amount> {
+        (self.number != 0 && self.definition.kind != LimitKind::Breaker).then_some(self.capacity)
     }
 }

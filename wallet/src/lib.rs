@@ -9,6 +9,7 @@
 //! | it gets another verdict, or gives its place back | [`Wallet::replaced`] | what is open of it is given back |
 //! | its end is told | [`Wallet::settled`] | places are free, budgets get what was used; a breaker's is passed on |
 //! | others need it; its time is over | [`Wallet::requested`] of a `Return` | capacity goes back; the holding ends |
+//! | a request is not answered in time | [`Wallet::requested`] of the same anew | its answer alone counts from now on |
 //!
 //! What to ask for, and what to answer, is said by [`View`], [`Wallet::answered`], [`Wallet::returned`] and [`Wallet::tick`], which
 //! change nothing: the stage makes facts of it.
@@ -41,8 +42,8 @@ use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::limits::{Amount, LimitAnswer, LimitDefinition, LimitId, LimitRequest, Spend};
 use tidegate_protocol::time::Timestamp;
 
-use holding::Asked;
 pub use holding::Holding;
+use holding::{Asked, Due, PROMISED_FOR, Promised};
 pub use settle::OpenJob;
 pub use snapshot::{WalletIn, WalletOut};
 pub use turnover::Heard;
@@ -101,8 +102,6 @@ pub struct WalletBugs {
 
 /// Most limits one job takes of, or waits for at once: its fact must fit into a record.
 pub const MOST_SPENDS: usize = 64;
-/// A request that is never answered is asked again after so long (its log was lost; see `accept-loss`).
-const PATIENCE: Duration = Duration::from_mins(10);
 type Name = (LimitId, Box<str>);
 
 /// See the crate. `J` names jobs.
@@ -123,6 +122,8 @@ pub struct Wallet<J: JobName> {
     due: BTreeSet<(Timestamp, Name)>,
     /// Derived: when an entry without a holding says nothing any more.
     idle: BTreeSet<(Timestamp, Name)>,
+    /// Derived: when what was not answered is asked again.
+    again: BTreeSet<(Timestamp, Name)>,
     /// Derived: when an open job is forgotten.
     forget: BTreeSet<(Timestamp, J)>,
 }
@@ -160,6 +161,7 @@ impl<J: JobName> Wallet<J> {
             tenants: BTreeMap::new(),
             due: BTreeSet::new(),
             idle: BTreeSet::new(),
+            again: BTreeSet::new(),
             forget: BTreeSet::new(),
         }
     }
@@ -170,7 +172,7 @@ impl<J: JobName> Wallet<J> {
         Self { bugs, ..self }
     }
 
-    /// Keys of which something was asked that is not answered, and since when.
+    /// Keys of which something was asked that is not answered, and when that was asked first.
     pub fn asked(&self) -> impl Iterator<Item = (&LimitId, &str, Timestamp)> {
         let all = self.entries.iter().flat_map(|(limit, keys)| keys.iter().map(move |(key, held)| (limit, key, held)));
         all.filter_map(|(limit, key, held)| Some((limit, &**key, held.asked?.at)))
@@ -200,10 +202,10 @@ impl<J: JobName> Wallet<J> {
         self.open.len()
     }
 
-    /// When a holding's time is over.
+    /// When a holding's time is over, or something is asked again.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.due.first().map(|(due, _)| *due)
+        [&self.due, &self.again].into_iter().filter_map(|set| set.first()).map(|(due, _)| *due).min()
     }
 
     /// The shard's part of a key of a limit, when it has any or has asked for it.
@@ -227,10 +229,11 @@ impl<J: JobName> Wallet<J> {
         self.number = self.number.max(request.id().number);
         let (limit, key) = request.about();
         match request {
-            LimitRequest::Ask { id, definition, tenant, .. } => {
+            LimitRequest::Ask { id, definition, tenant, need, want, .. } => {
                 self.open_entry(limit, key, definition, tenant);
-                let asked = Asked { number: id.number, at };
-                self.change(limit, key, |holding| holding.asked = Some(asked));
+                self.change(limit, key, |holding| {
+                    holding.asked = Some(Asked::new(*id, (*need, *want), at, holding.asked));
+                });
             }
             LimitRequest::Return { holding: number, free, rest, .. } => {
                 let ends = rest.is_some();
@@ -264,9 +267,7 @@ impl<J: JobName> Wallet<J> {
                 refused,
             } => {
                 let asked = self.entry(limit, key).and_then(|holding| holding.asked);
-                if asked.is_none_or(|asked| asked.number != request.number) {
-                    return;
-                }
+                let Some(asked) = asked.filter(|asked| asked.is(*request)) else { return };
                 self.change(limit, key, |holding| {
                     holding.asked = None;
                     holding.again = *again;
@@ -286,6 +287,9 @@ impl<J: JobName> Wallet<J> {
                     holding.from = holding.from.max(*from);
                     holding.until = *until;
                     holding.since = at;
+                    if !asked.need.is_zero() && *amount >= asked.need {
+                        holding.promised = Some(Promised { amount: asked.need, until: at + PROMISED_FOR });
+                    }
                 });
             }
             LimitAnswer::Switched { holding: number, limit, key, again } => self.change(limit, key, |holding| {
@@ -328,19 +332,26 @@ impl<J: JobName> Wallet<J> {
         }
     }
 
+    const fn set_of(&mut self, due: Due) -> &mut BTreeSet<(Timestamp, Name)> {
+        match due {
+            Due::Over => &mut self.due,
+            Due::Idle => &mut self.idle,
+            Due::Again => &mut self.again,
+        }
+    }
+
     /// Changes an entry and what is derived from it.
     fn change(&mut self, limit: &LimitId, key: &str, change: impl FnOnce(&mut Holding)) {
         let Some(holding) = self.entries.get_mut(limit).and_then(|keys| keys.get_mut(key)) else { return };
-        let before = (holding.number == 0, holding.next_due());
+        let before = holding.next_due();
         change(holding);
-        let after = (holding.number == 0, holding.next_due());
+        let after = holding.next_due();
         if before == after {
             return;
         }
-        let mut set = |(empty, due): (bool, Option<Timestamp>), change: fn(&mut BTreeSet<_>, _) -> bool| {
-            if let Some(due) = due {
-                let set = if empty { &mut self.idle } else { &mut self.due };
-                change(set, (due, (limit.clone(), Box::from(key))));
+        let mut set = |due: Option<(Due, Timestamp)>, change: fn(&mut BTreeSet<_>, _) -> bool| {
+            if let Some((due, at)) = due {
+                change(self.set_of(due), (at, (limit.clone(), Box::from(key))));
             }
         };
         set(before, |set, entry| set.remove(&entry));

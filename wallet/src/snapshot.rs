@@ -51,8 +51,9 @@ impl<J: JobName> Wallet<J> {
         for (limit, key, holding) in read.entries {
             wallet.count += 1;
             *wallet.tenants.entry(holding.tenant.clone()).or_default() += 1;
-            let set = if holding.number == 0 { &mut wallet.idle } else { &mut wallet.due };
-            set.extend(holding.next_due().map(|due| (due, (limit.clone(), key.clone()))));
+            if let Some((due, at)) = holding.next_due() {
+                wallet.set_of(due).insert((at, (limit.clone(), key.clone())));
+            }
             wallet.entries.entry(limit).or_default().insert(key, holding);
         }
         wallet.open = read.open.into_iter().map(|(name, job)| (J::read(name, job.redrive), job)).collect();

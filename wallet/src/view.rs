@@ -13,8 +13,8 @@ use tidegate_protocol::ids::TenantId;
 use tidegate_protocol::limits::{Amount, LimitKind, LimitRequest, LimitUse, RequestId};
 use tidegate_protocol::time::Timestamp;
 
-use crate::holding::{Asked, Holding};
-use crate::{JobName, MOST_SPENDS, PATIENCE, Wallet, doubled};
+use crate::holding::Holding;
+use crate::{JobName, MOST_SPENDS, Wallet, doubled};
 
 /// How a limit stands for a job, here and now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Terms {
     pub demand: Option<Amount>,
     /// What others were promised of what is held here: it is not spent, and nothing is asked for.
     pub owed: Amount,
+    /// What counts here beside what was spent of this holding.
+    pub besides: Amount,
 }
 
 /// One judgement's look at the wallet; collects what should be asked for.
@@ -71,8 +73,6 @@ impl<'a, J: JobName> View<'a, J> {
         let (wallet, at) = (self.wallet, self.at);
         let (whole, _) = wanted.definition.effective();
         let breaker = wanted.definition.kind == LimitKind::Breaker;
-        // A retry of what was asked and never answered counts as not asked.
-        let asked = |at: Timestamp, asked: Asked| at.since(asked.at) < PATIENCE;
         if !breaker && wanted.amount > whole {
             return Here::Exceeded;
         }
@@ -85,18 +85,19 @@ impl<'a, J: JobName> View<'a, J> {
             if full {
                 return Here::Exceeded;
             }
-            return self.ask(wanted, 0, wanted.amount, first(wanted.amount, whole, terms.demand));
+            return self.begin(wanted, terms, whole);
         };
         let denied = holding.again.is_some_and(|again| at < again);
-        let waiting = holding.asked.is_some_and(|request| asked(at, request));
+        let waiting = holding.asked.is_some();
         if !holding.is_live(at) {
             // Before `from` what is held will do soon; the clocks are that far apart.
             let early = holding.number != 0 && at < holding.from && at < holding.until;
             return match (denied, waiting || early) {
                 (true, false) => Here::Exceeded,
                 (_, true) => Here::Unknown,
+                (false, false) if holding.number == 0 => self.begin(wanted, terms, whole),
                 (false, false) => {
-                    let (need, want) = if holding.number == 0 || breaker {
+                    let (need, want) = if breaker {
                         (wanted.amount, first(wanted.amount, whole, terms.demand))
                     } else {
                         (Amount::ZERO, Amount::ZERO)
@@ -117,10 +118,11 @@ impl<'a, J: JobName> View<'a, J> {
             };
         }
         let window = wallet.window(holding);
-        let counted = holding.counted(at, window);
+        let counted = holding.counted(at, window).plus(terms.besides);
         let takes = if holding.is_member(wanted.member, at, window) { Amount::ZERO } else { wanted.amount };
         let after = counted.plus(takes);
-        if after <= holding.capacity.less(terms.owed) {
+        // What somebody here waited for is his, although others wait for it too.
+        if after <= holding.capacity.less(terms.owed.less(holding.promised(at))) {
             let goal = match terms.demand {
                 Some(demand) => after.plus(demand),
                 None if holding.capacity.less(after) < Amount(holding.capacity.0 / 4) => doubled(holding.capacity),
@@ -143,6 +145,15 @@ impl<'a, J: JobName> View<'a, J> {
         }
         let want = terms.demand.map_or(holding.capacity, |demand| need.plus(demand));
         self.ask(wanted, holding.number, need, want.min(whole.less(holding.capacity)))
+    }
+
+    /// Asks for a holding where there is none.
+    fn begin(&mut self, wanted: &LimitUse, terms: Terms, whole: Amount) -> Here {
+        let need = wanted.amount.plus(terms.besides);
+        if !terms.besides.is_zero() && need > whole {
+            return Here::Exceeded;
+        }
+        self.ask(wanted, 0, need, first(need, whole, terms.demand))
     }
 
     /// What the look asks the limits stage for, whatever its outcome.
@@ -177,6 +188,7 @@ impl<'a, J: JobName> View<'a, J> {
             tenant: self.tenant.clone(),
             need,
             want: want.max(need),
+            has: self.wallet.entry(&wanted.limit, &wanted.key).and_then(Holding::has),
             at: self.at,
         });
         Here::Unknown

@@ -333,3 +333,150 @@ fn a_breaker_hears_of_failures_and_of_probes_that_ran_and_of_nothing_else() {
         }
     }
 }
+
+/// What falls due by the shard's time, and goes out.
+fn ticks(shard: &mut Shard) -> Vec<LimitRequest> {
+    let requests = shard.wallet.tick(shard.at, shard.at, 7);
+    for request in &requests {
+        shard.wallet.requested(request, shard.at);
+    }
+    requests
+}
+
+fn granting(ask: &LimitRequest, amount: u64, at: Timestamp) -> LimitAnswer {
+    let LimitRequest::Ask { id, holding, limit, key, .. } = ask.clone() else { panic!("{ask:?}") };
+    LimitAnswer::Granted {
+        request: id,
+        holding,
+        limit,
+        key,
+        amount: Amount::units(amount).unwrap(),
+        until: at + Duration::from_secs(30),
+        from: Timestamp(0),
+        again: None,
+        probe: false,
+        refused: None,
+    }
+}
+
+#[test]
+fn what_is_not_answered_is_asked_again_ever_more_seldom_and_the_last_answer_counts_alone() {
+    let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::CountWithin, 8, 2));
+    let first = shard.look(&wanted).1.remove(0);
+    shard.wallet.requested(&first, shard.at);
+    let begun = shard.at;
+    let (mut asks, mut waited) = (vec![first], Vec::new());
+    while let Some(due) = shard.wallet.next_due().filter(|due| due.since(begun) < Duration::from_mins(20)) {
+        shard.at = due;
+        assert_eq!(shard.look(&wanted), (Here::Unknown, Vec::new()), "nobody asks beside it");
+        let before = asks.last().map(|ask| ask.id().number).unwrap();
+        let [ask] = &ticks(&mut shard)[..] else { panic!() };
+        let LimitRequest::Ask { id, holding, need, want, has, .. } = ask else { panic!("{ask:?}") };
+        assert_eq!((id.number, *holding, *has), (before + 1, before + 1, None));
+        assert!(matches!(&asks[0], LimitRequest::Ask { need: n, want: w, .. } if n == need && w == want));
+        asks.push(ask.clone());
+        waited.push(due.since(begun).as_secs());
+        let text = shard.wallet.to_text().unwrap();
+        let mut other = Wallet::<Life>::new(WalletBounds::default());
+        other.read_text(&text).unwrap();
+        assert_eq!(format!("{other:?}"), format!("{:?}", shard.wallet), "what is derived is derived again");
+    }
+    assert_eq!(waited, [5, 15, 35, 75, 155, 315, 635]);
+    let (_, _, since) = shard.wallet.asked().next().unwrap();
+    assert_eq!(since, begun);
+    let last = asks.pop().unwrap();
+    for earlier in &asks {
+        shard.wallet.granted(&granting(earlier, 8, shard.at), shard.at);
+    }
+    assert_eq!(shard.look(&wanted), (Here::Unknown, Vec::new()), "put aside");
+    shard.wallet.granted(&granting(&last, 3, shard.at), shard.at);
+    assert_eq!(shard.look(&wanted).0, Here::Within);
+    assert_eq!(shard.wallet.holding(&wanted.limit, &wanted.key).unwrap().capacity(), Amount::units(3).unwrap());
+}
+
+#[test]
+fn what_is_asked_again_of_a_holding_says_what_is_held() {
+    let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::CountWithin, 8, 1));
+    let first = shard.look(&wanted).1.remove(0);
+    shard.wallet.requested(&first, shard.at);
+    shard.wallet.granted(&granting(&first, 2, shard.at), shard.at);
+    shard.spend(1, &wanted);
+    shard.spend(2, &wanted);
+    let has = |ask: &LimitRequest| {
+        let LimitRequest::Ask { holding: 1, has: Some(has), .. } = ask else { panic!("{ask:?}") };
+        has.0 / Amount::ONE.0
+    };
+    let ask = shard.look(&wanted).1.remove(0);
+    assert_eq!(has(&ask), 2);
+    shard.wallet.requested(&ask, shard.at);
+    shard.at = shard.at + Duration::from_secs(5);
+    assert_eq!(has(&ticks(&mut shard)[0]), 2);
+    // Its time is over, and still the answer must meet the holding it is for.
+    shard.at = shard.at + Duration::from_secs(60);
+    assert_eq!(has(&ticks(&mut shard)[0]), 2);
+}
+
+#[test]
+fn an_answer_to_a_log_that_was_made_anew_is_none_to_this_one() {
+    let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::CountWithin, 8, 1));
+    let ask = shard.look(&wanted).1.remove(0);
+    shard.wallet.requested(&ask, shard.at);
+    let mut old = granting(&ask, 8, shard.at);
+    let LimitAnswer::Granted { request, .. } = &mut old else { panic!() };
+    request.epoch = 6;
+    shard.wallet.granted(&old, shard.at);
+    assert_eq!(shard.look(&wanted).0, Here::Unknown);
+}
+
+#[test]
+fn what_a_job_waited_for_is_its_own_although_others_need_it_at_once() {
+    for kind in [LimitKind::CountWithin, LimitKind::Concurrency] {
+        let (mut shard, wanted) = (Shard::new(), wanted(kind, 8, 1));
+        // Granted and recalled in one batch, before the job that waits is looked at.
+        shard.granted(&wanted);
+        let free = |shard: &Shard| shard.wallet.unused((&wanted.limit, &wanted.key), shard.at).0 / Amount::ONE.0;
+        let recalled = LimitAnswer::Recalled {
+            holding: 1,
+            limit: wanted.limit.clone(),
+            key: wanted.key.clone(),
+            amount: Amount::units(8).unwrap(),
+            owed: Amount::ZERO,
+        };
+        let Some(Heard::Returned(request)) = shard.wallet.answered(recalled, shard.at, 7) else { panic!() };
+        shard.wallet.requested(&request, shard.at);
+        let mut view = shard.wallet.view(&shard.tenant, shard.at, 7);
+        let owed = Terms { owed: Amount::ONE, ..Terms::default() };
+        assert_eq!(view.look_with(&wanted, owed), Here::Within, "what it waited for is not owed");
+        // When nobody takes it, it goes back after all.
+        assert_eq!(free(&shard), 0);
+        let after = shard.wallet.frees_at((&wanted.limit, &wanted.key), shard.at);
+        assert_eq!(after, Some(shard.at + Duration::from_secs(1)));
+        shard.at = shard.at + Duration::from_secs(1);
+        assert_eq!(free(&shard), 1);
+        // And what it took is not kept for another.
+        let (mut shard, _) = (Shard::new(), ());
+        shard.granted(&wanted);
+        shard.spend(1, &wanted);
+        assert_eq!(free(&shard), 7);
+    }
+}
+
+#[test]
+fn a_recall_of_what_is_not_known_here_is_answered_by_that() {
+    let (mut shard, wanted) = (Shard::new(), wanted(LimitKind::CountWithin, 8, 1));
+    let recall = |holding| {
+        let (limit, key) = (wanted.limit.clone(), wanted.key.clone());
+        LimitAnswer::Recalled { holding, limit, key, amount: Amount::ONE, owed: Amount::ZERO }
+    };
+    let gone = |shard: &Shard, holding| match shard.wallet.answered(recall(holding), shard.at, 7) {
+        Some(Heard::Returned(LimitRequest::Return { gone, free, rest: None, .. })) => Some((gone, free.is_zero())),
+        None => None,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(gone(&shard, 1), Some((true, true)), "a log that was made anew knows nothing");
+    let ask = shard.look(&wanted).1.remove(0);
+    shard.wallet.requested(&ask, shard.at);
+    assert_eq!(gone(&shard, 1), None, "it may still come");
+    shard.wallet.granted(&granting(&ask, 3, shard.at), shard.at);
+    assert_eq!((gone(&shard, 1), gone(&shard, 9)), (Some((false, false)), Some((true, true))));
+}

@@ -3,7 +3,7 @@
 //! What a holder has spent of its holding is the holder's own affair and not seen here: `lent` is what it may let count
 //! within the window, `counting` what still counts of holdings that were given up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tidegate_protocol::ids::SenderId;
@@ -53,8 +53,19 @@ struct Key {
     definition: LimitDefinition,
     holders: BTreeMap<SenderId, (u64, Amount, Timestamp)>,
     residue: Vec<(Timestamp, Amount)>,
-    waiting: usize,
+    waiting: BTreeSet<SenderId>,
     breaker: Option<&'static str>,
+}
+
+impl Key {
+    /// A shard has nothing of its holding any more. What it may have spent of it counts, unless that cannot be.
+    fn ends(&mut self, of: &SenderId, at: Timestamp) {
+        let Some((_, capacity, until)) = self.holders.remove(of) else { return };
+        let places = self.definition.kind == LimitKind::Concurrency;
+        if !places && until <= at && self.breaker.is_none() {
+            self.residue.push((until + self.definition.effective().1, capacity));
+        }
+    }
 }
 
 /// See the module.
@@ -71,16 +82,19 @@ impl Lending {
         self.at = self.at.max(at);
         match fact {
             LimitsFact::Answered { to, request, answer } => {
-                let kept = request.is_none();
-                if let Some(request) = request {
-                    self.open(&request);
+                if let Some(request) = request
+                    && !matches!(answer, LimitAnswer::Granted { refused: Some(_), .. })
+                {
+                    self.asked(&to, &request);
                 }
-                self.granted(to, &answer, kept);
+                self.granted(to, &answer);
             }
-            LimitsFact::AskKept { request, .. } => {
-                self.open(&request);
+            LimitsFact::AskKept { to, request, .. } => {
+                self.asked(&to, &request);
                 let (limit, key) = request.about();
-                self.change(limit, key, |key| key.waiting += 1);
+                self.change(limit, key, |key| {
+                    key.waiting.insert(to);
+                });
             }
             LimitsFact::Told { by, request } => self.told(&by, &request, at),
             LimitsFact::Noticed { to, notice } => {
@@ -106,10 +120,10 @@ impl Lending {
         }
     }
 
-    fn granted(&mut self, to: SenderId, answer: &LimitAnswer, kept: bool) {
+    fn granted(&mut self, to: SenderId, answer: &LimitAnswer) {
         let LimitAnswer::Granted { holding, limit, key, amount, until, probe, .. } = answer else { return };
         self.change(limit, key, |key| {
-            key.waiting = key.waiting.saturating_sub(usize::from(kept));
+            key.waiting.remove(&to);
             if *holding == 0 {
                 return;
             }
@@ -125,13 +139,30 @@ impl Lending {
         });
     }
 
+    /// What a shard asks shows what it has.
+    fn asked(&mut self, by: &SenderId, request: &LimitRequest) {
+        self.open(request);
+        let LimitRequest::Ask { id, holding, limit, key, has, at, .. } = request else { return };
+        self.change(limit, key, |key| {
+            let Some(held) = key.holders.get_mut(by) else { return };
+            if held.0 == *holding {
+                held.1 = has.map_or(held.1, |has| held.1.min(has));
+            } else if id.number == *holding && key.breaker.is_none() {
+                key.ends(by, *at);
+            }
+        });
+    }
+
     fn told(&mut self, by: &SenderId, request: &LimitRequest, at: Timestamp) {
-        let LimitRequest::Return { limit, key, free, rest, .. } = request else {
+        let LimitRequest::Return { limit, key, free, rest, gone, .. } = request else {
             self.open(request);
             return;
         };
         self.change(limit, key, |key| {
             key.residue.retain(|(until, _)| *until > at);
+            if *gone {
+                key.ends(by, Timestamp(u64::MAX));
+            }
             if let Some(held) = key.holders.get_mut(by) {
                 held.1 = held.1.less(*free);
             }
@@ -153,7 +184,7 @@ impl Lending {
             definition: definition.clone(),
             holders: BTreeMap::new(),
             residue: Vec::new(),
-            waiting: 0,
+            waiting: BTreeSet::new(),
             breaker: (definition.kind == LimitKind::Breaker).then_some("closed"),
         });
     }
@@ -186,7 +217,7 @@ impl Lending {
                     until_ms: until.millis(),
                 })
                 .collect(),
-            waiting: key.waiting,
+            waiting: key.waiting.len(),
             breaker: key.breaker.map(str::to_owned),
         });
         standing.collect()
@@ -218,5 +249,54 @@ mod tests {
         assert_eq!(lending.standing("", 9)[0].counting, Amount(0));
         lending.take(golden("key_forgotten"), later);
         assert!(lending.standing("", 9).is_empty());
+    }
+
+    #[test]
+    fn what_a_shard_says_it_has_not_is_not_shown_as_lent() {
+        let id = |number| serde_json::json!({"epoch": 1, "number": number});
+        let window_us = 60_000_000;
+        let about = serde_json::json!({"limit": "pay#0@1", "key": "acme"});
+        let with = |mut fields: serde_json::Value| {
+            for (name, value) in about.as_object().unwrap() {
+                fields[name] = value.clone();
+            }
+            fields
+        };
+        let answered = |number: u64, holding: u64, amount: u64, has: Option<u64>| {
+            let mut ask = with(serde_json::json!({
+                "id": id(number), "holding": holding, "tenant": "acme", "at": number,
+                "definition": {"kind": "count_within", "limit": 10_000_000, "window_ms": 60_000},
+            }));
+            if let Some(has) = has {
+                ask["has"] = has.into();
+            }
+            let granted = with(serde_json::json!({
+                "request": id(number), "holding": holding, "amount": amount, "until": 30, "from": 0,
+            }));
+            let request = serde_json::json!({"ask": ask});
+            let fact = serde_json::json!({"answered": {
+                "to": "kernel.jobs/0", "request": request, "answer": {"granted": granted},
+            }});
+            serde_json::from_value::<LimitsFact>(fact).unwrap()
+        };
+        let gone = || {
+            let request = serde_json::json!({"return": with(serde_json::json!({
+                "id": id(9), "holding": 5, "from": 0, "gone": true,
+            }))});
+            let told = serde_json::json!({"told": {"by": "kernel.jobs/0", "request": request}});
+            serde_json::from_value::<LimitsFact>(told).unwrap()
+        };
+        let mut lending = Lending::default();
+        let mut then = |fact| {
+            lending.take(fact, Timestamp(1));
+            let standing = lending.standing("pay", 9);
+            (standing[0].lent.0, standing[0].counting.0, standing[0].holders.len())
+        };
+        assert_eq!(then(answered(1, 1, 4, None)), (4, 0, 1));
+        assert_eq!(then(answered(2, 1, 2, Some(3))), (5, 0, 1), "one of the four never came");
+        assert_eq!(then(answered(5, 5, 2, None)), (2, 0, 1), "it began anew");
+        assert_eq!(then(gone()), (0, 2, 0), "it may have been spent");
+        lending.take(gone(), Timestamp(30 + window_us));
+        assert_eq!(lending.standing("pay", 9)[0].counting, Amount(0));
     }
 }

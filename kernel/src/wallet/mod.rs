@@ -2,7 +2,7 @@
 //!
 //! | what happens | fact | changes |
 //! |---|---|---|
-//! | a judgement needs more than is here, or soon will | `SliceRequested` | the request is on its way |
+//! | a judgement needs more than is here, or soon will; what was asked is not answered | `SliceRequested` | the request is on its way |
 //! | the limits stage answers | `SliceGranted` | capacity, its time; or until when there is nothing |
 //! | a job is allowed | `JobDecided` (`spends`) | its spends count; those to be settled are open |
 //! | a record gets another verdict | `JobDecided`, `JobHeld`, `JobDeferred`, `JobCancelled`, `RecordRejected` | what is open of it is given back |
@@ -16,7 +16,7 @@ mod shadow;
 use tidegate_protocol::address::Offset;
 use tidegate_protocol::facts::KernelFact;
 use tidegate_protocol::ids::TenantId;
-use tidegate_protocol::limits::{LimitAnswer, LimitUse, OutcomeTold, Spend};
+use tidegate_protocol::limits::{LimitAnswer, LimitRequest, LimitUse, OutcomeTold, Spend};
 use tidegate_protocol::time::Timestamp;
 use tidegate_wallet::Heard;
 
@@ -136,11 +136,15 @@ impl Wallet {
         })
     }
 
-    /// Holdings whose time was over at `fresh` end.
+    /// Holdings whose time was over at `fresh` end, and what was not answered by then is asked again.
     #[must_use]
     pub fn tick(&self, fresh: Timestamp, at: Timestamp, epoch: u64) -> Vec<KernelFact> {
-        let ended = self.0.tick(fresh, at, epoch).into_iter();
-        ended.map(|request| KernelFact::SliceReturned { request: Box::new(request) }).collect()
+        let due = self.0.tick(fresh, at, epoch).into_iter().map(Box::new);
+        let fact = |request: Box<LimitRequest>| match *request {
+            LimitRequest::Ask { .. } => KernelFact::SliceRequested { request },
+            LimitRequest::Return { .. } | LimitRequest::Ended { .. } => KernelFact::SliceReturned { request },
+        };
+        due.map(fact).collect()
     }
 
     /// A look at `at`, for a job of `tenant`, by the owner of `epoch`.

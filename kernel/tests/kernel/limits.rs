@@ -202,6 +202,43 @@ fn what_cannot_be_had_is_exceeded_and_what_is_never_answered_counts_as_exceeded_
 }
 
 #[test]
+fn a_request_that_is_lost_is_asked_again_before_its_job_gives_up() {
+    let mut shard = self::shard(PLAIN);
+    let ask = asked(&job(&mut shard, 1));
+    assert!(shard.pass(Duration::from_millis(4_990)).facts.is_empty());
+    let again = asked(&shard.pass(Duration::from_millis(20)));
+    assert!(verdicts(&granted(&mut shard, &ask, 2)).is_empty(), "its answer is put aside");
+    assert_eq!(verdicts(&granted(&mut shard, &again, 2)), [(Verdict::Allow, 1)]);
+    assert!(shard.pass(Duration::from_secs(60)).facts.is_empty(), "it is asked no more");
+    same_after_replay(&shard);
+}
+
+#[test]
+fn what_is_granted_and_recalled_before_the_waiting_job_is_judged_is_the_jobs() {
+    let mut shard = self::shard(PLAIN);
+    let ask = asked(&job(&mut shard, 1));
+    let LimitRequest::Ask { id, holding, limit, key, .. } = &ask else { panic!() };
+    let (until, units) = (shard.at + Duration::from_mins(10), Amount::units(1).unwrap());
+    let granted = LimitAnswer::Granted {
+        request: *id,
+        holding: *holding,
+        limit: limit.clone(),
+        key: key.clone(),
+        amount: units,
+        until,
+        from: Timestamp(0),
+        again: None,
+        probe: false,
+        refused: None,
+    };
+    let (limit, key) = (limit.clone(), key.clone());
+    let recalled = LimitAnswer::Recalled { holding: *holding, limit, key, amount: units, owed: Amount::ZERO };
+    let batch = [granted, recalled].map(|answer| record(Some(&serde_json::to_vec(&answer).unwrap()), Headers::new()));
+    assert_eq!(verdicts(&shard.feed_all(INPUT_GRANTS, batch)), [(Verdict::Allow, 1)]);
+    same_after_replay(&shard);
+}
+
+#[test]
 fn a_rules_decision_holds_where_its_limit_is_exceeded_and_where_that_cannot_be_told() {
     let rows = [("deny", "deny 0"), ("throttle", "throttled"), ("require_approval", "held")];
     for (decision, word) in rows {
@@ -219,7 +256,7 @@ fn a_rules_decision_holds_where_its_limit_is_exceeded_and_where_that_cannot_be_t
         assert_eq!(words(&granted(&mut shard, &ask, 0)), [word], "{decision}: nothing is to be had");
         let (mut shard, _) = with_rule(&rule);
         job_of(&mut shard, 1, BOT);
-        assert!(shard.pass(Duration::from_millis(29_990)).facts.is_empty());
+        assert!(words(&shard.pass(Duration::from_millis(29_990))).is_empty());
         assert_eq!(words(&shard.pass(Duration::from_millis(20))), [word], "{decision}: nobody has answered");
         same_after_replay(&shard);
     }

@@ -125,7 +125,25 @@ impl Shard {
     }
 
     /// The next record of input `input`.
-    pub(crate) fn feed(&mut self, input: u32, mut record: Record) -> Outcome {
+    pub(crate) fn feed(&mut self, input: u32, record: Record) -> Outcome {
+        self.feed_all(input, [record])
+    }
+
+    /// The next records of input `input`, read in one batch.
+    pub(crate) fn feed_all(&mut self, input: u32, records: impl IntoIterator<Item = Record>) -> Outcome {
+        let read = records.into_iter().map(|record| self.reads(input, record));
+        let mut outcome = read
+            .reduce(|mut before, next| {
+                before.then(next);
+                before
+            })
+            .unwrap_or_default();
+        // As the runner does after every batch.
+        outcome.then(self.polled());
+        outcome
+    }
+
+    fn reads(&mut self, input: u32, mut record: Record) -> Outcome {
         self.at = self.at + Duration::from_millis(1);
         record.offset = self.offset;
         self.offset += 1;
@@ -144,10 +162,7 @@ impl Shard {
             sender: None,
         };
         self.kernel.observe(Signal::Arrived(arrival), self.at);
-        let mut outcome = self.decide(&Input::Record(arrival));
-        // As the runner does after every batch.
-        outcome.then(self.polled());
-        outcome
+        self.decide(&Input::Record(arrival))
     }
 
     /// Time passes: what is due happens, with everything said before then known.

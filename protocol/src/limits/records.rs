@@ -53,6 +53,10 @@ pub enum LimitRequest {
         /// This much more is wanted.
         #[serde(default, skip_serializing_if = "Amount::is_zero")]
         want: Amount,
+        /// What it has of its holding: what the limits stage counts beyond that was in an answer or a return that never came.
+        /// Absent: it has none, or the holding is no capacity.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        has: Option<Amount>,
         /// When.
         at: Timestamp,
     },
@@ -74,6 +78,9 @@ pub enum LimitRequest {
         rest: Option<Residue>,
         /// What is freed may be spent elsewhere from this stamp on, by any shard's time.
         from: Timestamp,
+        /// It has nothing of this holding, and does not know any more what it spent of it: it is as one that nobody speaks for.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        gone: bool,
     },
     /// A job that passed a breaker ended: failed, or a probe.
     Ended {

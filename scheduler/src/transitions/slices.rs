@@ -3,6 +3,7 @@
 //! | when | fact |
 //! |---|---|
 //! | a job's turn has come, a worker is there, and what is held will not do, or soon will not | `SliceRequested` |
+//! | it was not answered in time | `SliceRequested` |
 //! | the limits stage answers | `SliceGranted` |
 //! | it asks for what is not in use; something owed came free; a holding's time is over | `SliceReturned` |
 
@@ -36,7 +37,7 @@ pub(crate) fn decide(
             decision.settle(record, SchedulerFact::SliceGranted { answer: Box::new(answer) });
         }
         Some(Heard::Returned(request)) => {
-            let nothing = matches!(&request, LimitRequest::Return { free, .. } if free.is_zero());
+            let nothing = matches!(&request, LimitRequest::Return { free, gone: false, .. } if free.is_zero());
             let (limit, key) = answer.about();
             let owes = scheduler.owes(limit, key, at);
             // What is owed is given back as it comes free: whoever waits for it waits a little for that.
@@ -55,7 +56,7 @@ pub(crate) fn pay(scheduler: &Scheduler, epoch: u64, at: Timestamp, decision: &m
     true
 }
 
-/// Holdings whose time was over at `fresh` end.
+/// Holdings whose time was over at `fresh` end, and what was not answered by then is asked again.
 pub(crate) fn tick(
     scheduler: &Scheduler,
     fresh: Timestamp,
@@ -63,7 +64,11 @@ pub(crate) fn tick(
     decision: &mut Decision<SchedulerFact>,
 ) {
     for request in scheduler.state.wallet().tick(fresh, at, epoch) {
-        decision.fact(SchedulerFact::SliceReturned { request: Box::new(request) });
+        let request = Box::new(request);
+        decision.fact(match *request {
+            LimitRequest::Ask { .. } => SchedulerFact::SliceRequested { request },
+            LimitRequest::Return { .. } | LimitRequest::Ended { .. } => SchedulerFact::SliceReturned { request },
+        });
     }
 }
 

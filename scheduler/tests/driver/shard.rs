@@ -68,6 +68,11 @@ impl Shard {
         Self::made(0, layout, tuning, change)
     }
 
+    /// The terms of the pool change: its next owner has others.
+    pub fn change(&mut self, layout: Layout, tuning: &Tuning) {
+        self.pool = Arc::new(Pool::new(layout, tuning).unwrap().operated_by(Arc::new(Desk), Arc::new(Desk)));
+    }
+
     fn made(shard: u32, layout: Layout, tuning: &Tuning, change: impl FnOnce(Pool) -> Pool) -> Self {
         let pool = Pool::new(layout, tuning).unwrap().operated_by(Arc::new(Desk), Arc::new(Desk));
         let pool = Arc::new(change(pool));
