@@ -11,8 +11,10 @@ use tidegate_simulation::seeds::{Outcome, guarded, run_many};
 const SEEDS: u64 = 300;
 
 /// What must have been there to be judged in so many seeds, and how often at least.
-const TRIED: [(&str, u64); 8] = [
+const TRIED: [(&str, u64); 10] = [
     ("records of control inputs lost and given up", SEEDS / 6),
+    ("requests for limits lost and given up", SEEDS / 10),
+    ("requests for limits asked again", SEEDS / 10),
     ("held jobs released", SEEDS / 2),
     ("leases for whoever's turn it was", SEEDS),
     ("leases of a key that others have", SEEDS / 2),

@@ -1,5 +1,5 @@
 //! Retention of what nobody trims: commands, outcomes, reports and withdrawals are cut at their limit and, now and then, above it; lanes at
-//! any place.
+//! any place. Requests for limits and their answers are cut above it alone.
 
 use tidegate_protocol::address::{Offset, TopicPartition};
 use tidegate_stage::{InputKind, ShardSpec};
@@ -39,12 +39,27 @@ pub fn begin(seed: u64, core: &Core, spine: &SimSpine, specs: &[&ShardSpec], unt
         }
     }
     if chance.percent(30) {
-        // Requests for limits are not lost here: what was asked and never answered is asked again only after ten minutes.
+        // Requests for limits are lost apart ([`lose_lent`]).
         let asks = |spec: &ShardSpec| spec.inputs.iter().any(|input| input.partition.topic == named("limits.requests"));
         let losing: Vec<&ShardSpec> = specs.iter().copied().filter(|spec| !asks(spec)).collect();
         let spec = *chance.one_of(&losing);
         let input = *chance.one_of(&control(spec));
         lose_unread(&mut chance, core, spine, spec, input);
+    }
+}
+
+/// Loses, in some runs, what shards ask of limits, and what they are answered. `lenders` and `borrowers` are never empty.
+pub fn lose_lent(seed: u64, core: &Core, spine: &SimSpine, lenders: &[&ShardSpec], borrowers: &[&ShardSpec]) {
+    let mut chance = Chance::new(seed, "lent");
+    if chance.percent(50) {
+        lose_unread(&mut chance, core, spine, Chance::new(seed, "lender").one_of::<&ShardSpec>(lenders), 0);
+    }
+    if chance.percent(25) {
+        let spec = *Chance::new(seed, "borrower").one_of(borrowers);
+        let grants = spec.inputs.iter().position(|input| input.partition.topic.as_str().contains("grants."));
+        if let Some(grants) = grants {
+            lose_unread(&mut chance, core, spine, spec, grants);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use super::planted::{
 use super::policies::Policies;
 use super::wishes::{self, Wishes};
 use super::{cuts, forgers, liars, lines, lives, load, people, redrives, shares, turns, worker};
+use crate::ledger::asking;
 use crate::plants::Plant;
 use crate::run::{CALM_US, Judged, LOAD_US, Stand, run_of, run_told};
 use crate::seeds::Outcome;
@@ -119,6 +120,10 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
     redrives::redrive(seed, &stand.core, &stand.spine, 600_000, CALM_US + 1_000_000);
     let specs: Vec<&ShardSpec> = kernels.iter().map(|(_, spec)| spec).chain(leases.iter().map(|(_, s)| s)).collect();
     cuts::begin(seed, &stand.core, &stand.spine, &specs, CALM_US - 500_000);
+    if terms.shards > 1 {
+        let borrowing: Vec<_> = leases.iter().map(|(_, spec)| spec).collect();
+        cuts::lose_lent(seed, &stand.core, &stand.spine, &[&lender], &borrowing);
+    }
     let world = stand.world(shards);
     stand.run(&world, QUIET_US, |broker, verdicts| {
         let mut allowed = AllAllowed::new();
@@ -135,10 +140,12 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
         }
         let released = wishes::released(broker);
         let (mut groups, mut turns) = (Vec::new(), 0);
+        let (mut asks_lost, mut asked_again) = (0, 0);
         for (shard, spec) in &leases {
             let (compared, of_shard) =
                 scheduler_shard(broker, (&pool, *shard, terms), spec, (&allowed, &asked), verdicts);
             records += cuts::records_given_up(broker, spec, &of_shard);
+            asked_again += asking::check(spec, &of_shard, verdicts);
             if terms.contended {
                 turns += turns::check(&of_shard, &released, verdicts);
             }
@@ -146,7 +153,9 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             groups.extend(of_shard);
         }
         if terms.shards > 1 {
-            judged.snapshots += shares::lender(broker, &lender, terms.shards, verdicts);
+            let (compared, lost) = shares::lender(broker, &lender, terms.shards, verdicts);
+            judged.snapshots += compared;
+            asks_lost += lost;
         }
         shares::check(&groups, terms, verdicts);
         let tried = [
@@ -160,6 +169,8 @@ pub fn run(seed: u64, rules: Rules, plant: Plant, keep_trace: bool) -> Outcome {
             ("runs in which everything is written twice", u64::from(storms)),
             ("ranges of inputs given up", given_up),
             ("records of control inputs lost and given up", records),
+            ("requests for limits lost and given up", asks_lost),
+            ("requests for limits asked again", asked_again),
             ("lives of workers with wrong clocks", members.wrong_clocks()),
             ("workers that rose above an earlier life", members.risen()),
         ]);

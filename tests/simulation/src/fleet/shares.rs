@@ -10,6 +10,7 @@ use tidegate_protocol::job::SourcePosition;
 use tidegate_protocol::limits::LimitsFact;
 use tidegate_stage::{ShardSpec, Stage};
 
+use super::cuts;
 use super::parts::{self, BURST, LIMITED, SCARCE, Terms, named};
 use crate::ledger::facts::{ValidGroup, valid};
 use crate::ledger::replay;
@@ -103,9 +104,10 @@ pub fn check(groups: &[ValidGroup<SchedulerFact>], terms: Terms, verdicts: &mut 
     }
 }
 
-/// Judges the shard that lends. The number of snapshots compared.
-pub fn lender(broker: &Broker, spec: &ShardSpec, shards: u32, verdicts: &mut Verdicts) -> usize {
+/// Judges the shard that lends. The number of snapshots compared, and of requests that were lost and given up.
+pub fn lender(broker: &Broker, spec: &ShardSpec, shards: u32, verdicts: &mut Verdicts) -> (usize, u64) {
     let groups = valid::<LimitsFact>(broker.log(&spec.facts), spec.sender.as_str());
+    let lost = cuts::records_given_up(broker, spec, &groups);
     let mut replayed = parts::limits(shards);
     for fact in groups.iter().flat_map(|group| &group.group.facts) {
         replayed.apply(&fact.fact, fact.at);
@@ -115,5 +117,5 @@ pub fn lender(broker: &Broker, spec: &ShardSpec, shards: u32, verdicts: &mut Ver
         format!("{}: {impossible} facts could not follow from what stands before them", spec.sender)
     });
     let snapshots = broker.log(&named("snapshots").partition(0));
-    replay::check(snapshots, spec.sender.as_str(), &groups, &|| parts::limits(shards), verdicts)
+    (replay::check(snapshots, spec.sender.as_str(), &groups, &|| parts::limits(shards), verdicts), lost)
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here uses the stage crate's own reading; a defect there must show as a difference.
 
+pub mod asking;
 pub mod facts;
 pub mod messages;
 pub mod replay;

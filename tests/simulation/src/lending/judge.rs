@@ -17,7 +17,7 @@ use super::parts::{self, KERNELS};
 use crate::fleet::{cuts, parts as fleet};
 use crate::ledger::facts::{ValidGroup, valid};
 use crate::ledger::verdicts::{Invariant, Verdicts};
-use crate::ledger::{replay, settling};
+use crate::ledger::{asking, replay, settling};
 use crate::plants::LimitsPlant;
 use crate::spine::Broker;
 
@@ -35,6 +35,8 @@ pub struct Account {
     spendings: Vec<Spending>,
     definitions: BTreeMap<(LimitId, Box<str>), LimitDefinition>,
     given_up: u64,
+    asks_lost: u64,
+    asked_again: u64,
 }
 
 impl Account {
@@ -42,6 +44,12 @@ impl Account {
     #[must_use]
     pub const fn given_up(&self) -> u64 {
         self.given_up
+    }
+
+    /// Requests for limits that were lost and given up, and those that were asked while another was not answered.
+    #[must_use]
+    pub const fn asks(&self) -> (u64, u64) {
+        (self.asks_lost, self.asked_again)
     }
 
     /// How long a job that took so much may be waited for, microseconds.
@@ -71,6 +79,7 @@ pub fn kernel_shard(
     let groups = valid::<KernelFact>(broker.log(&spec.facts), spec.sender.as_str());
     settling::check(broker, spec, &groups, verdicts);
     account.given_up += cuts::given_up(&groups);
+    account.asked_again += asking::check(spec, &groups, verdicts);
     let mut waiting: BTreeSet<SourcePosition> = BTreeSet::new();
     let mut settled: BTreeSet<SourcePosition> = BTreeSet::new();
     let mut decided: BTreeSet<SourcePosition> = BTreeSet::new();
@@ -135,6 +144,7 @@ pub fn limits_shard(
     let groups = valid::<LimitsFact>(broker.log(&spec.facts), spec.sender.as_str());
     settling::check(broker, spec, &groups, verdicts);
     account.given_up += cuts::given_up(&groups);
+    account.asks_lost += cuts::records_given_up(broker, spec, &groups);
     let config = parts::limits_config();
     let mut replayed = parts::limits(&config, plant);
     for fact in groups.iter().flat_map(|group| &group.group.facts) {
