@@ -347,7 +347,7 @@ impl Stage for Kernel {
             Signal::Outside(policy) => self.policies.offer(policy),
             // A policy stays good over a change of owner; nothing else is known softly.
             Signal::Owner { epoch } => self.epoch = epoch,
-            Signal::Arrived(_) | Signal::Due | Signal::Gap(_) => {}
+            Signal::Arrived(_) | Signal::ReadAgain { .. } | Signal::Due | Signal::Gap(_) => {}
         }
     }
 

@@ -103,8 +103,14 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tidegate_protocol::facts::SchedulerFact;
+    use tidegate_stage::{Signal, Stage as _};
+
     use super::*;
-    use crate::driver::position;
+    use crate::Tuning;
+    use crate::driver::{Says, Shard, Way, approved, job, layout, position};
 
     fn key() -> LineKey {
         (TenantId::new("t").unwrap(), "k".into())
@@ -128,5 +134,56 @@ mod tests {
         lines.leave(&key(), &position(7));
         assert_eq!(lines.len(), 0);
         assert!(lines.may_go(&key(), &position(1)), "nobody else is in line");
+    }
+
+    fn of_the_line(offset: u64, not_before: Option<u64>) -> bytes::Bytes {
+        let mut job = job(&format!("j{offset}"), offset);
+        (job.ordering_key, job.not_before) = (Some("k".into()), not_before);
+        approved(&job, "1")
+    }
+
+    /// Job 2 was delayed and is due, so the state has it: then the owner changes, and one input is to be read again.
+    fn due_while_an_input_is_read_again(way: Way) -> Shard {
+        let mut shard = Shard::new(layout(), &Tuning::default());
+        let soon = shard.at.millis() + 1_000;
+        shard.approved(of_the_line(2, Some(soon)));
+        shard.wait(Duration::from_secs(2));
+        assert!(matches!(&shard.tick().facts[..], [SchedulerFact::JobDue { .. }]));
+        shard.takeover(way, 2);
+        shard.stage.observe(Signal::ReadAgain { left: 1 }, shard.at);
+        shard
+    }
+
+    fn leased(shard: &mut Shard) -> Vec<u64> {
+        let says = Says { epoch: 2, credit: 99, capacity: 9, ..Says::of("w") };
+        shard.report(&says.hello());
+        shard.report(&says.heartbeat());
+        let granted = shard.poll().facts.into_iter().filter_map(|fact| {
+            if let SchedulerFact::LeaseGranted { source, .. } = fact { Some(source.offset) } else { None }
+        });
+        granted.collect()
+    }
+
+    #[test]
+    fn what_the_state_has_does_not_go_before_those_ahead_of_it_are_read_again() {
+        for way in [Way::Replay, Way::Snapshot] {
+            let mut shard = due_while_an_input_is_read_again(way);
+            assert!(leased(&mut shard).is_empty(), "what is ahead of it may not be read yet");
+            shard.approved(of_the_line(1, None));
+            shard.stage.observe(Signal::ReadAgain { left: 0 }, shard.at);
+            assert_eq!(leased(&mut shard), [1], "{way:?}");
+        }
+    }
+
+    #[test]
+    fn where_nothing_stands_ahead_it_goes_when_all_is_read_again_and_after_a_lease_in_any_case() {
+        for way in [Way::Replay, Way::Snapshot] {
+            let mut shard = due_while_an_input_is_read_again(way);
+            shard.stage.observe(Signal::ReadAgain { left: 0 }, shard.at);
+            assert_eq!(leased(&mut shard), [2], "{way:?}");
+            let mut shard = due_while_an_input_is_read_again(way);
+            shard.wait(Duration::from_millis(Tuning::default().lease_ms));
+            assert_eq!(leased(&mut shard), [2], "{way:?}");
+        }
     }
 }

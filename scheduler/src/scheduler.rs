@@ -47,6 +47,8 @@ pub struct Scheduler {
 pub(crate) struct Soft {
     /// This owner's; `None` in replay.
     pub(crate) epoch: Option<u64>,
+    /// While what waited under an owner before is not all read again: until when that is waited for.
+    pub(crate) reads_again: Option<Timestamp>,
     pub(crate) window: Window,
     pub(crate) ready: Ready,
     pub(crate) aside: Aside,
@@ -95,6 +97,7 @@ impl Soft {
     fn new(pool: &Pool, buckets: usize) -> Self {
         Self {
             epoch: None,
+            reads_again: None,
             window: Window::new(pool.window_jobs, pool.window_bytes, buckets),
             ready: Ready::new(pool.aging),
             aside: Aside::default(),
@@ -310,6 +313,30 @@ impl Scheduler {
         }
     }
 
+    /// Jobs with an ordering key that the state has (delayed, or to be tried again) may stand behind others that wait in the log: none of them
+    /// goes before these are known again. Should that take longer than a lease (nothing more is read while a bound of the state is
+    /// reached), they go all the same.
+    fn read_again(&mut self, left: usize, at: Timestamp) {
+        let (began, over) = (self.soft.reads_again.is_none() && left > 0, left == 0);
+        if began {
+            self.soft.reads_again = Some(at + self.pool.lease);
+        } else if over {
+            self.soft.reads_again = None;
+        }
+        if !began && !over {
+            return;
+        }
+        let in_line = |job: &&crate::state::Job| job.lease.is_none() && job.work.terms().line.is_some();
+        let theirs: Vec<SourcePosition> =
+            self.state.jobs().filter(in_line).map(|job| job.work.source.clone()).collect();
+        for source in theirs {
+            if began {
+                self.withdraw(&source, at);
+            }
+            self.offer(&source, at);
+        }
+    }
+
     /// Nothing could be read for `gap`: silence in it says nothing of the workers.
     fn excuse(&mut self, gap: Duration, at: Timestamp) {
         if gap > self.pool.lease / 3 {
@@ -326,6 +353,9 @@ impl Scheduler {
     /// Workers not heard of for a lease get nothing until they report again; jobs in the window whose time has come may be
     /// leased.
     fn sweep(&mut self, at: Timestamp) {
+        if self.soft.reads_again.is_some_and(|until| until <= at) {
+            self.read_again(0, at);
+        }
         let silent: Vec<WorkerId> = self.soft.silence.due(at).cloned().collect();
         for worker in silent {
             self.soft.silence.stop(&worker);
@@ -555,6 +585,7 @@ impl Stage for Scheduler {
             Signal::Due => self.sweep(at),
             Signal::Outside(()) => {}
             Signal::Owner { epoch } => self.begin(epoch, at),
+            Signal::ReadAgain { left } => self.read_again(left, at),
             Signal::Gap(gap) => self.excuse(gap, at),
         }
     }

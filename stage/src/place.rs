@@ -302,6 +302,13 @@ impl InputPlace {
         }
     }
 
+    /// Where all that lies between what an owner before has settled has been read; to be asked before anything is read.
+    pub(crate) fn read_before(&self) -> Offset {
+        let settled = self.done.iter().last().map_or(0, |(_, to)| to);
+        let ahead = self.ahead.last().map_or(0, |offset| offset + 1);
+        self.read.max(settled).max(ahead)
+    }
+
     /// Lowest offset not yet settled.
     pub(crate) fn position(&self) -> Offset {
         self.open.first().copied().unwrap_or(self.read)

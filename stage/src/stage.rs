@@ -66,6 +66,12 @@ pub enum Signal<'a, S> {
         /// The epoch.
         epoch: u64,
     },
+    /// Of so many job inputs something that an owner before has read is still to be read again: what waits between what it settled is not known
+    /// until then. Told at the beginning of an ownership, if there is any, and whenever it changes, down to 0.
+    ReadAgain {
+        /// How many inputs.
+        left: usize,
+    },
     /// Something due ([`Stage::next_due`]) may be at hand: an [`Input::Tick`] follows. For soft knowledge that changes by time.
     Due,
     /// For this long neither an append nor a read of the shard succeeded (broker away, process stopped).

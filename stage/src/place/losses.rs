@@ -184,7 +184,8 @@ fn behind_a_loss_marks_are_those_of_what_was_heard_before_it() {
     place.lose(8);
     for (record, expected) in [
         (message(8, "1", "3 11 0"), Admission::Refuse(Drop::BelowFence)),
-        (message(9, "2", "3 10 0"), Admission::Drop(Drop::Repeated)),
+        // A copy of what was heard: it does not stand for the sender's next message.
+        (message(9, "2", "3 10 0"), Admission::Drop(Drop::Gap)),
         (
             message(10, "2", "4 11 0"),
             Admission::Deliver(Some((0, Stamp { epoch: 2, sequence: 4, group: 11, index: 0 }))),

@@ -46,6 +46,18 @@ fn a_record_that_is_decided_before_it_is_read_again_is_not_decided_twice() {
 }
 
 #[test]
+fn an_owner_before_has_read_up_to_the_last_of_what_it_settled_or_decided() {
+    let mut place = InputPlace::new(false, Rules::default());
+    place.fold(&Place { position: 3, settled: vec![(4, 5), (7, 9)], ..Place::default() });
+    assert_eq!((place.begin(), place.read_before()), (Some(3), 9));
+    place.decided(12);
+    assert_eq!(place.read_before(), 13);
+    let mut place = InputPlace::new(false, Rules::default());
+    place.fold(&Place { position: 3, ..Place::default() });
+    assert_eq!((place.begin(), place.read_before()), (Some(3), 3), "nothing is to be read again");
+}
+
+#[test]
 fn a_group_that_says_less_than_the_snapshot_before_it_does_not_take_marks_back() {
     let sender = tidegate_protocol::ids::SenderId::new("kernel.raw/0").unwrap();
     let mark = |fence| SenderMark { sender: sender.clone(), fence, next: Some(0), last: None, rejoins: false };

@@ -41,6 +41,8 @@ pub(crate) struct LiveInput {
     pub(crate) arrived: VecDeque<Record>,
     /// Where the place is once those are decided.
     pub(crate) reached: Offset,
+    /// Of a job input: until here owners before have read it, and this one has not yet.
+    pub(crate) again: Option<Offset>,
     /// Not to be read now (window full, no policy, place at its bounds): told to the reader so that it stops fetching.
     pub(crate) paused: bool,
 }
@@ -106,16 +108,21 @@ impl<'a, S: Stage> Live<'a, S> {
         let mut time = ShardTime::begin(at, taken.checked, run.clock.as_ref());
         let at = time.now(run.clock.as_ref());
         stage.observe(Signal::Owner { epoch }, at);
-        let inputs = (run.spec.inputs.iter().zip(places).zip(starts))
+        let inputs: Vec<LiveInput> = (run.spec.inputs.iter().zip(places).zip(starts))
             .map(|((spec, place), start)| LiveInput {
                 handle: reader.open(&spec.partition, start),
                 kind: spec.kind,
                 reached: place.head(),
+                again: Some(place.read_before()).filter(|end| spec.kind == InputKind::Jobs && *end > place.head()),
                 place,
                 arrived: VecDeque::new(),
                 paused: false,
             })
             .collect();
+        let left = inputs.iter().filter(|input| input.again.is_some()).count();
+        if left > 0 {
+            stage.observe(Signal::ReadAgain { left }, at);
+        }
         let sender = Sender::new(&run.spec.sender, epoch, run.signer.clone(), &run.spec.outputs);
         let checker = Checker::new(run.trust.clone());
         let owed_bytes = again.iter().flat_map(|(_, messages)| messages).map(|(_, m)| m.bytes()).sum();

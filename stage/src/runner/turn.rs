@@ -188,7 +188,19 @@ impl<S: Stage> Live<'_, S> {
         if let Some(input) = self.inputs.get_mut(number).filter(|input| input.arrived.is_empty()) {
             input.place.reached(input.reached);
         }
+        self.tell_read_again(number);
         Ok(())
+    }
+
+    /// Tells the stage when what owners before have read of an input is known again.
+    fn tell_read_again(&mut self, number: usize) {
+        let Some(input) = self.inputs.get_mut(number) else { return };
+        let next = input.arrived.front().map_or(input.reached, |record| record.offset);
+        if input.again.is_some_and(|end| next >= end) {
+            input.again = None;
+            let left = self.inputs.iter().filter(|input| input.again.is_some()).count();
+            self.stage.observe(Signal::ReadAgain { left }, self.at);
+        }
     }
 
     /// Whether a job input is to be read, telling the reader when that changes.
