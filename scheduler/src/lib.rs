@@ -48,6 +48,7 @@ mod lines;
 pub mod measures;
 mod offer;
 mod overflow;
+mod owner;
 mod placement;
 mod pool;
 mod ready;

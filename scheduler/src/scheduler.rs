@@ -94,7 +94,7 @@ pub(crate) struct Soft {
 }
 
 impl Soft {
-    fn new(pool: &Pool, buckets: usize) -> Self {
+    pub(crate) fn new(pool: &Pool, buckets: usize) -> Self {
         Self {
             epoch: None,
             reads_again: None,
@@ -269,72 +269,6 @@ impl Scheduler {
     fn is_full_of_delayed(&self) -> bool {
         let (jobs, bytes) = self.state.delayed();
         jobs > 2 * self.pool.delayed_jobs || bytes > 2 * self.pool.delayed_bytes
-    }
-
-    /// A new ownership: nothing is known of the present, every lease and every worker has a full term.
-    fn begin(&mut self, epoch: u64, at: Timestamp) {
-        self.soft = Soft::new(&self.pool, self.buckets.len());
-        self.soft.epoch = Some(epoch);
-        self.soft.unheard_until = at + self.pool.lease;
-        self.begin_gates();
-        let (mut requeued, mut leased) = (Vec::new(), Vec::new());
-        for (source, line) in self.state.overflow().in_line() {
-            self.soft.lines.join(line, source);
-        }
-        for job in self.state.jobs() {
-            if let Some(line) = &job.work.terms().line {
-                self.soft.lines.join(line, &job.work.source);
-            }
-        }
-        for job in self.state.jobs() {
-            if let (Some(line), true) = (&job.work.terms().line, job.lease.is_some()) {
-                self.soft.lines.lease(line, Some(&job.work.source));
-            }
-            if job.lease.is_some() {
-                self.soft.leases.set(&job.work.source, at + self.pool.lease);
-                if let Some(stopping) = &job.stopping {
-                    self.soft.cancels.set(&job.work.source, stopping.until.max(self.soft.unheard_until));
-                }
-                leased.push(job.work.source.clone());
-            } else {
-                requeued.push(job.work.source.clone());
-            }
-        }
-        for source in leased {
-            self.watch(&source, at);
-        }
-        for source in requeued {
-            self.offer(&source, at);
-        }
-        for worker in self.state.workers() {
-            if self.state.in_flight(worker) == 0 {
-                self.soft.forget.set(worker, at + self.pool.forget_after);
-            }
-        }
-    }
-
-    /// Jobs with an ordering key that the state has (delayed, or to be tried again) may stand behind others that wait in the log: none of them
-    /// goes before these are known again. Should that take longer than a lease (nothing more is read while a bound of the state is
-    /// reached), they go all the same.
-    fn read_again(&mut self, left: usize, at: Timestamp) {
-        let (began, over) = (self.soft.reads_again.is_none() && left > 0, left == 0);
-        if began {
-            self.soft.reads_again = Some(at + self.pool.lease);
-        } else if over {
-            self.soft.reads_again = None;
-        }
-        if !began && !over {
-            return;
-        }
-        let in_line = |job: &&crate::state::Job| job.lease.is_none() && job.work.terms().line.is_some();
-        let theirs: Vec<SourcePosition> =
-            self.state.jobs().filter(in_line).map(|job| job.work.source.clone()).collect();
-        for source in theirs {
-            if began {
-                self.withdraw(&source, at);
-            }
-            self.offer(&source, at);
-        }
     }
 
     /// Nothing could be read for `gap`: silence in it says nothing of the workers.

@@ -102,7 +102,10 @@ fn a_dev_without_policy_does_not_begin_and_one_with_a_bad_policy_says_what_it_wa
     let _dev = Ends(dev.stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap());
     let said = until("it says what it waits for", || {
         let said = std::fs::read_to_string(&log).unwrap();
-        said.lines().find(|line| line.starts_with("not ready yet")).map(str::to_owned)
+        // A line may be half written.
+        said.split_inclusive('\n')
+            .find(|line| line.starts_with("not ready yet") && line.ends_with('\n'))
+            .map(str::to_owned)
     });
     assert!(said.contains("no policy is loaded"), "{said}");
 }
