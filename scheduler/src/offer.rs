@@ -41,7 +41,7 @@ impl Scheduler {
         match until {
             Some(until) if self.state.job(source).is_some() => soft.wakes.set(source, until),
             Some(until) => soft.sleepers.set(source, until),
-            None if line.is_some() && soft.reads_again.is_some() && self.state.job(source).is_some() => {}
+            None if line.is_some() && soft.reading.is_waited_for() && self.state.job(source).is_some() => {}
             None if line.as_ref().is_some_and(|line| !soft.lines.may_go(line, source)) => {}
             None => self.enlist(source, at, at),
         }

@@ -7,6 +7,23 @@ use crate::Scheduler;
 use crate::scheduler::Soft;
 use crate::state::Job;
 
+/// Whether all that waited under an owner before is known again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// It is.
+    Done,
+    /// Not yet: until then it is waited for.
+    WaitedFor(Timestamp),
+    /// Not yet, and nobody waits for it any longer.
+    GivenUp,
+}
+
+impl Reading {
+    pub(crate) const fn is_waited_for(self) -> bool {
+        matches!(self, Self::WaitedFor(_))
+    }
+}
+
 impl Scheduler {
     /// A new ownership: nothing is known of the present, every lease and every worker has a full term.
     pub(crate) fn begin(&mut self, epoch: u64, at: Timestamp) {
@@ -54,23 +71,39 @@ impl Scheduler {
     /// goes before these are known again. Should that take longer than a lease (nothing more is read while a bound of the state is
     /// reached), they go all the same.
     pub(crate) fn read_again(&mut self, left: usize, at: Timestamp) {
-        let (began, over) = (self.soft.reads_again.is_none() && left > 0, left == 0);
-        if began {
-            self.soft.reads_again = Some(at + self.pool.lease);
-        } else if over {
-            self.soft.reads_again = None;
-        }
-        if !began && !over {
-            return;
-        }
-        let in_line = |job: &&Job| job.lease.is_none() && job.work.terms().line.is_some();
-        let theirs: Vec<SourcePosition> =
-            self.state.jobs().filter(in_line).map(|job| job.work.source.clone()).collect();
-        for source in theirs {
-            if began {
-                self.withdraw(&source, at);
+        match (self.soft.reading, left) {
+            (Reading::Done, 1..) => {
+                self.soft.reading = Reading::WaitedFor(at + self.pool.lease);
+                for source in self.unleased_in_line() {
+                    self.withdraw(&source, at);
+                    self.offer(&source, at);
+                }
             }
+            (Reading::WaitedFor(_), 0) => self.let_go(Reading::Done, at),
+            (Reading::GivenUp, 0) => self.soft.reading = Reading::Done,
+            (Reading::Done, 0) | (Reading::WaitedFor(_) | Reading::GivenUp, 1..) => {}
+        }
+    }
+
+    /// A lease is over, and not all is read again.
+    pub(crate) fn wait_no_longer(&mut self, at: Timestamp) {
+        if let Reading::WaitedFor(until) = self.soft.reading
+            && until <= at
+        {
+            self.let_go(Reading::GivenUp, at);
+        }
+    }
+
+    fn let_go(&mut self, reading: Reading, at: Timestamp) {
+        self.soft.reading = reading;
+        for source in self.unleased_in_line() {
             self.offer(&source, at);
         }
+    }
+
+    /// Jobs with an ordering key that the state has and nobody runs.
+    fn unleased_in_line(&self) -> Vec<SourcePosition> {
+        let in_line = |job: &&Job| job.lease.is_none() && job.work.terms().line.is_some();
+        self.state.jobs().filter(in_line).map(|job| job.work.source.clone()).collect()
     }
 }

@@ -20,6 +20,7 @@ use crate::gauges::{Counts, Gauges};
 use crate::hellos::Hellos;
 use crate::lines::Lines;
 use crate::measures;
+use crate::owner::Reading;
 use crate::placement::Placement;
 use crate::pool::Pool;
 use crate::ready::Ready;
@@ -47,8 +48,8 @@ pub struct Scheduler {
 pub(crate) struct Soft {
     /// This owner's; `None` in replay.
     pub(crate) epoch: Option<u64>,
-    /// While what waited under an owner before is not all read again: until when that is waited for.
-    pub(crate) reads_again: Option<Timestamp>,
+    /// Whether what waited under an owner before is read again.
+    pub(crate) reading: Reading,
     pub(crate) window: Window,
     pub(crate) ready: Ready,
     pub(crate) aside: Aside,
@@ -97,7 +98,7 @@ impl Soft {
     pub(crate) fn new(pool: &Pool, buckets: usize) -> Self {
         Self {
             epoch: None,
-            reads_again: None,
+            reading: Reading::Done,
             window: Window::new(pool.window_jobs, pool.window_bytes, buckets),
             ready: Ready::new(pool.aging),
             aside: Aside::default(),
@@ -287,9 +288,7 @@ impl Scheduler {
     /// Workers not heard of for a lease get nothing until they report again; jobs in the window whose time has come may be
     /// leased.
     fn sweep(&mut self, at: Timestamp) {
-        if self.soft.reads_again.is_some_and(|until| until <= at) {
-            self.read_again(0, at);
-        }
+        self.wait_no_longer(at);
         let silent: Vec<WorkerId> = self.soft.silence.due(at).cloned().collect();
         for worker in silent {
             self.soft.silence.stop(&worker);
